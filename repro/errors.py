@@ -1,0 +1,18 @@
+"""The one exception that a user is meant to read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ReproError(Exception):
+    """Bad input or a missing piece: says what was wrong, where, and what to do. The CLI prints it and exits with 2."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> ReproError:
+    """A `ReproError` for a name that does not exist, with the nearest ones that do."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
+    return ReproError(f"unknown {kind} {name!r}: {hint}")

@@ -1,0 +1,43 @@
+"""Where the project's data files lie, and how files are written so that a kill leaves no half of one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+from repro.errors import ReproError
+
+_PACKAGE = Path(__file__).resolve().parent
+#: `tables/` stands beside the package in a checkout and inside it in a wheel.
+TABLES = _PACKAGE / "tables" if (_PACKAGE / "tables").is_dir() else _PACKAGE.parent / "tables"
+PUBLISHED = TABLES / "published"
+TEMPLATES = TABLES / "templates"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
+
+    Raises:
+        ReproError: the directory cannot be written or the disk is full; an existing `path` is untouched.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> ReproError:
+    """What to tell a user whose output directory cannot take a file."""
+    why = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}.get(error.errno, error.strerror)
+    return ReproError(f"cannot write {path}: {why}. Free some space or choose another directory with --results.")

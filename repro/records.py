@@ -1,0 +1,177 @@
+"""The record of one measured experiment: immutable JSON, schema-versioned, content-addressed, atomically stored."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from repro.errors import ReproError
+from repro.experiments import digest
+from repro.paths import write_atomically
+
+SCHEMA = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Metric(_Part):
+    """One measured number, in full precision and in the unit that the paper prints."""
+
+    name: str  #: a column of the published tables: ap_box, ap50_box, ..., top1, jsd_att
+    value: float
+    unit: str
+    n: int  #: items (images, clips) that the value was computed from
+    standard_error: float | None = None
+
+    @field_validator("value")
+    @classmethod
+    def _finite(cls, value: float) -> float:
+        if not math.isfinite(value):
+            raise ValueError("a metric must be a finite number")
+        return value
+
+
+class DataSet(_Part):
+    """What was evaluated. `required` is the paper's number of items (5000 on COCO), `expected` this annotation file's."""
+
+    name: str
+    annotations_sha256: str
+    ids_sha256: str
+    required: int
+    expected: int
+    evaluated: int
+    failed: list[str] = []
+
+
+class Weights(_Part):
+    """The evaluated weights: `origin` says how they came to be."""
+
+    sha256: str
+    origin: str
+    initial_sha256: str | None = None
+
+
+class Training(_Part):
+    """The recipe as it was carried out here."""
+
+    key: str
+    iterations: int
+    effective_batch: int
+    learning_rate: float
+    world_size: int
+    final_loss: float
+    resumed: int = 0
+
+
+class Complexity(_Part):
+    """Of the evaluated network at its own input shape."""
+
+    params: int
+    macs: int
+    input_shape: list[int]
+
+
+class Cost(_Part):
+    train_seconds: float
+    evaluate_seconds: float
+    peak_memory_bytes: int
+    images_per_second: float
+
+
+class Record(_Part):
+    """Everything about one measurement of one experiment."""
+
+    schema_version: Literal[1] = SCHEMA
+    experiment: str
+    profile: Literal["full", "mini"]
+    source: Literal["trained", "checkpoint"]
+    engine: str
+    seed: int
+    spec_hash: str
+    command: str
+    created: str  #: ISO 8601, UTC
+    deviations: list[str]  #: from the paper's protocol, in words
+    metrics: list[Metric]
+    evaluator: str  #: name and version
+    predictions_sha256: str
+    weights: Weights
+    dataset: DataSet
+    training: Training | None
+    numerics: dict[str, str | int | bool]
+    environment: dict[str, str | bool | None]
+    cost: Cost
+    complexity: Complexity | None = None
+    key: str = Field(description="cache key: sha256 of what can change the answer, and nothing else")
+
+    def metric(self, name: str) -> Metric | None:
+        """The metric of that name, or None."""
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all items that the paper's protocol evaluates were evaluated."""
+        return self.dataset.evaluated == self.dataset.required and not self.dataset.failed
+
+    @property
+    def filename(self) -> str:
+        return f"{self.experiment}.{self.profile}.{self.source}.seed{self.seed}.{self.key[:12]}.json"
+
+
+class Store:
+    """A directory of records. Writing never changes an existing record; reading names the file that is damaged."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+
+    def add(self, record: Record) -> Path:
+        """Write `record`. The same measurement again replaces nothing: the first record of a key stands."""
+        path = self.directory / record.filename
+        if not path.exists():
+            write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
+        return path
+
+    def paths(self) -> list[Path]:
+        return sorted(self.directory.glob("*.json")) if self.directory.is_dir() else []
+
+    def all(self) -> list[Record]:
+        """Every record, ordered by file name.
+
+        Raises:
+            ReproError: a file is not a whole, valid record; it is named and left as it is.
+        """
+        return [read(path) for path in self.paths()]
+
+    def find(self, key: str) -> Record | None:
+        """The record with this cache key, or None."""
+        matches = sorted(self.directory.glob(f"*.{key[:12]}.json")) if self.directory.is_dir() else []
+        return next((record for record in map(read, matches) if record.key == key), None)
+
+
+def read(path: Path) -> Record:
+    """Load one record.
+
+    Raises:
+        ReproError: the file is cut, is not JSON, or does not fit the schema; says which field.
+    """
+    remedy = "Delete it to have it measured again, or restore it from a backup; the other records are untouched."
+    try:
+        return Record.model_validate(json.loads(path.read_bytes()))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ReproError(f"record {path} is damaged (not whole JSON: {error}). {remedy}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "top level"
+        raise ReproError(f"record {path} is not a valid record: {where}: {first['msg']}. {remedy}") from None
+    except OSError as error:
+        raise ReproError(f"record {path} cannot be read: {error.strerror}. {remedy}") from None
+
+
+def cache_key(**parts: object) -> str:
+    """The sha256 under which a result is cached: of what can change the answer (see `docs/records.md`)."""
+    return digest(parts)
