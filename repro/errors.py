@@ -14,5 +14,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ReproError:
     """A `ReproError` for a name that does not exist, with the nearest ones that do."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
+    if near:
+        hint = f"did you mean {' or '.join(near)}?"
+    else:
+        hint = f"known: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
     return ReproError(f"unknown {kind} {name!r}: {hint}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -38,7 +38,7 @@ class Metric(_Part):
 
 
 class DataSet(_Part):
-    """What was evaluated. `required` is the paper's number of items (5000 on COCO), `expected` this annotation file's."""
+    """What was evaluated. `required`: the paper's number of items (5000 on COCO); `expected`: the annotation file's."""
 
     name: str
     annotations_sha256: str
@@ -123,6 +123,25 @@ class Record(_Part):
         return f"{self.experiment}.{self.profile}.{self.source}.seed{self.seed}.{self.key[:12]}.json"
 
 
+class Count(_Part):
+    """Parameters and operations of one experiment's full-size network (`repro complexity`)."""
+
+    schema_version: Literal[1] = SCHEMA
+    experiment: str
+    spec_hash: str
+    params: int  #: trainable, exact
+    macs: int  #: multiply-accumulates of convolutions, matrix products and linear layers
+    paper_flops: int  #: operations in the paper's convention; it prints this number divided by 2**30 as "G"
+    input_shape: list[int]
+    rois: dict[str, int] = {}  #: RoIs through each head
+    counter: str  #: name and version
+    uncounted: list[str] = []  #: operators that neither convention counts
+
+    @property
+    def filename(self) -> str:
+        return f"{self.experiment}.{self.spec_hash[:12]}.json"
+
+
 class Store:
     """A directory of records. Writing never changes an existing record; reading names the file that is damaged."""
 
@@ -136,32 +155,38 @@ class Store:
             write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
         return path
 
-    def paths(self) -> list[Path]:
-        return sorted(self.directory.glob("*.json")) if self.directory.is_dir() else []
-
     def all(self) -> list[Record]:
         """Every record, ordered by file name.
 
         Raises:
             ReproError: a file is not a whole, valid record; it is named and left as it is.
         """
-        return [read(path) for path in self.paths()]
+        return [_read(path, Record) for path in sorted(self.directory.glob("*.json"))]
 
     def find(self, key: str) -> Record | None:
         """The record with this cache key, or None."""
-        matches = sorted(self.directory.glob(f"*.{key[:12]}.json")) if self.directory.is_dir() else []
-        return next((record for record in map(read, matches) if record.key == key), None)
+        matches = (_read(path, Record) for path in sorted(self.directory.glob(f"*.{key[:12]}.json")))
+        return next((record for record in matches if record.key == key), None)
+
+    def add_count(self, count: Count) -> Path:
+        """Write a complexity count. Counting is deterministic, so a count of the same specification is replaced."""
+        path = self.directory / "complexity" / count.filename
+        write_atomically(path, (count.model_dump_json(indent=1) + "\n").encode())
+        return path
+
+    def counts(self) -> dict[str, Count]:
+        """Every complexity count by spec hash, in the order of the file names."""
+        counts = (_read(path, Count) for path in sorted((self.directory / "complexity").glob("*.json")))
+        return {count.spec_hash: count for count in counts}
 
 
-def read(path: Path) -> Record:
-    """Load one record.
+_Model = TypeVar("_Model", bound=_Part)
 
-    Raises:
-        ReproError: the file is cut, is not JSON, or does not fit the schema; says which field.
-    """
+
+def _read(path: Path, model: type[_Model]) -> _Model:
     remedy = "Delete it to have it measured again, or restore it from a backup; the other records are untouched."
     try:
-        return Record.model_validate(json.loads(path.read_bytes()))
+        return model.model_validate(json.loads(path.read_bytes()))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ReproError(f"record {path} is damaged (not whole JSON: {error}). {remedy}") from None
     except ValidationError as error:
