@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -35,6 +36,22 @@ def write_atomically(path: Path, content: bytes) -> None:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise unwritable(path, error) from error
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes, read in blocks.
+
+    Raises:
+        ReproError: the file cannot be read.
+    """
+    total = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                total.update(block)
+    except OSError as error:
+        raise ReproError(f"{path} cannot be read: {error.strerror}") from None
+    return total.hexdigest()
 
 
 def unwritable(path: Path, error: OSError) -> ReproError:

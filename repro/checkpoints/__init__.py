@@ -1,0 +1,1 @@
+"""Weights that this project did not train."""

@@ -1,0 +1,45 @@
+"""Where a number was measured: commit, versions, device."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+
+from repro.paths import TABLES, sha256
+
+_PACKAGES = ("torch", "torchvision", "detectron2", "lightning-fabric", "faster-coco-eval", "pillow", "numpy")
+
+
+def commit() -> tuple[str | None, bool]:
+    """(commit, whether tracked files differ from it); (None, False) outside a git checkout."""
+
+    def git(*arguments: str) -> str:
+        run = subprocess.run(["git", *arguments], cwd=TABLES.parent, capture_output=True, text=True, check=True)
+        return run.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no", "--", "repro"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, False
+
+
+def environment(device: str) -> dict[str, str | bool | None]:
+    """The versions and the hardware that a record carries."""
+    revision, dirty = commit()
+    versions: dict[str, str | bool | None] = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    lock = TABLES.parent / "requirements.lock"
+    return {
+        "commit": revision,
+        "dirty": dirty,
+        "lock": sha256(lock) if lock.exists() else None,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": device,
+        **versions,
+    }
