@@ -55,6 +55,7 @@ class Weights(_Part):
     sha256: str
     origin: str
     initial_sha256: str | None = None
+    converter: str | None = None  #: name and version of what translated them from another framework
 
 
 class Training(_Part):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 #: id -> URL. The eight hex digits at the end of a name are the beginning of the file's sha256.
-#: resnet50-19c8e357 and resnet101-5d3b4d8f are the files that "modelzoo://" meant in the authors' configurations (2019).
+#: resnet50-19c8e357 and resnet101-5d3b4d8f are what "modelzoo://" meant in the authors' configurations of 2019.
 SOURCES = {
     "torchvision/resnet50-19c8e357": "https://download.pytorch.org/models/resnet50-19c8e357.pth",
     "torchvision/resnet101-5d3b4d8f": "https://download.pytorch.org/models/resnet101-5d3b4d8f.pth",
@@ -45,8 +45,8 @@ def fetch(weights: str) -> Path:
             download_url_to_file(url, str(path), hash_prefix=prefix)
         except (OSError, RuntimeError) as error:
             raise ReproError(
-                f"initial weights {weights} could not be downloaded from {url}: {error}. Fetch the file by hand and pass "
-                f"it with --init FILE, or pass --init random (recorded as a deviation)."
+                f"initial weights {weights} could not be downloaded from {url}: {error}. Fetch the file by "
+                f"hand and pass it with --init FILE, or pass --init random (recorded as a deviation)."
             ) from None
     if not sha256(path).startswith(prefix):
         raise ReproError(

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import torch
+from faster_coco_eval.core import mask as mask_api
+from PIL import Image as pillow
 from torch import Tensor
+
+from repro.data.annotations import Annotation, Image, read_annotations
+from repro.errors import ReproError
+from repro.experiments import digest
+
+#: Images of the paper's protocol (Section 5.1): what a whole split holds.
+PROTOCOL_IMAGES = {"val2017": 5000, "train2017": 118287}
+
+_SITE = "http://images.cocodataset.org"
+_ANNOTATIONS = f"{_SITE}/annotations/annotations_trainval2017.zip (253 MB)"
+_IMAGES = {"val2017": f"{_SITE}/zips/val2017.zip (816 MB)", "train2017": f"{_SITE}/zips/train2017.zip (19.3 GB)"}
 
 
 @dataclass
@@ -29,3 +45,202 @@ class Detections:
     scores: np.ndarray  #: float32 (n,)
     labels: np.ndarray  #: int64 (n,), 0..K-1
     masks: list[dict]  #: n COCO run-length encodings {"size": [height, width], "counts": ...} at the original size
+
+
+class CocoDetection:
+    """One split of a directory that is laid out as COCO 2017: `annotations/instances_<split>.json`, `<split>/*.jpg`.
+
+    A training split (its name begins with "train") leaves out the images on which there is nothing to learn: those
+    without an object that is no crowd, has an area and covers a pixel in width and height. Every other split keeps all
+    images. Only the annotations stay in memory; images and masks are decoded anew for each sample.
+
+    Args:
+        root: the directory.
+        split: as the files are named: "train2017" or "val2017".
+        num_classes: of the detector; the file must have as many categories.
+        short_side, long_side: images are resized, keeping their shape, until the shorter side has `short_side` pixels
+            or the longer one `long_side`, whichever comes first.
+        flip: probability of a horizontal flip in training.
+
+    Raises:
+        ReproError: something is missing or malformed; it is named, with where to get it.
+    """
+
+    def __init__(
+        self, root: Path, split: str, num_classes: int, short_side: int, long_side: int, flip: float = 0.0
+    ) -> None:
+        self.split = split
+        self.num_classes = num_classes
+        self.short_side = short_side
+        self.long_side = long_side
+        self.flip = flip
+        self.annotations_path = root / "annotations" / f"instances_{split}.json"
+        self._directory = root / split
+        self._check_present(root)
+        content = read_annotations(self.annotations_path)
+        if len(content.category_ids) != num_classes:
+            raise ReproError(
+                f"{self.annotations_path} has {len(content.category_ids)} categories, the detector has {num_classes} "
+                "classes: this is the data set of another experiment."
+            )
+        self.annotations_sha256 = content.sha256
+        self.category_ids = content.category_ids
+        self._label = {category_id: label for label, category_id in enumerate(self.category_ids)}
+        self._images = content.images
+        self._objects = content.objects
+        self._targets = {
+            image_id: [one for one in objects if _is_target(one, self._images[image_id])]
+            for image_id, objects in content.objects.items()
+        }
+        training = split.startswith("train")
+        self.image_ids = [image_id for image_id in self._images if self._targets[image_id] or not training]
+        self.ids_sha256 = digest(self.image_ids)
+        self._check_images()
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def original_size(self, image_id: int) -> tuple[int, int]:
+        """(height, width) of an image in pixels, as the annotations give it."""
+        image = self._images[image_id]
+        return image.height, image.width
+
+    def ground_truth(self) -> dict:
+        """The annotations of `image_ids` in COCO's format, crowds included: what predictions are compared with."""
+        return {
+            "images": [{"id": i, "height": h, "width": w} for i in self.image_ids for h, w in [self.original_size(i)]],
+            "categories": [{"id": category_id} for category_id in self.category_ids],
+            "annotations": [
+                {
+                    "id": one.id,
+                    "image_id": one.image_id,
+                    "category_id": one.category_id,
+                    "bbox": list(one.bbox),
+                    "area": one.area,
+                    "iscrowd": one.iscrowd,
+                    "segmentation": _encode(one, self._images[image_id]),
+                }
+                for image_id in self.image_ids
+                for one in self._objects[image_id]
+            ],
+        }
+
+    def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> Sample:
+        """The image at `index` of `image_ids`, resized; in training with its targets and perhaps flipped.
+
+        What is random is a function of (seed, epoch, index) alone, so that it does not depend on how many processes
+        load the data or on where a run was resumed.
+
+        Raises:
+            ReproError: the image file is missing, corrupt, or not of the annotated size.
+        """
+        image = self._images[self.image_ids[index]]
+        height, width = resized(image.height, image.width, self.short_side, self.long_side)
+        picture = self._read(image)
+        if picture.size != (width, height):
+            picture = picture.resize((width, height), pillow.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+        targets = self._targets[image.id] if train else []
+        boxes = _boxes(targets, image) * np.array([width / image.width, height / image.height] * 2)
+        masks = _masks(targets, image, (height, width))
+        if train and np.random.default_rng([seed, epoch, index]).random() < self.flip:
+            pixels, masks = pixels.flip(-1), masks.flip(-1)
+            boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+        return Sample(
+            image=pixels.contiguous(),
+            image_id=image.id,
+            size=(image.height, image.width),
+            boxes=torch.from_numpy(boxes.astype(np.float32)),
+            labels=torch.tensor([self._label[one.category_id] for one in targets], dtype=torch.int64),
+            masks=masks,
+        )
+
+    def _check_present(self, root: Path) -> None:
+        images = _IMAGES.get(self.split, "the images")
+        if not self.annotations_path.is_file():
+            raise ReproError(
+                f"no COCO annotations: {self.annotations_path} is missing. Download {_ANNOTATIONS} and {images} and "
+                f"unpack both in {root}, or name another directory with --data-root or REPRO_DATA."
+            )
+        if not self._directory.is_dir():
+            raise ReproError(
+                f"no COCO images: {self._directory} is missing. Download {images} and unpack it in {root}."
+            )
+
+    def _check_images(self) -> None:
+        """All files at once, before hours of work: one listing, no opening."""
+        present = set(os.listdir(self._directory))
+        missing = [self._images[image_id] for image_id in self.image_ids]
+        missing = [image for image in missing if image.file_name not in present]
+        if missing:
+            some = ", ".join(f"{image.file_name} (id {image.id})" for image in missing[:3])
+            raise ReproError(
+                f"{len(missing)} of {len(self)} images of {self.annotations_path} are missing in {self._directory}: "
+                f"{some}{', ...' if len(missing) > 3 else ''}. "
+                f"Unpack {_IMAGES.get(self.split, 'the images')} there again."
+            )
+
+    def _read(self, image: Image) -> pillow.Image:
+        """The decoded image, RGB (COCO has grayscale ones)."""
+        path = self._directory / image.file_name
+        try:
+            with pillow.open(path) as file:
+                picture = file.convert("RGB")
+        # What Pillow raises for a damaged file depends on where the damage is.
+        except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
+            what = "cannot be read" if isinstance(error, OSError) and error.errno else "is corrupt"
+            raise ReproError(f"image {image.id} {what}: {path}: {error}. Unpack or download it again.") from None
+        if picture.size != (image.width, image.height):
+            raise ReproError(
+                f"image {image.id} has {picture.size} pixels (width, height), the annotations say "
+                f"{(image.width, image.height)}: {path} belongs to another data set or was resized."
+            )
+        return picture
+
+
+def resized(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:
+    """(height, width) after resizing, rounded to the nearest pixel as Detectron2 and mmdetection do.
+
+    Torchvision's detectors round down instead: 375 x 500 becomes 800 x 1067, there 800 x 1066.
+    """
+    scale = min(short_side / min(height, width), long_side / max(height, width))
+    return int(height * scale + 0.5), int(width * scale + 0.5)
+
+
+def _boxes(objects: list[Annotation], image: Image) -> np.ndarray:
+    """float64 (n, 4): (x1, y1, x2, y2), clipped to the image."""
+    boxes = np.array([one.bbox for one in objects], dtype=np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes.clip(0, [image.width, image.height] * 2)
+
+
+def _is_target(annotation: Annotation, image: Image) -> bool:
+    """Whether a detector is trained on an object: the rule of mmdetection, with which the paper's models were trained.
+
+    An object whose segmentation has no polygon of three points gives no mask to learn and is left out too.
+    """
+    x, y, width, height = annotation.bbox
+    inside = min(x + width, image.width) - max(x, 0) >= 1 and min(y + height, image.height) - max(y, 0) >= 1
+    return inside and annotation.area > 0 and not annotation.iscrowd and bool(annotation.segmentation)
+
+
+def _encode(annotation: Annotation, image: Image) -> dict:
+    """The object's mask at the original size, as a compressed run-length encoding."""
+    if isinstance(annotation.segmentation, dict):
+        return dict(annotation.segmentation)
+    if not annotation.segmentation:
+        return mask_api.encode(np.zeros((image.height, image.width), dtype=np.uint8, order="F"))
+    polygons = [polygon.tolist() for polygon in annotation.segmentation]
+    return mask_api.merge(mask_api.frPyObjects(polygons, image.height, image.width))
+
+
+def _masks(objects: list[Annotation], image: Image, size: tuple[int, int]) -> Tensor:
+    """uint8 (n, H, W): the masks at the original size, resized to the nearest pixel's centre as the image is."""
+    if not objects:
+        return torch.zeros((0, *size), dtype=torch.uint8)
+    masks = mask_api.decode([_encode(one, image) for one in objects]).transpose(2, 0, 1)
+    # The old pixel that holds the new pixel's centre, in integers: floats are off at some boundaries.
+    rows, columns = (
+        (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(size, masks.shape[1:], strict=True)
+    )
+    return torch.from_numpy(np.ascontiguousarray(masks).take(columns, axis=2).take(rows, axis=1))

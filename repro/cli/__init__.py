@@ -1,0 +1,39 @@
+"""The command line. A verb imports what it needs when it is called, so that `--help` and `list` answer at once."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from repro.cli import cells, complexity, plan, reproduce, run, table, verify
+from repro.cli import list as list_
+from repro.errors import ReproError
+
+app = typer.Typer(
+    help="Every number that the GCNet paper prints, as a claim that a machine can check.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("cells")(cells.command)
+app.command("list")(list_.command)
+app.command("complexity")(complexity.command)
+app.command("plan")(plan.command)
+app.command("run")(run.command)
+app.command("reproduce")(reproduce.command)
+app.command("verify")(verify.command)
+app.command("table")(table.command)
+
+
+def main() -> None:
+    """Entry point of `repro`: 0 done, 1 a verification failed, 2 bad input, 130 interrupted."""
+    try:
+        app()
+    except ReproError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,56 @@
+"""Turns the options of the verbs that measure into `Settings`, checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from repro.cli.options import one_of
+from repro.errors import ReproError
+from repro.plan import Settings
+
+
+def settings(
+    profile: str,
+    results: Path,
+    data_root: Path | None,
+    device: str,
+    precision: str,
+    initial: str | None,
+    iterations: int | None,
+) -> tuple[Settings, str]:
+    """The settings, and in words why this profile.
+
+    Raises:
+        ReproError: a value that is not allowed, or options that do not go together.
+    """
+    one_of("--profile", profile, ("auto", "full", "mini"))
+    one_of("--device", device, ("auto", "cpu", "cuda"))
+    one_of("--precision", precision, ("32-true", "bf16-mixed"))
+    why = "as asked"
+    if profile == "auto":
+        profile, why = _choose(data_root, device)
+    if profile == "mini" and (initial or iterations):
+        raise ReproError(
+            "--init and --iterations belong to the full profile; the mini profile has its own pre-training"
+        )
+    return Settings(
+        results=results,
+        profile=profile,
+        data_root=data_root,
+        device=device,
+        precision=precision,
+        initial=initial,
+        iterations=iterations,
+    ), why
+
+
+def _choose(data_root: Path | None, device: str) -> tuple[str, str]:
+    if data_root is None:
+        return "mini", "no COCO 2017 here: neither --data-root nor REPRO_DATA is set"
+    if device == "cpu":
+        return "full", f"COCO 2017 in {data_root}, on the CPU as asked"
+    import torch
+
+    if torch.cuda.is_available():
+        return "full", f"COCO 2017 in {data_root}"
+    return "mini", "no CUDA device here, and the full schedule would take months on a CPU; --profile full insists"

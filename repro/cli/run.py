@@ -1,0 +1,71 @@
+"""`repro run`: measure one experiment."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from repro.cli import options
+
+
+def command(
+    experiment: Annotated[str, typer.Argument(help="Its name; `repro list` prints them all.")],
+    profile: options.Profile = "auto",
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    results: options.Results = options.RESULTS,
+    data_root: options.DataRoot = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "32-true",
+    initial: options.Initial = None,
+    iterations: options.Iterations = None,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of this process.")] = 1,
+    json: options.Json = False,
+) -> None:
+    """Train and evaluate one experiment and record the result. Interrupted, the same command goes on.
+
+    Examples:
+
+      repro run coco-r50-gc-r16 --profile mini --seed 1
+
+      repro run coco-r50-baseline --profile full --data-root /data/coco
+    """
+    from dataclasses import replace
+
+    from repro.cli.choices import settings
+    from repro.experiments import get
+
+    get(experiment)
+    chosen, why = settings(profile, results, data_root, device, precision, initial, iterations)
+    chosen = replace(chosen, seed=seed, threads=threads)
+    print(f"{experiment}: profile {chosen.profile} ({why}), seed {seed}", file=sys.stderr)
+
+    from repro.measure import measure
+
+    record = measure(experiment, chosen, command=" ".join(["repro", *sys.argv[1:]]), progress=_Report())
+    path = chosen.store.directory / record.filename
+    if json:
+        print(record.model_dump_json(indent=1))
+        return
+    for metric in record.metrics:
+        print(f"{metric.name:<12} {metric.value:6.2f} {metric.unit}  (n = {metric.n})")
+    data = record.dataset
+    print(f"{data.evaluated} of {data.required} images evaluated; {record.cost.images_per_second:.2f} images/s, "
+          f"peak memory {record.cost.peak_memory_bytes / 2**30:.2f} GiB")  # fmt: skip
+    for deviation in record.deviations:
+        print(f"deviation: {deviation}")
+    print(f"record: {path}")
+
+
+class _Report:
+    """A line on stderr about every 5 % of a stage, and at its ends."""
+
+    def __init__(self) -> None:
+        self.last = ("", -1)
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        part = (stage, 20 * done // total)
+        if part != self.last:
+            self.last = part
+            print(f"{stage}: {done} of {total}", file=sys.stderr, flush=True)

@@ -1,0 +1,65 @@
+"""Parameters and operations of networks, as plain MACs and in the paper's convention (`docs/complexity.md`).
+
+`count(model, inputs)` counts a module of your own, `count_experiment(experiment)` a network of the paper. Counts of
+experiments are kept in the record store; reading them back imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from repro.experiments import Detector, Experiment
+from repro.records import Count, Store
+
+if TYPE_CHECKING:
+    from repro.complexity.networks import count_experiment
+    from repro.complexity.trace import count
+
+__all__ = ["COUNTER", "count", "count_experiment", "counts", "unsupported"]
+
+#: What counts: part of every `Count`. Raise the number when a handle, a weight or the composition changes.
+COUNTER = f"fvcore {version('fvcore')}, handles 1"
+
+
+def counts(experiments: Iterable[Experiment], store: Store) -> dict[str, Count]:
+    """The count of each experiment, by its name. Those in `store` are used, the others are made and stored.
+
+    Raises:
+        ReproError: this version does not build one of the networks, or `store` is damaged or cannot be written.
+    """
+    stored = store.counts()
+    found = {}
+    for experiment in experiments:
+        count = stored.get(experiment.spec_hash)
+        if count is None or count.counter != COUNTER:
+            from repro.complexity.networks import count_experiment
+
+            count = count_experiment(experiment)
+            store.add_count(count)
+        found[experiment.name] = count
+    return found
+
+
+def unsupported(experiment: Experiment) -> str | None:
+    """Why the network of `experiment` cannot be counted, or None when it can."""
+    network = experiment.network
+    if isinstance(network, Detector) and network.cascade:
+        return "this version builds Mask R-CNN, not its cascade"
+    if network.backbone.dimensions == 3:
+        return "this version builds networks for images, not for video"
+    return None
+
+
+def __getattr__(name: str) -> Any:
+    # torch is imported when something is counted, not when counts are read.
+    if name == "count":
+        from repro.complexity.trace import count
+
+        return count
+    if name == "count_experiment":
+        from repro.complexity.networks import count_experiment
+
+        return count_experiment
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,187 @@
+"""The annotation file of one split of a COCO-format directory, read and checked.
+
+What real COCO files contain is accepted as the standard loaders accept it: boxes of zero area, boxes and polygons that
+reach beyond the border, polygons of fewer than three points (they cover no pixel and are dropped), polygons with a
+number too many (it is ignored). Everything else that would quietly change a metric is an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from faster_coco_eval.core import mask as mask_api
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)
+
+from repro.errors import ReproError
+
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+_INT64 = 2**63 - 1  # the evaluator's integers
+
+_Id = Annotated[int, Field(ge=0, le=_INT64)]
+_Length = Annotated[float, Field(ge=0)]
+
+
+def _drop_pointless(polygons: list[list[float]]) -> list[np.ndarray]:
+    if not polygons or not all(polygons):
+        raise ValueError("an empty polygon")
+    # Arrays take a quarter of the memory of lists of floats: train2017 has some 60 million coordinates.
+    return [np.array(polygon) for polygon in polygons if len(polygon) >= 6]
+
+
+@dataclass
+class _RunLengths:
+    __pydantic_config__ = _STRICT
+
+    size: tuple[int, int]
+    counts: list[Annotated[int, Field(ge=0)]] | str
+
+
+def _compress(runs: _RunLengths) -> dict:
+    """The compressed encoding, after checking that the runs fill `size` exactly."""
+    height, width = runs.size
+    if isinstance(runs.counts, str):
+        encoded = {"size": [height, width], "counts": runs.counts}
+        mask_api.decode(encoded)  # raises ValueError
+        return encoded
+    if sum(runs.counts) != height * width:
+        raise ValueError(f"the run lengths cover {sum(runs.counts)} pixels, the size {height * width}")
+    return mask_api.frPyObjects({"size": [height, width], "counts": runs.counts}, height, width)
+
+
+_Segmentation = Annotated[
+    Annotated[list[list[float]], AfterValidator(_drop_pointless), Tag("polygons")]
+    | Annotated[_RunLengths, AfterValidator(_compress), Tag("run lengths")],
+    Discriminator(lambda value: "polygons" if isinstance(value, list) else "run lengths"),
+]
+
+
+@dataclass(slots=True)
+class Image:
+    """An image's entry. Sizes in pixels."""
+
+    __pydantic_config__ = _STRICT
+
+    id: _Id
+    file_name: Annotated[str, Field(min_length=1)]
+    height: Annotated[int, Field(gt=0)]
+    width: Annotated[int, Field(gt=0)]
+
+
+@dataclass(slots=True)
+class Annotation:
+    """One object. After reading, `segmentation` is a list of float64 arrays (x1, y1, x2, y2, ...; at least three
+    points each; the list may be empty) or a compressed run-length encoding of the image's size."""
+
+    __pydantic_config__ = _STRICT
+
+    id: Annotated[int, Field(gt=0, le=_INT64)]  #: the COCO metric takes a match with object 0 for no match
+    image_id: _Id
+    category_id: _Id
+    bbox: tuple[float, float, _Length, _Length]  #: x, y, width, height in pixels
+    area: _Length  #: of the segmentation, square pixels
+    iscrowd: Annotated[int, Field(ge=0, le=1)]
+    segmentation: _Segmentation
+
+
+@dataclass(slots=True)
+class _Category:
+    __pydantic_config__ = _STRICT
+
+    id: _Id
+
+
+@dataclass(slots=True)
+class _File:
+    images: list[Image]
+    annotations: list[Annotation]
+    categories: list[_Category]
+
+
+@dataclass
+class Annotations:
+    """A checked annotation file."""
+
+    images: dict[int, Image]  #: by id, ascending
+    objects: dict[int, list[Annotation]]  #: by image id, in the order of the file; every image has an entry
+    category_ids: list[int]  #: ascending
+    sha256: str  #: of the file
+
+
+def read_annotations(path: Path) -> Annotations:
+    """Read and check a COCO instances file.
+
+    Raises:
+        ReproError: it cannot be read, is not whole JSON, lacks a key, holds a value that is malformed or not finite,
+            repeats an id, or refers to an image or a category that it does not list. File, entry and key are named.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ReproError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        file = TypeAdapter(_File).validate_json(content)
+    except ValidationError as error:
+        raise _explained(path, content, error) from None
+    images = {image.id: image for image in sorted(file.images, key=lambda image: image.id)}
+    category_ids = sorted({category.id for category in file.categories})
+    for kind in ("images", "annotations", "categories"):
+        _check_unique(path, kind, (entry.id for entry in getattr(file, kind)))
+    objects: dict[int, list[Annotation]] = {image_id: [] for image_id in images}
+    for index, annotation in enumerate(file.annotations):
+        where = f"{path}: annotations[{index}] (id {annotation.id})"
+        if annotation.image_id not in images:
+            raise ReproError(f"{where}, key image_id: there is no image {annotation.image_id} in the file")
+        if annotation.category_id not in category_ids:
+            raise ReproError(f"{where}, key category_id: there is no category {annotation.category_id} in the file")
+        image = images[annotation.image_id]
+        encoded = annotation.segmentation
+        if isinstance(encoded, dict) and encoded["size"] != [image.height, image.width]:
+            raise ReproError(
+                f"{where}, key segmentation.size: the run lengths are for {encoded['size']} pixels (height, width), "
+                f"image {image.id} has {[image.height, image.width]}"
+            )
+        objects[annotation.image_id].append(annotation)
+    return Annotations(images, objects, category_ids, hashlib.sha256(content).hexdigest())
+
+
+def _check_unique(path: Path, kind: str, ids: Iterable[int]) -> None:
+    seen: set[int] = set()
+    for index, identity in enumerate(ids):
+        if identity in seen:
+            raise ReproError(f"{path}: {kind}[{index}], key id: {identity} is there a second time")
+        seen.add(identity)
+
+
+def _explained(path: Path, content: bytes, error: ValidationError) -> ReproError:
+    """The first thing wrong with the file, with the entry's index and, where it has one, its id."""
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "json_invalid":
+        return ReproError(
+            f"{path} is not whole JSON ({first['ctx']['error']}; the file has {len(content)} bytes). "
+            "It was probably cut short: unpack or download it again."
+        )
+    kinds = ("polygons", "run lengths", "str", "list[constrained-int]")  # alternatives, which are no keys
+    location = [part for part in first["loc"] if part not in kinds]
+    where = str(path)
+    if len(location) >= 2:
+        entry: Any = json.loads(content)[location[0]][location[1]]
+        identity = f" (id {entry['id']})" if isinstance(entry, dict) and "id" in entry else ""
+        where += f": {location[0]}[{location[1]}]{identity}"
+        location = location[2:]
+    key = ".".join(map(str, location))
+    what = "the key is missing" if first["type"] == "missing" else first["msg"]
+    return ReproError(f"{where}, key {key}: {what}" if key else f"{where}: {what}")

@@ -1,0 +1,69 @@
+"""Masks between an image's pixels and the grid of the mask head, and their run-length encoding."""
+
+from __future__ import annotations
+
+import torch
+from faster_coco_eval.core import mask as rle
+from torch import Tensor
+from torchvision.ops import roi_align
+
+#: Pixels pasted at a time, as float32: bounds the memory that a large image with many detections takes.
+_CHUNK = 2**24
+
+
+def crop(masks: Tensor, objects: Tensor, boxes: Tensor, resolution: int) -> Tensor:
+    """The part of an object's mask that lies in a box, resampled to the grid of the mask head.
+
+    Args:
+        masks: uint8 (n, H, W).
+        objects: int64 (k,), which mask each box looks at.
+        boxes: (k, 4), xyxy in pixels.
+        resolution: cells M along a side of the grid.
+
+    Returns:
+        float32 (k, M, M): 1 where at least half of the cell is covered, else 0.
+    """
+    if len(boxes) == 0:
+        return boxes.new_zeros(0, resolution, resolution)
+    rois = torch.cat([objects[:, None].to(boxes), boxes], dim=1)
+    covered = roi_align(masks[:, None].to(boxes), rois, resolution, sampling_ratio=-1, aligned=True)
+    return (covered[:, 0] >= 0.5).to(boxes)
+
+
+def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Mask probabilities within boxes -> probabilities over the image.
+
+    Bilinear between the centres of the grid's cells, falling to zero outside of it. The interpolation is separable,
+    so it is two matrix products per mask.
+
+    Args:
+        masks: float32 (n, M, M).
+        boxes: (n, 4), xyxy in pixels of the image.
+        size: (height, width) of the image.
+
+    Returns:
+        float32 (n, W, H): columns first, the order in which COCO's run lengths count.
+    """
+    height, width = size
+    resolution = masks.shape[-1]
+    columns = _hat(boxes[:, 0], boxes[:, 2], width, resolution)
+    rows = _hat(boxes[:, 1], boxes[:, 3], height, resolution)
+    return columns @ masks.mT @ rows.mT
+
+
+def _hat(start: Tensor, end: Tensor, length: int, resolution: int) -> Tensor:
+    """Weights (n, length, resolution) of the grid's cells at every pixel's centre, along one axis."""
+    pixels = torch.arange(length, device=start.device) + 0.5
+    cells = torch.arange(resolution, device=start.device) + 0.5
+    position = (pixels - start[:, None]) * (resolution / (end - start))[:, None]
+    return (1 - (position[:, :, None] - cells).abs()).clamp(min=0)
+
+
+def encode(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float = 0.5) -> list[dict]:
+    """The pasted masks, cut at `threshold`, as COCO run-length encodings of an image of `size` (height, width)."""
+    count = max(_CHUNK // (size[0] * size[1]), 1)
+    encoded = []
+    for part, where in zip(masks.split(count), boxes.split(count), strict=True):
+        binary = (paste(part, where, size) >= threshold).to(torch.uint8).cpu().numpy()
+        encoded += rle.encode(binary.transpose(2, 1, 0))  # (H, W, n) in column-major order, without a copy
+    return encoded

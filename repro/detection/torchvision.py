@@ -1,0 +1,117 @@
+"""Mask R-CNN with FPN on torchvision's parts, to the authors' conventions (Section 5.1; mmdetection 0.6)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import FeaturePyramidNetwork, clip_boxes_to_image
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from repro.data.coco import Detections, Sample
+from repro.detection.masks import encode
+from repro.detection.roi import Instances, RoIHeads
+from repro.detection.rpn import RegionProposalNetwork
+from repro.errors import ReproError
+from repro.experiments import STAGES, Detector
+from repro.models.resnet import ResNet
+
+MEAN = (123.675, 116.28, 103.53)  #: of the red, green and blue values, 0..255
+STD = (58.395, 57.12, 57.375)
+DIVISOR = 32  #: a batch's height and width are multiples of it
+
+
+class MaskRCNN(nn.Module):
+    """Mask R-CNN with a feature pyramid of P2 .. P6, P6 being every second cell of P5.
+
+    In training mode a call gives the losses of a batch, in evaluation mode its detections. Boxes are continuous
+    coordinates: a pixel is the square from x to x + 1, and a box around it is (x, y, x + 1, y + 1). In these terms
+    the arithmetic of the authors' framework, where a box includes its last pixel, is the same arithmetic.
+
+    Args:
+        spec: widths, sizes and thresholds.
+
+    Raises:
+        ReproError: `spec` is a cascade.
+    """
+
+    def __init__(self, spec: Detector) -> None:
+        super().__init__()
+        if spec.cascade:
+            raise ReproError("MaskRCNN is built from a detector without cascade; this one asks for a cascade.")
+        self.backbone = ResNet(spec.backbone)
+        self.fpn = FeaturePyramidNetwork(
+            [self.backbone.channels[stage] for stage in STAGES], spec.fpn_channels, LastLevelMaxPool()
+        )
+        for layer in self.fpn.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.xavier_uniform_(layer.weight)
+        self._generator = torch.Generator(device="cpu")
+        self.rpn = RegionProposalNetwork(spec, self._generator)
+        self.roi_heads = RoIHeads(spec, self._generator)
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+
+    @property
+    def generator(self) -> torch.Generator:
+        """Source of all randomness of training: which anchors and RoIs enter the losses. Seed it, or set its state."""
+        return self._generator
+
+    def forward(self, samples: list[Sample]) -> dict[str, Tensor] | list[Detections]:
+        """`losses` in training mode, `predict` in evaluation mode."""
+        return self.losses(samples) if self.training else self.predict(samples)
+
+    def losses(self, samples: list[Sample]) -> dict[str, Tensor]:
+        """The terms whose sum is minimised, each a scalar averaged over the batch. Images without objects are fine.
+
+        Needs training mode.
+        """
+        images = self.batch(samples)
+        boxes, labels, masks = (
+            [getattr(sample, name).to(self.mean.device) for sample in samples] for name in ("boxes", "labels", "masks")
+        )
+        features = self.features(images)
+        targets = [{"boxes": box, "size": size} for box, size in zip(boxes, images.image_sizes, strict=True)]
+        proposals, rpn = self.rpn(images, features, targets)
+        return {
+            "loss_rpn_objectness": rpn["loss_objectness"],
+            "loss_rpn_box": rpn["loss_rpn_box_reg"],
+            **self.roi_heads.losses(features, proposals, images.image_sizes, boxes, labels, masks),
+        }
+
+    @torch.no_grad()
+    def predict(self, samples: list[Sample]) -> list[Detections]:
+        """What is found in each image, best first, in the pixels of the original images. Needs evaluation mode."""
+        images = self.batch(samples)
+        features = self.features(images)
+        proposals, _ = self.rpn(images, features)
+        found = self.roi_heads.detect(features, proposals, images.image_sizes)
+        return [to_original(instances, sample) for instances, sample in zip(found, samples, strict=True)]
+
+    def features(self, images: ImageList) -> dict[str, Tensor]:
+        """The pyramid (B, C, H / stride, W / stride): P2 .. P5 under the names of the stages, P6 as "pool"."""
+        return self.fpn(self.backbone.features(images.tensors))
+
+    def batch(self, samples: list[Sample]) -> ImageList:
+        """The images normalised and padded with zeros, right and below, to the largest and a multiple of 32."""
+        sizes = [tuple(sample.image.shape[1:]) for sample in samples]
+        height, width = (-(-max(side) // DIVISOR) * DIVISOR for side in zip(*sizes, strict=True))
+        images = self.mean.new_zeros(len(samples), 3, height, width)
+        for image, sample, size in zip(images, samples, sizes, strict=True):
+            image[:, : size[0], : size[1]] = (sample.image.to(self.mean.device) - self.mean) / self.std
+        return ImageList(images, sizes)
+
+
+def to_original(instances: Instances, sample: Sample) -> Detections:
+    """`instances` of the resized image of `sample`, in the pixels of the original one."""
+    height, width = sample.size
+    resized_height, resized_width = sample.image.shape[1:]
+    scale = instances.boxes.new_tensor((width / resized_width, height / resized_height) * 2)
+    boxes = clip_boxes_to_image(instances.boxes * scale, sample.size)
+    return Detections(
+        image_id=sample.image_id,
+        boxes=boxes.cpu().numpy(),
+        scores=instances.scores.cpu().numpy(),
+        labels=instances.labels.cpu().numpy(),
+        masks=encode(instances.masks, boxes, sample.size),
+    )

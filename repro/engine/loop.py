@@ -1,0 +1,173 @@
+"""The training loop of all tasks, on Lightning Fabric (devices, precision, distribution)."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from repro.engine.sampler import Batches, TrainingData, generators, load, reseed
+from repro.engine.schedule import iterations_per_epoch, learning_rate, length
+from repro.engine.state import Fitted, Run, Segment
+from repro.errors import ReproError
+from repro.experiments import Recipe
+
+
+@dataclass(frozen=True)
+class Progress:
+    """An iteration that was just completed."""
+
+    iteration: int  #: completed so far, of `total`
+    total: int
+    losses: dict[str, float]  #: every loss term, mean over the effective batch
+    lr: float
+    seconds: float  #: trained so far, earlier segments included
+
+
+def fit(
+    model: nn.Module,
+    recipe: Recipe,
+    dataset: TrainingData,
+    *,
+    identity: str,
+    directory: Path,
+    seed: int,
+    fabric: Fabric | None = None,
+    collate: Callable[[list], Any] = list,
+    micro_batch: int | None = None,
+    workers: int = 0,
+    save_every: int = 50,
+    progress: Callable[[Progress], None] | None = None,
+) -> Fitted:
+    """Train `model` by `recipe`, or take up what an earlier call with the same `identity` left in `directory`.
+
+    A training that was killed at any moment and started again ends, on CPU and with as many processes, with the same
+    bytes in `weights.pt` and `log.jsonl` as an uninterrupted one. A finished one is not done again. Either way `model`
+    ends with the trained weights.
+
+    Args:
+        model: in train mode, takes what `collate` returns and returns a dict of scalar loss terms, each a mean over its
+            samples; their sum is minimised. Its state dict is all the state that it keeps between iterations;
+            the `torch.Generator`s that its modules hold as `generator` are seeded anew for each iteration.
+        dataset: has `__len__` and `sample(index, seed=, epoch=, train=True)`, a pure function.
+        identity: cache key of everything that decides the result: network, recipe, data, initial weights, seed,
+            precision.
+        directory: for this training alone, shared by all processes. `state` lists its files.
+        fabric: already launched if it has several processes; every one of them calls `fit`. Default: one device.
+            The gradients are averaged over the processes, each of which takes an equal part of `recipe.batch_size`.
+        collate: makes the model's input of a list of samples.
+        micro_batch: samples of one forward pass; the gradients of the batch are accumulated. Default: all at once.
+            Batch statistics are those of a micro-batch.
+        workers: processes that load data ahead, for each training process; 0 loads in the training process.
+        save_every: iterations between two saved states.
+        progress: called after each iteration, in the first process.
+
+    Raises:
+        ReproError: the batch cannot be divided among the processes, the data set is empty, `directory` holds another
+            training's or damaged files or cannot be written, a sample cannot be loaded, or the loss or its gradient is
+            not finite. What was saved stays.
+    """
+    fabric = fabric or Fabric(devices=1)
+    run = Run(directory, identity, writes=fabric.is_global_zero)
+    if fitted := run.fitted(model):
+        return fitted
+    _check(recipe, dataset, fabric)
+    per_epoch = iterations_per_epoch(len(dataset), recipe.batch_size)
+    total = length(recipe, per_epoch)
+    optimizer = build_optimizer(model, recipe)
+    module, stepper = fabric.setup(model, optimizer)
+    with closing(run):
+        position = run.restore(model, optimizer)
+        position.segments.append(asdict(Segment(position.iteration, fabric.world_size, _precision(fabric))))
+        batches = Batches(
+            len(dataset), recipe.batch_size, seed, position.iteration, total, fabric.global_rank, fabric.world_size
+        )
+        held = generators(model)
+        begin = time.monotonic() - position.seconds
+        model.train()
+        for batch in load(dataset, batches, micro_batch=micro_batch, workers=workers, collate=collate):
+            lr = learning_rate(recipe, position.iteration, per_epoch)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            reseed(held, seed, position.iteration, fabric.global_rank)
+            stepper.zero_grad()
+            losses = _backward(fabric, module, batch)
+            norm = fabric.clip_gradients(
+                module, stepper, max_norm=recipe.clip_norm or math.inf, error_if_nonfinite=False
+            ).item()
+            if not all(map(math.isfinite, (*losses.values(), norm))):
+                raise _diverged(position.iteration + 1, total, losses, norm, lr)
+            stepper.step()
+            position.iteration += 1
+            position.seconds = time.monotonic() - begin
+            position.peak_memory_bytes = max(position.peak_memory_bytes, _peak_memory(fabric.device))
+            run.append(position.iteration, lr, losses)
+            if position.iteration % save_every == 0 and position.iteration < total:
+                run.save(model, optimizer, position)
+            if progress and fabric.is_global_zero:
+                progress(Progress(position.iteration, total, losses, lr, position.seconds))
+        run.finish(model, position, recipe.batch_size)
+    fabric.barrier()
+    return run.fitted(model)
+
+
+def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer of the parameters that are trained; weight decay applies to all of them."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(trained, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+
+
+def _backward(fabric: Fabric, module: nn.Module, batch: list[tuple[Any, float]]) -> dict[str, float]:
+    """Accumulate the gradients of a batch. Returns its loss terms, means over all processes' samples."""
+    values: Tensor | float = 0.0
+    for number, (part, share) in enumerate(batch, start=1):
+        with fabric.no_backward_sync(module, enabled=number < len(batch)):
+            losses = module(fabric.to_device(part))
+            fabric.backward(sum(losses.values()) * share)
+        values = values + torch.stack([term.detach().float() for term in losses.values()]) * share
+    return dict(zip(losses, fabric.all_reduce(values, reduce_op="mean").tolist(), strict=True))
+
+
+def _check(recipe: Recipe, dataset: TrainingData, fabric: Fabric) -> None:
+    if len(dataset) == 0:
+        raise ReproError("the training data set is empty: there is nothing to train on")
+    if recipe.batch_size % fabric.world_size:
+        raise ReproError(
+            f"a batch of {recipe.batch_size} samples cannot be divided among {fabric.world_size} processes: "
+            "choose a number of processes that divides it"
+        )
+    if _precision(fabric) == "16-mixed":
+        raise ReproError("precision 16-mixed cannot be resumed exactly: use bf16-mixed or 32-true")
+
+
+def _precision(fabric: Fabric) -> str:
+    return fabric.strategy.precision.precision
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes: of the GPU's tensors, or resident in the main memory, at most so far in this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _diverged(iteration: int, total: int, losses: dict[str, float], norm: float, lr: float) -> ReproError:
+    terms = ", ".join(f"{name} = {value:g}" for name, value in losses.items())
+    return ReproError(
+        f"the training diverged in iteration {iteration} of {total}: {terms}; gradient norm = {norm:g}, learning rate "
+        f"= {lr:g}. What was saved before stays. Check the data, or train with a lower learning rate or in "
+        "precision 32-true."
+    )

@@ -1,0 +1,130 @@
+"""What is random in a training, as pure functions of the seed and of the position in the training.
+
+Nothing here has a state, so a resumed run draws what the uninterrupted one would have drawn, with any number of
+processes and of data loading workers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from repro.engine.schedule import iterations_per_epoch
+from repro.errors import ReproError
+
+#: Streams of one seed that must not repeat each other.
+_ORDER, _NOISE = 0, 1
+
+
+class TrainingData(Protocol):
+    """A data set whose augmentation is a pure function of (seed, epoch, index)."""
+
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int, *, seed: int, epoch: int, train: bool) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Batches(Sampler):
+    """The batches of one process, from iteration `start` to iteration `stop`.
+
+    Every epoch is a permutation of all `samples` by (seed, epoch), cut into batches of the effective `batch_size`; the
+    last one is filled up from the beginning of the same permutation, so every sample is seen in every epoch and none
+    is left out. Process `rank` of `world_size` takes every `world_size`-th sample of each batch: the batches of the
+    whole training are the same ones however many processes share them.
+
+    The authors' framework also groups the images of a batch by aspect ratio, which saves padding; this one does not.
+    """
+
+    samples: int
+    batch_size: int
+    seed: int
+    start: int
+    stop: int
+    rank: int = 0
+    world_size: int = 1
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        """Yields (epoch, sample indices)."""
+        per_epoch = iterations_per_epoch(self.samples, self.batch_size)
+        order, ordered_epoch = np.empty(0, int), None
+        for iteration in range(self.start, self.stop):
+            epoch, batch = divmod(iteration, per_epoch)
+            if epoch != ordered_epoch:
+                generator = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(_ORDER, epoch)))
+                order = np.resize(generator.permutation(self.samples), per_epoch * self.batch_size)
+                ordered_epoch = epoch
+            whole = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield epoch, whole[self.rank :: self.world_size].tolist()
+
+
+class _Loading(Dataset):
+    """(epoch, indices) -> micro-batches of at most `micro_batch` collated samples, each with its share of the batch."""
+
+    def __init__(self, data: TrainingData, seed: int, micro_batch: int, collate: Callable[[list], Any]):
+        self.data, self.seed, self.micro_batch, self.collate = data, seed, micro_batch, collate
+
+    def __getitem__(self, batch: tuple[int, list[int]]) -> list[tuple[Any, float]] | ReproError:
+        epoch, indices = batch
+        try:
+            samples = [self.data.sample(index, seed=self.seed, epoch=epoch, train=True) for index in indices]
+        except ReproError as error:  # a value, because a DataLoader would bury the message in a worker's traceback
+            return error
+        parts = [samples[at : at + self.micro_batch] for at in range(0, len(samples), self.micro_batch)]
+        return [(self.collate(part), len(part) / len(samples)) for part in parts]
+
+
+def load(
+    data: TrainingData, batches: Batches, *, micro_batch: int | None, workers: int, collate: Callable[[list], Any]
+) -> Iterator[list[tuple[Any, float]]]:
+    """The loaded batches in order, each a list of (collated micro-batch, its share of the process's batch).
+
+    With `workers`, other processes load ahead; what they load does not depend on how many they are.
+
+    Raises:
+        ReproError: what `data.sample` raised.
+    """
+    per_process = batches.batch_size // batches.world_size
+    loading = _Loading(data, batches.seed, micro_batch or per_process, collate)
+    # The loader draws a seed for its workers, which use none: a generator of its own keeps it off the global one.
+    loader = DataLoader(
+        loading, sampler=batches, batch_size=None, num_workers=workers, collate_fn=_as_is, generator=torch.Generator()
+    )
+    for batch in loader:
+        if isinstance(batch, ReproError):
+            raise batch
+        yield batch
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def generators(model: torch.nn.Module) -> list[torch.Generator]:
+    """Every distinct `torch.Generator` that a module of `model` holds as its attribute `generator`."""
+    held = (getattr(module, "generator", None) for module in model.modules())
+    return list({id(generator): generator for generator in held if isinstance(generator, torch.Generator)}.values())
+
+
+def reseed(held: list[torch.Generator], seed: int, iteration: int, rank: int) -> None:
+    """Seed the generators that a model holds, and the global ones (dropout uses torch's), for one iteration.
+
+    Every process has streams of its own. Seeding anew in each iteration takes the place of saving generator states,
+    which could not be carried to another number of processes.
+    """
+    sequence = np.random.SeedSequence(seed, spawn_key=(_NOISE, iteration, rank))
+    shared, *own = sequence.generate_state(1 + len(held)).tolist()
+    random.seed(shared)
+    np.random.seed(shared)  # noqa: NPY002 - on purpose the global one: a library's layer may use it
+    torch.manual_seed(shared)
+    for generator, value in zip(held, own, strict=True):
+        generator.manual_seed(value)

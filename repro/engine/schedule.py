@@ -1,0 +1,35 @@
+"""The learning rate of every iteration, as pure functions of the recipe. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+
+from repro.experiments import Recipe
+
+
+def iterations_per_epoch(samples: int, batch_size: int) -> int:
+    """Batches of `batch_size` that it takes to see every sample; the last one is filled up (see `sampler`)."""
+    return math.ceil(samples / batch_size)
+
+
+def length(recipe: Recipe, iterations_per_epoch: int) -> int:
+    """Iterations of the whole training. `recipe.iterations` cuts it short and does not compress a step schedule."""
+    return recipe.epochs * iterations_per_epoch if recipe.iterations is None else recipe.iterations
+
+
+def learning_rate(recipe: Recipe, iteration: int, iterations_per_epoch: int) -> float:
+    """The learning rate of the update after `iteration` completed ones.
+
+    Step: the base rate, a tenth of it after each of `decay_epochs`. Cosine: half a period from the base rate to 0 at
+    the end of the training. During warm-up the scheduled rate is multiplied by a factor that grows linearly from
+    `warmup_factor` to 1, as in the authors' framework.
+    """
+    rate = recipe.learning_rate
+    if recipe.schedule == "cosine":
+        rate *= (1 + math.cos(math.pi * iteration / length(recipe, iterations_per_epoch))) / 2
+    else:
+        rate /= 10 ** sum(iteration >= epoch * iterations_per_epoch for epoch in recipe.decay_epochs)
+    warmup = recipe.warmup_iterations or recipe.warmup_epochs * iterations_per_epoch
+    if iteration < warmup:
+        rate *= recipe.warmup_factor + (1 - recipe.warmup_factor) * iteration / warmup
+    return rate

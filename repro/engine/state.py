@@ -1,0 +1,228 @@
+"""What a training leaves in its directory, written so that a kill at any moment loses only recent iterations.
+
+    log.jsonl     a line per iteration: {"iteration": 1, "lr": ..., "losses": {...}}, counted from 1
+    state.pt      while it trains: everything that the next iteration depends on
+    weights.pt    at the end: the model's state dict
+    fitted.json   at the end, after weights.pt: the training's result
+
+The log may run ahead of the state; a resumed training cuts it back to the state's iteration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import pickle
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from repro.errors import ReproError
+from repro.paths import unwritable, write_atomically
+
+#: The final loss is the mean over so many last iterations.
+FINAL_ITERATIONS = 20
+
+#: What reading a file raises that is cut off, is something else, or does not fit the model.
+_UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, TypeError, KeyError, IndexError, pickle.UnpicklingError)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The iterations that were trained without an interruption, from `start` to the next segment's `start`."""
+
+    start: int  #: iterations completed before
+    world_size: int
+    precision: str
+
+
+@dataclass
+class Position:
+    """How far a training is. `seconds` and `peak_memory_bytes` include what earlier segments took."""
+
+    iteration: int = 0  #: completed
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    log_bytes: int = 0
+    segments: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A finished training."""
+
+    iterations: int
+    final_loss: float  #: mean of the summed loss terms over the last 20 iterations
+    seconds: float  #: wall time of the training loop over all segments
+    peak_memory_bytes: int  #: of the first process: on the GPU, or resident
+    effective_batch: int
+    world_size: int  #: of the last segment
+    segments: tuple[Segment, ...]
+    weights: Path
+    sha256: str  #: of the bytes of `weights`
+
+    @property
+    def resumed(self) -> int:
+        """How often the training was taken up again from a saved state."""
+        return len(self.segments) - 1
+
+
+class Run:
+    """The directory of one training. Of several processes only the one with `writes` changes it; all of them read it.
+
+    At most one training at a time may use a directory.
+    """
+
+    def __init__(self, directory: Path, identity: str, writes: bool):
+        self.directory, self.identity, self.writes = directory, identity, writes
+        self.log, self.state = directory / "log.jsonl", directory / "state.pt"
+        self.weights, self.result = directory / "weights.pt", directory / "fitted.json"
+        self._log: io.FileIO | None = None
+
+    def fitted(self, model: torch.nn.Module) -> Fitted | None:
+        """The result of the finished training, its weights loaded into `model`; None when it is not finished.
+
+        A state that is left is dropped.
+
+        Raises:
+            ReproError: the result is another training's, or one of its two files is damaged.
+        """
+        if not (self.result.exists() and self.weights.exists()):
+            return None
+        try:
+            result = json.loads(self.result.read_bytes())
+            self._same(self.result, result["identity"])
+            values = result["fitted"]
+            segments = tuple(Segment(**segment) for segment in values.pop("segments"))
+            fitted = Fitted(**values, segments=segments, weights=self.weights)
+        except _UNREADABLE as error:
+            raise self._damaged(self.result, error) from None
+        content = self.weights.read_bytes()
+        if hashlib.sha256(content).hexdigest() != fitted.sha256:
+            raise self._damaged(self.weights, "its sha256 is not the one in fitted.json")
+        model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+        if self.writes:
+            self.state.unlink(missing_ok=True)
+        return fitted
+
+    def restore(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Position:
+        """Load the saved state, if there is one, and open the log at its iteration.
+
+        Raises:
+            ReproError: the state is damaged or another training's, or the directory cannot be written.
+        """
+        position = Position()
+        if self.state.exists():
+            try:
+                state = torch.load(self.state, map_location="cpu", weights_only=True)
+                self._same(self.state, state["identity"])
+                position = Position(**state["position"])
+                model.load_state_dict(state["model"])
+                optimizer.load_state_dict(state["optimizer"])
+            except _UNREADABLE as error:
+                raise self._damaged(self.state, error) from None
+        if self.writes:
+            self._open_log(position.log_bytes)
+        return position
+
+    def _open_log(self, size: int) -> None:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            for path in (self.state, self.weights, self.result):
+                for leftover in self.directory.glob(f".{path.name}.*"):  # of a process that was killed while it wrote
+                    leftover.unlink()
+            self._log = self.log.open("ab", buffering=0)
+            if self._log.tell() < size:
+                raise self._damaged(self.log, f"it is shorter than when {self.state.name} was written")
+            self._log.truncate(size)
+        except OSError as error:
+            raise unwritable(self.log, error) from error
+
+    def append(self, iteration: int, lr: float, losses: dict[str, float]) -> None:
+        """Add an iteration's line to the log."""
+        if self._log is None:
+            return
+        line = json.dumps({"iteration": iteration, "lr": lr, "losses": losses}).encode() + b"\n"
+        try:
+            while line:  # a disk that fills up takes a part of it first
+                line = line[self._log.write(line) :]
+        except OSError as error:
+            raise unwritable(self.log, error) from error
+
+    def save(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> None:
+        """Replace the saved state by this one.
+
+        Raises:
+            ReproError: it cannot be written; the earlier state is untouched.
+        """
+        if self._log is None:
+            return
+        os.fsync(self._log.fileno())
+        position.log_bytes = self._log.tell()
+        state = {
+            "identity": self.identity,
+            "position": asdict(position),
+            "model": dict(model.state_dict()),
+            "optimizer": optimizer.state_dict(),
+        }
+        write_atomically(self.state, _bytes(state))
+
+    def finish(self, model: torch.nn.Module, position: Position, effective_batch: int) -> None:
+        """Write the weights, then the result.
+
+        Raises:
+            ReproError: they cannot be written; the saved state is untouched.
+        """
+        if not self.writes:
+            return
+        self.close()
+        content = _bytes({name: tensor.detach().cpu() for name, tensor in model.state_dict().items()})
+        write_atomically(self.weights, content)
+        fitted = {
+            "iterations": position.iteration,
+            "final_loss": self._final_loss(),
+            "seconds": position.seconds,
+            "peak_memory_bytes": position.peak_memory_bytes,
+            "effective_batch": effective_batch,
+            "world_size": position.segments[-1]["world_size"],
+            "segments": position.segments,
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+        result = {"identity": self.identity, "fitted": fitted}
+        write_atomically(self.result, (json.dumps(result, indent=1) + "\n").encode())
+
+    def close(self) -> None:
+        """Close the log."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _final_loss(self) -> float:
+        with self.log.open("rb") as lines:
+            last = [sum(json.loads(line)["losses"].values()) for line in deque(lines, maxlen=FINAL_ITERATIONS)]
+        return sum(last) / len(last)
+
+    def _same(self, path: Path, identity: object) -> None:
+        if identity != self.identity:
+            raise ReproError(
+                f"{path} belongs to another training: its experiment, recipe, data, initial weights or seed differ "
+                f"(its key is {str(identity)[:12]}, this training's is {self.identity[:12]}). "
+                f"Choose another directory, or delete {self.directory} to train from the start."
+            )
+
+    def _damaged(self, path: Path, why: Exception | str) -> ReproError:
+        reason = next(iter(str(why).strip().splitlines()), type(why).__name__)
+        return ReproError(
+            f"{path} is damaged or not of this training ({reason}). Delete {self.directory} to train from the start."
+        )
+
+
+def _bytes(value: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()

@@ -1,0 +1,210 @@
+"""COCO box and mask average precision, and the file that predictions are kept in."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from faster_coco_eval import COCO, COCOeval_faster
+from faster_coco_eval.core import mask as mask_api
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from repro.data.coco import CocoDetection, Detections
+from repro.errors import ReproError
+from repro.paths import write_atomically
+
+#: What computes the metrics, as records name it.
+EVALUATOR = f"faster-coco-eval {version('faster-coco-eval')}"
+
+_METRICS = ("ap", "ap50", "ap75")  # the first three of the twelve COCO statistics
+
+
+def evaluate(detections: Iterable[Detections], dataset: CocoDetection) -> dict[str, float]:
+    """COCO's AP, AP50 and AP75 of boxes and masks, in percent: `ap_box`, `ap50_box`, `ap75_box`, `ap_mask`, ...
+
+    AP is the mean over IoU 0.50:0.05:0.95 and all classes that occur, with at most 100 detections per image and class;
+    crowds are ignored as the COCO metric does. No detections at all give 0.0.
+
+    Raises:
+        ReproError: the images are not exactly `dataset.image_ids`, each once; a box, score, label or mask is
+            malformed (the image is named); or the data set has no object to find.
+    """
+    detections = list(detections)
+    _check_ids([one.image_id for one in detections], dataset)
+    results = [result for one in detections for result in _results(one, dataset)]
+    truth = COCO(dataset.ground_truth())
+    if all(annotation["iscrowd"] for annotation in truth.dataset["annotations"]):
+        raise ReproError(f"{dataset.annotations_path} has no objects but crowds: there is nothing to evaluate against")
+    metrics = dict.fromkeys((f"{metric}_{kind}" for kind in ("box", "mask") for metric in _METRICS), 0.0)
+    if not results:
+        return metrics
+    found = truth.loadRes(results)
+    for kind, iou_type in (("box", "bbox"), ("mask", "segm")):
+        evaluator = COCOeval_faster(truth, found, iou_type, rle_iou_max_workers=1)
+        try:
+            evaluator.evaluate()
+        except ValueError as error:
+            raise _malformed_mask(detections, error) from None
+        evaluator.accumulate()
+        evaluator.summarize()
+        metrics |= {f"{metric}_{kind}": 100 * float(evaluator.stats[i]) for i, metric in enumerate(_METRICS)}
+    return metrics
+
+
+def _check_ids(evaluated: list[int], dataset: CocoDetection) -> None:
+    expected = set(dataset.image_ids)
+    problems = {
+        "missing": sorted(expected.difference(evaluated)),
+        "not in the data set": sorted(set(evaluated) - expected),
+        "there more than once": sorted(
+            i for i, n in zip(*np.unique(evaluated, return_counts=True), strict=True) if n > 1
+        ),
+    }
+    found = [
+        f"{len(ids)} {what} ({', '.join(map(str, ids[:3]))}{', ...' if len(ids) > 3 else ''})"
+        for what, ids in problems.items()
+        if ids
+    ]
+    if found:
+        raise ReproError(
+            f"the predictions are not for exactly the {len(expected)} images of {dataset.annotations_path}: "
+            f"{'; '.join(found)}"
+        )
+
+
+def _results(one: Detections, dataset: CocoDetection) -> list[dict]:
+    """An image's detections in COCO's results format."""
+    where = f"predictions for image {one.image_id}"
+    _check_finite(one)
+    n = len(one.scores)
+    if len(one.boxes) != n or len(one.labels) != n or len(one.masks) != n:
+        raise ReproError(
+            f"{where}: {len(one.boxes)} boxes, {n} scores, {len(one.labels)} labels, {len(one.masks)} masks"
+        )
+    classes = len(dataset.category_ids)
+    wrong = [int(label) for label in one.labels if not 0 <= label < classes]
+    if wrong:
+        raise ReproError(f"{where}: label {wrong[0]} is not one of the {classes} classes, 0 to {classes - 1}")
+    size = list(dataset.original_size(one.image_id))
+    for mask in one.masks:
+        if list(mask["size"]) != size:
+            raise ReproError(f"{where}: a mask has {list(mask['size'])} pixels (height, width), the image {size}")
+    boxes = np.asarray(one.boxes, dtype=np.float64).reshape(-1, 4)
+    boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    rows = zip(boxes.tolist(), np.asarray(one.scores, dtype=np.float64).tolist(), one.labels, one.masks, strict=True)
+    return [
+        {
+            "image_id": one.image_id,
+            "category_id": dataset.category_ids[label],
+            "bbox": box,
+            "score": score,
+            "segmentation": dict(mask),
+        }
+        for box, score, label, mask in rows
+    ]
+
+
+def _check_finite(one: Detections) -> None:
+    for name, values in (("box", one.boxes), ("score", one.scores)):
+        if not np.isfinite(values).all():
+            raise ReproError(f"predictions for image {one.image_id}: a {name} is not finite; did the training diverge?")
+
+
+def _malformed_mask(detections: list[Detections], error: ValueError) -> ReproError:
+    for one in detections:
+        try:
+            mask_api.decode(one.masks)
+        except ValueError as cause:
+            return ReproError(f"predictions for image {one.image_id}: a mask is malformed: {cause}")
+    return ReproError(f"the predictions cannot be evaluated: {error}")
+
+
+def save_predictions(detections: Iterable[Detections], path: Path) -> str:
+    """Write predictions to `path` (.json.gz) and return the sha256 of the file.
+
+    Equal predictions give equal bytes, whatever their order: images ascending by id, float32 values in full.
+
+    Raises:
+        ReproError: a value is not finite, or the file cannot be written.
+    """
+    images = sorted(detections, key=lambda one: one.image_id)
+    for one in images:
+        _check_finite(one)
+    document = [
+        {
+            "image_id": int(one.image_id),
+            "boxes": np.asarray(one.boxes, dtype=np.float32).reshape(-1, 4).tolist(),
+            "scores": np.asarray(one.scores, dtype=np.float32).tolist(),
+            "labels": np.asarray(one.labels, dtype=np.int64).tolist(),
+            "masks": [{"size": [int(side) for side in mask["size"]], "counts": _text(mask)} for mask in one.masks],
+        }
+        for one in images
+    ]
+    text = json.dumps(document, separators=(",", ":"), sort_keys=True)
+    content = gzip.compress(text.encode(), compresslevel=6, mtime=0)
+    write_atomically(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _text(mask: dict) -> str:
+    counts = mask["counts"]
+    return counts.decode() if isinstance(counts, bytes) else counts
+
+
+@dataclass(config=ConfigDict(strict=True, allow_inf_nan=False))
+class _Mask:
+    size: tuple[int, int]
+    counts: str
+
+
+@dataclass(config=ConfigDict(strict=True, allow_inf_nan=False))
+class _Image:
+    image_id: int
+    boxes: list[tuple[float, float, float, float]]
+    scores: list[float]
+    labels: list[Annotated[int, Field(ge=0)]]
+    masks: list[_Mask]
+
+
+def load_predictions(path: Path, sha256: str | None = None) -> list[Detections]:
+    """Read what `save_predictions` wrote.
+
+    Args:
+        sha256: of the file, where it is known, to refuse a file that is whole but another.
+
+    Raises:
+        ReproError: the file is missing, cut short, changed, or not a predictions file.
+    """
+    remedy = "Delete it to have the predictions made again."
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ReproError(f"predictions {path} cannot be read: {error.strerror}") from None
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise ReproError(f"predictions {path} are not the ones recorded: the sha256 is not {sha256}. {remedy}")
+    try:
+        images = TypeAdapter(list[_Image]).validate_json(gzip.decompress(content))
+    except (OSError, EOFError, zlib.error) as error:
+        raise ReproError(f"predictions {path} are damaged: {error}. {remedy}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "top level"
+        raise ReproError(f"{path} is not a predictions file: {where}: {first['msg']}. {remedy}") from None
+    return [
+        Detections(
+            image_id=one.image_id,
+            boxes=np.array(one.boxes, dtype=np.float32).reshape(-1, 4),
+            scores=np.array(one.scores, dtype=np.float32),
+            labels=np.array(one.labels, dtype=np.int64),
+            masks=[{"size": list(mask.size), "counts": mask.counts} for mask in one.masks],
+        )
+        for one in images
+    ]

@@ -1,0 +1,135 @@
+"""From records to measurements: which runs of one experiment may be averaged, and which records may not be used."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from repro.errors import ReproError
+from repro.experiments import Experiment
+from repro.paper import COLUMNS, DataSet
+from repro.records import Record
+
+Profile = Literal["full", "mini"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Runs of one experiment that differ in the seed alone: a record for each seed, in the order of the seeds."""
+
+    experiment: str
+    records: tuple[Record, ...]
+
+    @property
+    def first(self) -> Record:
+        """Stands for what all the runs share: source, engine, data set, deviations."""
+        return self.records[0]
+
+    @property
+    def n(self) -> int:
+        return len(self.records)
+
+    def shortfall(self, dataset: DataSet) -> str:
+        """What is missing of the data set that the paper's protocol evaluates, in words; empty if nothing is."""
+        for record in self.records:
+            required = record.dataset.required if dataset.size is None else dataset.size
+            if record.dataset.evaluated != required:
+                return f"{record.dataset.evaluated} of {required} {dataset.items} were evaluated"
+            if record.dataset.failed:
+                return f"{len(record.dataset.failed)} of {required} {dataset.items} failed"
+        return ""
+
+    def values(self, metric: str) -> dict[int, float]:
+        """Value by seed, in the unit of the published column; empty when a run lacks the metric.
+
+        Raises:
+            ReproError: a record holds the metric in another unit.
+        """
+        found = {}
+        for record in self.records:
+            measured = record.metric(metric)
+            if measured is None:
+                return {}
+            if measured.unit != COLUMNS[metric].unit:
+                raise ReproError(
+                    f"record {record.filename}: {metric} is in {measured.unit!r}; the paper prints it in "
+                    f"{COLUMNS[metric].unit!r}. Measure it again with this version."
+                )
+            found[record.seed] = measured.value
+        return found
+
+
+@dataclass(frozen=True)
+class Unused:
+    """A record that no number comes from, and why."""
+
+    experiment: str
+    filename: str
+    reason: str
+    stale: bool
+
+
+def collect(
+    records: Iterable[Record], experiments: Mapping[str, Experiment], profile: Profile
+) -> tuple[dict[str, list[Measurement]], list[Unused]]:
+    """The measurements of each experiment at one profile, best first, and the records left out.
+
+    Runs are averaged only if all that a cache key holds but the seed is the same. Better is: no fewer items evaluated,
+    fewer deviations from the paper's protocol, the authors' weights before own training, more seeds.
+
+    Args:
+        experiments: by name, as this version defines them; a record of another specification is stale.
+    """
+    pools: dict[str, dict[str, dict[int, Record]]] = {name: {} for name in experiments}
+    unused = []
+    for record in sorted(records, key=lambda record: (record.created, record.key)):
+        if record.profile != profile or record.experiment not in experiments:
+            continue
+        if record.spec_hash != experiments[record.experiment].spec_hash:
+            reason = "stale: the network or the recipe has changed since it was measured"
+            unused.append(Unused(record.experiment, record.filename, reason, stale=True))
+            continue
+        runs = pools[record.experiment].setdefault(_conditions(record), {})
+        if record.seed in runs:
+            reason = f"replaced by the later {record.filename}"
+            unused.append(Unused(record.experiment, runs[record.seed].filename, reason, stale=False))
+        runs[record.seed] = record
+    measured = {}
+    for name, pool in pools.items():
+        found = [Measurement(name, tuple(runs[seed] for seed in sorted(runs))) for runs in pool.values()]
+        measured[name] = sorted(found, key=_preference)
+    return measured, unused
+
+
+def deviation(values: Iterable[float]) -> float | None:
+    """Standard deviation over seeds; None of fewer than two."""
+    values = list(values)
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def _conditions(record: Record) -> str:
+    """All that must be equal for two runs to differ in the seed alone, as one comparable string."""
+    training = record.training
+    length = (training.iterations, training.effective_batch, training.learning_rate) if training else None
+    dataset = record.dataset
+    return repr(
+        (
+            record.source, record.engine, record.evaluator, record.weights.converter,
+            dataset.name, dataset.annotations_sha256, dataset.ids_sha256, dataset.evaluated, length,
+            sorted(record.deviations), sorted(record.numerics.items()),
+        )
+    )  # fmt: skip
+
+
+def _preference(measurement: Measurement) -> tuple:
+    first = measurement.first
+    return (
+        -first.dataset.evaluated,
+        len(first.deviations),
+        first.source != "checkpoint",
+        -measurement.n,
+        first.engine,
+        first.key,
+    )

@@ -1,0 +1,186 @@
+"""Context blocks: the non-local block (Section 3.1) and the global context modeling framework (Section 4.2).
+
+A non-local block computes one context per query position, a block of the framework one context for all of them:
+
+    z_i = F(x_i, delta(sum_j alpha_j x_j))                                                                     (4)
+
+that is, context modeling (attention or average pooling), a transform delta and a fusion F (addition or scaling).
+The simplified non-local block (Eq. 3), SE and the GC block (Eq. 5) are instances: `repro.experiments.SNL`, `SE`, `GC`.
+
+All blocks take and return feature maps (B, C, H, W) or, with `dimensions=3`, (B, C, T, H, W). N is the number of
+positions H*W or T*H*W. Fresh non-local blocks and fresh blocks with addition return their input unchanged.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from repro.experiments import GlobalContext, NonLocal
+
+_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+_BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+_AVERAGE_POOL = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
+
+
+def build(spec: NonLocal | GlobalContext, channels: int, dimensions: int = 2) -> nn.Module:
+    """The block of that specification for feature maps with `channels` channels and 2 or 3 dimensions of positions."""
+    block = NonLocalBlock if isinstance(spec, NonLocal) else GlobalContextBlock
+    return block(spec, channels, dimensions)
+
+
+class NonLocalBlock(nn.Module):
+    """Non-local block, Eq. 1: z_i = x_i + W_z sum_j omega_ij (W_v x_j), with W_v = `g` and W_z = `conv_out`.
+
+    The instantiations of omega_ij in Section 3.1, with W_q = `theta` and W_k = `phi`:
+
+    - gaussian: softmax over j of <x_i, x_j>
+    - embedded_gaussian: softmax over j of <W_q x_i, W_k x_j>
+    - dot_product: <W_q x_i, W_k x_j> / M
+    - concat: ReLU(W_q [x_i, x_j]) / M, with W_q = `concat_project`, without a bias as printed
+
+    j runs over M keys: the N positions, or those that a 2x2 (in video 1x2x2) max-pool leaves of them.
+
+    Raises:
+        ValueError: `spec.reduction` exceeds `channels`.
+    """
+
+    def __init__(self, spec: NonLocal, channels: int, dimensions: int = 2) -> None:
+        super().__init__()
+        conv = _CONV[dimensions]
+        inner = channels // spec.reduction
+        if inner == 0:
+            raise ValueError(f"reduction {spec.reduction} leaves none of {channels} channels")
+        self.instantiation = spec.instantiation
+        if spec.instantiation in ("embedded_gaussian", "dot_product"):
+            self.theta = conv(channels, inner, 1)
+            self.phi = conv(channels, inner, 1)
+        elif spec.instantiation == "concat":
+            self.concat_project = conv(2 * channels, 1, 1, bias=False)
+        self.g = conv(channels, inner, 1)
+        self.conv_out = conv(inner, channels, 1)
+        self.norm = _BATCH_NORM[dimensions](channels) if spec.output_norm else nn.Identity()
+        self.subsample = _MAX_POOL[dimensions]((1, 2, 2)[-dimensions:]) if spec.subsample else nn.Identity()
+        last = self.norm if spec.output_norm else self.conv_out
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def attention(self, x: Tensor) -> Tensor:
+        """omega, (B, N, M), of the feature map `x`: row i holds the weights of query position i.
+
+        Float32 (or float64 for float64 input) also under autocast: half-precision logits would distort the small
+        differences between rows that Table 1 measures.
+        """
+        return self._attention(x, self.subsample(x))
+
+    def _attention(self, x: Tensor, keys: Tensor) -> Tensor:
+        with _without_autocast(x.device.type):
+            queries, keys = x.to(self.g.weight.dtype), keys.to(self.g.weight.dtype)
+            if self.instantiation in ("embedded_gaussian", "dot_product"):
+                queries, keys = self.theta(queries), self.phi(keys)
+            dtype = torch.promote_types(queries.dtype, torch.float32)
+            queries, keys = queries.flatten(2).to(dtype), keys.flatten(2).to(dtype)
+            if self.instantiation == "concat":
+                # W_q [x_i, x_j] is a term of i plus a term of j: no pair is ever concatenated.
+                of_query, of_key = self.concat_project.weight.flatten().to(dtype).chunk(2)
+                pairwise = ((of_query @ queries).unsqueeze(2) + (of_key @ keys).unsqueeze(1)).relu()
+            else:
+                pairwise = queries.transpose(1, 2) @ keys
+            if self.instantiation in ("dot_product", "concat"):
+                return pairwise / pairwise.shape[-1]
+            return pairwise.softmax(dim=-1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        keys = self.subsample(x)
+        values = self.g(keys).flatten(2)  # (B, C/reduction, M)
+        context = values @ self._attention(x, keys).to(values.dtype).transpose(1, 2)
+        return x + self.norm(self.conv_out(context.unflatten(2, x.shape[2:])))
+
+
+class GlobalContextBlock(nn.Module):
+    """A block of the framework, Eq. 4; with the default specification the GC block, Eq. 5.
+
+    - Context modeling: alpha = softmax over j of W_k x_j with W_k = `conv_mask`, or alpha_j = 1/N (average pooling).
+    - Transform: one 1x1 convolution (`ratio` None), or a bottleneck of C/ratio channels with layer norm and ReLU,
+      each as specified.
+    - Fusion: x_i + delta(.), or x_i * sigmoid(delta(.)) as in SE.
+
+    Parameters are named as in the authors' ContextBlock: `conv_mask`, and `channel_add_conv` or `channel_mul_conv`
+    with the convolutions at 0 and 3 and the layer norm at 1. As there, the last convolution starts from zero.
+
+    Raises:
+        ValueError: layer norm or ReLU without a bottleneck, or a ratio that exceeds `channels`.
+    """
+
+    def __init__(self, spec: GlobalContext, channels: int, dimensions: int = 2) -> None:
+        super().__init__()
+        self.spec = spec
+        conv = _CONV[dimensions]
+        if spec.pooling == "att":
+            self.conv_mask = conv(channels, 1, 1)
+            nn.init.kaiming_normal_(self.conv_mask.weight)
+            nn.init.zeros_(self.conv_mask.bias)
+        else:
+            self.avg_pool = _AVERAGE_POOL[dimensions](1)
+        transform = _transform(spec, channels, dimensions)
+        nn.init.zeros_(transform[-1].weight)
+        nn.init.zeros_(transform[-1].bias)
+        if spec.fusion == "add":
+            self.channel_add_conv = transform
+        else:
+            self.channel_mul_conv = transform
+
+    def attention(self, x: Tensor) -> Tensor:
+        """alpha, (B, N), of the feature map `x`; only for blocks with attention pooling."""
+        return self.conv_mask(x).flatten(1).softmax(dim=-1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        context = self._pool(x, self.attention(x)) if self.spec.pooling == "att" else self.avg_pool(x)
+        return self._fuse(x, self._transform(context))
+
+    def forward_undistributed(self, x: Tensor) -> Tensor:
+        """Eq. 2: W_v applied to every position before the attention pooling; equal to `forward`, Eq. 3, but dearer.
+
+        Raises:
+            ValueError: not the simplified non-local block's attention pooling and single convolution.
+        """
+        if self.spec.pooling != "att" or self.spec.ratio is not None:
+            raise ValueError(f"Eq. 2 needs attention pooling and a linear transform, not {self.spec}")
+        return self._fuse(x, self._pool(self._transform(x), self.attention(x)))
+
+    @staticmethod
+    def _pool(x: Tensor, alpha: Tensor) -> Tensor:
+        """sum_j alpha_j x_j, (B, C, 1, 1) or (B, C, 1, 1, 1)."""
+        return (x.flatten(2) @ alpha.unsqueeze(-1)).unflatten(2, (1,) * (x.dim() - 2))
+
+    def _transform(self, context: Tensor) -> Tensor:
+        return self.channel_add_conv(context) if self.spec.fusion == "add" else self.channel_mul_conv(context)
+
+    def _fuse(self, x: Tensor, transformed: Tensor) -> Tensor:
+        return x + transformed if self.spec.fusion == "add" else x * transformed.sigmoid()
+
+
+def _transform(spec: GlobalContext, channels: int, dimensions: int) -> nn.Sequential:
+    conv = _CONV[dimensions]
+    if spec.ratio is None:
+        if spec.layer_norm or spec.relu:
+            raise ValueError(f"without a bottleneck ratio there is no place for layer norm or ReLU: {spec}")
+        return nn.Sequential(conv(channels, channels, 1))
+    hidden = channels // spec.ratio
+    if hidden == 0:
+        raise ValueError(f"ratio {spec.ratio} leaves none of {channels} channels")
+    return nn.Sequential(
+        conv(channels, hidden, 1),
+        nn.LayerNorm([hidden] + [1] * dimensions) if spec.layer_norm else nn.Identity(),
+        nn.ReLU(inplace=True) if spec.relu else nn.Identity(),
+        conv(hidden, channels, 1),
+    )
+
+
+def _without_autocast(device_type: str) -> AbstractContextManager:
+    if torch.amp.is_autocast_available(device_type):  # not on the meta device
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()

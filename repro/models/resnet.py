@@ -1,0 +1,207 @@
+"""ResNet and ResNeXt with context blocks and deformable convolutions, under torchvision's parameter names.
+
+A stage is named by its output, c1 (the stem) to c5; in the state dict c2..c5 are `layer1`..`layer4`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+from torchvision.ops import DeformConv2d
+
+from repro.errors import ReproError
+from repro.experiments import STAGES, Backbone, Insertion
+from repro.models import context, norm
+
+_LAYERS = dict(zip(STAGES, ("layer1", "layer2", "layer3", "layer4"), strict=True))
+EXPANSION = 4  #: output channels of a bottleneck in units of its planes
+
+
+class DeformableConv2d(DeformConv2d):
+    """3x3 deformable convolution: (B, C, H, W) -> (B, out, H/stride, W/stride), its offsets predicted from its input.
+
+    The offsets keep the default initialisation of a convolution: the authors zero them only in runs without
+    pretrained weights, and theirs have some.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, groups: int) -> None:
+        super().__init__(in_channels, out_channels, 3, stride=stride, padding=1, groups=groups, bias=False)
+        self.conv_offset = nn.Conv2d(in_channels, 2 * 3 * 3, 3, stride=stride, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x, self.conv_offset(x))
+
+
+def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1, deformable: bool = False):
+    if deformable:
+        conv = DeformableConv2d(in_channels, out_channels, stride, groups)
+    else:
+        conv = nn.Conv2d(
+            in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
+        )
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv
+
+
+class Bottleneck(nn.Module):
+    """Residual block of a 1x1, a 3x3 and a 1x1 convolution: (B, C, H, W) -> (B, 4*planes, H/stride, W/stride).
+
+    Its context block (Section 5.1.1, "Positions") stands after the last 1x1 convolution and its norm, before the
+    addition (`after1x1`, as SE), or after the whole residual block, its ReLU included (`afterAdd`, as the non-local
+    block: a block "right before the last residual block" sees that block's input).
+    """
+
+    def __init__(
+        self, spec: Backbone, in_channels: int, planes: int, stride: int, deformable: bool, with_context: bool
+    ) -> None:
+        super().__init__()
+        width = planes * spec.width_per_group // 64 * spec.groups
+        out_channels = EXPANSION * planes
+        strides = (stride, 1) if spec.stride_in == "1x1" else (1, stride)
+        self.conv1 = _conv(in_channels, width, 1, strides[0])
+        self.bn1 = norm.build(spec.norm, width)
+        self.conv2 = _conv(width, width, 3, strides[1], spec.groups, deformable)
+        self.bn2 = norm.build(spec.norm, width)
+        self.conv3 = _conv(width, out_channels, 1)
+        self.bn3 = norm.build(spec.norm, out_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = None
+        if stride != 1 or in_channels != out_channels:
+            self.downsample = nn.Sequential(
+                _conv(in_channels, out_channels, 1, stride), norm.build(spec.norm, out_channels)
+            )
+        self.position = spec.context.position if with_context else None
+        if with_context:
+            self.context_block = context.build(spec.context.block, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        if self.position == "after1x1":
+            out = self.context_block(out)
+        out = self.relu(out + (x if self.downsample is None else self.downsample(x)))
+        if self.position == "afterAdd":
+            out = self.context_block(out)
+        return out
+
+
+class ResNet(nn.Module):
+    """The backbone of a specification, for images (B, 3, H, W).
+
+    Without `num_classes` the result is that of `features`; with it, a global average pooling and the linear layer
+    `fc` follow, and the result is logits (B, num_classes).
+
+    The parameters of `spec.frozen` stages need no gradients and their norm layers stay in eval mode under `train()`.
+
+    Raises:
+        ValueError: a specification in 3-D, or with a site or stage that the network does not have.
+    """
+
+    def __init__(self, spec: Backbone, num_classes: int | None = None) -> None:
+        super().__init__()
+        if spec.dimensions != 2:
+            raise ValueError(f"a network for images has 2 dimensions, not {spec.dimensions}")
+        if unknown := {*spec.frozen} - {"c1", *STAGES} | {*spec.dcn} - {*STAGES}:
+            raise ValueError(f"no such stage to freeze or deform: {', '.join(sorted(unknown))}")
+        self.spec = spec
+        self.channels = {stage: EXPANSION * spec.width * 2**i for i, stage in enumerate(STAGES)}
+        self.conv1 = _conv(3, spec.width, 7, stride=2)
+        self.bn1 = norm.build(spec.norm, spec.width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        with_context = placements(spec.context, spec.blocks) if spec.context else set()
+        in_channels = spec.width
+        for i, (stage, count) in enumerate(zip(STAGES, spec.blocks, strict=True)):
+            blocks = []
+            for index in range(count):
+                stride = 2 if i > 0 and index == 0 else 1
+                blocks.append(
+                    Bottleneck(
+                        spec, in_channels, spec.width * 2**i, stride, stage in spec.dcn, (stage, index) in with_context
+                    )
+                )
+                in_channels = self.channels[stage]
+            self.add_module(_LAYERS[stage], nn.Sequential(*blocks))
+        if num_classes is not None:
+            self.avgpool = nn.AdaptiveAvgPool2d(1)
+            self.fc = nn.Linear(in_channels, num_classes)
+        self.num_classes = num_classes
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+        self.train()
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        stages = {"c1": [self.conv1, self.bn1]} | {c: [self.get_submodule(layer)] for c, layer in _LAYERS.items()}
+        return [module for stage in self.spec.frozen for module in stages[stage]]
+
+    def train(self, mode: bool = True) -> ResNet:
+        super().train(mode)
+        for module in self._frozen_modules():
+            for layer in module.modules():
+                if isinstance(layer, norm.BatchNorm):
+                    layer.eval()
+        return self
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """{"c2": (B, 4*width, H/4, W/4), ..., "c5": (B, 32*width, H/32, W/32)}, sizes rounded up."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        outputs = {}
+        for stage, layer in _LAYERS.items():
+            x = outputs[stage] = self.get_submodule(layer)(x)
+        return outputs
+
+    def forward(self, x: Tensor) -> dict[str, Tensor] | Tensor:
+        features = self.features(x)
+        if self.num_classes is None:
+            return features
+        return self.fc(self.avgpool(features["c5"]).flatten(1))
+
+
+def placements(insertion: Insertion, blocks: tuple[int, ...]) -> set[tuple[str, int]]:
+    """The (stage, block) pairs, blocks counted from zero, at which an insertion puts its context blocks.
+
+    Raises:
+        ValueError: a site outside a network with that many residual blocks in c2..c5.
+    """
+    counts = dict(zip(STAGES, blocks, strict=True))
+    found: set[tuple[str, int]] = set()
+    for stage, index in insertion.sites:
+        if stage not in counts or (index is not None and not -counts[stage] <= index < counts[stage]):
+            raise ValueError(f"no residual block {index} of stage {stage} in a network of {blocks} blocks")
+        indices = range(counts[stage]) if index is None else [index % counts[stage]]
+        found.update((stage, i) for i in indices)
+    return found
+
+
+def load_initial(model: ResNet, state_dict: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Load the state dict of a classifier as initial weights; returns the (missing, unexpected) keys.
+
+    Missing may be what the paper adds to a pretrained network (context blocks, DCN offsets) and `fc`; unexpected, `fc`.
+
+    Raises:
+        ReproError: any other key is missing or unexpected, or a shape differs. The model's weights are then undefined.
+    """
+    own = model.state_dict()
+    for key, value in state_dict.items():
+        if key in own and own[key].shape != value.shape:
+            raise ReproError(
+                f"initial weights: {key} has shape {tuple(value.shape)}, the network needs {tuple(own[key].shape)};"
+                " they belong to another network"
+            )
+    missing, unexpected = model.load_state_dict(state_dict, strict=False)
+    for problem, keys in (
+        ("lack", [k for k in missing if not (_is_new(k) or k.startswith("fc."))]),
+        ("have unknown", [k for k in unexpected if not k.startswith("fc.")]),
+    ):
+        if keys:
+            raise ReproError(
+                f"initial weights {problem} {keys[0]}{f' and {len(keys) - 1} more keys' if len(keys) > 1 else ''};"
+                " they belong to another network"
+            )
+    return missing, unexpected
+
+
+def _is_new(key: str) -> bool:
+    return ".context_block." in key or ".conv_offset." in key

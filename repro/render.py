@@ -1,0 +1,181 @@
+"""One view of a reproduced table as Markdown, LaTeX and CSV. Same records, same bytes: nothing here reads the clock."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+from repro import view
+from repro.measurements import deviation
+from repro.paper import COLUMNS, Table
+from repro.paths import TABLES, TEMPLATES, write_atomically
+from repro.records import Store
+from repro.view import Grid, Text, View
+
+Format = Literal["md", "tex", "csv"]
+GENERATED = TABLES / "generated"
+
+#: How a verdict is marked beside a delta, per format.
+MARKS = {
+    "md": {"match": "✓", "off": "✗", "inconclusive": "?", "ledger": "§"},
+    "tex": {"match": r"$\surd$", "off": r"$\times$", "inconclusive": "?", "ledger": r"\S"},
+}
+
+
+def render(table: Table, store: Store, form: Format) -> str:
+    """`table` with what `store` holds.
+
+    Raises:
+        ReproError: a record, the ledger or the tolerances are damaged; the file is named.
+    """
+    return _text(view.build(table, store), form)
+
+
+def write_generated(table: Table, store: Store, directory: Path = GENERATED) -> list[Path]:
+    """Write `table{N}.md`, `.tex` and `.csv` into `directory` and return their paths.
+
+    Raises:
+        ReproError: as `render`, or the directory cannot be written.
+    """
+    built = view.build(table, store)
+    paths = []
+    for form in ("md", "tex", "csv"):
+        path = directory / f"table{table.number}.{form}"
+        write_atomically(path, _text(built, form).encode())
+        paths.append(path)
+    return paths
+
+
+def _text(built: View, form: Format) -> str:
+    if form == "csv":
+        return tidy_csv(built)
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # neither format is HTML: `tex` and `md` escape
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(md=escape_md, md_grid=markdown_grid, tex=escape_tex, tex_grid=latex_grid)
+    return environment.get_template(f"table.{form}.j2").render(view=built, marks=MARKS[form])
+
+
+# -- Markdown ---------------------------------------------------------------------------------------------------------
+
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def escape_md(text: str) -> str:
+    """Text as a Markdown table cell or paragraph shows it; `code` stays code."""
+    return re.sub(r"([|*<\[\]])", r"\\\1", text)
+
+
+def markdown_grid(grid: Grid) -> str:
+    """A Markdown table whose columns line up in a terminal too."""
+    lines = [[escape_md(text) for text in grid.header]]
+    lines += [[_markdown(text) for text in line] for block in grid.blocks for line in block]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
+    head, *body = ([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *body))
+
+
+def _markdown(text: Text) -> str:
+    shown = escape_md(text.text)
+    if text.bold:
+        shown = f"**{shown}**"
+    if text.mark:
+        shown += f" {MARKS['md'][text.mark]}"
+    return shown + "⁻".join(str(number).translate(_SUPERSCRIPT) for number in text.notes)
+
+
+# -- LaTeX ------------------------------------------------------------------------------------------------------------
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "±": r"$\pm$", "—": "---", "|": r"\textbar{}", "[": "{[}", "]": "{]}",
+}  # fmt: skip
+
+
+def escape_tex(text: str) -> str:
+    """Text as LaTeX typesets it; `code` becomes typewriter."""
+    escaped = "".join(_TEX.get(character, character) for character in text)
+    return re.sub(r"`([^`]*)`", r"\\texttt{\1}", escaped)
+
+
+def latex_grid(grid: Grid) -> str:
+    """A booktabs tabular. Blocks are set apart by a little space."""
+    lines = [r"\begin{tabular}{l" + "r" * (len(grid.header) - 1) + "}", r"\toprule"]
+    lines.append(_row(map(escape_tex, grid.header)))
+    lines.append(r"\midrule")
+    for number, block in enumerate(grid.blocks):
+        if number:
+            lines.append(r"\addlinespace")
+        lines += [_row(map(_latex, line)) for line in block]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+
+
+def _row(cells) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex(text: Text) -> str:
+    shown = escape_tex(text.text)
+    if re.match(r"[+-][\d.]+", text.text):
+        shown = re.sub(r"([+-])(?=\d)", r"$\1$", shown)
+    if text.bold:
+        shown = rf"\textbf{{{shown}}}"
+    if text.mark:
+        shown += f" {MARKS['tex'][text.mark]}"
+    if text.notes:
+        shown += rf"\textsuperscript{{{','.join(map(str, text.notes))}}}"
+    return shown
+
+
+# -- CSV --------------------------------------------------------------------------------------------------------------
+
+_FIELDS: tuple[str, ...] = (
+    "table", "group", "row", "column", "unit", "profile", "published", "ours", "spread", "n", "delta", "tolerance",
+    "tolerance_name", "verdict", "reason", "source", "engine", "experiment", "records",
+)  # fmt: skip
+
+
+def tidy_csv(built: View) -> str:
+    """A line for every cell, in full precision, then one for every metric of the mini profile (nothing published)."""
+    output = io.StringIO()
+    writer = csv.DictWriter(output, _FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for verdict in built.verification.cells:
+        cell = verdict.cell
+        writer.writerow(
+            {
+                "table": cell.table, "group": cell.group, "row": cell.row, "column": cell.column, "unit": cell.unit,
+                "profile": "full", "published": cell.printed, "ours": verdict.ours, "spread": verdict.spread,
+                "n": verdict.n, "delta": verdict.delta, "tolerance": verdict.tolerance,
+                "tolerance_name": verdict.applied, "verdict": verdict.verdict,
+                "reason": verdict.reason or verdict.note, "source": verdict.source, "engine": verdict.engine,
+                "experiment": verdict.experiment, "records": " ".join(verdict.records),
+            }
+        )  # fmt: skip
+    for measurement in built.mini_measurements:
+        first = measurement.first
+        for metric in first.metrics:
+            values = list(measurement.values(metric.name).values())
+            writer.writerow(
+                {
+                    "table": built.number, "column": metric.name, "unit": COLUMNS[metric.name].unit, "profile": "mini",
+                    "ours": fmean(values), "spread": deviation(values), "n": len(values), "verdict": "not compared",
+                    "reason": "the mini profile is not comparable with the paper", "source": first.source,
+                    "engine": first.engine, "experiment": measurement.experiment,
+                    "records": " ".join(record.filename for record in measurement.records),
+                }
+            )  # fmt: skip
+    return output.getvalue()

@@ -1,0 +1,179 @@
+"""Carries a plan out: several experiments side by side as single-threaded processes, with progress and an ETA.
+
+Everything a worker finishes is on disk before it says so. Interrupting at any moment loses at most the iterations
+since a run's last saved state, and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from queue import Empty, Queue
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from repro.plan import Settings, Step
+from repro.worker import settings_to_json
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one step: the record's file name, or why there is none."""
+
+    step: Step
+    record: str | None
+    failure: str | None
+
+
+def run(steps: Sequence[Step], settings: Settings, jobs: int, command: str, console: Console) -> list[Outcome]:
+    """Measure every step that is ready, `jobs` at a time.
+
+    Raises:
+        KeyboardInterrupt: after the workers have been stopped; what they saved stays.
+    """
+    waiting: Queue[Step] = Queue()
+    for step in steps:
+        waiting.put(step)
+    display = _Display(console, len(steps))
+    outcomes: list[Outcome] = []
+    workers = [_Worker(waiting, settings, command, display, outcomes) for _ in range(min(jobs, len(steps)))]
+    with display.progress:
+        try:
+            for worker in workers:
+                worker.start()
+            while any(worker.is_alive() for worker in workers):
+                for worker in workers:
+                    worker.join(timeout=0.2)
+        except KeyboardInterrupt:
+            for worker in workers:
+                worker.stop()
+            raise
+    order = {id(step): position for position, step in enumerate(steps)}
+    return sorted(outcomes, key=lambda outcome: order[id(outcome.step)])
+
+
+class _Worker(threading.Thread):
+    """Feeds one worker process and listens to it. A process that dies fails its step and is replaced for the next."""
+
+    def __init__(self, waiting: Queue[Step], settings: Settings, command: str, display: _Display, outcomes: list):
+        super().__init__(daemon=True)
+        self.waiting, self.settings, self.command = waiting, settings, command
+        self.display, self.outcomes = display, outcomes
+        self.process: subprocess.Popen | None = None
+        self.stopped = False
+
+    def run(self) -> None:
+        while not self.stopped:
+            try:
+                step = self.waiting.get_nowait()
+            except Empty:
+                break
+            record, failure = self._measure(step)
+            if self.stopped:
+                break
+            self.outcomes.append(Outcome(step, record, failure))
+            self.display.finish(step, failure)
+        if self.process is not None:
+            self.process.stdin.close()
+            self.process.wait()
+
+    def stop(self) -> None:
+        self.stopped = True
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+
+    def _measure(self, step: Step) -> tuple[str | None, str | None]:
+        if self.process is None or self.process.poll() is not None:
+            threads = str(self.settings.threads)
+            environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "repro.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=environment,
+            )
+        settings = settings_to_json(replace(self.settings, seed=step.seed))
+        task = {"experiment": step.experiment.name, "settings": settings, "command": self.command}
+        try:
+            print(json.dumps(task), file=self.process.stdin, flush=True)
+        except BrokenPipeError:
+            return None, self._death()
+        for line in self.process.stdout:
+            event = json.loads(line)
+            if event["event"] == "measured":
+                return event["record"], None
+            if event["event"] == "failed":
+                return None, event["message"]
+            self.display.show(step, event["stage"], event["done"], event["total"])
+        return None, self._death()
+
+    def _death(self) -> str:
+        code = self.process.wait()
+        why = "killed, perhaps for want of memory" if code == -9 else f"exit {code}; its messages are above"
+        return f"the worker process died ({why}). Run the same command again to go on."
+
+
+class _Display:
+    """One bar for the whole and one for each experiment at work; lines instead where there is no terminal."""
+
+    def __init__(self, console: Console, total: int):
+        self.console, self.total, self.done = console, total, 0
+        self.progress = Progress(
+            TextColumn("{task.description}", justify="left"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.whole = self.progress.add_task("all experiments", total=total)
+        self.bars: dict[int, int] = {}
+        self.fractions: dict[int, float] = {}
+        self.started = time.monotonic()
+        self.lock = threading.Lock()
+
+    def show(self, step: Step, stage: str, done: int, total: int) -> None:
+        with self.lock:
+            label = f"{step.experiment.name} seed {step.seed}: {stage}"
+            bar = self.bars.get(id(step))
+            if bar is None:
+                bar = self.bars[id(step)] = self.progress.add_task(label, total=total)
+            self.progress.update(bar, description=label, completed=done, total=total)
+            if stage == "training":
+                self.fractions[id(step)] = done / total
+            self._whole()
+
+    def finish(self, step: Step, failure: str | None) -> None:
+        with self.lock:
+            self.done += 1
+            self.fractions[id(step)] = 1.0
+            if id(step) in self.bars:
+                self.progress.remove_task(self.bars.pop(id(step)))
+            self._whole()
+            elapsed = time.monotonic() - self.started
+            eta = elapsed / self.done * (self.total - self.done)
+            state = "failed" if failure else "measured"
+            self.console.print(
+                f"[{self.done}/{self.total}] {step.experiment.name} seed {step.seed}: {state}; "
+                f"{_clock(elapsed)} gone, about {_clock(eta)} to go",
+                markup=False,
+                highlight=False,
+            )
+
+    def _whole(self) -> None:
+        self.progress.update(self.whole, completed=sum(self.fractions.values()))
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -1,0 +1,357 @@
+"""What a reader of a reproduced table sees, once for all formats: numbers as text, marks, notes and where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from repro import __version__, comparisons, ledger, tolerances
+from repro.comparisons import Effect, Ordering
+from repro.experiments import get
+from repro.measurements import Measurement, collect, deviation
+from repro.paper import COLUMNS, DATASETS, Table
+from repro.paths import PUBLISHED, TABLES, sha256
+from repro.records import Record, Store
+from repro.tolerances import Tolerances
+from repro.verify import CellVerdict, RowVerdict, Verification, coverage, verify
+
+LOCK = TABLES.parent / "requirements.lock"
+NOT_RUN = "—"
+
+
+@dataclass(frozen=True)
+class Text:
+    """The content of one grid cell: text, the verdict it is marked with, the notes it points to."""
+
+    text: str
+    mark: str = ""
+    notes: tuple[int, ...] = ()
+    bold: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table to draw: first column to the left, the others to the right. `blocks` are lines that belong together."""
+
+    header: tuple[str, ...]
+    blocks: tuple[tuple[tuple[Text, ...], ...], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    title: str
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class Mini:
+    """Results of the mini profile: a table of its own."""
+
+    about: str
+    grid: Grid
+    summary: str
+    orderings: Grid
+    deviations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """One reproduced table. All formats draw from this and compute nothing."""
+
+    number: int
+    title: str
+    coverage: str
+    groups: tuple[Section, ...]
+    notes: tuple[str, ...]
+    effects: Grid | None
+    effects_measured: bool
+    counts: Grid | None
+    mini: Mini | None
+    deviations: tuple[str, ...]
+    tolerances: tuple[tuple[str, str], ...]
+    provenance: tuple[tuple[str, str], ...]
+    verification: Verification
+    mini_measurements: tuple[Measurement, ...] = ()
+
+
+@dataclass
+class _Notes:
+    """Numbers notes in the order in which the table first points to them."""
+
+    texts: list[str] = field(default_factory=list)
+
+    def number(self, *texts: str) -> tuple[int, ...]:
+        for text in texts:
+            if text and text not in self.texts:
+                self.texts.append(text)
+        return tuple(self.texts.index(text) + 1 for text in texts if text)
+
+
+def build(table: Table, store: Store) -> View:
+    """The view of `table` with what `store` holds.
+
+    Raises:
+        ReproError: a record, the ledger or the tolerances are damaged; the file is named.
+    """
+    records, counts, rules = store.all(), store.counts(), tolerances.load()
+    verification = verify(table, records, counts, rules)
+    mini = mini_measurements(table, records)
+    notes, deviations = _Notes(), _Notes()
+    groups = tuple(
+        Section(
+            _title(table, name), _group_grid([r for r in verification.rows if r.group.name == name], notes, deviations)
+        )
+        for name in (group.name for group in table.groups)
+    )
+    effects = comparisons.effects(verification.rows)
+    return View(
+        number=table.number,
+        title=table.title,
+        coverage=coverage(verification.cells),
+        groups=groups,
+        notes=tuple(notes.texts),
+        effects=_effects_grid(effects) if effects else None,
+        effects_measured=any(effect.n for effect in effects),
+        counts=_counts_grid(verification.rows),
+        mini=_mini(table, mini, rules) if mini else None,
+        deviations=tuple(deviations.texts),
+        tolerances=_tolerances(table, rules),
+        provenance=_provenance(table, verification, mini),
+        verification=verification,
+        mini_measurements=tuple(mini.values()),
+    )
+
+
+def mini_measurements(table: Table, records: Sequence[Record]) -> dict[str, Measurement]:
+    """The mini-profile measurement of every experiment of the table that has one."""
+    run = {record.experiment for record in records if record.profile == "mini"}
+    names = [name for name in table.experiments if name in run]
+    if not names:
+        return {}
+    from repro.mini import shrink
+
+    measured, _ = collect(records, {name: shrink(get(name)) for name in names}, "mini")
+    return {name: measured[name][0] for name in names if measured[name]}
+
+
+def _title(table: Table, name: str) -> str:
+    group = next(group for group in table.groups if group.name == name)
+    return f"({group.name}) {group.title}" if len(group.name) == 1 else group.title
+
+
+# -- the table itself -------------------------------------------------------------------------------------------------
+
+
+def _group_grid(rows: Sequence[RowVerdict], notes: _Notes, deviations: _Notes) -> Grid:
+    columns = rows[0].group.columns
+    header = ("", *(COLUMNS[column].heading + (f" ({u})" if (u := COLUMNS[column].unit) else "") for column in columns))
+    return Grid(header, tuple(_row_block(row, columns, notes, deviations) for row in rows))
+
+
+def _row_block(
+    row: RowVerdict, columns: Sequence[str], notes: _Notes, deviations: _Notes
+) -> tuple[tuple[Text, ...], ...]:
+    """Three lines: what the paper prints, ours, and the delta with its verdict."""
+    verdicts = {verdict.cell.column: verdict for verdict in row.cells}
+    dash = Text("-", notes=notes.number("the paper prints no number here")) if len(verdicts) < len(columns) else None
+    paper, ours, delta = [Text(row.row.label, bold=True)], [Text(_source(row, deviations))], [Text("delta")]
+    for column in columns:
+        verdict = verdicts.get(column)
+        paper.append(Text(verdict.cell.printed) if verdict else dash)
+        ours.append(_ours(verdict, notes) if verdict else dash)
+        delta.append(_delta(verdict) if verdict else dash)
+    return tuple(paper), tuple(ours), tuple(delta)
+
+
+def _source(row: RowVerdict, deviations: _Notes) -> str:
+    """Where the numbers of a row come from: `ours: trained with torchvision, n = 3 [D1, D2]`."""
+    measurement = row.measurement
+    if measurement is None:
+        return "ours (counted)" if row.count else "ours"
+    first = measurement.first
+    how = f"{first.source}, {first.engine}, n = {measurement.n}"
+    numbers = deviations.number(*first.deviations)
+    return f"ours ({how})" + (f" [{', '.join(f'D{number}' for number in numbers)}]" if numbers else "")
+
+
+def _ours(verdict: CellVerdict, notes: _Notes) -> Text:
+    if verdict.ours is None:
+        return Text(NOT_RUN, notes=notes.number(f"not run: {verdict.reason}"))
+    reason = "" if verdict.verdict in ("match", "ledger") else f"{verdict.verdict}: {verdict.reason}"
+    spread = "" if verdict.spread is None else f"±{verdict.spread:.{verdict.cell.decimals}f}"
+    suffix = "" if verdict.cell.printed[-1].isdigit() else verdict.cell.unit
+    text = f"{verdict.ours:.{verdict.cell.decimals}f}{spread}{suffix}"
+    return Text(text, notes=notes.number(reason, verdict.note))
+
+
+def _delta(verdict: CellVerdict) -> Text:
+    if verdict.delta is None:
+        return Text("not run")
+    return Text(signed(verdict.delta, verdict.cell.decimals), mark=verdict.verdict)
+
+
+def signed(value: float, decimals: int) -> str:
+    """With its sign; zero has none."""
+    text = f"{value:+.{decimals}f}"
+    return text[1:] if float(text) == 0 else text
+
+
+# -- below it ---------------------------------------------------------------------------------------------------------
+
+
+def _effects_grid(effects: Sequence[Effect]) -> Grid:
+    """A line per row: published, and where there is one our difference, mean ± standard deviation over seeds."""
+    columns = tuple(dict.fromkeys(effect.column for effect in effects))
+    measured = any(effect.n for effect in effects)
+    lines: dict[tuple[str, str], list[Text]] = {}
+    for effect in effects:
+        group, label = effect.row.group.name, effect.row.row.label
+        line = lines.setdefault((group, label), [Text(f"({group}) {label}" if group else label)])
+        decimals = effect.row.row.cell(effect.column).decimals
+        text = signed(effect.published, decimals)
+        if measured:
+            ours = NOT_RUN if effect.ours is None else signed(effect.ours, decimals)
+            spread = "" if effect.spread is None else f"±{effect.spread:.{decimals}f}"
+            text = f"{text} / {ours}{spread}"
+        line.append(Text(text))
+    header = ("against the baseline", *(f"{COLUMNS[column].heading} ({COLUMNS[column].unit})" for column in columns))
+    return Grid(header, (tuple(tuple(line) for line in lines.values()),))
+
+
+def _counts_grid(rows: Sequence[RowVerdict]) -> Grid | None:
+    """Exact counts, one line per distinct experiment, in both conventions."""
+    counted = {row.row.experiment: row.count for row in rows if row.count}
+    if not counted:
+        return None
+    header = ("experiment", "parameters", "MACs (10^9)", "paper's operations (2^30)", "input")
+    lines = tuple(
+        (
+            Text(name),
+            Text(f"{count.params:,}"),
+            Text(f"{count.macs / 1e9:.3f}"),
+            Text(f"{count.paper_flops / 2**30:.3f}"),
+            Text(" x ".join(map(str, count.input_shape))),
+        )
+        for name, count in counted.items()
+    )
+    return Grid(header, (lines,))
+
+
+def _mini(table: Table, measured: dict[str, Measurement], rules: Tolerances) -> Mini:
+    first = next(iter(measured.values())).first
+    length = f", trained for {first.training.iterations} iterations" if first.training else ""
+    about = (
+        f"Scaled-down networks{length} on a small generated data set; {first.dataset.evaluated} images evaluated. "
+        "Mean ± standard deviation over n seeds, in %; only the order of rows can be compared with the paper's."
+    )
+    labels = {row.experiment: row.label for row in reversed(table.rows)}
+    metrics = [column for column in table.groups[0].columns if COLUMNS[column].measured]
+    lines = []
+    for name, measurement in measured.items():
+        line = [Text(f"{labels[name]} ({name})"), Text(str(measurement.n))]
+        line += [Text(_mean(list(measurement.values(metric).values()))) for metric in metrics]
+        cost = fmean(r.cost.train_seconds + r.cost.evaluate_seconds for r in measurement.records)
+        lines.append((*line, Text(f"{cost:.0f} s")))
+    header = ("row (experiment)", "n", *(COLUMNS[metric].heading for metric in metrics), "time a run")
+    found = comparisons.orderings(table, {name: [m] for name, m in measured.items()}, rules.orderings)
+    distinct = tuple({ordering.question: ordering for ordering in reversed(found)}.values())[::-1]
+    deviations = dict.fromkeys(text for m in measured.values() for r in m.records for text in r.deviations)
+    return Mini(about, Grid(header, (tuple(lines),)), _summary(distinct), _orderings_grid(distinct), tuple(deviations))
+
+
+def _mean(values: Sequence[float]) -> str:
+    if not values:
+        return NOT_RUN
+    spread = deviation(values)
+    return f"{fmean(values):.1f}" + ("" if spread is None else f" ± {spread:.1f}")
+
+
+def _summary(distinct: Sequence[Ordering]) -> str:
+    number = {v: sum(o.verdict == v for o in distinct) for v in ("holds", "contrary", "inconclusive", "not run")}
+    seeds = sorted({ordering.n for ordering in distinct if ordering.n})
+    n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}" if seeds else "n = 0"
+    return (
+        f"Of {len(distinct)} distinct published orderings, {number['holds']} hold, {number['contrary']} are contrary, "
+        f"{number['inconclusive']} are inconclusive and {number['not run']} were not run ({n} paired seeds)."
+    )
+
+
+def _orderings_grid(distinct: Sequence[Ordering]) -> Grid:
+    """A line per pair of rows, those against a baseline first; for each metric the published gap, ours, the verdict."""
+    columns = tuple(dict.fromkeys(ordering.column for ordering in distinct))
+    pairs: dict[tuple[str, str], dict[str, Ordering]] = {}
+    for ordering in sorted(distinct, key=lambda o: not o.worse.is_baseline and not o.better.is_baseline):
+        pairs.setdefault(ordering.question[:2], {})[ordering.column] = ordering
+    lines = []
+    for found in pairs.values():
+        any_ = next(iter(found.values()))
+        line = [Text(f"({any_.group.name}) {any_.better.label} > {any_.worse.label}")]
+        for column in columns:
+            ordering = found.get(column)
+            if ordering is None:
+                opposite = (any_.worse.experiment, any_.better.experiment) in pairs
+                opposite = opposite and column in pairs[any_.worse.experiment, any_.better.experiment]
+                line += [Text("reversed" if opposite else "tie"), Text("no such order")]
+                continue
+            line += [Text(f"{ordering.published:+.1f}"), _ordering_text(ordering)]
+        lines.append(tuple(line))
+    header = ["published order"]
+    for column in columns:
+        header += [f"{COLUMNS[column].heading}: paper", "mini profile"]
+    return Grid(tuple(header), (tuple(lines),))
+
+
+def _ordering_text(ordering: Ordering) -> Text:
+    if ordering.ours is None:
+        return Text(f"not run: {ordering.reason}")
+    interval = "" if ordering.low is None else f" [{ordering.low:+.1f}, {ordering.high:+.1f}]"
+    why = f" ({ordering.reason})" if ordering.low is None else ""
+    return Text(f"{ordering.ours:+.1f}{interval} {ordering.verdict}{why}")
+
+
+def _tolerances(table: Table, rules: Tolerances) -> tuple[tuple[str, str], ...]:
+    columns = [c for c in dict.fromkeys(cell.column for cell in table.cells)]
+    stated = []
+    for rule in (rules.checkpoint, rules.converted, rules.one_seed):
+        widths = ", ".join(f"{COLUMNS[c].heading} {rule.half_width[c]:g}" for c in columns if c in rule.half_width)
+        if widths:
+            stated.append((rule.applies_to, f"half-width in %: {widths}. {rule.rationale}"))
+    widest = ", ".join(f"{COLUMNS[c].heading} {rules.seeds.widest[c]:g}" for c in columns if c in rules.seeds.widest)
+    if widest:
+        text = f"{rules.seeds.confidence:.0%} prediction interval, at most (in %): {widest}. {rules.seeds.rationale}"
+        stated.append((rules.seeds.applies_to, text))
+    if "params" in columns or "flops" in columns:
+        text = "the exact count, rounded or truncated, is the print; what is not stands in the ledger with its reason."
+        stated.append(("#param", text))
+        text = "in the paper's convention, within one unit of the last printed digit."
+        stated.append(("FLOPs", text))
+    order = rules.orderings
+    stated.append((order.applies_to, f"{order.confidence:.0%}, at least {order.seeds} seeds. {order.rationale}"))
+    return tuple(stated)
+
+
+def _provenance(table: Table, verification: Verification, mini: dict[str, Measurement]) -> tuple[tuple[str, str], ...]:
+    used = [m for m in (row.measurement for row in verification.rows) if m] + list(mini.values())
+    records = {record.filename: record for measurement in used for record in measurement.records}
+    counts = {row.count.filename: row.count for row in verification.rows if row.count}
+    facts = [("package", f"gcnet-repro {__version__}")]
+    if records:
+        commits = sorted({_commit(record) for record in records.values()})
+        numbers = {p: sum(r.profile == p for r in records.values()) for p in ("full", "mini")}
+        facts.append(("records", f"{numbers['full']} of the full profile, {numbers['mini']} of the mini profile"))
+        facts.append(("measured at commit", ", ".join(commits)))
+        facts.append(("measured by", ", ".join(sorted({record.evaluator for record in records.values()}))))
+    if counts:
+        counters = ", ".join(sorted({count.counter for count in counts.values()}))
+        facts.append(("complexity", f"{len(counts)} networks counted by {counters}"))
+    inputs = [PUBLISHED / f"table{table.number}.yaml", TABLES / "tolerances.yaml", ledger.LEDGER, LOCK]
+    facts += [(path.name, f"sha256 {sha256(path)}") for path in inputs if path.exists()]
+    facts += [(f"unused record {unused.filename}", unused.reason) for unused in verification.unused]
+    facts.append(("regenerate", f"`repro table {table.number} --format md`"))
+    return tuple(facts)
+
+
+def _commit(record: Record) -> str:
+    commit = record.environment.get("commit") or "unknown"
+    return f"{commit} with uncommitted changes" if record.environment.get("dirty") else str(commit)

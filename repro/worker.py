@@ -1,0 +1,57 @@
+"""One of several processes that measure side by side: tasks come in on stdin and events go out on stdout, as JSON lines.
+
+A worker ends when its stdin closes, so nothing outlives the process that started it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from repro.errors import ReproError
+from repro.plan import Settings
+
+
+def main() -> None:
+    """Carry out tasks until stdin closes. An error of one task is reported and does not stop the next."""
+    from repro.measure import measure
+
+    events = sys.stdout
+    sys.stdout = sys.stderr  # what libraries print must not mix with the events
+
+    def emit(**event: object) -> None:
+        print(json.dumps(event), file=events, flush=True)
+
+    for line in sys.stdin:
+        task = json.loads(line)
+        settings = settings_from_json(task["settings"])
+        try:
+            record = measure(
+                task["experiment"],
+                settings,
+                command=task["command"],
+                progress=lambda stage, done, total: emit(event="progress", stage=stage, done=done, total=total),
+            )
+        except ReproError as error:
+            emit(event="failed", message=str(error))
+        else:
+            emit(event="measured", record=record.filename)
+
+
+def settings_to_json(settings: Settings) -> dict:
+    """`settings` as a worker's task line carries them."""
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in ((name, getattr(settings, name)) for name in Settings.__dataclass_fields__)
+    }
+
+
+def settings_from_json(values: dict) -> Settings:
+    """The inverse of `settings_to_json`."""
+    paths = {name: Path(values[name]) for name in ("results", "data_root") if values[name] is not None}
+    return Settings(**{**values, **paths})
+
+
+if __name__ == "__main__":
+    main()

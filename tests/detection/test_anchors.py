@@ -1,0 +1,64 @@
+"""Anchors against an independent formula, in the inclusive pixel coordinates of the authors' framework."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+
+from repro.detection.anchors import STRIDES, PyramidAnchors
+
+
+def inclusive_anchors(scale: int, stride: int, rows: int, columns: int) -> np.ndarray:
+    """Around the middle (stride - 1) / 2 of the first cell, corners rounded, then moved by whole strides."""
+    centre = (stride - 1) / 2
+    anchors = []
+    for row in range(rows):
+        for column in range(columns):
+            for ratio in (0.5, 1.0, 2.0):
+                width = scale * stride / math.sqrt(ratio)
+                height = scale * stride * math.sqrt(ratio)
+                corners = [
+                    centre - (width - 1) / 2,
+                    centre - (height - 1) / 2,
+                    centre + (width - 1) / 2,
+                    centre + (height - 1) / 2,
+                ]
+                x1, y1, x2, y2 = (round(corner) for corner in corners)
+                anchors.append((x1 + column * stride, y1 + row * stride, x2 + column * stride, y2 + row * stride))
+    return np.array(anchors)
+
+
+def pyramid(height: int, width: int) -> tuple[ImageList, list[torch.Tensor]]:
+    grids = [(height // stride, width // stride) for stride in STRIDES[:4]]
+    grids.append(tuple(-(-side // 2) for side in grids[-1]))
+    features = [torch.zeros(2, 1, *grid, dtype=torch.bfloat16) for grid in grids]
+    return ImageList(torch.zeros(2, 3, height, width), [(height, width)] * 2), features
+
+
+@pytest.mark.parametrize(("scale", "height", "width"), [(8, 800, 1344), (4, 96, 96), (2, 64, 160)])
+def test_anchors_of_all_levels(scale, height, width):
+    images, features = pyramid(height, width)
+    first, second = PyramidAnchors(scale)(images, features)
+    expected = [
+        inclusive_anchors(scale, stride, *feature.shape[-2:])
+        for stride, feature in zip(STRIDES, features, strict=True)
+    ]
+    expected = np.concatenate(expected) + [0, 0, 1, 1]  # the last pixel is included there
+    assert first.dtype == torch.float32
+    np.testing.assert_array_equal(first.numpy(), expected)
+    assert torch.equal(first, second)
+
+
+def test_p6_of_an_image_of_800_pixels_has_stride_64():
+    images, features = pyramid(800, 1344)
+    anchors = PyramidAnchors(8)(images, features)[0]
+    last_level = anchors[-13 * 21 * 3 :].view(13, 21, 3, 4)
+    assert (last_level[1:] - last_level[:-1])[..., 1].unique().tolist() == [64]
+    stock = AnchorGenerator(sizes=[(8 * stride,) for stride in STRIDES], aspect_ratios=((0.5, 1.0, 2.0),) * 5)
+    stock_level = stock(images, [feature.float() for feature in features])[0][-13 * 21 * 3 :].view(13, 21, 3, 4)
+    assert (stock_level[1:] - stock_level[:-1])[..., 1].unique().tolist() == [61]  # why it is not used as it is

@@ -1,0 +1,90 @@
+"""Cropping and pasting of masks against plain loops and against detectron2's formulation in grid_sample."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from pycocotools import mask as coco_mask
+
+from repro.detection import masks as m
+
+
+def paste_by_loops(mask: np.ndarray, box: tuple[float, ...], height: int, width: int) -> np.ndarray:
+    """Bilinear interpolation between the centres of the cells, a cell outside of the grid being 0."""
+    x1, y1, x2, y2 = box
+    cells = len(mask)
+    pasted = np.zeros((height, width))
+    for y in range(height):
+        for x in range(width):
+            row = (y + 0.5 - y1) / (y2 - y1) * cells - 0.5
+            column = (x + 0.5 - x1) / (x2 - x1) * cells - 0.5
+            top, left = int(np.floor(row)), int(np.floor(column))
+            for i, weight_i in ((top, 1 - (row - top)), (top + 1, row - top)):
+                for j, weight_j in ((left, 1 - (column - left)), (left + 1, column - left)):
+                    if 0 <= i < cells and 0 <= j < cells:
+                        pasted[y, x] += weight_i * weight_j * mask[i, j]
+    return pasted
+
+
+BOXES = torch.tensor([[2.0, 3.0, 17.0, 11.0], [0.0, 0.0, 24.0, 16.0], [5.3, 4.7, 5.9, 12.2], [20.5, 0.0, 24.0, 3.1]])
+
+
+def test_paste_by_loops():
+    masks = torch.rand(len(BOXES), 7, 7, generator=torch.Generator().manual_seed(0))
+    pasted = m.paste(masks, BOXES, (16, 24)).mT
+    for mask, box, ours in zip(masks, BOXES, pasted, strict=True):
+        np.testing.assert_allclose(ours, paste_by_loops(mask.numpy(), tuple(box.tolist()), 16, 24), atol=1e-5)
+
+
+def test_paste_equals_grid_sample():
+    masks = torch.rand(len(BOXES), 28, 28, generator=torch.Generator().manual_seed(1))
+    x1, y1, x2, y2 = BOXES.T[..., None]
+    columns = (torch.arange(24) + 0.5 - x1) / (x2 - x1) * 2 - 1
+    rows = (torch.arange(16) + 0.5 - y1) / (y2 - y1) * 2 - 1
+    grid = torch.stack([columns[:, None, :].expand(-1, 16, -1), rows[:, :, None].expand(-1, -1, 24)], dim=-1)
+    expected = F.grid_sample(masks[:, None], grid, align_corners=False)[:, 0]
+    torch.testing.assert_close(m.paste(masks, BOXES, (16, 24)).mT, expected, atol=1e-5, rtol=0)
+
+
+def test_full_mask_fills_its_box_to_the_pixel():
+    encoded = m.encode(torch.ones(1, 28, 28), torch.tensor([[3.0, 5.0, 17.0, 9.0]]), (12, 20))
+    expected = np.zeros((12, 20), np.uint8)
+    expected[5:9, 3:17] = 1
+    np.testing.assert_array_equal(coco_mask.decode(encoded[0]), expected)
+
+
+@pytest.mark.parametrize("chunk", [1, 2**24])
+def test_encoding_in_chunks(monkeypatch, chunk):
+    monkeypatch.setattr(m, "_CHUNK", chunk)
+    masks = torch.rand(len(BOXES), 7, 7, generator=torch.Generator().manual_seed(2))
+    encoded = m.encode(masks, BOXES, (16, 24))
+    assert [code["size"] for code in encoded] == [[16, 24]] * len(BOXES)
+    for mask, box, code in zip(masks, BOXES, encoded, strict=True):
+        expected = paste_by_loops(mask.numpy(), tuple(box.tolist()), 16, 24) >= 0.5
+        np.testing.assert_array_equal(coco_mask.decode(code), expected)
+
+
+def test_no_masks_encode_to_nothing():
+    assert m.encode(torch.zeros(0, 28, 28), torch.zeros(0, 4), (16, 24)) == []
+
+
+def test_crop_is_the_majority_of_each_cell():
+    masks = (torch.rand(2, 60, 70, generator=torch.Generator().manual_seed(3)) > 0.5).to(torch.uint8)
+    objects, boxes = torch.tensor([1, 0]), torch.tensor([[3.0, 2.0, 59.0, 58.0], [10.0, 4.0, 66.0, 32.0]])
+    first, second = m.crop(masks, objects, boxes, 28)
+    expected = masks[1, 2:58, 3:59].float().view(28, 2, 28, 2).mean(dim=(1, 3)) >= 0.5
+    torch.testing.assert_close(first, expected.float())
+    expected = masks[0, 4:32, 10:66].float().view(28, 1, 28, 2).mean(dim=(1, 3)) >= 0.5
+    torch.testing.assert_close(second, expected.float())
+
+
+def test_paste_undoes_crop():
+    mask = torch.zeros(1, 40, 50, dtype=torch.uint8)
+    mask[0, 10:34, 8:36] = 1
+    mask[0, 10:20, 8:20] = 0
+    box = torch.tensor([[8.0, 10.0, 36.0, 34.0]])
+    grid = m.crop(mask, torch.tensor([0]), box, 28)
+    decoded = coco_mask.decode(m.encode(grid, box, (40, 50)))[..., 0]
+    np.testing.assert_array_equal(decoded, mask[0].numpy())

@@ -1,0 +1,93 @@
+"""Matching against plain loops, and the sampler's fractions and randomness."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from repro.detection.sampling import BalancedSampler, Matcher
+
+
+def match_by_loops(iou: np.ndarray, positive: float, negative: float, least: float) -> list[int]:
+    """The authors' assigner: thresholds first, then every object in turn claims the boxes that overlap it most."""
+    objects, boxes = iou.shape
+    matches = []
+    for box in range(boxes):
+        best = max(range(objects), key=lambda i: iou[i, box])
+        overlap = iou[best, box]
+        matches.append(best if overlap >= positive else -1 if overlap < negative else -2)
+    for i in range(objects):
+        highest = max(iou[i])
+        if highest >= least:
+            for box in range(boxes):
+                if iou[i, box] == highest:
+                    matches[box] = i
+    return matches
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    st.integers(1, 5).flatmap(
+        lambda objects: st.lists(
+            st.lists(st.integers(0, 10), min_size=objects, max_size=objects), min_size=1, max_size=12
+        )
+    ),
+    st.sampled_from([(0.7, 0.3, 0.3), (0.5, 0.5, 0.5)]),
+)
+def test_matching(tenths, thresholds):
+    iou = torch.tensor(tenths, dtype=torch.float64).T / 10  # tenths make ties frequent
+    assert Matcher(*thresholds)(iou).tolist() == match_by_loops(iou.numpy(), *thresholds)
+
+
+@pytest.mark.parametrize(("overlap", "expected"), [(0.29, -1), (0.3, 0), (0.31, 0)])
+def test_low_quality_match_needs_the_minimum(overlap, expected):
+    assert Matcher(0.7, 0.3, least=0.3)(torch.tensor([[0.1, overlap]]))[1] == expected
+
+
+def test_without_objects_everything_is_background():
+    assert Matcher(0.7, 0.3, 0.3)(torch.zeros(0, 4)).tolist() == [-1] * 4
+    assert Matcher(0.7, 0.3, 0.3)(torch.zeros(2, 0)).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("positives", "negatives", "expected"), [(100, 500, (8, 24)), (3, 500, (3, 29)), (100, 4, (8, 4)), (0, 0, (0, 0))]
+)
+def test_sampler_takes_a_quarter_of_positives_at_most(positives, negatives, expected):
+    labels = torch.tensor([2] * positives + [0] * negatives + [-1] * 50)
+    (positive,), (negative,) = BalancedSampler(32, 0.25, torch.Generator())([labels])
+    assert (int(positive.sum()), int(negative.sum())) == expected
+    assert (labels[positive] > 0).all()
+    assert (labels[negative] == 0).all()
+
+
+def test_sampler_draws_from_its_generator_alone():
+    labels = [torch.tensor([1] * 50 + [0] * 50)] * 2
+    generator = torch.Generator().manual_seed(3)
+    state = generator.get_state()
+    torch.manual_seed(0)
+    untouched = torch.get_rng_state()
+    sampler = BalancedSampler(16, 0.5, generator)
+    first = torch.stack([mask for masks in sampler(labels) for mask in masks])
+    torch.manual_seed(1)
+    other = torch.stack([mask for masks in sampler(labels) for mask in masks])
+    generator.set_state(state)
+    again = torch.stack([mask for masks in sampler(labels) for mask in masks])
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first[0], first[1])  # images have choices of their own
+    torch.manual_seed(0)
+    assert torch.equal(torch.get_rng_state(), untouched)
+    sampler(labels)
+    assert torch.equal(torch.get_rng_state(), untouched)
+
+
+def test_sampler_reaches_every_candidate_equally_often():
+    labels = torch.tensor([1] * 10 + [0] * 10)
+    sampler = BalancedSampler(8, 0.5, torch.Generator().manual_seed(0))
+    counts = sum(torch.stack([*sampler([labels])[0], *sampler([labels])[1]]).sum(0) for _ in range(500))
+    # Positives and negatives are drawn from separate calls: each candidate is taken with probability 4/10.
+    assert counts.min() > 160
+    assert counts.max() < 240

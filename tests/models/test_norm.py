@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import distributed, nn
+
+from repro.errors import ReproError
+from repro.models import norm
+
+KINDS = ("bn", "sync", "frozen", "eval")
+
+
+def reference() -> nn.BatchNorm2d:
+    """Batch norm with nothing at its default."""
+    layer, generator = nn.BatchNorm2d(5), torch.Generator().manual_seed(0)
+    for tensor in (layer.weight.data, layer.bias.data, layer.running_mean, layer.running_var):
+        tensor.copy_(torch.rand(5, generator=generator) + 0.5)
+    return layer
+
+
+def images() -> torch.Tensor:
+    return torch.randn(3, 5, 4, 6, generator=torch.Generator().manual_seed(1)) * 2 + 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_loads_batch_norm_and_equals_it_in_eval_mode(kind: str) -> None:
+    peer, layer = reference(), norm.build(kind, 5)
+    layer.load_state_dict(peer.state_dict())
+    torch.testing.assert_close(layer.eval()(images()), peer.eval()(images()), rtol=1e-6, atol=1e-6)
+
+
+def trained_once(layer: nn.Module) -> tuple[torch.Tensor, dict[str, torch.Tensor], list[torch.Tensor]]:
+    """Output, state and affine gradients after one training step's forward and backward pass."""
+    output = layer.train()(images())
+    if output.requires_grad:
+        (output * images().roll(1, 0)).sum().backward()
+    return output, layer.state_dict(), [p.grad for p in layer.parameters()]
+
+
+def assert_equal_to_batch_norm(layer: nn.Module) -> None:
+    peer = reference()
+    layer.load_state_dict(peer.state_dict())
+    for ours, theirs in zip(trained_once(layer), trained_once(peer), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def test_sync_in_one_process_is_batch_norm() -> None:
+    assert_equal_to_batch_norm(norm.build("sync", 5))
+
+
+def test_sync_in_a_group_of_one_process_is_batch_norm() -> None:
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        assert_equal_to_batch_norm(norm.build("sync", 5))
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_sync_over_several_processes_refuses_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+    layer = norm.build("sync", 5)
+    with pytest.raises(ReproError, match="CPU"):
+        layer(images())
+
+
+@pytest.mark.parametrize("kind", ["frozen", "eval"])
+def test_statistics_are_used_and_kept_in_training(kind: str) -> None:
+    peer, layer = reference(), norm.build(kind, 5)
+    layer.load_state_dict(peer.state_dict())
+    output, state, gradients = trained_once(layer)
+    torch.testing.assert_close(output, peer.eval()(images()), rtol=1e-6, atol=1e-6)
+    for name, value in state.items():
+        assert torch.equal(value, peer.state_dict()[name]), name
+    if kind == "eval":  # affine parameters are trained
+        assert len(gradients) == 2
+        assert all((g.abs() > 0).all() for g in gradients)
+    else:
+        assert gradients == []
+
+
+def test_eval_norm_does_not_depend_on_a_train_call() -> None:
+    layer = norm.build("eval", 5)
+    assert not layer.training
+    assert not layer.train().training
