@@ -62,6 +62,7 @@ def measure(name: str, settings: Settings, *, command: str, progress: ProgressRe
             directory=directory,
             seed=settings.seed,
             fabric=fabric,
+            micro_batch=settings.micro_batch,
             progress=lambda at: progress("training", at.iteration, at.total),
         )
         predictor = _Predictor(model, validation, directory, fabric)
@@ -127,8 +128,8 @@ def deviations(experiment: Experiment, settings: Settings, fabric: Fabric) -> li
         "learning rate drops after epochs 8 and 11, as in the authors' configurations; the paper says 'at the 9th "
         "and 11th epochs'",
         "gradient norm clipped at 35, as in the authors' configurations; the paper does not mention it",
-        f"{fabric.world_size} process instead of 8 GPUs: batch norm statistics over "
-        f"{experiment.recipe.batch_size // fabric.world_size} images a process",
+        f"{fabric.world_size} process instead of 8 GPUs with synchronised batch norm: its statistics are over "
+        f"{settings.micro_batch or experiment.recipe.batch_size} images",
         "RoIAlign with aligned coordinates and continuous boxes, as frameworks since 2019; the authors' had neither",
     ]
     if settings.initial == "random":

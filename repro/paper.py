@@ -254,7 +254,7 @@ class _Reader:
             self.fail(f"{where} has the keys {', '.join(map(str, content))}; expected: {', '.join(types)}")
         for key, kind in types.items():
             if not isinstance(content[key], kind):
-                self.fail(f"{where}: {key} is {content[key]!r}, not a {kind.__name__}")
+                self.fail(f"{where}: {key} is {content[key]!r}, not of type {kind.__name__}")
         return [content[key] for key in types]
 
     def fail(self, what: str) -> NoReturn:

@@ -31,6 +31,7 @@ class Settings:
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     initial: str | None = None  #: a file, or "random", instead of the recipe's initial weights
     iterations: int | None = None  #: train for so many instead of the recipe's length
+    micro_batch: int | None = None  #: images of one forward pass in training; the whole batch by default
     threads: int = 1
 
     @property
@@ -85,7 +86,7 @@ def data_identity(settings: Settings) -> str:
     if settings.profile == "mini":
         return mini.DATASET_KEY
     if settings.data_root is None:
-        raise ReproError("needs COCO 2017: pass --data-root DIR or set REPRO_DATA (`repro data` says what DIR holds)")
+        raise ReproError("needs COCO 2017: pass --data-root DIR or set REPRO_DATA")
     return cache_key(
         **{split: sha256(annotations_path(settings.data_root, split)) for split in ("train2017", "val2017")}
     )
@@ -119,6 +120,7 @@ def training_key(experiment: Experiment, settings: Settings) -> str:
         seed=settings.seed,
         iterations=settings.iterations,
         precision=settings.precision,
+        micro_batch=settings.micro_batch,
     )
 
 

@@ -64,7 +64,7 @@ def _text(built: View, form: Format) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(md=escape_md, md_grid=markdown_grid, tex=escape_tex, tex_grid=latex_grid)
-    return environment.get_template(f"table.{form}.j2").render(view=built, marks=MARKS[form])
+    return environment.get_template(f"table.{form}.j2").render(view=built, marks=MARKS[form], not_run=view.NOT_RUN)
 
 
 # -- Markdown ---------------------------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ def _markdown(text: Text) -> str:
         shown = f"**{shown}**"
     if text.mark:
         shown += f" {MARKS['md'][text.mark]}"
-    return shown + "⁻".join(str(number).translate(_SUPERSCRIPT) for number in text.notes)
+    return shown + " ".join(str(number).translate(_SUPERSCRIPT) for number in text.notes)
 
 
 # -- LaTeX ------------------------------------------------------------------------------------------------------------

@@ -33,17 +33,21 @@ class Outcome:
 
 
 def run(steps: Sequence[Step], settings: Settings, jobs: int, command: str, console: Console) -> list[Outcome]:
-    """Measure every step that is ready, `jobs` at a time.
+    """Measure every step, `jobs` at a time (0: as many as there is room for).
 
     Raises:
         KeyboardInterrupt: after the workers have been stopped; what they saved stays.
     """
+    if not steps:
+        return []
     waiting: Queue[Step] = Queue()
     for step in steps:
         waiting.put(step)
     display = _Display(console, len(steps))
     outcomes: list[Outcome] = []
-    workers = [_Worker(waiting, settings, command, display, outcomes) for _ in range(min(jobs, len(steps)))]
+    workers = [
+        _Worker(waiting, settings, command, display, outcomes) for _ in range(min(jobs or cores(settings), len(steps)))
+    ]
     with display.progress:
         try:
             for worker in workers:
@@ -57,6 +61,14 @@ def run(steps: Sequence[Step], settings: Settings, jobs: int, command: str, cons
             raise
     order = {id(step): position for position, step in enumerate(steps)}
     return sorted(outcomes, key=lambda outcome: order[id(outcome.step)])
+
+
+def cores(settings: Settings) -> int:
+    """How many processes fit side by side: full-size experiments run one at a time, mini ones one per core."""
+    if settings.profile == "full":
+        return 1
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, available // settings.threads)
 
 
 class _Worker(threading.Thread):

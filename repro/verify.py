@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from statistics import fmean
 from typing import Literal
 
@@ -17,7 +17,7 @@ from repro.experiments import get
 from repro.measurements import Measurement, Unused, collect, deviation
 from repro.paper import COLUMNS, DATASETS, Cell, DataSet, Group, Row, Table
 from repro.records import Count, Record, Store
-from repro.tolerances import Tolerances
+from repro.tolerances import Fixed, Seeds, Tolerances
 
 #: "ledger": a count that is not the print, for a reason that stands in `tables/ledger.yaml`.
 Verdict = Literal["match", "ledger", "off", "inconclusive", "not run"]
@@ -49,6 +49,19 @@ class CellVerdict:
         if self.ours is None:
             return None
         return round(rounded(self.ours, self.cell.decimals) - self.cell.value, self.cell.decimals) + 0.0
+
+    def __str__(self) -> str:
+        """`Table 2(a), +1 NL, AP box: off: published 38.0, ours 36.10 (-1.9): differs by more than ...`."""
+        if self.ours is None:
+            return f"{self.cell}: {self.verdict}: {self.reason}"
+        n = f" over {self.n} seeds" if self.n > 1 else ""
+        numbers = f"published {self.cell.printed}, ours {self.ours:.{self.cell.decimals + 1}f}{n} ({self.delta:+g})"
+        return f"{self.cell}: {self.verdict}: {numbers}" + (f": {self.reason}" if self.reason else "")
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON: the cell's own fields, then ours."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "cell"}
+        return {**asdict(self.cell), **own, "delta": self.delta, "profile": "full"}
 
 
 @dataclass(frozen=True)
@@ -106,7 +119,7 @@ def verify(table: Table, records: Sequence[Record], counts: Mapping[str, Count],
 
 
 def coverage(cells: Sequence[CellVerdict]) -> str:
-    """How many cells are verified, off and not run, in one line: "56 of 224 cells verified, 0 off, 168 not run: needs"."""
+    """How many cells are verified, off, inconclusive and not run, and why: one line."""
     number = Counter(cell.verdict for cell in cells)
     parts = [f"{number['match']} of {len(cells)} cells verified", f"{number['off']} off"]
     if number["ledger"]:
@@ -116,7 +129,7 @@ def coverage(cells: Sequence[CellVerdict]) -> str:
         if len(reasons) == 1:
             parts.append(f"{number[verdict]} {verdict}: {next(iter(reasons))}")
         elif reasons:
-            each = "; ".join(f"{many} {reason}" for reason, many in reasons.most_common())
+            each = "; ".join(f"{many}: {reason}" for reason, many in reasons.most_common())
             parts.append(f"{number[verdict]} {verdict} ({each})")
     return ", ".join(parts)
 
@@ -154,7 +167,7 @@ def _measured(
 
 def _tolerance(
     cell: Cell, measurement: Measurement, values: list[float], rules: Tolerances
-) -> tuple[float | None, str, tolerances.Fixed | tolerances.Seeds]:
+) -> tuple[float | None, str, Fixed | Seeds]:
     """(half-width with the rounding of the print, name, rule); no half-width where none is declared."""
     printing = 0.5 * 10**-cell.decimals
     first = measurement.first
@@ -175,14 +188,14 @@ def _undecided(
     measurement: Measurement,
     dataset: DataSet,
     width: float | None,
-    rule: tolerances.Fixed | tolerances.Seeds,
+    rule: Fixed | Seeds,
 ) -> str:
     """Why a measured cell can be neither "match" nor "off"; empty if it can."""
     if shortfall := measurement.shortfall(dataset):
         return shortfall
     if width is None:
         return f"no tolerance is declared for {COLUMNS[cell.column].heading}"
-    if isinstance(rule, tolerances.Seeds) and width > rule.widest[cell.column]:
+    if isinstance(rule, Seeds) and width > rule.widest[cell.column]:
         return f"the seeds differ too much: the prediction interval is ±{width:.1f} {cell.unit}"
     return ""
 

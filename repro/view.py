@@ -1,4 +1,4 @@
-"""What a reader of a reproduced table sees, once for all formats: numbers as text, marks, notes and where they stand."""
+"""What a reader of a reproduced table sees, once for all formats: numbers as text, marks, notes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from repro import __version__, comparisons, ledger, tolerances
 from repro.comparisons import Effect, Ordering
 from repro.experiments import get
 from repro.measurements import Measurement, collect, deviation
-from repro.paper import COLUMNS, DATASETS, Table
+from repro.paper import COLUMNS, Group, Table
 from repro.paths import PUBLISHED, TABLES, sha256
 from repro.records import Record, Store
 from repro.tolerances import Tolerances
@@ -18,6 +18,13 @@ from repro.verify import CellVerdict, RowVerdict, Verification, coverage, verify
 
 LOCK = TABLES.parent / "requirements.lock"
 NOT_RUN = "—"
+#: What the numbers of a table are in, by the unit of its columns.
+UNITS = {
+    "%": "AP and accuracy in %",
+    "M": "#param in millions",
+    "G": "FLOPs in units of 2^30 operations, counted as the paper counts",
+    "": "distances without a unit",
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class View:
     number: int
     title: str
     coverage: str
+    units: str
     groups: tuple[Section, ...]
     notes: tuple[str, ...]
     effects: Grid | None
@@ -98,18 +106,17 @@ def build(table: Table, store: Store) -> View:
     verification = verify(table, records, counts, rules)
     mini = mini_measurements(table, records)
     notes, deviations = _Notes(), _Notes()
-    groups = tuple(
-        Section(
-            _title(table, name), _group_grid([r for r in verification.rows if r.group.name == name], notes, deviations)
-        )
-        for name in (group.name for group in table.groups)
-    )
+    groups = []
+    for group in table.groups:
+        rows = [row for row in verification.rows if row.group is group]
+        groups.append(Section(_title(group), _group_grid(rows, notes, deviations)))
     effects = comparisons.effects(verification.rows)
     return View(
         number=table.number,
         title=table.title,
         coverage=coverage(verification.cells),
-        groups=groups,
+        units="; ".join(UNITS[unit] for unit in dict.fromkeys(cell.unit for cell in table.cells)),
+        groups=tuple(groups),
         notes=tuple(notes.texts),
         effects=_effects_grid(effects) if effects else None,
         effects_measured=any(effect.n for effect in effects),
@@ -135,8 +142,7 @@ def mini_measurements(table: Table, records: Sequence[Record]) -> dict[str, Meas
     return {name: measured[name][0] for name in names if measured[name]}
 
 
-def _title(table: Table, name: str) -> str:
-    group = next(group for group in table.groups if group.name == name)
+def _title(group: Group) -> str:
     return f"({group.name}) {group.title}" if len(group.name) == 1 else group.title
 
 
@@ -145,23 +151,24 @@ def _title(table: Table, name: str) -> str:
 
 def _group_grid(rows: Sequence[RowVerdict], notes: _Notes, deviations: _Notes) -> Grid:
     columns = rows[0].group.columns
-    header = ("", *(COLUMNS[column].heading + (f" ({u})" if (u := COLUMNS[column].unit) else "") for column in columns))
+    header = ("row", *(COLUMNS[column].heading for column in columns))
     return Grid(header, tuple(_row_block(row, columns, notes, deviations) for row in rows))
 
 
 def _row_block(
     row: RowVerdict, columns: Sequence[str], notes: _Notes, deviations: _Notes
 ) -> tuple[tuple[Text, ...], ...]:
-    """Three lines: what the paper prints, ours, and the delta with its verdict."""
+    """Two lines: what the paper prints, and below it ours with its delta and verdict."""
     verdicts = {verdict.cell.column: verdict for verdict in row.cells}
-    dash = Text("-", notes=notes.number("the paper prints no number here")) if len(verdicts) < len(columns) else None
-    paper, ours, delta = [Text(row.row.label, bold=True)], [Text(_source(row, deviations))], [Text("delta")]
+    paper, ours = [Text(row.row.label, bold=True)], [Text(_source(row, deviations))]
     for column in columns:
-        verdict = verdicts.get(column)
-        paper.append(Text(verdict.cell.printed) if verdict else dash)
-        ours.append(_ours(verdict, notes) if verdict else dash)
-        delta.append(_delta(verdict) if verdict else dash)
-    return tuple(paper), tuple(ours), tuple(delta)
+        if verdict := verdicts.get(column):
+            paper.append(Text(verdict.cell.printed))
+            ours.append(_ours(verdict, notes))
+        else:
+            paper.append(Text("-"))
+            ours.append(Text("-", notes=notes.number("the paper prints no number here")))
+    return tuple(paper), tuple(ours)
 
 
 def _source(row: RowVerdict, deviations: _Notes) -> str:
@@ -181,14 +188,9 @@ def _ours(verdict: CellVerdict, notes: _Notes) -> Text:
     reason = "" if verdict.verdict in ("match", "ledger") else f"{verdict.verdict}: {verdict.reason}"
     spread = "" if verdict.spread is None else f"±{verdict.spread:.{verdict.cell.decimals}f}"
     suffix = "" if verdict.cell.printed[-1].isdigit() else verdict.cell.unit
-    text = f"{verdict.ours:.{verdict.cell.decimals}f}{spread}{suffix}"
-    return Text(text, notes=notes.number(reason, verdict.note))
-
-
-def _delta(verdict: CellVerdict) -> Text:
-    if verdict.delta is None:
-        return Text("not run")
-    return Text(signed(verdict.delta, verdict.cell.decimals), mark=verdict.verdict)
+    delta = signed(verdict.delta, verdict.cell.decimals)
+    text = f"{verdict.ours:.{verdict.cell.decimals}f}{spread}{suffix} ({delta})"
+    return Text(text, mark=verdict.verdict, notes=notes.number(reason, verdict.note))
 
 
 def signed(value: float, decimals: int) -> str:
@@ -215,7 +217,7 @@ def _effects_grid(effects: Sequence[Effect]) -> Grid:
             spread = "" if effect.spread is None else f"±{effect.spread:.{decimals}f}"
             text = f"{text} / {ours}{spread}"
         line.append(Text(text))
-    header = ("against the baseline", *(f"{COLUMNS[column].heading} ({COLUMNS[column].unit})" for column in columns))
+    header = ("against the baseline", *(COLUMNS[column].heading for column in columns))
     return Grid(header, (tuple(tuple(line) for line in lines.values()),))
 
 
@@ -311,7 +313,7 @@ def _ordering_text(ordering: Ordering) -> Text:
 
 
 def _tolerances(table: Table, rules: Tolerances) -> tuple[tuple[str, str], ...]:
-    columns = [c for c in dict.fromkeys(cell.column for cell in table.cells)]
+    columns = list(dict.fromkeys(cell.column for cell in table.cells))
     stated = []
     for rule in (rules.checkpoint, rules.converted, rules.one_seed):
         widths = ", ".join(f"{COLUMNS[c].heading} {rule.half_width[c]:g}" for c in columns if c in rule.half_width)

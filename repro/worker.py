@@ -1,4 +1,4 @@
-"""One of several processes that measure side by side: tasks come in on stdin and events go out on stdout, as JSON lines.
+"""One of several processes that measure side by side: tasks on stdin, events on stdout, both as JSON lines.
 
 A worker ends when its stdin closes, so nothing outlives the process that started it.
 """

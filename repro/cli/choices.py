@@ -17,6 +17,7 @@ def settings(
     precision: str,
     initial: str | None,
     iterations: int | None,
+    micro_batch: int | None,
 ) -> tuple[Settings, str]:
     """The settings, and in words why this profile.
 
@@ -29,9 +30,9 @@ def settings(
     why = "as asked"
     if profile == "auto":
         profile, why = _choose(data_root, device)
-    if profile == "mini" and (initial or iterations):
+    if profile == "mini" and (initial or iterations or micro_batch):
         raise ReproError(
-            "--init and --iterations belong to the full profile; the mini profile has its own pre-training"
+            "--init, --iterations and --micro-batch belong to the full profile; mini has a recipe of its own"
         )
     return Settings(
         results=results,
@@ -41,6 +42,7 @@ def settings(
         precision=precision,
         initial=initial,
         iterations=iterations,
+        micro_batch=micro_batch,
     ), why
 
 

@@ -34,6 +34,17 @@ Iterations = Annotated[
 ]
 
 
+MicroBatch = Annotated[
+    int | None,
+    typer.Option(
+        "--micro-batch",
+        min=1,
+        help="Images of one forward pass in training, to fit the memory; gradients are accumulated to the batch of 16, "
+        "but batch norm sees so many images only (recorded as a deviation).",
+    ),
+]
+
+
 def one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
     """`value`, checked.
 

@@ -19,6 +19,7 @@ def command(
     precision: options.Precision = "32-true",
     initial: options.Initial = None,
     iterations: options.Iterations = None,
+    micro_batch: options.MicroBatch = None,
     json: options.Json = False,
 ) -> None:
     """Say for each experiment of a table whether it is measured, ready to run or blocked, and by what.
@@ -28,7 +29,7 @@ def command(
     from repro import plan as planning
     from repro.cli.choices import settings
 
-    chosen, why = settings(profile, results, data_root, device, precision, initial, iterations)
+    chosen, why = settings(profile, results, data_root, device, precision, initial, iterations, micro_batch)
     steps = planning.plan(planning.distinct(table), chosen, range(seeds))
     rows = planning.distinct(table)
     if json:

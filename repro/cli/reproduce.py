@@ -21,26 +21,56 @@ def command(
     precision: options.Precision = "32-true",
     initial: options.Initial = None,
     iterations: options.Iterations = None,
+    micro_batch: options.MicroBatch = None,
 ) -> None:
     """Count the full-size networks, measure every experiment of the table, render it and verify it.
+
+    Writes tables/generated/table{N}.md, .tex and .csv. Exits with 1 when a cell is off or an experiment failed.
+    Interrupted, the same command goes on; what is measured is not measured again.
 
     Example: repro reproduce --table 2 --seeds 3
     """
     from rich.console import Console
 
+    from repro import paper, runner
     from repro import plan as planning
-    from repro import runner
     from repro.cli.choices import settings
-    from repro.render import write_generated
-    from repro.verify import verify
+    from repro.experiments import get
+    from repro.render import render, write_generated
+    from repro.verify import coverage, verify_store
 
     console = Console(stderr=True)
-    chosen, why = settings(profile, results, data_root, device, precision, initial, iterations)
-    say = lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)  # noqa: E731
-    say(f"Table {table}, profile {chosen.profile} ({why})")
-    steps = planning.plan(planning.distinct(table), chosen, range(seeds))
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    chosen, why = settings(profile, results, data_root, device, precision, initial, iterations, micro_batch)
+    published = paper.load(table)
+    say(f"Table {table} of the paper, profile {chosen.profile} ({why})")
+    steps = planning.plan(published.experiments, chosen, range(seeds))
+    blocked = [step for step in steps if step.status == "blocked"]
+    for reason in dict.fromkeys(step.reason for step in blocked):
+        say(f"blocked: {', '.join(step.experiment.name for step in blocked if step.reason == reason)}: {reason}")
     ready = [step for step in steps if step.status == "ready"]
-    for step in steps:
-        if step.status == "blocked":
-            say(f"blocked: {step.experiment.name}: {step.reason}")
-    say(f"{sum(step.status == 'measured' for step in steps)} of {len(steps)} measured already, {len(ready)} to run")
+    measured = sum(step.status == "measured" for step in steps)
+    say(f"{measured} of {len(steps)} experiments measured already, {len(ready)} to run")
+
+    say("counting parameters and operations of the full-size networks")
+    from repro import complexity
+
+    experiments = [get(name) for name in published.experiments]
+    complexity.counts([e for e in experiments if not complexity.unsupported(e)], chosen.store)
+
+    outcomes = runner.run(ready, chosen, jobs, " ".join(["repro", *sys.argv[1:]]), console)
+    paths = write_generated(published, chosen.store)
+    print(render(published, chosen.store, "md"))
+    say("written: " + ", ".join(map(str, paths)))
+    verification = verify_store(published, chosen.store)
+    say(coverage(verification.cells))
+    for cell in verification.off:
+        say(f"off: {cell}")
+    failed = [outcome for outcome in outcomes if outcome.failure]
+    for outcome in failed:
+        say(f"failed: {outcome.step.experiment.name} seed {outcome.step.seed}: {outcome.failure}")
+    if verification.off or failed:
+        raise typer.Exit(1)

@@ -16,15 +16,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from faster_coco_eval.core import mask as mask_api
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from repro.errors import ReproError
 
@@ -183,5 +175,5 @@ def _explained(path: Path, content: bytes, error: ValidationError) -> ReproError
         where += f": {location[0]}[{location[1]}]{identity}"
         location = location[2:]
     key = ".".join(map(str, location))
-    what = "the key is missing" if first["type"] == "missing" else first["msg"]
+    what = "the key is missing" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
     return ReproError(f"{where}, key {key}: {what}" if key else f"{where}: {what}")

@@ -33,8 +33,9 @@ def crop(masks: Tensor, objects: Tensor, boxes: Tensor, resolution: int) -> Tens
 def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Mask probabilities within boxes -> probabilities over the image.
 
-    Bilinear between the centres of the grid's cells, falling to zero outside of it. The interpolation is separable,
-    so it is two matrix products per mask.
+    Bilinear between the centres of the grid's cells, constant from the outermost centres to the edge of the box and
+    zero outside of it, as the authors' framework resizes a mask to its box. (detectron2 and torchvision let it fall to
+    zero around the edge, which rounds corners off.) The interpolation is separable: two matrix products per mask.
 
     Args:
         masks: float32 (n, M, M).
@@ -56,7 +57,9 @@ def _hat(start: Tensor, end: Tensor, length: int, resolution: int) -> Tensor:
     pixels = torch.arange(length, device=start.device) + 0.5
     cells = torch.arange(resolution, device=start.device) + 0.5
     position = (pixels - start[:, None]) * (resolution / (end - start))[:, None]
-    return (1 - (position[:, :, None] - cells).abs()).clamp(min=0)
+    inside = (position >= 0) & (position <= resolution)
+    position = position.clamp(cells[0], cells[-1])
+    return (1 - (position[:, :, None] - cells).abs()).clamp(min=0) * inside[:, :, None]
 
 
 def encode(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float = 0.5) -> list[dict]:

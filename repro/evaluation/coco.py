@@ -48,7 +48,7 @@ def evaluate(detections: Iterable[Detections], dataset: CocoDetection) -> dict[s
         return metrics
     found = truth.loadRes(results)
     for kind, iou_type in (("box", "bbox"), ("mask", "segm")):
-        evaluator = COCOeval_faster(truth, found, iou_type, rle_iou_max_workers=1)
+        evaluator = COCOeval_faster(truth, found, iou_type)
         try:
             evaluator.evaluate()
         except ValueError as error:
@@ -99,6 +99,8 @@ def _results(one: Detections, dataset: CocoDetection) -> list[dict]:
             raise ReproError(f"{where}: a mask has {list(mask['size'])} pixels (height, width), the image {size}")
     boxes = np.asarray(one.boxes, dtype=np.float64).reshape(-1, 4)
     boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    if (boxes[:, 2:] < 0).any():
+        raise ReproError(f"{where}: a box ends before it begins")
     rows = zip(boxes.tolist(), np.asarray(one.scores, dtype=np.float64).tolist(), one.labels, one.masks, strict=True)
     return [
         {

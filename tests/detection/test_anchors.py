@@ -44,11 +44,10 @@ def pyramid(height: int, width: int) -> tuple[ImageList, list[torch.Tensor]]:
 def test_anchors_of_all_levels(scale, height, width):
     images, features = pyramid(height, width)
     first, second = PyramidAnchors(scale)(images, features)
-    expected = [
-        inclusive_anchors(scale, stride, *feature.shape[-2:])
-        for stride, feature in zip(STRIDES, features, strict=True)
-    ]
-    expected = np.concatenate(expected) + [0, 0, 1, 1]  # the last pixel is included there
+    expected = np.concatenate(
+        [inclusive_anchors(scale, stride, *grid.shape[-2:]) for stride, grid in zip(STRIDES, features, strict=True)]
+    )
+    expected[:, 2:] += 1  # the last pixel is included there
     assert first.dtype == torch.float32
     np.testing.assert_array_equal(first.numpy(), expected)
     assert torch.equal(first, second)

@@ -1,4 +1,4 @@
-"""Cropping and pasting of masks against plain loops and against detectron2's formulation in grid_sample."""
+"""Cropping and pasting of masks against plain loops and against torch's grid_sample."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from repro.detection import masks as m
 
 
 def paste_by_loops(mask: np.ndarray, box: tuple[float, ...], height: int, width: int) -> np.ndarray:
-    """Bilinear interpolation between the centres of the cells, a cell outside of the grid being 0."""
+    """Bilinear interpolation between the centres of the cells, the outermost ones reaching to the edge of the box."""
     x1, y1, x2, y2 = box
     cells = len(mask)
     pasted = np.zeros((height, width))
@@ -20,11 +20,13 @@ def paste_by_loops(mask: np.ndarray, box: tuple[float, ...], height: int, width:
         for x in range(width):
             row = (y + 0.5 - y1) / (y2 - y1) * cells - 0.5
             column = (x + 0.5 - x1) / (x2 - x1) * cells - 0.5
+            if not (-0.5 <= row <= cells - 0.5 and -0.5 <= column <= cells - 0.5):
+                continue
             top, left = int(np.floor(row)), int(np.floor(column))
             for i, weight_i in ((top, 1 - (row - top)), (top + 1, row - top)):
                 for j, weight_j in ((left, 1 - (column - left)), (left + 1, column - left)):
-                    if 0 <= i < cells and 0 <= j < cells:
-                        pasted[y, x] += weight_i * weight_j * mask[i, j]
+                    nearest = mask[min(max(i, 0), cells - 1), min(max(j, 0), cells - 1)]
+                    pasted[y, x] += weight_i * weight_j * nearest
     return pasted
 
 
@@ -44,7 +46,8 @@ def test_paste_equals_grid_sample():
     columns = (torch.arange(24) + 0.5 - x1) / (x2 - x1) * 2 - 1
     rows = (torch.arange(16) + 0.5 - y1) / (y2 - y1) * 2 - 1
     grid = torch.stack([columns[:, None, :].expand(-1, 16, -1), rows[:, :, None].expand(-1, -1, 24)], dim=-1)
-    expected = F.grid_sample(masks[:, None], grid, align_corners=False)[:, 0]
+    expected = F.grid_sample(masks[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
+    expected *= (grid.abs() <= 1).all(dim=-1)
     torch.testing.assert_close(m.paste(masks, BOXES, (16, 24)).mT, expected, atol=1e-5, rtol=0)
 
 

@@ -1,0 +1,33 @@
+"""`repro table`: one table of the paper beside ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from repro.cli import options
+
+
+def command(
+    number: Annotated[int, typer.Argument(metavar="N", min=1, max=5, help="Table of the paper.")],
+    form: Annotated[str, typer.Option("--format", help="md, tex or csv.")] = "md",
+    results: options.Results = options.RESULTS,
+    output: Annotated[Path | None, typer.Option("--output", help="Write to this file instead of stdout.")] = None,
+) -> None:
+    """Print a table of the paper with our numbers, deltas and verdicts.
+
+    Example: repro table 2 --format tex --output table2.tex
+    """
+    from repro import paper
+    from repro.paths import write_atomically
+    from repro.records import Store
+    from repro.render import render
+
+    options.one_of("--format", form, ("md", "tex", "csv"))
+    text = render(paper.load(number), Store(results / "records"), form)
+    if output is None:
+        print(text, end="")
+    else:
+        write_atomically(output, text.encode())

@@ -1,0 +1,143 @@
+"""Records: what may be stored, that storing is final, and that damage is named."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+
+import pytest
+from pydantic import ValidationError
+from samples import count, record
+
+from repro.errors import ReproError
+from repro.records import Record, Store, cache_key
+
+METRICS = {"ap_box": 37.123456789012345, "ap_mask": 33.8}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "records")
+
+
+def test_a_record_comes_back_in_full_precision(store):
+    written = record("coco-r50-baseline", METRICS, seed=3)
+    path = store.add(written)
+    assert store.all() == [written]
+    assert store.all()[0].metric("ap_box").value == 37.123456789012345
+    assert path.name == f"coco-r50-baseline.full.trained.seed3.{written.key[:12]}.json"
+
+
+def test_find_is_by_the_whole_key(store):
+    written = record("coco-r50-baseline", METRICS)
+    store.add(written)
+    assert store.find(written.key) == written
+    assert store.find(written.key[:12] + "0" * 52) is None
+    assert store.find("0" * 64) is None
+
+
+def test_the_first_record_of_a_key_stands(store):
+    first = record("coco-r50-baseline", METRICS)
+    path = store.add(first)
+    before = path.read_bytes()
+    store.add(first.model_copy(update={"command": "another"}))
+    assert path.read_bytes() == before
+
+
+def test_an_empty_or_absent_directory_holds_nothing(store):
+    assert store.all() == []
+    assert store.counts() == {}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_metric_that_is_no_number_cannot_be_recorded(value):
+    with pytest.raises(ValidationError, match="finite"):
+        record("coco-r50-baseline", {"ap_box": value})
+
+
+def test_a_nan_put_into_a_file_is_refused_and_named(store):
+    path = store.add(record("coco-r50-baseline", {"ap_box": 37.2}))
+    path.write_text(path.read_text().replace("37.2", "NaN"))
+    with pytest.raises(ReproError, match=rf"{path.name} is not a valid record: metrics\.0\.value: .*finite"):
+        store.all()
+
+
+def test_a_record_cut_in_half_is_named_and_left_alone(store):
+    whole = store.add(record("coco-r50-baseline", METRICS))
+    cut = store.add(record("coco-r50-1nl", METRICS))
+    half = cut.read_bytes()[: cut.stat().st_size // 2]
+    cut.write_bytes(half)
+    with pytest.raises(ReproError, match=rf"{cut.name} is damaged \(not whole JSON"):
+        store.all()
+    assert cut.read_bytes() == half
+    assert whole.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (lambda d: d.pop("seed"), "seed: Field required"),
+        (lambda d: d.update(colour="red"), "colour: Extra inputs are not permitted"),
+        (lambda d: d.update(profile="medium"), "profile: "),
+        (lambda d: d.update(schema_version=2), "schema_version: "),
+        (lambda d: d["dataset"].update(evaluated="all"), r"dataset\.evaluated: "),
+    ],
+)
+def test_a_file_of_another_form_names_the_field(store, change, where):
+    path = store.add(record("coco-r50-baseline", METRICS))
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ReproError, match=where):
+        store.all()
+
+
+def test_bytes_that_are_no_text(store):
+    path = store.add(record("coco-r50-baseline", METRICS))
+    path.write_bytes(b"\xff\xfe\x00garbage")
+    with pytest.raises(ReproError, match=path.name):
+        store.all()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(store):
+    path = store.add(record("coco-r50-baseline", METRICS))
+    path.chmod(0)
+    with pytest.raises(ReproError, match="cannot be read"):
+        store.all()
+
+
+def test_a_directory_that_cannot_be_written(tmp_path):
+    (tmp_path / "records").write_text("a file where the directory should be")
+    with pytest.raises(ReproError, match="cannot write"):
+        Store(tmp_path / "records").add(record("coco-r50-baseline", METRICS))
+
+
+def test_counts_are_kept_beside_the_records_by_specification(store):
+    first = count("coco-r50-baseline", 44_400_693, 279.4)
+    store.add_count(first)
+    store.add_count(count("coco-r50-1nl", 46_500_405, 288.7))
+    assert store.counts()[first.spec_hash] == first
+    assert len(store.counts()) == 2
+    assert store.all() == []
+
+
+def test_complete_means_everything_that_the_protocol_evaluates():
+    assert record("coco-r50-baseline", METRICS).complete
+    assert not record("coco-r50-baseline", METRICS, evaluated=80).complete
+    assert not record("coco-r50-baseline", METRICS, failed=["000000000139"]).complete
+
+
+def test_a_cache_key_depends_on_every_part_and_not_on_their_order():
+    key = cache_key(weights="a", data="b")
+    assert key == cache_key(data="b", weights="a")
+    assert key != cache_key(weights="a", data="c")
+    assert len(key) == 64
+
+
+def test_records_do_not_change(store):
+    written = record("coco-r50-baseline", METRICS)
+    with pytest.raises(ValidationError, match="frozen"):
+        written.seed = 5
+    assert Record.model_validate_json(written.model_dump_json()) == written
