@@ -31,7 +31,7 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    table: int
+    table: int = Field(ge=min(paper.CELLS), le=max(paper.CELLS))
     group: str
     row: str
     column: Literal["params", "flops"]

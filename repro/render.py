@@ -74,14 +74,14 @@ _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 def escape_md(text: str) -> str:
     """Text as a Markdown table cell or paragraph shows it; `code` stays code."""
-    return re.sub(r"([|*<\[\]])", r"\\\1", text)
+    return re.sub(r"([|*<])", r"\\\1", text)
 
 
 def markdown_grid(grid: Grid) -> str:
     """A Markdown table whose columns line up in a terminal too."""
     lines = [[escape_md(text) for text in grid.header]]
     lines += [[_markdown(text) for text in line] for block in grid.blocks for line in block]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
     rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
     head, *body = ([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines)
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *body))
@@ -128,9 +128,7 @@ def _row(cells) -> str:
 
 
 def _latex(text: Text) -> str:
-    shown = escape_tex(text.text)
-    if re.match(r"[+-][\d.]+", text.text):
-        shown = re.sub(r"([+-])(?=\d)", r"$\1$", shown)
+    shown = re.sub(r"(?<!\w)([+-])(?=\d)", r"$\1$", escape_tex(text.text))  # a sign, not the hyphen of a name
     if text.bold:
         shown = rf"\textbf{{{shown}}}"
     if text.mark:

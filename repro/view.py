@@ -172,14 +172,12 @@ def _row_block(
 
 
 def _source(row: RowVerdict, deviations: _Notes) -> str:
-    """Where the numbers of a row come from: `ours: trained with torchvision, n = 3 [D1, D2]`."""
+    """Where the numbers of a row come from: `ours (trained, n = 3; D1, D2)`."""
     measurement = row.measurement
     if measurement is None:
         return "ours (counted)" if row.count else "ours"
-    first = measurement.first
-    how = f"{first.source}, {first.engine}, n = {measurement.n}"
-    numbers = deviations.number(*first.deviations)
-    return f"ours ({how})" + (f" [{', '.join(f'D{number}' for number in numbers)}]" if numbers else "")
+    numbers = ", ".join(f"D{number}" for number in deviations.number(*measurement.first.deviations))
+    return f"ours ({measurement.first.source}, n = {measurement.n}{'; ' + numbers if numbers else ''})"
 
 
 def _ours(verdict: CellVerdict, notes: _Notes) -> Text:
@@ -307,9 +305,9 @@ def _orderings_grid(distinct: Sequence[Ordering]) -> Grid:
 def _ordering_text(ordering: Ordering) -> Text:
     if ordering.ours is None:
         return Text(f"not run: {ordering.reason}")
-    interval = "" if ordering.low is None else f" [{ordering.low:+.1f}, {ordering.high:+.1f}]"
+    interval = "" if ordering.low is None else f" ({signed(ordering.low, 1)} to {signed(ordering.high, 1)})"
     why = f" ({ordering.reason})" if ordering.low is None else ""
-    return Text(f"{ordering.ours:+.1f}{interval} {ordering.verdict}{why}")
+    return Text(f"{signed(ordering.ours, 1)}{interval}, {ordering.verdict}{why}")
 
 
 def _tolerances(table: Table, rules: Tolerances) -> tuple[tuple[str, str], ...]:
@@ -343,7 +341,8 @@ def _provenance(table: Table, verification: Verification, mini: dict[str, Measur
         numbers = {p: sum(r.profile == p for r in records.values()) for p in ("full", "mini")}
         facts.append(("records", f"{numbers['full']} of the full profile, {numbers['mini']} of the mini profile"))
         facts.append(("measured at commit", ", ".join(commits)))
-        facts.append(("measured by", ", ".join(sorted({record.evaluator for record in records.values()}))))
+        facts.append(("engine", ", ".join(sorted({record.engine for record in records.values()}))))
+        facts.append(("evaluator", ", ".join(sorted({record.evaluator for record in records.values()}))))
     if counts:
         counters = ", ".join(sorted({count.counter for count in counts.values()}))
         facts.append(("complexity", f"{len(counts)} networks counted by {counters}"))

@@ -16,7 +16,7 @@ PARAMS = {
 }
 
 
-def record(name: str, metrics: dict[str, float], *, seed: int = 0, profile: str = "full", **changes) -> Record:
+def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: str = "full", **changes) -> Record:
     """A whole, current record: all 5000 images of COCO, trained, no deviations, unless `changes` say otherwise.
 
     `changes` are fields of the record or of its data set; `spec_hash` defaults to the experiment's at that profile.

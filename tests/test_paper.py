@@ -148,7 +148,11 @@ FIRST = 'printed: {ap_box: "37.2", ap50_box: "59.0", ap75_box: "40.1",'
         ("columns: [ap_box,", "columns: [[ap_box],", "group 'a': unknown column ['ap_box']"),
         ('group: "b"', 'group: "a"', "names a group twice"),
         ("table: 2", "table: 3", "says that it is table 3"),
-        ("        experiment: coco-r50-1nl\n", "", "a row of group 'a' has the keys row, printed; expected: row, experiment"),
+        (
+            "        experiment: coco-r50-1nl\n",
+            "",
+            "a row of group 'a' has the keys row, printed; expected: row, experiment",
+        ),
         ("table: 2", "table: two", "the file: table is 'two', not of type int"),
     ],
 )

@@ -41,7 +41,7 @@ class Operations:
     - linear_output: output elements of linear layers
     - batch_norm, relu: elements
     - max_pool: output elements times the window's size; windows of one element, which compare nothing, are left out
-    - average_pool: input elements of global average pools
+    - average_pool: input elements of adaptive average pools, which are global in these networks
 
     `uncounted`: how often each operator was met that no ingredient stands for (views and copies are not named).
     """

@@ -1,4 +1,4 @@
-"""fvcore handles: the ingredients (`convention.Operations`) of one traced operator, from its shapes."""
+"""fvcore's analysis, with handles that return the ingredients (`convention.Operations`) of an operator."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 import warnings
 from collections import Counter
 from typing import Any
+
+from torch import Tensor, nn
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # fvcore scripts its losses
@@ -92,3 +94,9 @@ HANDLES: dict[str, Handle] = {
     "aten::adaptive_avg_pool2d": _per_input_element("average_pool"),
     "aten::adaptive_avg_pool3d": _per_input_element("average_pool"),
 }
+
+
+def analysis(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> JitModelAnalysis:
+    """The analysis of one forward pass, which is traced when a result is first asked for."""
+    made = JitModelAnalysis(model, inputs).set_op_handle(**HANDLES).set_op_handle("aten::unflatten", None)
+    return made.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")

@@ -1,4 +1,4 @@
-"""The complexity cells of the paper's tables beside our counts: rows, and their text in four formats. Imports no torch."""
+"""The complexity cells of the paper's tables beside our counts, as rows and as text. Imports no torch."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def _note(cell: Cell | None, verdict: Verdict | None) -> str | None:
     if cell is None or verdict is None:
         return None
     if verdict.entry:
-        return f"{cell}: {verdict.entry.reason} Ruled out: {' '.join(verdict.entry.ruled_out)}"
+        return f"{cell}: {verdict.entry.reason} `tables/ledger.yaml` says what else was tried."
     if verdict.verdict == "off" or verdict.how == "truncated":
         return f"{cell}: {verdict.how}."
     return None
@@ -191,8 +191,8 @@ def _coverage(found: Sequence[Row]) -> str:
             kinds = {kind: sum(v.verdict == kind for v in verdicts) for kind in ("match", "ledger", "off")}
             how = f" ({sum(v.how == 'truncated' for v in verdicts)} by truncation)" if column == "params" else ""
             lines.append(
-                f"{paper.COLUMNS[column].heading}: {kinds['match']} of {len(cells)} cells match{how}, {kinds['ledger']} "
-                f"in the ledger, {kinds['off']} off, {len(cells) - len(verdicts)} not counted."
+                f"{paper.COLUMNS[column].heading}: {kinds['match']} of {len(cells)} cells match{how}, "
+                f"{kinds['ledger']} in the ledger, {kinds['off']} off, {len(cells) - len(verdicts)} not counted."
             )
     return " ".join(lines)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from repro.complexity.convention import Operations
-from repro.complexity.handles import HANDLES, JitModelAnalysis
+from repro.complexity.handles import analysis
 from repro.errors import ReproError
 
 
@@ -24,11 +24,10 @@ def count(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> Operations:
     Raises:
         ReproError: on the meta device, a convolution whose padding is a word.
     """
-    analysis = JitModelAnalysis(model, inputs).set_op_handle(**HANDLES).set_op_handle("aten::unflatten", None)
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    analysed = analysis(model, inputs)
     with torch.no_grad(), _RecordedConvolutions():
-        ingredients = analysis.by_operator()
-    return Operations(+ingredients, analysis.unsupported_ops())
+        ingredients = analysed.by_operator()
+    return Operations(+ingredients, analysed.unsupported_ops())
 
 
 def parameters(model: nn.Module) -> int:

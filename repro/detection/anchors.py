@@ -14,8 +14,8 @@ ASPECT_RATIOS = (0.5, 1.0, 2.0)  #: height / width
 class PyramidAnchors(AnchorGenerator):
     """One anchor of side `scale * stride` per aspect ratio at every cell of P2 .. P6.
 
-    The convention is that of the authors' framework (mmdetection 0.6): an anchor is centred on the middle of its cell,
-    and its sides are rounded to whole pixels. There a box includes its last pixel; here coordinates are continuous,
+    The convention is that of the authors' framework (mmdetection before 2.0): an anchor is centred on the middle of its
+    cell, its sides rounded to whole pixels. There a box includes its last pixel; here coordinates are continuous,
     x2 = (last pixel) + 1, which makes the very same anchors.
 
     The strides are given, not inferred: torchvision divides the padded image by the grid, which makes 61 of P6's 64

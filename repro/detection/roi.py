@@ -30,7 +30,7 @@ class PyramidRoIAlign(MultiScaleRoIAlign):
     Scales and level map are fixed here; torchvision infers them from the first batch it sees and keeps them.
 
     A RoI's edges are taken to the feature map without a shift by half a cell ("not aligned") and a cell averages 2x2
-    samples: the convention of the authors' framework (mmdetection 0.6), in which their networks were trained.
+    samples: the convention of the authors' framework (mmdetection before 2.0), in which their networks were trained.
 
     Args:
         resolution: cells of the output along a side.

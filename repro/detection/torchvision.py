@@ -1,4 +1,4 @@
-"""Mask R-CNN with FPN on torchvision's parts, to the authors' conventions (Section 5.1; mmdetection 0.6)."""
+"""Mask R-CNN with FPN on torchvision's parts, to the authors' conventions (Section 5.1)."""
 
 from __future__ import annotations
 

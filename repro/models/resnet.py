@@ -27,19 +27,15 @@ class DeformableConv2d(DeformConv2d):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, groups: int) -> None:
         super().__init__(in_channels, out_channels, 3, stride=stride, padding=1, groups=groups, bias=False)
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         self.conv_offset = nn.Conv2d(in_channels, 2 * 3 * 3, 3, stride=stride, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x, self.conv_offset(x))
 
 
-def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1, deformable: bool = False):
-    if deformable:
-        conv = DeformableConv2d(in_channels, out_channels, stride, groups)
-    else:
-        conv = nn.Conv2d(
-            in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
-        )
+def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv
 
@@ -61,7 +57,10 @@ class Bottleneck(nn.Module):
         strides = (stride, 1) if spec.stride_in == "1x1" else (1, stride)
         self.conv1 = _conv(in_channels, width, 1, strides[0])
         self.bn1 = norm.build(spec.norm, width)
-        self.conv2 = _conv(width, width, 3, strides[1], spec.groups, deformable)
+        if deformable:
+            self.conv2 = DeformableConv2d(width, width, strides[1], spec.groups)
+        else:
+            self.conv2 = _conv(width, width, 3, strides[1], spec.groups)
         self.bn2 = norm.build(spec.norm, width)
         self.conv3 = _conv(width, out_channels, 1)
         self.bn3 = norm.build(spec.norm, out_channels)

@@ -123,7 +123,7 @@ def test_what_is_wrong_is_named(write, change, message):
 def test_a_truncated_file(write, keep):
     path = write()
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ReproError, match="is not whole JSON.*download it again"):
+    with pytest.raises(ReproError, match=r"is not whole JSON.*download it again"):
         read_annotations(path)
 
 

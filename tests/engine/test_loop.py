@@ -175,7 +175,7 @@ def test_mixed_precision_keeps_float32_weights(tmp_path):
 
 
 class Diverging(Plain):
-    """Its second loss term, or only that term's gradient, is not finite in the seventh iteration."""
+    """Its second loss term, its gradient, or both are not finite in the seventh iteration."""
 
     def __init__(self, what):
         super().__init__()
@@ -187,12 +187,14 @@ class Diverging(Plain):
         if self.calls == 7 and self.what == "gradient":
             zero = self.fc.weight.sum() * 0
             losses["loss_size"] = losses["loss_size"] + (zero * zero).sqrt()
+        elif self.calls == 7 and self.what == "value":
+            losses["loss_size"] = losses["loss_size"] + math.nan
         elif self.calls == 7:
             losses["loss_size"] = losses["loss_size"] * float(self.what)
         return losses
 
 
-@pytest.mark.parametrize("what", ["nan", "inf", "gradient"])
+@pytest.mark.parametrize("what", ["nan", "inf", "value", "gradient"])
 def test_a_loss_that_is_not_finite_stops_and_what_was_saved_stays(tmp_path, what):
     run(tmp_path / "reference")
     with pytest.raises(ReproError) as error:
@@ -200,7 +202,8 @@ def test_a_loss_that_is_not_finite_stops_and_what_was_saved_stays(tmp_path, what
     message = str(error.value)
     assert "iteration 7 of 18" in message
     assert "loss_fit = " in message
-    assert ("gradient norm = nan" if what == "gradient" else f"loss_size = {what}") in message
+    named = {"value": "loss_size = nan", "gradient": "gradient norm = nan"}
+    assert named.get(what, f"loss_size = {what}") in message
     assert len(log(tmp_path / "diverged")) == 6
     assert not (tmp_path / "diverged" / "weights.pt").exists()
     _, fitted = run(tmp_path / "diverged", save_every=3)  # as if the cause had gone

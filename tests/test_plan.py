@@ -1,0 +1,133 @@
+"""What a plan says of an experiment: measured, ready or blocked, and why."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+from samples import record
+
+from repro import paper, plan
+from repro.errors import ReproError
+from repro.experiments import get
+from repro.plan import Settings
+
+NAME = "coco-r50-gc-r16"
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(results=tmp_path / "results")
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """A directory with two annotation files; planning reads no image."""
+    root = tmp_path / "coco"
+    (root / "annotations").mkdir(parents=True)
+    for split in ("train2017", "val2017"):
+        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps({"split": split}))
+    return root
+
+
+def measured(settings, name=NAME, **changes):
+    """A record of exactly what `settings` would measure."""
+    experiment = plan.at_profile(name, settings.profile)
+    whole = record(name, {"ap_box": 40.0}, profile=settings.profile, seed=settings.seed, evaluator=plan.evaluator())
+    training = whole.training.model_copy(update={"key": plan.training_key(experiment, settings)})
+    return whole.model_copy(update={"training": training, **changes})
+
+
+def only(settings, name=NAME):
+    (step,) = plan.plan([name], settings)
+    return step
+
+
+def test_an_empty_store_has_everything_to_run(settings):
+    names = paper.load(2).experiments
+    steps = plan.plan(names, settings, seeds=(0, 1))
+    assert [step.status for step in steps] == ["ready"] * 36
+    assert [(step.experiment.name, step.seed) for step in steps[:2]] == [(names[0], 0), (names[1], 0)]
+    assert {step.reason for step in steps} == {"no record yet"}
+
+
+def test_a_record_of_the_same_measurement_is_not_measured_again(settings):
+    settings.store.add(measured(settings))
+    assert only(settings).status == "measured"
+    assert only(replace(settings, seed=0), "coco-r50-gc-r4").status == "ready"
+    (other_seed,) = plan.plan([NAME], settings, seeds=[1])
+    assert (other_seed.status, other_seed.reason) == ("ready", "no record yet")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"spec_hash": "0" * 64}, "the network or the recipe changed"),
+        ({}, "data, initial weights, length or numerics differ"),
+    ],
+)
+def test_a_stale_record_says_why_it_is_stale(settings, changes, why):
+    stale = measured(settings)
+    training = stale.training.model_copy(update={"key": "1" * 64})
+    settings.store.add(stale.model_copy(update={"training": training, **changes}))
+    step = only(settings)
+    assert step.status == "ready"
+    assert why in step.reason
+
+
+def test_another_evaluator_makes_a_metric_stale(settings):
+    settings.store.add(measured(settings, evaluator="faster-coco-eval 0.0"))
+    assert "evaluated by faster-coco-eval 0.0" in only(settings).reason
+
+
+def test_the_key_holds_what_can_change_the_answer_and_nothing_else(settings, coco, tmp_path):
+    full = replace(settings, profile="full", data_root=coco, initial="random")
+    key = plan.training_key(get(NAME), full)
+    moved = shutil.copytree(coco, tmp_path / "elsewhere")
+    for same in ({"results": tmp_path / "other"}, {"threads": 4}, {"device": "cpu"}, {"data_root": moved}):
+        assert plan.training_key(get(NAME), replace(full, **same)) == key, same
+    for different in (
+        {"seed": 1},
+        {"iterations": 5},
+        {"precision": "bf16-mixed"},
+        {"micro_batch": 2},
+        {"initial": None},
+    ):
+        assert plan.training_key(get(NAME), replace(full, **different)) != key, different
+    assert plan.training_key(get("coco-r50-gc-r4"), full) != key
+    (moved / "annotations" / "instances_val2017.json").write_text("{}")
+    assert plan.training_key(get(NAME), replace(full, data_root=moved)) != key
+
+
+def test_the_full_profile_without_coco_is_blocked_and_says_what_to_do(settings, coco):
+    full = replace(settings, profile="full", initial="random")
+    step = only(full)
+    assert step.status == "blocked"
+    assert "--data-root" in step.reason
+    assert "REPRO_DATA" in step.reason
+    (coco / "annotations" / "instances_val2017.json").unlink()
+    step = only(replace(full, data_root=coco))
+    assert step.status == "blocked"
+    assert "instances_val2017.json" in step.reason
+    assert "annotations_trainval2017.zip" in step.reason
+
+
+def test_missing_initial_weights_are_part_of_the_cost(settings, coco, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    step = only(replace(settings, profile="full", data_root=coco))
+    assert step.status == "ready"
+    assert "download of torchvision/resnet50-19c8e357" in step.cost
+
+
+@pytest.mark.parametrize("name", ["imagenet-r50-baseline", "kinetics-r50-5nl", "coco-x101-cascade-baseline"])
+def test_what_this_version_cannot_run_is_blocked_not_hidden(settings, name):
+    step = only(settings, name)
+    assert step.status == "blocked"
+    assert name in step.reason
+
+
+def test_an_unknown_experiment_offers_the_nearest_names(settings):
+    with pytest.raises(ReproError, match="did you mean coco-r50-gc-r16"):
+        plan.plan(["coco-r50-gc-r61"], settings)
