@@ -10,6 +10,7 @@ nox.options.sessions = ["tests"]
 
 def install(session: nox.Session) -> None:
     """The locked environment, then the package itself in place, so that `tables/` is this checkout's."""
+    session.env["PYTHONDONTWRITEBYTECODE"] = None  # where it is set, every process compiles all of torch again: 10 s each
     session.install("--require-hashes", "-r", "requirements.lock")
     session.install("--no-deps", "-e", ".")
 

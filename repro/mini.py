@@ -45,3 +45,69 @@ class Scenes:
 SCENES = Scenes()
 #: Identity of the generated data set in cache keys.
 DATASET_KEY = digest(asdict(SCENES))
+
+#: Residual blocks of c2..c5: two in c3, c4 and c5, so that "all blocks" differs from "one block".
+_BLOCKS = (1, 1, 2, 1)
+_WIDTH = 8
+
+#: The mini profile's counterpart of ImageNet pre-training: tags are the shapes and the colours of the lamp.
+PRETRAINING = Experiment(
+    name="mini-pretraining",
+    dataset="imagenet",
+    network=Classifier(
+        Backbone(blocks=_BLOCKS, width=_WIDTH, norm="sync"),
+        num_classes=len(SCENES.shapes) + len(SCENES.cues),
+        input_size=(SCENES.height, SCENES.classification_width),
+    ),
+    recipe=Recipe(
+        epochs=1, batch_size=32, learning_rate=4e-3, schedule="cosine", warmup_iterations=30, optimizer="adamw",
+        weight_decay=0.01, initial_weights="random", flip=0.0,
+    ),
+    profile="mini",
+)  # fmt: skip
+
+_RECIPE = Recipe(
+    epochs=3, batch_size=8, learning_rate=3e-3, schedule="cosine", warmup_iterations=20, optimizer="adamw",
+    weight_decay=0.01, clip_norm=10.0, initial_weights="pretraining",
+)  # fmt: skip
+
+SECONDS_PER_EXPERIMENT = 60.0  #: of one core, training and evaluation
+
+
+def shrink(experiment: Experiment) -> Experiment:
+    """The experiment as the mini profile runs it: the same blocks at the same places of a smaller network.
+
+    Raises:
+        ReproError: its network is not the baseline of Table 2 with or without context blocks.
+    """
+    network, table2 = experiment.network, get("coco-r50-baseline").network
+    if not isinstance(network, Detector) or replace(network, backbone=_plain(network.backbone)) != table2:
+        raise ReproError(
+            f"{experiment.name} has no mini version: the mini profile scales down Mask R-CNN with ResNet-50, the network "
+            "of Table 2"
+        )
+    return replace(
+        experiment,
+        profile="mini",
+        recipe=_RECIPE,
+        network=replace(
+            network,
+            backbone=replace(network.backbone, blocks=_BLOCKS, width=_WIDTH),
+            num_classes=len(SCENES.shapes) * len(SCENES.cues),
+            fpn_channels=24,
+            box_channels=64,
+            mask_channels=16,
+            short_side=SCENES.height,
+            long_side=SCENES.width,
+            anchor_scale=4,
+            proposals_per_level=(60, 60),
+            proposals=(32, 32),
+            rpn_samples=64,
+            roi_samples=16,
+            detections=20,
+        ),
+    )
+
+
+def _plain(backbone: Backbone) -> Backbone:
+    return replace(backbone, context=None)

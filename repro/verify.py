@@ -216,7 +216,7 @@ def _counted(cell: Cell, row: Row, count: Count | None, counts: Mapping[str, Cou
         ruling, exact, rule = ledger.verdict_flops(cell, count), count.paper_flops, "one unit of the last printed digit"
     note = ""
     if ruling.entry is not None:
-        note = f"{cell.printed} printed, {exact:,} counted: {ruling.entry.reason}"
+        note = f"{cell.printed} printed, {exact:,} counted: {ruling.entry.reason.rstrip('.')}"
     elif ruling.verdict == "match" and ruling.how == "truncated":
         note = f"{cell.printed} is {exact:,} truncated, not rounded"
     return CellVerdict(

@@ -58,7 +58,7 @@ class Mini:
     about: str
     grid: Grid
     summary: str
-    orderings: Grid
+    orderings: Grid | None
     deviations: tuple[str, ...]
 
 
@@ -246,7 +246,8 @@ def _mini(table: Table, measured: dict[str, Measurement], rules: Tolerances) -> 
         "Mean ± standard deviation over n seeds, in %; only the order of rows can be compared with the paper's."
     )
     labels = {row.experiment: row.label for row in reversed(table.rows)}
-    metrics = [column for column in table.groups[0].columns if COLUMNS[column].measured]
+    columns = dict.fromkeys(cell.column for cell in table.cells)
+    metrics = [column for column in columns if any(m.first.metric(column) for m in measured.values())]
     lines = []
     for name, measurement in measured.items():
         line = [Text(f"{labels[name]} ({name})"), Text(str(measurement.n))]
@@ -257,7 +258,9 @@ def _mini(table: Table, measured: dict[str, Measurement], rules: Tolerances) -> 
     found = comparisons.orderings(table, {name: [m] for name, m in measured.items()}, rules.orderings)
     distinct = tuple({ordering.question: ordering for ordering in reversed(found)}.values())[::-1]
     deviations = dict.fromkeys(text for m in measured.values() for r in m.records for text in r.deviations)
-    return Mini(about, Grid(header, (tuple(lines),)), _summary(distinct), _orderings_grid(distinct), tuple(deviations))
+    run = [ordering for ordering in distinct if ordering.n]
+    orderings = _orderings_grid(run) if run else None
+    return Mini(about, Grid(header, (tuple(lines),)), _summary(distinct), orderings, tuple(deviations))
 
 
 def _mean(values: Sequence[float]) -> str:
@@ -303,8 +306,6 @@ def _orderings_grid(distinct: Sequence[Ordering]) -> Grid:
 
 
 def _ordering_text(ordering: Ordering) -> Text:
-    if ordering.ours is None:
-        return Text(f"not run: {ordering.reason}")
     interval = "" if ordering.low is None else f" ({signed(ordering.low, 1)} to {signed(ordering.high, 1)})"
     why = f" ({ordering.reason})" if ordering.low is None else ""
     return Text(f"{signed(ordering.ours, 1)}{interval}, {ordering.verdict}{why}")
@@ -349,7 +350,8 @@ def _provenance(table: Table, verification: Verification, mini: dict[str, Measur
     inputs = [PUBLISHED / f"table{table.number}.yaml", TABLES / "tolerances.yaml", ledger.LEDGER, LOCK]
     facts += [(path.name, f"sha256 {sha256(path)}") for path in inputs if path.exists()]
     facts += [(f"unused record {unused.filename}", unused.reason) for unused in verification.unused]
-    facts.append(("regenerate", f"`repro table {table.number} --format md`"))
+    again = f"`nox -s reproduce -- --table {table.number}`; from the records alone: `repro table {table.number}`"
+    facts.append(("regenerate", again))
     return tuple(facts)
 
 

@@ -151,6 +151,13 @@ def test_mini_results_stand_in_a_table_of_their_own(store):
     assert re.search(r"Of \d+ distinct published orderings, \d+ hold, \d+ are contrary, \d+ are inconclusive", after)
 
 
+def test_a_table_that_shares_few_experiments_shows_their_mini_results_alone(store):
+    after = render.render(paper.load(1), store, "md").split("## Mini profile")[1]
+    assert grids(after)[0][0] == ["row (experiment)", "n", "AP box", "AP mask", "time a run"]
+    assert [row[0] for row in grids(after)[0][1:]] == ["E-Gaussian (coco-r50-1nl)"]
+    assert "published order " not in after
+
+
 def test_without_mini_records_there_is_no_mini_section(empty):
     assert "Mini" not in render.render(TABLE, empty, "md")
 
@@ -165,7 +172,7 @@ def test_provenance_names_inputs_and_records(store):
     assert "measured at commit: " + "f" * 40 in text
     assert re.search(r"table2\.yaml: sha256 [0-9a-f]{64}", text)
     assert re.search(r"tolerances\.yaml: sha256 [0-9a-f]{64}", text)
-    assert "`repro table 2 --format md`" in text
+    assert "`nox -s reproduce -- --table 2`" in text
 
 
 @pytest.mark.parametrize("form", ["md", "tex", "csv"])

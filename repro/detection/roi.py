@@ -89,7 +89,8 @@ class RoIHeads(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
         nn.init.normal_(self.box_predictor.cls_score.weight, std=0.01)
         nn.init.normal_(self.box_predictor.bbox_pred.weight, std=0.001)
-        for layer in (*self.box_head.children(), *self.box_predictor.children()):
+        masks = (self.mask_predictor.conv5_mask, self.mask_predictor.mask_fcn_logits)
+        for layer in (*self.box_head.children(), *self.box_predictor.children(), *masks):
             nn.init.zeros_(layer.bias)
 
     def losses(

@@ -193,7 +193,7 @@ def test_mask_loss_reads_the_class_of_the_roi_alone():
 def test_detections_by_loops(spec):
     """Class by class: the threshold, decoding, clipping, greedy NMS at 0.5; then the best of all classes."""
     generator = torch.Generator().manual_seed(4)
-    proposals = random_boxes(30, 5)
+    proposals = random_boxes(3, 5).repeat(10, 1)  # crowded, so that NMS has much to decide
     scores = torch.randn(30, 4, generator=generator).mul(2).softmax(dim=1)
     deltas = torch.randn(30, 4, 4, generator=generator)
     boxes, found_scores, found_labels = build(replace(spec, score_threshold=0.1)).select(
@@ -214,6 +214,7 @@ def test_detections_by_loops(spec):
                 survivors.append((score, box))
         candidates += [(score, label, box) for score, box in survivors]
     assert len(candidates) > spec.detections
+    assert any(overlap(a[2], b[2]) > 0.4 for a in candidates for b in candidates if a is not b and a[1] == b[1])
     expected = sorted(candidates, key=lambda entry: -entry[0])[: spec.detections]
     np.testing.assert_allclose(found_scores, [score for score, _, _ in expected], rtol=1e-6)
     assert found_labels.tolist() == [label for _, label, _ in expected]

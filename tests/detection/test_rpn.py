@@ -14,7 +14,15 @@ from repro.detection.anchors import STRIDES
 from repro.detection.rpn import RegionProposalNetwork
 
 SIZE = (90, 84)  #: of the image; padded to 96 x 96
-OBJECTS = torch.tensor([[10.0, 12.0, 34.0, 30.0], [40.0, 30.0, 83.0, 86.0], [12.0, 10.0, 33.0, 33.0]])
+OBJECTS = torch.tensor(
+    [
+        [10.0, 12.0, 34.0, 30.0],
+        [40.0, 30.0, 83.0, 86.0],
+        [12.0, 10.0, 33.0, 33.0],
+        [42.0, 6.0, 59.5, 22.0],  # the anchor beside its best overlaps by 0.675: ignored
+        [70.0, 5.0, 74.0, 9.0],  # no anchor reaches 0.3
+    ]
+)
 
 
 def overlap(a: list[float], b: list[float]) -> float:
@@ -89,7 +97,7 @@ def test_losses_by_loops(spec, pyramid):
         predicted += level_deltas[0].unflatten(0, (3, 4)).permute(2, 3, 0, 1).flatten(0, 2).tolist()
     sampled = [k for k, label in enumerate(labels) if label != -2]
     positive = [k for k in sampled if labels[k] >= 0]
-    assert len(set(labels)) == 5  # ignored, background and each of the objects: the case is a full one
+    assert set(labels) == {-2, -1, 0, 1, 2, 3}
     objectness = sum(math.log1p(math.exp(-logits[k] if labels[k] >= 0 else logits[k])) for k in sampled)
     box = sum(
         smooth_l1(p - t, 1 / 9)

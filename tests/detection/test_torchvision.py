@@ -136,6 +136,21 @@ def test_torchvisions_detector_finds_the_same(model, spec, make_sample):
         torch.testing.assert_close(instances.masks, other["masks"][:, 0], atol=1e-4, rtol=0)
 
 
+def test_initial_weights_are_the_authors(model):
+    heads = model.roi_heads
+    for layer, std in (
+        (heads.box_predictor.cls_score, 0.01),
+        (heads.box_predictor.bbox_pred, 0.001),
+        (model.rpn.head.bbox_pred, 0.01),
+        (heads.box_head.fc6, (2 / (8 * 49 + 16)) ** 0.5),
+        (model.fpn.inner_blocks[0][0], (2 / (16 + 8)) ** 0.5),
+        (model.fpn.inner_blocks[3][0], (2 / (128 + 8)) ** 0.5),
+        (heads.mask_predictor.mask_fcn_logits, (2 / 4) ** 0.5),
+    ):
+        assert layer.weight.std().item() == pytest.approx(std, rel=0.2)
+        assert not layer.bias.any()
+
+
 @pytest.fixture
 def uneven(make_sample):
     return [
@@ -217,17 +232,17 @@ def test_generator_decides_alone(model, uneven):
 
 
 def test_boxes_and_masks_in_pixels_of_the_original_image(make_sample):
-    sample = make_sample((96, 128), original=(375, 500))
+    sample = make_sample((96, 128), original=(384, 500))
     boxes = torch.tensor([[12.8, 24.0, 64.0, 72.0], [0.0, 0.0, 128.0, 96.0], [-1.0, 90.0, 130.0, 96.0]])
     instances = Instances(boxes, torch.tensor([0.9, 0.8, 0.7]), torch.tensor([1, 0, 2]), torch.ones(3, 28, 28))
     found = to_original(instances, sample)
-    expected = [[50, 93.75, 250, 281.25], [0, 0, 500, 375], [0, 351.5625, 500, 375]]
+    expected = [[50, 96, 250, 288], [0, 0, 500, 384], [0, 360, 500, 384]]
     np.testing.assert_allclose(found.boxes, expected, rtol=1e-6)
     assert (found.boxes.dtype, found.scores.dtype, found.labels.dtype) == (np.float32, np.float32, np.int64)
     decoded = coco_mask.decode(found.masks)
-    assert decoded.shape == (375, 500, 3)
-    assert decoded[94:281, 50:250, 0].all()
-    assert decoded[..., 0].sum() == (281 - 94) * (250 - 50)
+    assert decoded.shape == (384, 500, 3)
+    assert decoded[96:288, 50:250, 0].all()
+    assert decoded[..., 0].sum() == (288 - 96) * (250 - 50)
     assert decoded[..., 1].all()
 
 

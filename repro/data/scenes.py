@@ -1,0 +1,191 @@
+"""Drawing the scenes of the mini profile's generated data.
+
+A scene is a wide strip. At one end of it hangs a small lamp; well away from the lamp lie a few objects. What an object
+is called depends on its shape, which is seen on the spot, and on the colour of the lamp, which is not: the lamp is
+nowhere within `Scenes.distance` pixels of an object. Nothing near an object tells the lamp's colour, so a detector
+names objects better than by guessing only if it carries information across the image.
+
+All is drawn from a `numpy.random.Generator` in integers or rounded to them: the same pixels on every machine.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from repro.mini import Scenes
+
+Point = tuple[int, int]
+Box = tuple[int, int, int, int]
+
+#: Streams of one seed.
+_STREAMS = {"train2017": 0, "val2017": 1, "classification": 2}
+_TILT = 0.2  #: radians, to either side
+_PLACES = 30  #: places that are tried for an object before the scene goes without it
+_LAMP_SIDE = 11  #: pixels
+_CROWD_SIDE = 7  #: pixels, of each member of a crowd
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An object of a scene, or (several polygons) a crowd."""
+
+    shape: int  #: index in `Scenes.shapes`
+    polygons: tuple[tuple[Point, ...], ...]  #: corners, whole pixels (x, y), each pixel included
+    box: Box  #: first and last column and row: (x1, y1, x2, y2), inclusive
+    crowd: bool = False
+
+    def mask(self, height: int, width: int) -> np.ndarray:
+        """bool (height, width): the pixels that the object covers."""
+        canvas = Image.new("1", (width, height))
+        draw = ImageDraw.Draw(canvas)
+        for polygon in self.polygons:
+            draw.polygon(polygon, fill=1)
+        return np.asarray(canvas)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One image and what is on it."""
+
+    image: np.ndarray  #: uint8 (height, width, 3), RGB
+    cue: int  #: index in `Scenes.cues`
+    lamp: Point  #: centre of the lamp, pixels (x, y)
+    things: tuple[Thing, ...]
+
+
+def draw(
+    rng: np.random.Generator, scenes: Scenes, width: int, distance: int, objects: tuple[int, int], crowds: float
+) -> Scene:
+    """A scene of the set `scenes`.
+
+    Args:
+        width: of the image, pixels.
+        distance: columns between the lamp and whatever is nearest to it, pixels.
+        objects: least and most of them.
+        crowds: probability of one.
+    """
+    height, half = scenes.height, _LAMP_SIDE // 2
+    image = Image.fromarray(_background(rng, height, width))
+    canvas = ImageDraw.Draw(image)
+    cue = int(rng.integers(len(scenes.cues)))
+    on_the_left = bool(rng.integers(2))
+    column = int(rng.integers(half + 1, scenes.lamp_zone - half))
+    lamp = (column if on_the_left else width - 1 - column, int(rng.integers(half + 1, height - half - 1)))
+    around = [lamp[0] - half, lamp[1] - half, lamp[0] + half, lamp[1] + half]
+    canvas.ellipse(around, fill=_colour(rng, scenes.cue_hues[cue], (0.8, 1), (0.8, 1)))
+    start = column + half + 1 + distance
+    columns = (start, width - 1) if on_the_left else (0, width - 1 - start)
+
+    things: list[Thing] = []
+    if rng.random() < crowds:
+        _add(things, _crowd(rng, scenes, columns))
+    for _ in range(int(rng.integers(objects[0], objects[1] + 1))):
+        shape = int(rng.integers(len(scenes.shapes)))
+        low, high = (math.log(side) for side in scenes.sides)
+        side = round(math.exp(rng.uniform(low, high)))
+        for _ in range(_PLACES):
+            if _add(things, _object(rng, scenes, shape, side, columns)):
+                break
+    for thing in things:
+        hue = scenes.object_hues[int(rng.integers(len(scenes.object_hues)))]
+        value = (0.1, 0.25) if rng.integers(2) else (0.85, 1)  # in clear contrast to the background
+        colour = _colour(rng, hue, (0.3, 0.9), value)
+        for polygon in thing.polygons:
+            canvas.polygon(polygon, fill=colour)
+    return Scene(np.asarray(image), cue, lamp, tuple(things))
+
+
+def detection_scene(scenes: Scenes, split: str, index: int) -> Scene:
+    """The image at `index` of a split of the detection set."""
+    rng = np.random.default_rng([scenes.seed, _STREAMS[split], index])
+    return draw(rng, scenes, scenes.width, scenes.distance, scenes.objects, scenes.crowds)
+
+
+def classification_scene(scenes: Scenes, index: int) -> Scene:
+    """The image at `index` of the classification set: as in ImageNet, of one object."""
+    rng = np.random.default_rng([scenes.seed, _STREAMS["classification"], index])
+    return draw(rng, scenes, scenes.classification_width, scenes.classification_distance, (1, 1), crowds=0)
+
+
+def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """uint8 (height, width, 3): a plain colour with a gradient and some noise, in integers throughout."""
+    base = rng.integers(90, 140, 3)
+    slopes = rng.integers(-25, 26, (2, 3))
+    rows, columns = np.arange(height)[:, None, None], np.arange(width)[None, :, None]
+    gradient = slopes[0] * (2 * rows - height) // height + slopes[1] * (2 * columns - width) // width
+    noise = rng.integers(-12, 13, (height, width, 1))
+    return np.clip(base + gradient + noise, 0, 255).astype(np.uint8)
+
+
+def _colour(rng: np.random.Generator, hue: float, saturation: tuple, value: tuple) -> tuple[int, int, int]:
+    """RGB, 0..255, near a hue."""
+    hue = (hue + rng.uniform(-0.03, 0.03)) % 1
+    return tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, rng.uniform(*saturation), rng.uniform(*value)))
+
+
+def _outline(shape: str, side: int, tilt: float) -> list[tuple[float, float]]:
+    """The corners around (0, 0), of a shape about `side` pixels wide and high."""
+    if shape == "cross":
+        outer, inner = side / 2, side / 6
+        corners = [(inner, -outer), (inner, -inner), (outer, -inner)]
+        corners = [p for quarter in range(4) for p in (_turned(corner, quarter * math.pi / 2) for corner in corners)]
+    else:
+        count, radius = {"disc": (16, 0.5), "triangle": (3, 0.6)}[shape]
+        corners = [_turned((0, -radius * side), 2 * math.pi * k / count) for k in range(count)]
+    return [_turned(corner, tilt) for corner in corners]
+
+
+def _turned(point: tuple[float, float], angle: float) -> tuple[float, float]:
+    x, y = point
+    return x * math.cos(angle) - y * math.sin(angle), x * math.sin(angle) + y * math.cos(angle)
+
+
+def _placed(outline: list[tuple[float, float]], x: float, y: float) -> tuple[Point, ...]:
+    return tuple((round(x + dx), round(y + dy)) for dx, dy in outline)
+
+
+def _box(polygons: tuple[tuple[Point, ...], ...]) -> Box:
+    xs, ys = zip(*(point for polygon in polygons for point in polygon), strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _object(rng: np.random.Generator, scenes: Scenes, shape: int, side: int, columns: tuple[int, int]) -> Thing | None:
+    """An object somewhere in `columns` (first and last), or None where it does not fit."""
+    outline = _outline(scenes.shapes[shape], side, rng.uniform(-_TILT, _TILT))
+    polygon = _placed(outline, rng.uniform(*columns), rng.uniform(0, scenes.height))
+    return _inside(Thing(shape, (polygon,), _box((polygon,))), columns, scenes.height)
+
+
+def _crowd(rng: np.random.Generator, scenes: Scenes, columns: tuple[int, int]) -> Thing | None:
+    """Six to nine objects of one shape, too small to be told apart, on a grid with gaps."""
+    shape = int(rng.integers(len(scenes.shapes)))
+    x, y = rng.uniform(*columns), rng.uniform(0, scenes.height)
+    cells = rng.permutation(12)[: int(rng.integers(6, 10))].tolist()
+    outline = _outline(scenes.shapes[shape], _CROWD_SIDE, 0)
+    step = _CROWD_SIDE + 3
+    polygons = tuple(_placed(outline, x + cell % 4 * step, y + cell // 4 * step) for cell in sorted(cells))
+    return _inside(Thing(shape, polygons, _box(polygons), crowd=True), columns, scenes.height)
+
+
+def _inside(thing: Thing, columns: tuple[int, int], height: int) -> Thing | None:
+    x1, y1, x2, y2 = thing.box
+    return thing if columns[0] <= x1 and x2 <= columns[1] and y1 >= 0 and y2 < height else None
+
+
+def _add(things: list[Thing], thing: Thing | None) -> bool:
+    """Take a thing in, unless there is none or it comes within two pixels of another."""
+    if thing is None:
+        return False
+    x1, y1, x2, y2 = thing.box
+    for other in things:
+        if x1 <= other.box[2] + 2 and other.box[0] <= x2 + 2 and y1 <= other.box[3] + 2 and other.box[1] <= y2 + 2:
+            return False
+    things.append(thing)
+    return True
+
+
