@@ -1,4 +1,4 @@
-"""Every task of the project as a nox session. Arguments after `--` reach the command line: `nox -s verify -- --table 2`."""
+"""Every task as a nox session. Arguments after `--` reach the command line: `nox -s verify -- --table 2`."""
 
 import nox
 
@@ -10,7 +10,8 @@ nox.options.sessions = ["tests"]
 
 def install(session: nox.Session) -> None:
     """The locked environment, then the package itself in place, so that `tables/` is this checkout's."""
-    session.env["PYTHONDONTWRITEBYTECODE"] = None  # where it is set, every process compiles all of torch again: 10 s each
+    # Where this is set, every process compiles all that torch imports again: 10 s each.
+    session.env["PYTHONDONTWRITEBYTECODE"] = None
     session.install("--require-hashes", "-r", "requirements.lock")
     session.install("--no-deps", "-e", ".")
 

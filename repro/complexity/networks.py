@@ -96,9 +96,12 @@ class Trunk(nn.Module):
 
 
 def traceable(model: MaskRCNN | ResNet, network: Detector | Classifier) -> list[tuple[nn.Module, Tensor]]:
-    """The modules that a forward pass consists of, each with an empty input of the size that it is given."""
+    """The modules that a forward pass consists of, each with zeros of the size that it is given.
+
+    Zeros, because torchvision's deformable convolution on the CPU ends the process when offsets are not numbers.
+    """
     device = next(model.parameters()).device
-    image = torch.empty(1, *input_shape(network), device=device)
+    image = torch.zeros(1, *input_shape(network), device=device)
     if isinstance(network, Classifier):
         return [(model, image)]
     heads = model.roi_heads
@@ -107,11 +110,11 @@ def traceable(model: MaskRCNN | ResNet, network: Detector | Classifier) -> list[
         (Trunk(model), image),
         (
             nn.Sequential(heads.box_head, heads.box_predictor),
-            torch.empty(number["box_head"], channels, BOX_RESOLUTION, BOX_RESOLUTION, device=device),
+            torch.zeros(number["box_head"], channels, BOX_RESOLUTION, BOX_RESOLUTION, device=device),
         ),
         (
             nn.Sequential(heads.mask_head, heads.mask_predictor),
-            torch.empty(number["mask_head"], channels, MASK_RESOLUTION, MASK_RESOLUTION, device=device),
+            torch.zeros(number["mask_head"], channels, MASK_RESOLUTION, MASK_RESOLUTION, device=device),
         ),
     ]
 
