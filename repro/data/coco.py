@@ -187,7 +187,7 @@ class CocoDetection:
             with pillow.open(path) as file:
                 picture = file.convert("RGB")
         # What Pillow raises for a damaged file depends on where the damage is.
-        except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
+        except (OSError, ValueError, pillow.DecompressionBombError) as error:
             what = "cannot be read" if isinstance(error, OSError) and error.errno else "is corrupt"
             raise ReproError(f"image {image.id} {what}: {path}: {error}. Unpack or download it again.") from None
         if picture.size != (image.width, image.height):

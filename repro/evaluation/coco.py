@@ -43,10 +43,8 @@ def evaluate(detections: Iterable[Detections], dataset: CocoDetection) -> dict[s
     truth = COCO(dataset.ground_truth())
     if all(annotation["iscrowd"] for annotation in truth.dataset["annotations"]):
         raise ReproError(f"{dataset.annotations_path} has no objects but crowds: there is nothing to evaluate against")
-    metrics = dict.fromkeys((f"{metric}_{kind}" for kind in ("box", "mask") for metric in _METRICS), 0.0)
-    if not results:
-        return metrics
     found = truth.loadRes(results)
+    metrics = {}
     for kind, iou_type in (("box", "bbox"), ("mask", "segm")):
         evaluator = COCOeval_faster(truth, found, iou_type)
         try:
@@ -108,7 +106,7 @@ def _results(one: Detections, dataset: CocoDetection) -> list[dict]:
             "category_id": dataset.category_ids[label],
             "bbox": box,
             "score": score,
-            "segmentation": dict(mask),
+            "segmentation": mask,
         }
         for box, score, label, mask in rows
     ]

@@ -205,7 +205,7 @@ def test_fresh_block_changes_nothing(spec: NonLocal | GlobalContext, dimensions:
     assert torch.equal(block(x), x)
     # ... and yet can start to learn.
     (block(x) * x).sum().backward()
-    assert sum(bool(p.grad.abs().max() > 0) for p in block.parameters()) >= 2
+    assert any(p.grad.abs().max() > 0 for p in block.parameters())
 
 
 def without_influence(spec: NonLocal | GlobalContext) -> set[str]:
