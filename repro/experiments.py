@@ -206,7 +206,7 @@ _COCO = [
     _coco("r50-gc-r4", replace(GC, ratio=4)),
     _coco("r50-gc-r8", replace(GC, ratio=8)),
     _coco("r50-gc-r32", replace(GC, ratio=32)),
-    # The parameter counts of Table 2(f) say that these two keep the layer norm (ledger of the complexity columns).
+    # All four keep the layer norm of the bottleneck, as the authors' block does: only pooling and fusion differ.
     _coco("r50-avg-scale", replace(GC, pooling="avg", fusion="scale")),
     _coco("r50-avg-add", replace(GC, pooling="avg")),
     _coco("r50-att-scale", replace(GC, fusion="scale")),

@@ -13,15 +13,18 @@ import torch
 from filelock import FileLock
 from lightning_fabric import Fabric
 
-from repro import mini, plan
+from repro import mini, paper, plan
 from repro.checkpoints import initial
 from repro.data import miniature
-from repro.data.coco import PROTOCOL_IMAGES, CocoDetection, Detections
+from repro.data.coco import CocoDetection, Detections
+from repro.data.layout import TRAINING_IMAGES
 from repro.detection.torchvision import MaskRCNN
 from repro.engine.loop import fit, peak_memory
+from repro.engine.schedule import iterations_per_epoch, length
 from repro.errors import ReproError
+from repro.evaluation import COCO_EVALUATOR
 from repro.evaluation import coco as evaluation
-from repro.experiments import Experiment
+from repro.experiments import Experiment, Recipe
 from repro.models.resnet import ResNet, load_initial
 from repro.paths import sha256, unwritable, write_atomically
 from repro.plan import Settings
@@ -53,10 +56,13 @@ def measure(name: str, settings: Settings, *, command: str, progress: ProgressRe
         training = _split(experiment, root, "train2017")
         fabric = Fabric(accelerator=_accelerator(settings), devices=1, precision=settings.precision)
         model = _network(experiment, settings.seed)
+        recipe = _recipe(experiment, settings)
+        images = TRAINING_IMAGES if settings.profile == "full" else len(training)
+        per_epoch = iterations_per_epoch(images, recipe.batch_size)
         origin, initial_sha256 = _initialise(model.backbone, experiment, settings, fabric, progress)
         fitted = fit(
             model,
-            _recipe(experiment, settings),
+            recipe,
             training,
             identity=key,
             directory=directory,
@@ -81,22 +87,23 @@ def measure(name: str, settings: Settings, *, command: str, progress: ProgressRe
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             deviations=deviations(experiment, settings, fabric),
             metrics=[Metric(name=metric, value=value, unit="%", n=n) for metric, value in metrics.items()],
-            evaluator=plan.evaluator(),
+            evaluator=COCO_EVALUATOR,
             predictions_sha256=predictions,
             weights=Weights(sha256=fitted.sha256, origin=origin, initial_sha256=initial_sha256),
             dataset=DataSet(
                 name="coco-val2017" if settings.profile == "full" else "mini-val2017",
                 annotations_sha256=validation.annotations_sha256,
                 ids_sha256=validation.ids_sha256,
-                required=PROTOCOL_IMAGES["val2017"] if settings.profile == "full" else n,
+                required=paper.DATASETS["coco-val2017"].size if settings.profile == "full" else n,
                 expected=n,
                 evaluated=len(detections),
             ),
             training=Training(
                 key=key,
                 iterations=fitted.iterations,
+                recipe_iterations=length(replace(recipe, iterations=None), per_epoch),
                 effective_batch=fitted.effective_batch,
-                learning_rate=experiment.recipe.learning_rate,
+                learning_rate=recipe.learning_rate,
                 world_size=fitted.world_size,
                 final_loss=fitted.final_loss,
                 resumed=fitted.resumed,
@@ -109,7 +116,7 @@ def measure(name: str, settings: Settings, *, command: str, progress: ProgressRe
                 peak_memory_bytes=max(fitted.peak_memory_bytes, peak_memory(fabric.device)),
                 images_per_second=n / predictor.seconds(),
             ),
-            key=cache_key(predictions=predictions, evaluator=plan.evaluator(), training=key),
+            key=cache_key(predictions=predictions, evaluator=COCO_EVALUATOR, training=key),
         )
         settings.store.add(record)
         predictor.clean()
@@ -124,18 +131,23 @@ def deviations(experiment: Experiment, settings: Settings, fabric: Fabric) -> li
             f"{experiment.recipe.optimizer}, {experiment.recipe.schedule} schedule, batch of "
             f"{experiment.recipe.batch_size}, batch norm over the batch of one process",
         ]
+    batch = settings.batch_size or experiment.recipe.batch_size
     found = [
         "learning rate drops after epochs 8 and 11, as in the authors' configurations; the paper says 'at the 9th "
         "and 11th epochs'",
         "gradient norm clipped at 35, as in the authors' configurations; the paper does not mention it",
         f"{fabric.world_size} process instead of 8 GPUs with synchronised batch norm: its statistics are over "
-        f"{settings.micro_batch or experiment.recipe.batch_size} images",
-        "RoIAlign with aligned coordinates and continuous boxes, as frameworks since 2019; the authors' had neither",
+        f"{settings.micro_batch or batch} images",
+        "images are not grouped by aspect ratio in a batch, as the authors' framework does to save padding",
     ]
     if settings.initial == "random":
         found.append("random initial weights instead of ImageNet's")
     elif settings.initial:
         found.append(f"initial weights from a file given by hand instead of {experiment.recipe.initial_weights}")
+    if batch != experiment.recipe.batch_size:
+        found.append(
+            f"effective batch of {batch} instead of {experiment.recipe.batch_size}, learning rate in proportion"
+        )
     if settings.iterations is not None:
         found.append(f"trained for {settings.iterations} iterations instead of {experiment.recipe.epochs} epochs")
     if settings.precision != "32-true":
@@ -255,10 +267,16 @@ def _pretrained(settings: Settings, fabric: Fabric, progress: ProgressReport) ->
     return fitted.weights
 
 
-def _recipe(experiment: Experiment, settings: Settings):
-    if settings.iterations is None:
-        return experiment.recipe
-    return replace(experiment.recipe, iterations=settings.iterations)
+def _recipe(experiment: Experiment, settings: Settings) -> Recipe:
+    """The experiment's recipe as the settings shorten or scale it."""
+    recipe = experiment.recipe
+    batch = settings.batch_size or recipe.batch_size
+    return replace(
+        recipe,
+        iterations=settings.iterations or recipe.iterations,
+        batch_size=batch,
+        learning_rate=recipe.learning_rate * batch / recipe.batch_size,
+    )
 
 
 def _accelerator(settings: Settings) -> str:

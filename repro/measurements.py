@@ -32,13 +32,16 @@ class Measurement:
         return len(self.records)
 
     def shortfall(self, dataset: DataSet) -> str:
-        """What is missing of the data set that the paper's protocol evaluates, in words; empty if nothing is."""
+        """What the paper's protocol evaluates or trains that these runs did not, in words; empty if nothing."""
         for record in self.records:
             required = record.dataset.required if dataset.size is None else dataset.size
             if record.dataset.evaluated != required:
                 return f"{record.dataset.evaluated} of {required} {dataset.items} were evaluated"
             if record.dataset.failed:
                 return f"{len(record.dataset.failed)} of {required} {dataset.items} failed"
+            training = record.training
+            if training and training.iterations < training.recipe_iterations:
+                return f"trained for {training.iterations} of the recipe's {training.recipe_iterations} iterations"
         return ""
 
     def values(self, metric: str) -> dict[int, float]:

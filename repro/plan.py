@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 from repro import mini, paper
 from repro.checkpoints import initial
+from repro.data.layout import TRAINING_IMAGES, annotations_path
 from repro.errors import ReproError
+from repro.evaluation import COCO_EVALUATOR
 from repro.experiments import Experiment, get
 from repro.paths import sha256
 from repro.records import Record, Store, cache_key
@@ -31,6 +32,7 @@ class Settings:
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     initial: str | None = None  #: a file, or "random", instead of the recipe's initial weights
     iterations: int | None = None  #: train for so many instead of the recipe's length
+    batch_size: int | None = None  #: effective batch; the learning rate is scaled with it
     micro_batch: int | None = None  #: images of one forward pass in training; the whole batch by default
     threads: int = 1
 
@@ -92,17 +94,6 @@ def data_identity(settings: Settings) -> str:
     )
 
 
-def annotations_path(root: Path, split: str) -> Path:
-    """The annotation file of a split, checked to be there."""
-    path = root / "annotations" / f"instances_{split}.json"
-    if not path.is_file():
-        raise ReproError(
-            f"needs COCO 2017: {path} does not exist. It comes from annotations_trainval2017.zip (253 MB, "
-            f"http://images.cocodataset.org/annotations/annotations_trainval2017.zip), unpacked in {root}."
-        )
-    return path
-
-
 def training_key(experiment: Experiment, settings: Settings) -> str:
     """The cache key of a training run: recipe, network, data, initial weights, seed and numerics."""
     if settings.profile == "mini":
@@ -120,18 +111,14 @@ def training_key(experiment: Experiment, settings: Settings) -> str:
         seed=settings.seed,
         iterations=settings.iterations,
         precision=settings.precision,
+        batch_size=settings.batch_size,
         micro_batch=settings.micro_batch,
     )
 
 
-def evaluator() -> str:
-    """Name and version of the COCO evaluator: part of the key of every metric."""
-    return f"faster-coco-eval {version('faster-coco-eval')}"
-
-
 def find(records: Iterable[Record], key: str) -> Record | None:
     """The record of a finished training with this key, evaluated as it would be now."""
-    return next((r for r in records if r.training and r.training.key == key and r.evaluator == evaluator()), None)
+    return next((r for r in records if r.training and r.training.key == key and r.evaluator == COCO_EVALUATOR), None)
 
 
 def plan(names: Iterable[str], settings: Settings, seeds: Iterable[int] = (0,)) -> list[Step]:
@@ -164,7 +151,7 @@ def _why(experiment: Experiment, key: str, records: list[Record]) -> str:
         return f"stale: the network or the recipe changed since {record.filename}"
     if record.training.key != key:
         return f"stale: data, initial weights, length or numerics differ from {record.filename}"
-    return f"stale: evaluated by {record.evaluator}, now {evaluator()}"
+    return f"stale: evaluated by {record.evaluator}, now {COCO_EVALUATOR}"
 
 
 def _cost(experiment: Experiment, settings: Settings, seconds: list[float]) -> str:
@@ -174,7 +161,9 @@ def _cost(experiment: Experiment, settings: Settings, seconds: list[float]) -> s
     recipe = experiment.recipe
     if settings.iterations is not None:
         return f"{settings.iterations} iterations of {recipe.batch_size} images, and the evaluation"
-    cost = f"{recipe.epochs} epochs of 117266 images in batches of {recipe.batch_size}, 5000 images evaluated"
+    cost = (
+        f"{recipe.epochs} epochs of {TRAINING_IMAGES} images in batches of {recipe.batch_size}, 5000 images evaluated"
+    )
     if settings.initial is None and not initial.cached(recipe.initial_weights).exists():
         cost = f"download of {recipe.initial_weights}, {cost}"
     return cost

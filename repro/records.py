@@ -63,6 +63,7 @@ class Training(_Part):
 
     key: str
     iterations: int
+    recipe_iterations: int  #: what the whole recipe takes at this batch size on the paper's training set
     effective_batch: int
     learning_rate: float
     world_size: int

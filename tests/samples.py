@@ -53,7 +53,13 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
         "weights": Weights(sha256="d" * 64, origin="trained here"),
         "dataset": DataSet(**dataset),
         "training": Training(
-            key="e" * 64, iterations=100, effective_batch=16, learning_rate=0.02, world_size=1, final_loss=1.0
+            key="e" * 64,
+            iterations=100,
+            recipe_iterations=100,
+            effective_batch=16,
+            learning_rate=0.02,
+            world_size=1,
+            final_loss=1.0,
         ),
         "numerics": {"precision": "32-true"},
         "environment": {"commit": "f" * 40, "dirty": False},

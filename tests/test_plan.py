@@ -11,6 +11,7 @@ from samples import record
 
 from repro import paper, plan
 from repro.errors import ReproError
+from repro.evaluation import COCO_EVALUATOR
 from repro.experiments import get
 from repro.plan import Settings
 
@@ -35,7 +36,7 @@ def coco(tmp_path):
 def measured(settings, name=NAME, **changes):
     """A record of exactly what `settings` would measure."""
     experiment = plan.at_profile(name, settings.profile)
-    whole = record(name, {"ap_box": 40.0}, profile=settings.profile, seed=settings.seed, evaluator=plan.evaluator())
+    whole = record(name, {"ap_box": 40.0}, profile=settings.profile, seed=settings.seed, evaluator=COCO_EVALUATOR)
     training = whole.training.model_copy(update={"key": plan.training_key(experiment, settings)})
     return whole.model_copy(update={"training": training, **changes})
 

@@ -17,6 +17,7 @@ def settings(
     precision: str,
     initial: str | None,
     iterations: int | None,
+    batch_size: int | None,
     micro_batch: int | None,
 ) -> tuple[Settings, str]:
     """The settings, and in words why this profile.
@@ -30,9 +31,9 @@ def settings(
     why = "as asked"
     if profile == "auto":
         profile, why = _choose(data_root, device)
-    if profile == "mini" and (initial or iterations or micro_batch):
+    if profile == "mini" and (initial or iterations or batch_size or micro_batch):
         raise ReproError(
-            "--init, --iterations and --micro-batch belong to the full profile; mini has a recipe of its own"
+            "--init, --iterations, --batch-size and --micro-batch belong to the full profile; mini has its own recipe"
         )
     return Settings(
         results=results,
@@ -42,6 +43,7 @@ def settings(
         precision=precision,
         initial=initial,
         iterations=iterations,
+        batch_size=batch_size,
         micro_batch=micro_batch,
     ), why
 

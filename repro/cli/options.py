@@ -34,13 +34,21 @@ Iterations = Annotated[
 ]
 
 
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        min=1,
+        help="Effective batch instead of 16; the learning rate is scaled with it (recorded as a deviation).",
+    ),
+]
 MicroBatch = Annotated[
     int | None,
     typer.Option(
         "--micro-batch",
         min=1,
-        help="Images of one forward pass in training, to fit the memory; gradients are accumulated to the batch of 16, "
-        "but batch norm sees so many images only (recorded as a deviation).",
+        help="Images of one forward pass in training, to fit the memory; gradients are accumulated to the "
+        "effective batch, but batch norm sees so many images only (recorded as a deviation).",
     ),
 ]
 

@@ -19,6 +19,7 @@ def command(
     precision: options.Precision = "32-true",
     initial: options.Initial = None,
     iterations: options.Iterations = None,
+    batch_size: options.BatchSize = None,
     micro_batch: options.MicroBatch = None,
     json: options.Json = False,
 ) -> None:
@@ -29,7 +30,7 @@ def command(
     from repro import plan as planning
     from repro.cli.choices import settings
 
-    chosen, why = settings(profile, results, data_root, device, precision, initial, iterations, micro_batch)
+    chosen, why = settings(profile, results, data_root, device, precision, initial, iterations, batch_size, micro_batch)
     steps = planning.plan(planning.distinct(table), chosen, range(seeds))
     rows = planning.distinct(table)
     if json:

@@ -21,6 +21,7 @@ def command(
     precision: options.Precision = "32-true",
     initial: options.Initial = None,
     iterations: options.Iterations = None,
+    batch_size: options.BatchSize = None,
     micro_batch: options.MicroBatch = None,
 ) -> None:
     """Count the full-size networks, measure every experiment of the table, render it and verify it.
@@ -44,7 +45,7 @@ def command(
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    chosen, why = settings(profile, results, data_root, device, precision, initial, iterations, micro_batch)
+    chosen, why = settings(profile, results, data_root, device, precision, initial, iterations, batch_size, micro_batch)
     published = paper.load(table)
     say(f"Table {table} of the paper, profile {chosen.profile} ({why})")
     steps = planning.plan(published.experiments, chosen, range(seeds))

@@ -20,6 +20,7 @@ def command(
     precision: options.Precision = "32-true",
     initial: options.Initial = None,
     iterations: options.Iterations = None,
+    batch_size: options.BatchSize = None,
     micro_batch: options.MicroBatch = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of this process.")] = 1,
     json: options.Json = False,
@@ -38,7 +39,7 @@ def command(
     from repro.experiments import get
 
     get(experiment)
-    chosen, why = settings(profile, results, data_root, device, precision, initial, iterations, micro_batch)
+    chosen, why = settings(profile, results, data_root, device, precision, initial, iterations, batch_size, micro_batch)
     chosen = replace(chosen, seed=seed, threads=threads)
     print(f"{experiment}: profile {chosen.profile} ({why}), seed {seed}", file=sys.stderr)
 

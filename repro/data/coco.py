@@ -13,15 +13,9 @@ from PIL import Image as pillow
 from torch import Tensor
 
 from repro.data.annotations import Annotation, Image, read_annotations
+from repro.data.layout import annotations_path, images_directory, source
 from repro.errors import ReproError
 from repro.experiments import digest
-
-#: Images of the paper's protocol (Section 5.1): what a whole split holds.
-PROTOCOL_IMAGES = {"val2017": 5000, "train2017": 118287}
-
-_SITE = "http://images.cocodataset.org"
-_ANNOTATIONS = f"{_SITE}/annotations/annotations_trainval2017.zip (253 MB)"
-_IMAGES = {"val2017": f"{_SITE}/zips/val2017.zip (816 MB)", "train2017": f"{_SITE}/zips/train2017.zip (19.3 GB)"}
 
 
 @dataclass
@@ -74,9 +68,8 @@ class CocoDetection:
         self.short_side = short_side
         self.long_side = long_side
         self.flip = flip
-        self.annotations_path = root / "annotations" / f"instances_{split}.json"
-        self._directory = root / split
-        self._check_present(root)
+        self.annotations_path = annotations_path(root, split)
+        self._directory = images_directory(root, split)
         content = read_annotations(self.annotations_path)
         if len(content.category_ids) != num_classes:
             raise ReproError(
@@ -155,18 +148,6 @@ class CocoDetection:
             masks=masks,
         )
 
-    def _check_present(self, root: Path) -> None:
-        images = _IMAGES.get(self.split, "the images")
-        if not self.annotations_path.is_file():
-            raise ReproError(
-                f"no COCO annotations: {self.annotations_path} is missing. Download {_ANNOTATIONS} and {images} and "
-                f"unpack both in {root}, or name another directory with --data-root or REPRO_DATA."
-            )
-        if not self._directory.is_dir():
-            raise ReproError(
-                f"no COCO images: {self._directory} is missing. Download {images} and unpack it in {root}."
-            )
-
     def _check_images(self) -> None:
         """All files at once, before hours of work: one listing, no opening."""
         present = set(os.listdir(self._directory))
@@ -177,7 +158,7 @@ class CocoDetection:
             raise ReproError(
                 f"{len(missing)} of {len(self)} images of {self.annotations_path} are missing in {self._directory}: "
                 f"{some}{', ...' if len(missing) > 3 else ''}. "
-                f"Unpack {_IMAGES.get(self.split, 'the images')} there again."
+                f"Unpack {source(self.split)} there again."
             )
 
     def _read(self, image: Image) -> pillow.Image:

@@ -187,5 +187,3 @@ def _add(things: list[Thing], thing: Thing | None) -> bool:
             return False
     things.append(thing)
     return True
-
-

@@ -110,7 +110,7 @@ def fit(
             stepper.step()
             position.iteration += 1
             position.seconds = time.monotonic() - begin
-            position.peak_memory_bytes = max(position.peak_memory_bytes, _peak_memory(fabric.device))
+            position.peak_memory_bytes = max(position.peak_memory_bytes, peak_memory(fabric.device))
             run.append(position.iteration, lr, losses)
             if position.iteration % save_every == 0 and position.iteration < total:
                 run.save(model, optimizer, position)
@@ -156,7 +156,7 @@ def _precision(fabric: Fabric) -> str:
     return fabric.strategy.precision.precision
 
 
-def _peak_memory(device: torch.device) -> int:
+def peak_memory(device: torch.device) -> int:
     """Bytes: of the GPU's tensors, or resident in the main memory, at most so far in this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

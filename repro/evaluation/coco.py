@@ -7,7 +7,6 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -20,9 +19,6 @@ from pydantic.dataclasses import dataclass
 from repro.data.coco import CocoDetection, Detections
 from repro.errors import ReproError
 from repro.paths import write_atomically
-
-#: What computes the metrics, as records name it.
-EVALUATOR = f"faster-coco-eval {version('faster-coco-eval')}"
 
 _METRICS = ("ap", "ap50", "ap75")  # the first three of the twelve COCO statistics
 

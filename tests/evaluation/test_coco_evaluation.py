@@ -13,7 +13,8 @@ from pycocotools.cocoeval import COCOeval
 
 from repro.data.coco import CocoDetection, Detections
 from repro.errors import ReproError
-from repro.evaluation.coco import EVALUATOR, evaluate
+from repro.evaluation import COCO_EVALUATOR
+from repro.evaluation.coco import evaluate
 
 METRICS = ["ap_box", "ap50_box", "ap75_box", "ap_mask", "ap50_mask", "ap75_mask"]
 HEIGHT, WIDTH = 40, 60
@@ -206,7 +207,7 @@ def test_evaluating_twice_gives_the_same(pair):
 
 
 def test_the_evaluators_name():
-    name, version = EVALUATOR.rsplit(" ", 1)
+    name, version = COCO_EVALUATOR.rsplit(" ", 1)
     assert name == "faster-coco-eval"
     assert all(part.isdigit() for part in version.split("."))
 
