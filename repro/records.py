@@ -200,5 +200,5 @@ def _read(path: Path, model: type[_Model]) -> _Model:
 
 
 def cache_key(**parts: object) -> str:
-    """The sha256 under which a result is cached: of what can change the answer (see `docs/records.md`)."""
+    """The sha256 under which a result is cached: of what can change the answer (`docs/records.md`)."""
     return digest(parts)

@@ -26,7 +26,6 @@ Box = tuple[int, int, int, int]
 _STREAMS = {"train2017": 0, "val2017": 1, "classification": 2}
 _TILT = 0.2  #: radians, to either side
 _PLACES = 30  #: places that are tried for an object before the scene goes without it
-_LAMP_SIDE = 11  #: pixels
 _CROWD_SIDE = 7  #: pixels, of each member of a crowd
 
 
@@ -69,7 +68,7 @@ def draw(
         objects: least and most of them.
         crowds: probability of one.
     """
-    height, half = scenes.height, _LAMP_SIDE // 2
+    height, half = scenes.height, scenes.lamp // 2
     image = Image.fromarray(_background(rng, height, width))
     canvas = ImageDraw.Draw(image)
     cue = int(rng.integers(len(scenes.cues)))

@@ -188,8 +188,8 @@ def test_the_same_objects_occur_under_both_lights(scenes):
         assert (other.cue, other.things) == (scene.cue, scene.things)
         rows, columns = np.where((scene.image != other.image).any(axis=2))
         assert len(rows) > 50
-        assert abs(columns - scene.lamp[0]).max() <= 6
-        assert abs(rows - scene.lamp[1]).max() <= 6
+        assert abs(columns - scene.lamp[0]).max() <= mini.SCENES.lamp / 2
+        assert abs(rows - scene.lamp[1]).max() <= mini.SCENES.lamp / 2
 
 
 def test_a_classifier_of_windows_finds_the_light_at_the_lamp_and_not_at_the_objects(scenes):
