@@ -39,9 +39,6 @@ class Scenes:
     classification_width: int = 96
     classification_distance: int = 8
 
-    def with_seed(self, seed: int) -> Scenes:
-        return replace(self, seed=seed)
-
 
 SCENES = Scenes()
 #: Identity of the generated data set in cache keys.
@@ -83,10 +80,10 @@ def shrink(experiment: Experiment) -> Experiment:
         ReproError: its network is not the baseline of Table 2 with or without context blocks.
     """
     network, table2 = experiment.network, get("coco-r50-baseline").network
-    if not isinstance(network, Detector) or replace(network, backbone=_plain(network.backbone)) != table2:
+    if not isinstance(network, Detector) or _plain(network) != _plain(table2):
         raise ReproError(
-            f"{experiment.name} has no mini version: the mini profile scales down Mask R-CNN with ResNet-50, the network "
-            "of Table 2"
+            f"{experiment.name} has no mini version: the mini profile scales down Mask R-CNN with ResNet-50, "
+            "the network of Table 2."
         )
     return replace(
         experiment,
@@ -111,5 +108,5 @@ def shrink(experiment: Experiment) -> Experiment:
     )
 
 
-def _plain(backbone: Backbone) -> Backbone:
-    return replace(backbone, context=None)
+def _plain(network: Detector) -> Detector:
+    return replace(network, backbone=replace(network.backbone, context=None))

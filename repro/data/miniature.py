@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
-from repro.data.scenes import Scene, Thing, classification_scene, detection_scene
+from repro.data.scenes import Point, Scene, Thing, classification_scene, detection_scene
 from repro.detection.torchvision import MEAN, STD
 from repro.mini import PRETRAINING, SCENES, Scenes
 from repro.models.resnet import ResNet
@@ -40,7 +41,7 @@ def generate(directory: Path, seed: int = SCENES.seed) -> None:
                 return
             with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as temporary:
                 whole = Path(temporary) / "whole"
-                scenes = SCENES.with_seed(seed)
+                scenes = replace(SCENES, seed=seed)
                 for split, images in (("train2017", scenes.train_images), ("val2017", scenes.val_images)):
                     _write_split(whole, scenes, split, images)
                 os.replace(whole, directory)
@@ -48,17 +49,8 @@ def generate(directory: Path, seed: int = SCENES.seed) -> None:
         raise unwritable(directory, error) from error
 
 
-def categories(scenes: Scenes) -> list[dict]:
-    """COCO's categories: one per shape and colour of the lamp, in the order of the detector's labels."""
-    return [
-        {"id": _category_id(shape, cue), "name": f"{name} by {colour} light", "supercategory": name}
-        for shape, name in enumerate(scenes.shapes)
-        for cue, colour in enumerate(scenes.cues)
-    ]
-
-
 class PretrainingData:
-    """The classification set. Its tags are the shapes, then the colours of the lamp. Images are drawn when asked for."""
+    """The classification set; its tags are the shapes, then the colours of the lamp. Images are drawn on demand."""
 
     def __init__(self, scenes: Scenes = SCENES) -> None:
         self.scenes = scenes
@@ -67,7 +59,7 @@ class PretrainingData:
         return self.scenes.classification_images
 
     def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> tuple[Tensor, Tensor]:
-        """The image, uint8 (3, H, W), and its tags, float32 (T,), 0 or 1: the same in every epoch and for every seed."""
+        """The image, uint8 (3, H, W), and its tags, float32 (T,), 0 or 1, whatever the seed and the epoch."""
         drawn = classification_scene(self.scenes, index)
         tags = torch.zeros(len(self.scenes.shapes) + len(self.scenes.cues))
         tags[[*(thing.shape for thing in drawn.things), len(self.scenes.shapes) + drawn.cue]] = 1
@@ -95,6 +87,15 @@ def _category_id(shape: int, cue: int) -> int:
     return 10 * (shape + 1) + cue + 1
 
 
+def _categories(scenes: Scenes) -> list[dict]:
+    """One per shape and colour of the lamp, in the order of the detector's labels."""
+    return [
+        {"id": _category_id(shape, cue), "name": f"{name} by {colour} light", "supercategory": name}
+        for shape, name in enumerate(scenes.shapes)
+        for cue, colour in enumerate(scenes.cues)
+    ]
+
+
 def _write_split(root: Path, scenes: Scenes, split: str, images: int) -> None:
     entries, annotations = [], []
     (root / split).mkdir(parents=True)
@@ -108,7 +109,7 @@ def _write_split(root: Path, scenes: Scenes, split: str, images: int) -> None:
         entries.append({"id": image_id, "file_name": name, "height": height, "width": width})
         for thing in drawn.things:
             annotations.append(_annotation(thing, drawn, image_id) | {"id": _FIRST_ID[split] + len(annotations)})
-    content = {"images": entries, "annotations": annotations, "categories": categories(scenes)}
+    content = {"images": entries, "annotations": annotations, "categories": _categories(scenes)}
     path = root / "annotations" / f"instances_{split}.json"
     path.write_text(json.dumps(content, separators=(",", ":")), encoding="ascii")
 

@@ -1,6 +1,6 @@
 """Drawing the scenes of the mini profile's generated data.
 
-A scene is a wide strip. At one end of it hangs a small lamp; well away from the lamp lie a few objects. What an object
+A scene is a wide strip. At one end of it hangs a lamp; well away from the lamp lie a few objects. What an object
 is called depends on its shape, which is seen on the spot, and on the colour of the lamp, which is not: the lamp is
 nowhere within `Scenes.distance` pixels of an object. Nothing near an object tells the lamp's colour, so a detector
 names objects better than by guessing only if it carries information across the image.
@@ -93,7 +93,7 @@ def draw(
     for thing in things:
         hue = scenes.object_hues[int(rng.integers(len(scenes.object_hues)))]
         value = (0.1, 0.25) if rng.integers(2) else (0.85, 1)  # in clear contrast to the background
-        colour = _colour(rng, hue, (0.3, 0.9), value)
+        colour = _colour(rng, hue, (0.1, 0.35), value)
         for polygon in thing.polygons:
             canvas.polygon(polygon, fill=colour)
     return Scene(np.asarray(image), cue, lamp, tuple(things))
@@ -112,11 +112,11 @@ def classification_scene(scenes: Scenes, index: int) -> Scene:
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """uint8 (height, width, 3): a plain colour with a gradient and some noise, in integers throughout."""
-    base = rng.integers(90, 140, 3)
-    slopes = rng.integers(-25, 26, (2, 3))
+    """uint8 (height, width, 3): nearly grey, with a gradient and some noise, in integers throughout."""
+    base = rng.integers(90, 140) + rng.integers(-5, 6, 3)
+    down, across = rng.integers(-25, 26, 2)
     rows, columns = np.arange(height)[:, None, None], np.arange(width)[None, :, None]
-    gradient = slopes[0] * (2 * rows - height) // height + slopes[1] * (2 * columns - width) // width
+    gradient = down * (2 * rows - height) // height + across * (2 * columns - width) // width
     noise = rng.integers(-12, 13, (height, width, 1))
     return np.clip(base + gradient + noise, 0, 255).astype(np.uint8)
 

@@ -76,7 +76,7 @@ def test_what_is_drawn_changes_only_with_the_version():
     for index in range(10):
         image, tags = miniature.PretrainingData().sample(index)
         drawn.update(image.numpy().tobytes() + tags.numpy().tobytes())
-    assert (mini.SCENES.version, drawn.hexdigest()[:16]) == (1, "GOLDEN")
+    assert (mini.SCENES.version, drawn.hexdigest()[:16]) == (1, "6870e6ef43f1c3c8")
 
 
 def test_an_existing_set_is_left_as_it_is(small, tmp_path):
@@ -142,7 +142,8 @@ def test_pycocotools_decodes_every_segmentation_to_the_pixels_that_were_painted(
             assert np.flatnonzero(painted.any(axis=0))[[0, -1]].tolist() == [x, x + width - 1]
             assert np.flatnonzero(painted.any(axis=1))[[0, -1]].tolist() == [y, y + height - 1]
             overlap = (painted & (mask > 0)).sum() / (painted | (mask > 0)).sum()
-            assert overlap == 1 if one["iscrowd"] else overlap > 0.8  # polygons are drawn by two different rules
+            # Pillow also paints the pixels under a polygon's outline, of which COCO's mask has about half.
+            assert overlap == 1 if one["iscrowd"] else overlap > 0.7
             crowds += one["iscrowd"]
     assert crowds > 5
 
