@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Literal
 
 from repro import tolerances
-from repro.measurements import Measurement, deviation
+from repro.measurements import Measurement, conditions, deviation
 from repro.paper import COLUMNS, DATASETS, Group, Row, Table
 from repro.tolerances import Orderings
 from repro.verify import RowVerdict
@@ -117,7 +117,7 @@ def _ordering(
 
 def _paired(first: Measurement | None, second: Measurement | None, column: str) -> list[float]:
     """first - second for every seed that both have; nothing when they were not measured alike."""
-    if first is None or second is None or not _alike(first, second):
+    if first is None or second is None or conditions(first.first) != conditions(second.first):
         return []
     ours, theirs = first.values(column), second.values(column)
     return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
@@ -127,10 +127,3 @@ def _whole(row: RowVerdict) -> Measurement | None:
     """The row's measurement if it is of all that the protocol evaluates."""
     measurement = row.measurement
     return measurement if measurement and not measurement.shortfall(DATASETS[row.group.dataset]) else None
-
-
-def _alike(first: Measurement, second: Measurement) -> bool:
-    """Whether two experiments were measured on the same data in the same way."""
-    a, b = first.first, second.first
-    same_data = (a.dataset.ids_sha256, a.dataset.evaluated) == (b.dataset.ids_sha256, b.dataset.evaluated)
-    return same_data and (a.source, a.engine, a.evaluator) == (b.source, b.engine, b.evaluator)

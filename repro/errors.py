@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import pickle
+import struct
 from collections.abc import Iterable
+
+#: What `torch.load` raises for a file that is cut off, damaged or something else, found by damaging files at random.
+UNREADABLE = (
+    OSError, RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError, AssertionError, struct.error,
+    pickle.UnpicklingError,
+)  # fmt: skip
 
 
 class ReproError(Exception):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +20,9 @@ from repro import mini, paper, plan
 from repro.checkpoints import initial
 from repro.data import miniature
 from repro.data.coco import CocoDetection, Detections
-from repro.data.layout import TRAINING_IMAGES
+from repro.data.layout import TRAINING_IMAGES, is_val2017
 from repro.detection.torchvision import MaskRCNN
-from repro.engine.loop import fit, peak_memory
+from repro.engine.loop import fit, peak_memory, reset_peak_memory
 from repro.engine.schedule import iterations_per_epoch, length
 from repro.errors import ReproError
 from repro.evaluation import COCO_EVALUATOR
@@ -29,7 +32,7 @@ from repro.models.resnet import ResNet, load_initial
 from repro.paths import sha256, unwritable, write_atomically
 from repro.plan import Settings
 from repro.provenance import environment
-from repro.records import Cost, DataSet, Metric, Record, Training, Weights, cache_key
+from repro.records import Complexity, Cost, DataSet, Metric, Record, Training, Weights, cache_key
 
 #: Called with the stage ("pre-training", "training", "evaluation"), how much of it is done and how much there is.
 ProgressReport = Callable[[str, int, int], None]
@@ -48,9 +51,11 @@ def measure(name: str, settings: Settings, *, command: str, progress: ProgressRe
     key = plan.training_key(experiment, settings)
     directory = settings.results / "runs" / f"{name}.{settings.profile}.seed{settings.seed}.{key[:12]}"
     torch.set_num_threads(settings.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # cuDNN's default is True
     with _locked(directory):
         if record := plan.find(settings.store.all(), key):
             return record
+        reset_peak_memory()
         root = _data(settings)
         validation = _split(experiment, root, "val2017")
         training = _split(experiment, root, "train2017")
@@ -59,7 +64,7 @@ def measure(name: str, settings: Settings, *, command: str, progress: ProgressRe
         recipe = _recipe(experiment, settings)
         images = TRAINING_IMAGES if settings.profile == "full" else len(training)
         per_epoch = iterations_per_epoch(images, recipe.batch_size)
-        origin, initial_sha256 = _initialise(model.backbone, experiment, settings, fabric, progress)
+        origin, initial_sha256 = _initialise(model.backbone, experiment, settings, progress)
         fitted = fit(
             model,
             recipe,
@@ -69,6 +74,7 @@ def measure(name: str, settings: Settings, *, command: str, progress: ProgressRe
             seed=settings.seed,
             fabric=fabric,
             micro_batch=settings.micro_batch,
+            workers=_workers(fabric),
             progress=lambda at: progress("training", at.iteration, at.total),
         )
         predictor = _Predictor(model, validation, directory, fabric)
@@ -85,13 +91,14 @@ def measure(name: str, settings: Settings, *, command: str, progress: ProgressRe
             spec_hash=experiment.spec_hash,
             command=command,
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            deviations=deviations(experiment, settings, fabric),
+            deviations=inherent_deviations(experiment, settings, fabric) + departures(experiment, settings),
+            departures=departures(experiment, settings),
             metrics=[Metric(name=metric, value=value, unit="%", n=n) for metric, value in metrics.items()],
             evaluator=COCO_EVALUATOR,
             predictions_sha256=predictions,
             weights=Weights(sha256=fitted.sha256, origin=origin, initial_sha256=initial_sha256),
             dataset=DataSet(
-                name="coco-val2017" if settings.profile == "full" else "mini-val2017",
+                name=_name(validation, settings),
                 annotations_sha256=validation.annotations_sha256,
                 ids_sha256=validation.ids_sha256,
                 required=paper.DATASETS["coco-val2017"].size if settings.profile == "full" else n,
@@ -109,13 +116,14 @@ def measure(name: str, settings: Settings, *, command: str, progress: ProgressRe
                 resumed=fitted.resumed,
             ),
             numerics=_numerics(settings),
-            environment=environment(str(fabric.device)),
+            environment=environment(_hardware(fabric)),
             cost=Cost(
                 train_seconds=fitted.seconds,
                 evaluate_seconds=predictor.seconds(),
                 peak_memory_bytes=max(fitted.peak_memory_bytes, peak_memory(fabric.device)),
                 images_per_second=n / predictor.seconds(),
             ),
+            complexity=_complexity(experiment, settings),
             key=cache_key(predictions=predictions, evaluator=COCO_EVALUATOR, training=key),
         )
         settings.store.add(record)
@@ -123,8 +131,8 @@ def measure(name: str, settings: Settings, *, command: str, progress: ProgressRe
     return record
 
 
-def deviations(experiment: Experiment, settings: Settings, fabric: Fabric) -> list[str]:
-    """Where a measurement departs from the paper's protocol or from what the paper says of it, in words."""
+def inherent_deviations(experiment: Experiment, settings: Settings, fabric: Fabric) -> list[str]:
+    """Where every measurement of this kind departs from the paper's protocol, or from what the paper says of it."""
     if settings.profile == "mini":
         return [
             "mini profile: generated data and a scaled-down network, not comparable with any published number",
@@ -132,7 +140,7 @@ def deviations(experiment: Experiment, settings: Settings, fabric: Fabric) -> li
             f"{experiment.recipe.batch_size}, batch norm over the batch of one process",
         ]
     batch = settings.batch_size or experiment.recipe.batch_size
-    found = [
+    return [
         "learning rate drops after epochs 8 and 11, as in the authors' configurations; the paper says 'at the 9th "
         "and 11th epochs'",
         "gradient norm clipped at 35, as in the authors' configurations; the paper does not mention it",
@@ -140,6 +148,12 @@ def deviations(experiment: Experiment, settings: Settings, fabric: Fabric) -> li
         f"{settings.micro_batch or batch} images",
         "images are not grouped by aspect ratio in a batch, as the authors' framework does to save padding",
     ]
+
+
+def departures(experiment: Experiment, settings: Settings) -> list[str]:
+    """What was asked for that makes it another recipe than the paper's; no verdict follows from such a run."""
+    found = []
+    batch = settings.batch_size or experiment.recipe.batch_size
     if settings.initial == "random":
         found.append("random initial weights instead of ImageNet's")
     elif settings.initial:
@@ -150,6 +164,8 @@ def deviations(experiment: Experiment, settings: Settings, fabric: Fabric) -> li
         )
     if settings.iterations is not None:
         found.append(f"trained for {settings.iterations} iterations instead of {experiment.recipe.epochs} epochs")
+    if settings.micro_batch is not None:
+        found.append(f"batch norm over {settings.micro_batch} images, gradients accumulated to the batch")
     if settings.precision != "32-true":
         found.append(f"precision {settings.precision} instead of float32")
     return found
@@ -175,9 +191,9 @@ class _Predictor:
     def _shard(self, start: int, stop: int, weights: str, progress: ProgressReport) -> list[Detections]:
         path = self.directory / f"{start:06d}.json.gz"
         done = path.with_suffix("").with_suffix(".done")  # written after the shard: what it is of, and how long it took
-        if done.exists():
+        with suppress(OSError, ValueError, KeyError, ReproError):  # not there, or damaged: predicted again
             written = json.loads(done.read_bytes())
-            if written["weights"] == weights and written["stop"] == stop:
+            if (written["weights"], written["stop"]) == (weights, stop):
                 return evaluation.load_predictions(path, written["sha256"])
         begin = time.monotonic()
         detections = []
@@ -196,14 +212,12 @@ class _Predictor:
             return self.model([sample])
 
     def seconds(self) -> float:
-        """How long predicting took, over all sessions."""
+        """How long predicting took, interruptions left out."""
         return sum(json.loads(done.read_bytes())["seconds"] for done in self.directory.glob("*.done"))
 
     def clean(self) -> None:
         """Drop the shards, once the whole is recorded."""
-        for path in self.directory.glob("*"):
-            path.unlink()
-        self.directory.rmdir()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def _data(settings: Settings) -> Path:
@@ -229,13 +243,13 @@ def _network(experiment: Experiment, seed: int) -> MaskRCNN:
 
 
 def _initialise(
-    backbone: ResNet, experiment: Experiment, settings: Settings, fabric: Fabric, progress: ProgressReport
+    backbone: ResNet, experiment: Experiment, settings: Settings, progress: ProgressReport
 ) -> tuple[str, str | None]:
     """Load the initial weights into the backbone; what they are, in words, and their sha256."""
     if settings.initial == "random":
         return "trained here from random weights", None
     if settings.profile == "mini":
-        path = _pretrained(settings, fabric, progress)
+        path = _pretrained(settings, progress)
         origin = "trained here from the mini profile's shared pre-training"
     else:
         wanted = experiment.recipe.initial_weights
@@ -245,7 +259,7 @@ def _initialise(
     return origin, sha256(path)
 
 
-def _pretrained(settings: Settings, fabric: Fabric, progress: ProgressReport) -> Path:
+def _pretrained(settings: Settings, progress: ProgressReport) -> Path:
     """The backbone weights that all mini experiments start from, trained by whoever needs them first."""
     spec = mini.PRETRAINING
     key = cache_key(stage="pre-training", version=plan.TRAINING_VERSION, spec=spec.spec_hash, data=mini.DATASET_KEY)
@@ -261,7 +275,7 @@ def _pretrained(settings: Settings, fabric: Fabric, progress: ProgressReport) ->
             identity=key,
             directory=directory,
             seed=0,
-            fabric=fabric,
+            fabric=Fabric(accelerator=_accelerator(settings), devices=1),  # float32 whatever the experiments use
             progress=lambda at: progress("pre-training", at.iteration, at.total),
         )
     return fitted.weights
@@ -291,16 +305,48 @@ def _numerics(settings: Settings) -> dict[str, str | int | bool]:
     return {
         "precision": settings.precision,
         "threads": settings.threads,
-        "tf32": torch.backends.cuda.matmul.allow_tf32,
+        "tf32": False,
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
         "evaluation_batch": 1,
     }
 
 
-def _locked(directory: Path) -> FileLock:
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
     """At most one process works in a run's directory; the others wait for it."""
+    lock = FileLock(directory / ".lock")
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except OSError as error:
         raise unwritable(directory, error) from error
-    return FileLock(directory / ".lock")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _workers(fabric: Fabric) -> int:
+    """Processes that load images ahead: a GPU would wait for one; on the CPU they would take its cores."""
+    return min(8, os.cpu_count() or 1) if fabric.device.type == "cuda" else 0
+
+
+def _hardware(fabric: Fabric) -> str:
+    if fabric.device.type == "cuda":
+        return f"{torch.cuda.get_device_name(fabric.device)}, CUDA {torch.version.cuda}"
+    return "cpu"
+
+
+def _name(validation: CocoDetection, settings: Settings) -> str:
+    """What the evaluated data are, as records and tables name it."""
+    if settings.profile == "mini":
+        return "mini-val2017"
+    return (
+        "coco-val2017" if is_val2017(validation.category_ids, len(validation), validation.objects) else "not COCO 2017"
+    )
+
+
+def _complexity(experiment: Experiment, settings: Settings) -> Complexity | None:
+    """Of the evaluated network, if it has been counted."""
+    count = settings.store.counts().get(experiment.spec_hash)
+    return count and Complexity(params=count.params, macs=count.macs, input_shape=count.input_shape)

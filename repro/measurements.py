@@ -40,7 +40,9 @@ class Measurement:
             if record.dataset.failed:
                 return f"{len(record.dataset.failed)} of {required} {dataset.items} failed"
             training = record.training
-            if training and training.iterations < training.recipe_iterations:
+            if record.departures:
+                return f"another recipe than the paper's: {record.departures[0]}"
+            if training and training.iterations != training.recipe_iterations:
                 return f"trained for {training.iterations} of the recipe's {training.recipe_iterations} iterations"
         return ""
 
@@ -94,7 +96,7 @@ def collect(
             reason = "stale: the network or the recipe has changed since it was measured"
             unused.append(Unused(record.experiment, record.filename, reason, stale=True))
             continue
-        runs = pools[record.experiment].setdefault(_conditions(record), {})
+        runs = pools[record.experiment].setdefault(conditions(record), {})
         if record.seed in runs:
             reason = f"replaced by the later {record.filename}"
             unused.append(Unused(record.experiment, runs[record.seed].filename, reason, stale=False))
@@ -112,16 +114,20 @@ def deviation(values: Iterable[float]) -> float | None:
     return statistics.stdev(values) if len(values) > 1 else None
 
 
-def _conditions(record: Record) -> str:
-    """All that must be equal for two runs to differ in the seed alone, as one comparable string."""
+def conditions(record: Record) -> str:
+    """All that two runs must share to be comparable, as one string: how, from what, on what and by what.
+
+    The same experiment's runs of equal conditions differ in the seed alone; those of two experiments, in the network.
+    """
     training = record.training
     length = (training.iterations, training.effective_batch, training.learning_rate) if training else None
     dataset = record.dataset
+    numerics = {name: value for name, value in record.numerics.items() if name != "threads"}
     return repr(
         (
-            record.source, record.engine, record.evaluator, record.weights.converter,
+            record.source, record.engine, record.evaluator, record.weights.converter, record.weights.initial_sha256,
             dataset.name, dataset.annotations_sha256, dataset.ids_sha256, dataset.evaluated, length,
-            sorted(record.deviations), sorted(record.numerics.items()),
+            sorted(record.deviations), sorted(numerics.items()),
         )
     )  # fmt: skip
 

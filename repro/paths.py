@@ -56,4 +56,4 @@ def sha256(path: Path) -> str:
 def unwritable(path: Path, error: OSError) -> ReproError:
     """What to tell a user whose output directory cannot take a file."""
     why = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}.get(error.errno, error.strerror)
-    return ReproError(f"cannot write {path}: {why}. Free some space or choose another directory with --results.")
+    return ReproError(f"cannot write {path}: {why}. Free some space, or choose another place.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -62,8 +63,8 @@ def at_profile(name: str, profile: str) -> Experiment:
     experiment = get(name)
     if experiment.dataset != "coco":
         raise ReproError(
-            f"{name} cannot be run: this version trains and evaluates the COCO experiments of Table 2; "
-            f"{experiment.dataset} experiments are registered and their published cells are listed."
+            f"{name} cannot be run: this version trains and evaluates Mask R-CNN on COCO; {experiment.dataset} "
+            "experiments are registered and their published cells are listed."
         )
     if experiment.network.cascade:
         raise ReproError(f"{name} cannot be run: this version trains Mask R-CNN, not its cascade.")
@@ -89,9 +90,14 @@ def data_identity(settings: Settings) -> str:
         return mini.DATASET_KEY
     if settings.data_root is None:
         raise ReproError("needs COCO 2017: pass --data-root DIR or set REPRO_DATA")
-    return cache_key(
-        **{split: sha256(annotations_path(settings.data_root, split)) for split in ("train2017", "val2017")}
-    )
+    paths = {split: annotations_path(settings.data_root, split) for split in ("train2017", "val2017")}
+    return cache_key(**{split: _sha256(path, path.stat().st_mtime_ns) for split, path in paths.items()})
+
+
+@cache
+def _sha256(path: Path, changed: int) -> str:
+    """Of a file last `changed` then: train2017's annotations are hashed once, not for every experiment and seed."""
+    return sha256(path)
 
 
 def training_key(experiment: Experiment, settings: Settings) -> str:
@@ -159,11 +165,10 @@ def _cost(experiment: Experiment, settings: Settings, seconds: list[float]) -> s
         mean = sum(seconds) / len(seconds) if seconds else mini.SECONDS_PER_EXPERIMENT
         return f"about {mean:.0f} s of one core"
     recipe = experiment.recipe
+    batch = settings.batch_size or recipe.batch_size
     if settings.iterations is not None:
-        return f"{settings.iterations} iterations of {recipe.batch_size} images, and the evaluation"
-    cost = (
-        f"{recipe.epochs} epochs of {TRAINING_IMAGES} images in batches of {recipe.batch_size}, 5000 images evaluated"
-    )
+        return f"{settings.iterations} iterations of {batch} images, and the evaluation"
+    cost = f"{recipe.epochs} epochs of {TRAINING_IMAGES} images in batches of {batch}, 5000 images evaluated"
     if settings.initial is None and not initial.cached(recipe.initial_weights).exists():
         cost = f"download of {recipe.initial_weights}, {cost}"
     return cost

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from repro.paths import TABLES, sha256
 
@@ -19,7 +20,9 @@ def commit() -> tuple[str | None, bool]:
         return run.stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no", "--", "repro"))
+        if Path(git("rev-parse", "--show-toplevel")) != TABLES.parent:  # installed somewhere inside another project
+            return None, False
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", "repro"))
     except (OSError, subprocess.CalledProcessError):
         return None, False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -72,7 +73,7 @@ class Training(_Part):
 
 
 class Complexity(_Part):
-    """Of the evaluated network at its own input shape."""
+    """Of the evaluated network, from its `Count`."""
 
     params: int
     macs: int
@@ -99,6 +100,7 @@ class Record(_Part):
     command: str
     created: str  #: ISO 8601, UTC
     deviations: list[str]  #: from the paper's protocol, in words
+    departures: list[str] = []  #: those of them that were asked for: another recipe than the paper's
     metrics: list[Metric]
     evaluator: str  #: name and version
     predictions_sha256: str
@@ -114,11 +116,6 @@ class Record(_Part):
     def metric(self, name: str) -> Metric | None:
         """The metric of that name, or None."""
         return next((metric for metric in self.metrics if metric.name == name), None)
-
-    @property
-    def complete(self) -> bool:
-        """Whether all items that the paper's protocol evaluates were evaluated."""
-        return self.dataset.evaluated == self.dataset.required and not self.dataset.failed
 
     @property
     def filename(self) -> str:
@@ -163,12 +160,16 @@ class Store:
         Raises:
             ReproError: a file is not a whole, valid record; it is named and left as it is.
         """
-        return [_read(path, Record) for path in sorted(self.directory.glob("*.json"))]
+        return [_read(path, Record) for path in self._files(self.directory)]
 
-    def find(self, key: str) -> Record | None:
-        """The record with this cache key, or None."""
-        matches = (_read(path, Record) for path in sorted(self.directory.glob(f"*.{key[:12]}.json")))
-        return next((record for record in matches if record.key == key), None)
+    @staticmethod
+    def _files(directory: Path) -> list[Path]:
+        if not directory.exists() and not directory.parent.is_file():
+            return []
+        try:
+            return sorted(directory / name for name in os.listdir(directory) if name.endswith(".json"))
+        except OSError as error:
+            raise ReproError(f"records cannot be listed: {directory}: {error.strerror}. Check --results.") from None
 
     def add_count(self, count: Count) -> Path:
         """Write a complexity count. Counting is deterministic, so a count of the same specification is replaced."""
@@ -178,7 +179,7 @@ class Store:
 
     def counts(self) -> dict[str, Count]:
         """Every complexity count by spec hash, in the order of the file names."""
-        counts = (_read(path, Count) for path in sorted((self.directory / "complexity").glob("*.json")))
+        counts = (_read(path, Count) for path in self._files(self.directory / "complexity"))
         return {count.spec_hash: count for count in counts}
 
 
@@ -189,7 +190,7 @@ def _read(path: Path, model: type[_Model]) -> _Model:
     remedy = "Delete it to have it measured again, or restore it from a backup; the other records are untouched."
     try:
         return model.model_validate(json.loads(path.read_bytes()))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ReproError(f"record {path} is damaged (not whole JSON: {error}). {remedy}") from None
     except ValidationError as error:
         first = error.errors()[0]

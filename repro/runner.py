@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from queue import Empty, Queue
 
@@ -59,8 +60,8 @@ def run(steps: Sequence[Step], settings: Settings, jobs: int, command: str, cons
             for worker in workers:
                 worker.stop()
             raise
-    order = {id(step): position for position, step in enumerate(steps)}
-    return sorted(outcomes, key=lambda outcome: order[id(outcome.step)])
+    by_step = {id(outcome.step): outcome for outcome in outcomes}
+    return [by_step.get(id(step), Outcome(step, None, "it was never begun: its worker failed")) for step in steps]
 
 
 def cores(settings: Settings) -> int:
@@ -87,13 +88,17 @@ class _Worker(threading.Thread):
                 step = self.waiting.get_nowait()
             except Empty:
                 break
-            record, failure = self._measure(step)
+            try:
+                record, failure = self._measure(step)
+            except (OSError, ValueError) as error:  # the process cannot be started, or says what is no event
+                record, failure = None, f"its worker failed: {error}"
             if self.stopped:
                 break
             self.outcomes.append(Outcome(step, record, failure))
             self.display.finish(step, failure)
         if self.process is not None:
-            self.process.stdin.close()
+            with suppress(OSError):
+                self.process.stdin.close()
             self.process.wait()
 
     def stop(self) -> None:
@@ -112,6 +117,7 @@ class _Worker(threading.Thread):
                 stdout=subprocess.PIPE,
                 text=True,
                 env=environment,
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then ends its workers
             )
         settings = settings_to_json(replace(self.settings, seed=step.seed))
         task = {"experiment": step.experiment.name, "settings": settings, "command": self.command}

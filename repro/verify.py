@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Literal
 
 from repro import ledger, tolerances
+from repro.complexity import COUNTER
 from repro.experiments import get
 from repro.measurements import Measurement, Unused, collect, deviation
 from repro.paper import COLUMNS, DATASETS, Cell, DataSet, Group, Row, Table
@@ -107,6 +108,7 @@ def verify(table: Table, records: Sequence[Record], counts: Mapping[str, Count],
         for row in group.rows:
             measurement = next((m for m in measured[row.experiment] if m.first.dataset.name == group.dataset), None)
             count = counts.get(get(row.experiment).spec_hash)
+            count = count if count and count.counter == COUNTER else None
             stale = measurement is None and any(u.experiment == row.experiment and u.stale for u in unused)
             cells = tuple(
                 _measured(cell, row, group, measurement, rules, stale)

@@ -1,11 +1,12 @@
 """One of several processes that measure side by side: tasks on stdin, events on stdout, both as JSON lines.
 
-A worker ends when its stdin closes, so nothing outlives the process that started it.
+A worker ends when its stdin closes or nobody reads its events any more: it does not outlive who started it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -15,13 +16,16 @@ from repro.plan import Settings
 
 def main() -> None:
     """Carry out tasks until stdin closes. An error of one task is reported and does not stop the next."""
+    # Events get a copy of stdout; what libraries print, from C too, goes to stderr and cannot mix with them.
+    events = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     from repro.measure import measure
 
-    events = sys.stdout
-    sys.stdout = sys.stderr  # what libraries print must not mix with the events
-
     def emit(**event: object) -> None:
-        print(json.dumps(event), file=events, flush=True)
+        try:
+            print(json.dumps(event), file=events, flush=True)
+        except BrokenPipeError:  # whoever listened is gone
+            os._exit(1)
 
     for line in sys.stdin:
         task = json.loads(line)

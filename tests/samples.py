@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from repro.complexity import COUNTER
 from repro.experiments import get
 from repro.paper import DATASETS, Table
 from repro.records import Cost, Count, DataSet, Metric, Record, Training, Weights, cache_key
@@ -87,7 +88,7 @@ def count(name: str, params: int, flops: float, **changes) -> Count:
         "macs": 268_900_000_000,
         "paper_flops": round(flops * 2**30),
         "input_shape": [3, 800, 1344],
-        "counter": "fvcore 0.1.5",
+        "counter": COUNTER,
         **changes,
     }
     return Count(**fields)

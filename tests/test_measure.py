@@ -11,7 +11,7 @@ import torch
 from repro import mini, plan
 from repro.data import miniature
 from repro.errors import ReproError
-from repro.measure import deviations, measure
+from repro.measure import departures, measure
 from repro.plan import Settings
 
 NAME = "coco-r50-gc-r16"
@@ -152,18 +152,15 @@ def test_the_weights_of_another_network_are_refused_as_initial_ones(whole, coco_
         measure("coco-r50-baseline", full, command="", progress=lambda *_: None)
 
 
-def test_what_departs_from_the_paper_is_listed():
-    from lightning_fabric import Fabric
-
+def test_what_was_asked_for_instead_of_the_papers_recipe_is_listed():
     experiment = plan.at_profile("coco-r50-baseline", "full")
     plain = Settings(results=None, profile="full")
-    fabric = Fabric(accelerator="cpu", devices=1)
-    usual = deviations(experiment, plain, fabric)
-    assert any("epochs 8 and 11" in text for text in usual)
-    changed = deviations(experiment, replace(plain, initial="random", iterations=3, batch_size=2), fabric)
-    added = " / ".join(set(changed) - set(usual))
-    for words in ("random initial weights", "3 iterations instead of 12 epochs", "batch of 2 instead of 16"):
-        assert words in added
+    assert departures(experiment, plain) == []
+    asked = {"initial": "random", "iterations": 3, "batch_size": 2, "micro_batch": 1, "precision": "bf16-mixed"}
+    for option, value in asked.items():
+        (text,) = departures(experiment, replace(plain, **{option: value}))
+        assert str(value) in text
+    assert len(departures(experiment, replace(plain, **asked))) == len(asked)
 
 
 def test_the_log_has_a_line_for_every_iteration(whole):

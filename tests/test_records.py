@@ -29,14 +29,6 @@ def test_a_record_comes_back_in_full_precision(store):
     assert path.name == f"coco-r50-baseline.full.trained.seed3.{written.key[:12]}.json"
 
 
-def test_find_is_by_the_whole_key(store):
-    written = record("coco-r50-baseline", METRICS)
-    store.add(written)
-    assert store.find(written.key) == written
-    assert store.find(written.key[:12] + "0" * 52) is None
-    assert store.find("0" * 64) is None
-
-
 def test_the_first_record_of_a_key_stands(store):
     first = record("coco-r50-baseline", METRICS)
     path = store.add(first)
@@ -121,12 +113,6 @@ def test_counts_are_kept_beside_the_records_by_specification(store):
     assert store.counts()[first.spec_hash] == first
     assert len(store.counts()) == 2
     assert store.all() == []
-
-
-def test_complete_means_everything_that_the_protocol_evaluates():
-    assert record("coco-r50-baseline", METRICS).complete
-    assert not record("coco-r50-baseline", METRICS, evaluated=80).complete
-    assert not record("coco-r50-baseline", METRICS, failed=["000000000139"]).complete
 
 
 def test_a_cache_key_depends_on_every_part_and_not_on_their_order():

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repro.errors import ReproError, unknown
+from repro.errors import UNREADABLE, ReproError, unknown
 from repro.paths import sha256
 
 if TYPE_CHECKING:
@@ -38,12 +38,14 @@ def fetch(weights: str) -> Path:
     path, url = cached(weights), _url(weights)
     prefix = path.stem.rsplit("-", 1)[1]
     if not path.exists():
+        from http.client import HTTPException
+
         from torch.hub import download_url_to_file
 
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             download_url_to_file(url, str(path), hash_prefix=prefix)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, HTTPException) as error:
             raise ReproError(
                 f"initial weights {weights} could not be downloaded from {url}: {error}. Fetch the file by "
                 f"hand and pass it with --init FILE, or pass --init random (recorded as a deviation)."
@@ -61,13 +63,15 @@ def load(path: Path) -> dict[str, Tensor]:
     Raises:
         ReproError: the file is missing, truncated, holds anything but tensors in plain containers, or is no state dict.
     """
-    import pickle
+    import warnings
 
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols: the error says it better
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ReproError(
             f"weights {path} cannot be read: {reason}. The file is damaged or not a weights file."

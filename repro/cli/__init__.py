@@ -34,6 +34,7 @@ def main() -> None:
     except ReproError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; what was finished is kept, and the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # typer's, for Ctrl-C
+            print("interrupted: what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from repro.cli.options import one_of
+from repro.data.layout import annotations_path
 from repro.errors import ReproError
 from repro.plan import Settings
 
@@ -51,10 +52,10 @@ def settings(
 def _choose(data_root: Path | None, device: str) -> tuple[str, str]:
     if data_root is None:
         return "mini", "no COCO 2017 here: neither --data-root nor REPRO_DATA is set"
-    if device == "cpu":
-        return "full", f"COCO 2017 in {data_root}, on the CPU as asked"
-    import torch
+    annotations_path(data_root, "val2017")
+    if device != "cpu":
+        import torch
 
-    if torch.cuda.is_available():
-        return "full", f"COCO 2017 in {data_root}"
-    return "mini", "no CUDA device here, and the full schedule would take months on a CPU; --profile full insists"
+        if torch.cuda.is_available():
+            return "full", f"COCO 2017 in {data_root}"
+    return "mini", "no CUDA device, and the full schedule would take months on a CPU; --profile full insists"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -36,6 +37,7 @@ def command(
     from repro import paper, runner
     from repro import plan as planning
     from repro.cli.choices import settings
+    from repro.errors import ReproError
     from repro.experiments import get
     from repro.render import render, write_generated
     from repro.verify import coverage, verify_store
@@ -52,6 +54,8 @@ def command(
     blocked = [step for step in steps if step.status == "blocked"]
     for reason in dict.fromkeys(step.reason for step in blocked):
         say(f"blocked: {', '.join(step.experiment.name for step in blocked if step.reason == reason)}: {reason}")
+    if len(blocked) == len(steps):
+        raise ReproError(f"nothing can be measured: {blocked[0].reason}")
     ready = [step for step in steps if step.status == "ready"]
     measured = sum(step.status == "measured" for step in steps)
     say(f"{measured} of {len(steps)} experiments measured already, {len(ready)} to run")
@@ -62,9 +66,9 @@ def command(
     experiments = [get(name) for name in published.experiments]
     complexity.counts([e for e in experiments if not complexity.unsupported(e)], chosen.store)
 
-    outcomes = runner.run(ready, chosen, jobs, " ".join(["repro", *sys.argv[1:]]), console)
-    paths = write_generated(published, chosen.store)
+    outcomes = runner.run(ready, chosen, jobs, shlex.join(["repro", *sys.argv[1:]]), console)
     print(render(published, chosen.store, "md"))
+    paths = write_generated(published, chosen.store)
     say("written: " + ", ".join(map(str, paths)))
     verification = verify_store(published, chosen.store)
     say(coverage(verification.cells))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -45,7 +46,7 @@ def command(
 
     from repro.measure import measure
 
-    record = measure(experiment, chosen, command=" ".join(["repro", *sys.argv[1:]]), progress=_Report())
+    record = measure(experiment, chosen, command=shlex.join(["repro", *sys.argv[1:]]), progress=_Report())
     path = chosen.store.directory / record.filename
     if json:
         print(record.model_dump_json(indent=1))

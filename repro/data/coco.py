@@ -93,6 +93,11 @@ class CocoDetection:
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    @property
+    def objects(self) -> int:
+        """Annotated objects, crowds included."""
+        return sum(len(self._objects[image_id]) for image_id in self.image_ids)
+
     def original_size(self, image_id: int) -> tuple[int, int]:
         """(height, width) of an image in pixels, as the annotations give it."""
         image = self._images[image_id]
@@ -150,7 +155,10 @@ class CocoDetection:
 
     def _check_images(self) -> None:
         """All files at once, before hours of work: one listing, no opening."""
-        present = set(os.listdir(self._directory))
+        try:
+            present = set(os.listdir(self._directory))
+        except OSError as error:
+            raise ReproError(f"{self._directory} cannot be listed: {error.strerror}") from None
         missing = [self._images[image_id] for image_id in self.image_ids]
         missing = [image for image in missing if image.file_name not in present]
         if missing:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from repro.errors import ReproError
 
 #: Images of train2017 (of 118287) with an object to learn: what an epoch has, in the authors' framework as here.
 TRAINING_IMAGES = 117266
+
+#: What tells the official val2017 from another data set in its layout.
+_VAL_IMAGES, _VAL_OBJECTS = 5000, 36781
+_CATEGORIES = {*range(1, 91)} - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+
+
+def is_val2017(category_ids: Sequence[int], images: int, objects: int) -> bool:
+    """Whether a validation split is COCO's val2017 or a part of it, by its categories and its size."""
+    return set(category_ids) == _CATEGORIES and (
+        images < _VAL_IMAGES or (images, objects) == (_VAL_IMAGES, _VAL_OBJECTS)
+    )
+
 
 _SITE = "http://images.cocodataset.org"
 _ANNOTATIONS = f"{_SITE}/annotations/annotations_trainval2017.zip (253 MB)"

@@ -7,7 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -157,11 +157,22 @@ def _precision(fabric: Fabric) -> str:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: of the GPU's tensors, or resident in the main memory, at most so far in this process."""
+    """Bytes at most since `reset_peak_memory`: of the GPU's tensors, or resident in main memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def reset_peak_memory() -> None:
+    """Begin to measure `peak_memory` anew, where the system lets a process do that (Linux)."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _diverged(iteration: int, total: int, losses: dict[str, float], norm: float, lr: float) -> ReproError:

@@ -14,7 +14,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
 from collections import deque
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,14 +21,11 @@ from typing import Any
 
 import torch
 
-from repro.errors import ReproError
+from repro.errors import UNREADABLE, ReproError
 from repro.paths import unwritable, write_atomically
 
 #: The final loss is the mean over so many last iterations.
 FINAL_ITERATIONS = 20
-
-#: What reading a file raises that is cut off, is something else, or does not fit the model.
-_UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, TypeError, KeyError, IndexError, pickle.UnpicklingError)
 
 
 @dataclass(frozen=True)
@@ -100,9 +96,12 @@ class Run:
             values = result["fitted"]
             segments = tuple(Segment(**segment) for segment in values.pop("segments"))
             fitted = Fitted(**values, segments=segments, weights=self.weights)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise self._damaged(self.result, error) from None
-        content = self.weights.read_bytes()
+        try:
+            content = self.weights.read_bytes()
+        except OSError as error:
+            raise self._damaged(self.weights, error) from None
         if hashlib.sha256(content).hexdigest() != fitted.sha256:
             raise self._damaged(self.weights, "its sha256 is not the one in fitted.json")
         model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
@@ -124,7 +123,7 @@ class Run:
                 position = Position(**state["position"])
                 model.load_state_dict(state["model"])
                 optimizer.load_state_dict(state["optimizer"])
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 raise self._damaged(self.state, error) from None
         if self.writes:
             self._open_log(position.log_bytes)
