@@ -167,6 +167,23 @@ def test_a_record_cannot_shrink_what_the_protocol_requires():
     assert cell(verdicts([made])).reason == "80 of 5000 images were evaluated"
 
 
+def test_another_recipe_than_the_papers_gets_no_verdict_whatever_its_numbers():
+    made = record("coco-r50-baseline", BASELINE, departures=["random initial weights instead of ImageNet's"])
+    assert cell(verdicts([made])).verdict == "inconclusive"
+    assert "random initial weights" in cell(verdicts([made])).reason
+    short = record("coco-r50-baseline", BASELINE)
+    training = short.training.model_copy(update={"iterations": 99})
+    found = cell(verdicts([short.model_copy(update={"training": training})]))
+    assert (found.verdict, found.reason) == ("inconclusive", "trained for 99 of the recipe's 100 iterations")
+
+
+def test_runs_from_different_initial_weights_are_not_averaged():
+    first, second = (record("coco-r50-baseline", shifted(ap_box=gap), seed=seed) for seed, gap in ((0, 0), (1, 5)))
+    assert cell(verdicts([first, second])).n == 2
+    weights = second.weights.model_copy(update={"initial_sha256": "9" * 64})
+    assert cell(verdicts([first, second.model_copy(update={"weights": weights})])).n == 1
+
+
 def test_a_missing_image_is_inconclusive():
     assert cell(verdicts([record("coco-r50-baseline", BASELINE, evaluated=4999)])).verdict == "inconclusive"
     failed = cell(verdicts([record("coco-r50-baseline", BASELINE, failed=["000000000139"])]))
