@@ -238,6 +238,7 @@ def test_ctrl_c_ends_the_workers_and_says_how_to_go_on(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in a shell's background job
     )
     logs = []
     deadline = time.monotonic() + 300
@@ -245,7 +246,10 @@ def test_ctrl_c_ends_the_workers_and_says_how_to_go_on(tmp_path):
         time.sleep(0.5)
         logs = list(tmp_path.glob("runs/*/log.jsonl"))
     process.send_signal(signal.SIGINT)
-    _, messages = process.communicate(timeout=120)
+    try:
+        _, messages = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 130, messages
     assert "the same command goes on from there" in messages
     assert "Traceback" not in messages
