@@ -156,7 +156,7 @@ def departures(experiment: Experiment, settings: Settings) -> list[str]:
     batch = settings.batch_size or experiment.recipe.batch_size
     if settings.initial == "random":
         found.append("random initial weights instead of ImageNet's")
-    elif settings.initial:
+    elif plan.start(experiment, settings) != experiment.recipe.initial_weights:
         found.append(f"initial weights from a file given by hand instead of {experiment.recipe.initial_weights}")
     if batch != experiment.recipe.batch_size:
         found.append(

@@ -100,20 +100,29 @@ def _sha256(path: Path, changed: int) -> str:
     return sha256(path)
 
 
+def start(experiment: Experiment, settings: Settings) -> str:
+    """What a training begins from: the recipe's initial weights, whether fetched or given as a file, or something else.
+
+    Raises:
+        ReproError: the file given with --init cannot be read.
+    """
+    if settings.profile == "mini":
+        return mini.PRETRAINING.spec_hash
+    wanted = experiment.recipe.initial_weights
+    if settings.initial in (None, "random"):
+        return settings.initial or wanted
+    given = sha256(Path(settings.initial))
+    return wanted if given.startswith(initial.sha256_prefix(wanted)) else given
+
+
 def training_key(experiment: Experiment, settings: Settings) -> str:
     """The cache key of a training run: recipe, network, data, initial weights, seed and numerics."""
-    if settings.profile == "mini":
-        start = mini.PRETRAINING.spec_hash
-    elif settings.initial is None:
-        start = experiment.recipe.initial_weights
-    else:
-        start = "random" if settings.initial == "random" else sha256(Path(settings.initial))
     return cache_key(
         stage="training",
         version=TRAINING_VERSION,
         spec=experiment.spec_hash,
         data=data_identity(settings),
-        initial=start,
+        initial=start(experiment, settings),
         seed=settings.seed,
         iterations=settings.iterations,
         precision=settings.precision,

@@ -152,10 +152,13 @@ def test_the_weights_of_another_network_are_refused_as_initial_ones(whole, coco_
         measure("coco-r50-baseline", full, command="", progress=lambda *_: None)
 
 
-def test_what_was_asked_for_instead_of_the_papers_recipe_is_listed():
+def test_what_was_asked_for_instead_of_the_papers_recipe_is_listed(tmp_path):
     experiment = plan.at_profile("coco-r50-baseline", "full")
     plain = Settings(results=None, profile="full")
     assert departures(experiment, plain) == []
+    hand_made = tmp_path / "resnet50-19c8e357.pth"
+    hand_made.write_text("by name alone it is not the recipe's file")
+    assert "given by hand" in departures(experiment, replace(plain, initial=str(hand_made)))[0]
     asked = {"initial": "random", "iterations": 3, "batch_size": 2, "micro_batch": 1, "precision": "bf16-mixed"}
     for option, value in asked.items():
         (text,) = departures(experiment, replace(plain, **{option: value}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -113,6 +114,17 @@ def test_the_full_profile_without_coco_is_blocked_and_says_what_to_do(settings, 
     assert step.status == "blocked"
     assert "instances_val2017.json" in step.reason
     assert "annotations_trainval2017.zip" in step.reason
+
+
+def test_the_recipes_own_weights_given_as_a_file_are_no_departure(settings, coco, monkeypatch, tmp_path):
+    file = tmp_path / "by-hand.pth"
+    file.write_bytes(b"stands for ResNet-50")
+    full = replace(settings, profile="full", data_root=coco)
+    by_hand = replace(full, initial=str(file))
+    assert plan.training_key(get(NAME), by_hand) != plan.training_key(get(NAME), full)
+    prefix = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    monkeypatch.setattr(plan.initial, "sha256_prefix", lambda _: prefix)
+    assert plan.training_key(get(NAME), by_hand) == plan.training_key(get(NAME), full)
 
 
 def test_missing_initial_weights_are_part_of_the_cost(settings, coco, monkeypatch, tmp_path):

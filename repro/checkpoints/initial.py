@@ -29,6 +29,11 @@ def cached(weights: str) -> Path:
     return Path(home) / "hub" / "checkpoints" / _url(weights).rsplit("/", 1)[1]
 
 
+def sha256_prefix(weights: str) -> str:
+    """How the sha256 of the file of this id begins: all that its publishers state of it."""
+    return weights.rsplit("-", 1)[1]
+
+
 def fetch(weights: str) -> Path:
     """The path of the file, downloaded into torch hub's cache if it is not there yet.
 
@@ -36,7 +41,6 @@ def fetch(weights: str) -> Path:
         ReproError: the download failed, or the file's sha256 does not begin as its name says.
     """
     path, url = cached(weights), _url(weights)
-    prefix = path.stem.rsplit("-", 1)[1]
     if not path.exists():
         from http.client import HTTPException
 
@@ -44,15 +48,16 @@ def fetch(weights: str) -> Path:
 
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            download_url_to_file(url, str(path), hash_prefix=prefix)
+            download_url_to_file(url, str(path), hash_prefix=sha256_prefix(weights))
         except (OSError, RuntimeError, HTTPException) as error:
             raise ReproError(
                 f"initial weights {weights} could not be downloaded from {url}: {error}. Fetch the file by "
                 f"hand and pass it with --init FILE, or pass --init random (recorded as a deviation)."
             ) from None
-    if not sha256(path).startswith(prefix):
+    if not sha256(path).startswith(sha256_prefix(weights)):
         raise ReproError(
-            f"{path} is not {weights}: its sha256 is {sha256(path)}, not {prefix}... Delete it and try again."
+            f"{path} is not {weights}: its sha256 is {sha256(path)}, not {sha256_prefix(weights)}... Delete it and try "
+            "again."
         )
     return path
 
