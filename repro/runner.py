@@ -92,6 +92,9 @@ class _Worker(threading.Thread):
                 record, failure = self._measure(step)
             except (OSError, ValueError) as error:  # the process cannot be started, or says what is no event
                 record, failure = None, f"its worker failed: {error}"
+                if self.process is not None:  # what it still says must not be taken for the next step's events
+                    self.process.kill()
+                    self.process.wait()
             if self.stopped:
                 break
             self.outcomes.append(Outcome(step, record, failure))

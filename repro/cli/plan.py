@@ -31,8 +31,8 @@ def command(
     from repro.cli.choices import settings
 
     chosen, why = settings(profile, results, data_root, device, precision, initial, iterations, batch_size, micro_batch)
-    steps = planning.plan(planning.distinct(table), chosen, range(seeds))
     rows = planning.distinct(table)
+    steps = planning.plan(rows, chosen, range(seeds))
     if json:
         import json as json_
 
