@@ -50,6 +50,22 @@ class DataSet(_Part):
     failed: list[str] = []
 
 
+class Checkpoint(_Part):
+    """Weights that others trained: which file, from where, and what became of its keys (`checkpoints.yaml`)."""
+
+    id: str  #: of the registry's entry, or "file" where the user brought one of no entry
+    match: Literal["exact", "near"]  #: the authors' weights of this very row, or others of the same network
+    format: str
+    url: str | None  #: where it was fetched from; None for a file given by hand
+    sha256: str  #: of the file
+    verified: str  #: against what its hash was checked, in words
+    size: int  #: bytes
+    conventions: str  #: name of the framework's conventions that it was evaluated with
+    missing: list[str]  #: keys of the network that the file does not have
+    unexpected: list[str]  #: keys of the file that the network has no use for, each for a known reason
+    reshaped: list[str]  #: keys whose tensors were cut, permuted or rolled, and how
+
+
 class Weights(_Part):
     """The evaluated weights: `origin` says how they came to be."""
 
@@ -57,6 +73,7 @@ class Weights(_Part):
     origin: str
     initial_sha256: str | None = None
     converter: str | None = None  #: name and version of what translated them from another framework
+    checkpoint: Checkpoint | None = None
 
 
 class Training(_Part):

@@ -1,0 +1,46 @@
+"""What frameworks do differently around the same network. Weights want at test what they were trained with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """How a detector is fed and how its boxes and masks are read. Imports no torch."""
+
+    name: str
+    color: Literal["RGB", "BGR"] = "RGB"
+    #: Of values 0..255, in the order of `color`.
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    anchor_offset: float = 0.5  #: centre of a cell's anchors from the cell's corner, in strides
+    rounded_anchors: bool = True  #: sides in whole pixels
+    aligned: bool = False  #: RoIAlign shifts by half a cell
+    sampling: int = 2  #: RoIAlign's samples per cell along a side; 0: as many as the cell has pixels
+    inclusive_boxes: bool = False  #: a box ends on its last pixel: rescaling moves its end by 1 - scale, masks
+    #: are pasted over whole pixels
+    soft_mask_border: bool = False  #: mask probabilities fall to zero around the edge of the box
+
+
+#: What networks are trained with here: the authors' arithmetic in continuous coordinates.
+AUTHORS = Conventions("authors")
+#: mmdetection before 2.0, the framework of the authors' files: as AUTHORS, and boxes include their last pixel.
+MMDETECTION_1 = Conventions("mmdetection 1", inclusive_boxes=True)
+MMDETECTION_2 = Conventions(
+    "mmdetection 2", anchor_offset=0.0, rounded_anchors=False, aligned=True, sampling=0, soft_mask_border=True
+)
+TORCHVISION = Conventions("torchvision", anchor_offset=0.0, soft_mask_border=True)
+#: Detectron2's zoo: MSRA's ResNets, whose inputs are not scaled.
+DETECTRON2 = Conventions(
+    "detectron2",
+    color="BGR",
+    mean=(103.53, 116.28, 123.675),
+    std=(1.0, 1.0, 1.0),
+    anchor_offset=0.0,
+    rounded_anchors=False,
+    aligned=True,
+    sampling=0,
+    soft_mask_border=True,
+)
