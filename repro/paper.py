@@ -161,7 +161,7 @@ def load(number: int, directory: Path = PUBLISHED) -> Table:
     return _Reader(number, directory / f"table{number}.yaml").table()
 
 
-class _Loader(yaml.CSafeLoader):
+class UniqueKeyLoader(yaml.CSafeLoader):
     """Refuses a key that stands twice in a mapping, of which YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -181,7 +181,7 @@ class _Reader:
 
     def table(self) -> Table:
         try:
-            content = yaml.load(self.path.read_bytes(), _Loader)
+            content = yaml.load(self.path.read_bytes(), UniqueKeyLoader)
         except OSError as error:
             self.fail(f"cannot be read: {error.strerror}")
         except yaml.YAMLError as error:

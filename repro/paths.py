@@ -15,6 +15,8 @@ _PACKAGE = Path(__file__).resolve().parent
 TABLES = _PACKAGE / "tables" if (_PACKAGE / "tables").is_dir() else _PACKAGE.parent / "tables"
 PUBLISHED = TABLES / "published"
 TEMPLATES = TABLES / "templates"
+#: Beside `tables/` in both.
+CHECKPOINTS = TABLES.parent / "checkpoints.yaml"
 
 
 def write_atomically(path: Path, content: bytes) -> None:

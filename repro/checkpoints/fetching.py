@@ -1,0 +1,40 @@
+"""The file of an entry of the registry, from the cache or from its publisher. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from repro.checkpoints import download
+from repro.checkpoints.download import Fetched
+from repro.checkpoints.registry import Entry
+from repro.errors import ReproError
+
+
+def fetch(entry: Entry, progress: Callable[[int, int | None], None] | None = None) -> Fetched:
+    """The file of `entry`, with the published hash.
+
+    Args:
+        progress: called with the bytes that are here and those that there will be, if known.
+
+    Raises:
+        ReproError: something stands in the way, no address gives the file, or its hash is another.
+    """
+    if entry.obstacle or not entry.digest:
+        raise ReproError(f"weights {entry.id} cannot be fetched: {entry.obstacle}")
+    fetched = download.fetch(
+        entry.fetchable,
+        name=entry.file_name,
+        sha256=entry.sha256,
+        size=entry.size,
+        unverified=entry.sha256 is None,
+        progress=progress,
+    )
+    if entry.sha256 is None:  # the cache knows sha256 only, and of this file another hash is published
+        try:
+            entry.check(fetched.path)
+        except ReproError:
+            fetched.path.unlink()
+            raise
+        fetched = replace(fetched, verified=True)
+    return fetched

@@ -1,0 +1,243 @@
+"""`repro checkpoints`: weights that others trained."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from repro.cli import options
+
+if TYPE_CHECKING:
+    from repro.checkpoints.conversion.keys import Converted
+    from repro.checkpoints.registry import Entry
+
+app = typer.Typer(
+    help="Weights that others trained: what there is, and whether a file is what it should be.", no_args_is_help=True
+)
+
+OfExperiment = Annotated[str | None, typer.Option("--experiment", help="One experiment only.")]
+
+
+@app.command("list")
+def list_(experiment: OfExperiment = None, table: options.AnyTable = None, json: options.Json = False) -> None:
+    """Print which weights stand in for which experiment, the nearest to the paper's first, and what is in the way.
+
+    Example: repro checkpoints list --table 3
+    """
+    from repro import paper
+    from repro.checkpoints import registry
+
+    known, names = registry.load(), _experiments(experiment, table)
+    found = {name: [*known.serving(name), *known.starting(name)] for name in names}
+    if json:
+        import json as json_
+
+        rows = [
+            {"experiment": name, **entry.model_dump(exclude={"serves"}), **serves.model_dump(exclude={"experiment"})}
+            for name, pairs in found.items()
+            for entry, serves in pairs
+        ]
+        print(json_.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    for name, pairs in found.items():
+        print(name)
+        for entry, serves in pairs:
+            reported = ", ".join(f"{paper.COLUMNS[column].heading} {value}" for column, value in entry.reported.items())
+            print(f"  {serves.match:<7}  {entry.id}" + (f"  ({reported})" if reported else ""))
+            if serves.differs:
+                print(f"           differs: {serves.differs}")
+            if entry.obstacle:
+                print(f"           in the way: {entry.obstacle}")
+        if not pairs:
+            print("  none")
+    best = [pairs[0][1].match for pairs in found.values() if pairs]
+    print(f"{len(names)} experiments: the authors' weights of {best.count('exact')}, only near ones of "
+          f"{best.count('near')}")  # fmt: skip
+
+
+@app.command("fetch")
+def fetch(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="As `list` prints them.")] = None,
+    experiment: OfExperiment = None,
+    table: options.AnyTable = None,
+) -> None:
+    """Download files and print where they are. Interrupted, the same command goes on; nothing is fetched twice.
+
+    Of an experiment or a table, the authors' own weights are fetched; near ones are to be named.
+
+    Examples:
+
+      repro checkpoints fetch gcnet/r50-syncbn-gc-r16-1x
+
+      repro checkpoints fetch --table 3
+    """
+    from repro.checkpoints import choice, fetching, registry
+    from repro.errors import ReproError
+    from repro.experiments import get
+
+    if ids:
+        entries = [registry.load().entry(id_) for id_ in ids]
+    elif experiment is not None:
+        entries = [choice.choose(get(experiment), None).entry]
+    elif table is not None:
+        exact = {name: choice.exact(get(name)) for name in _experiments(None, table)}
+        entries = [found.entry for found in exact.values() if found]
+        if not entries:
+            raise ReproError(f"no row of Table {table} has weights by the authors; name near ones, which `list` shows")
+        for name, found in exact.items():
+            if found is None:
+                print(f"{name}: no weights of its own", file=sys.stderr)
+    else:
+        raise ReproError("name what to fetch: an ID, --experiment NAME or --table N; `repro checkpoints list` has them")
+    failed = []
+    for entry in entries:
+        try:
+            with _progress(entry) as report:
+                fetched = fetching.fetch(entry, report)
+        except ReproError as error:
+            if len(entries) == 1:
+                raise
+            print(f"{entry.id}: {error}", file=sys.stderr)
+            failed.append(entry.id)
+        else:
+            print(f"{entry.id}  {fetched.path}")
+    if failed:
+        raise ReproError(f"{len(failed)} of {len(entries)} could not be fetched: {', '.join(failed)}")
+
+
+@app.command("verify")
+def verify(
+    file: Annotated[Path, typer.Argument(help="A weights file, from anywhere.")],
+    id_: Annotated[str | None, typer.Option("--id", help="The entry that it should be.")] = None,
+) -> None:
+    """Say what a weights file is: whose by its hash, whether it holds weights alone, and whether they fit its network.
+
+    Nothing that the file holds is run. Exit 1 if it is not what --id says, is of no entry, or was withdrawn.
+
+    Example: repro checkpoints verify downloads/mask_rcnn_r50_fpn_1x_20181010-069fa190.pth
+    """
+    from repro.checkpoints import reading, registry
+    from repro.errors import ReproError
+    from repro.paths import sha256
+
+    known = registry.load()
+    digest = sha256(file)
+    entry = known.entry(id_) if id_ is not None else known.identify(file)
+    print(f"sha256: {digest}")
+    if entry is None:
+        _fail(f"{file} is of no entry of {known.path.name}")
+    try:
+        verified = entry.check(file)
+    except ReproError as error:
+        _fail(str(error))
+    print(f"entry: {entry.id} of {entry.source}, by {verified}")
+    if entry.withdrawn:
+        _fail(f"{file} is not to be used: {entry.obstacle}")
+    contents = reading.read(file)
+    numbers = sum(tensor.numel() for tensor in contents.tensors.values())
+    print(f"contents: {len(contents.tensors)} tensors, {numbers / 1e6:.2f} M numbers, no code ({contents.container})")
+    for serves in entry.serves:
+        if serves.match != "initial":
+            _account(entry, serves.experiment, contents.tensors)
+
+
+@app.command("convert")
+def convert(
+    weights: Annotated[str, typer.Argument(metavar="FILE|ID", help="A file, an id, or ID=FILE.")],
+    experiment: Annotated[str, typer.Option("--experiment", help="Whose network the weights are for.")],
+    output: Annotated[Path, typer.Option("--output", help="Where to write the state dict.")],
+) -> None:
+    """Translate weights into the state dict of an experiment's network, with every key accounted for.
+
+    Example: repro checkpoints convert gcnet/r50-syncbn-gc-r16-1x --experiment coco-r50-gc-r16 --output r16.pt
+    """
+    import io
+
+    from repro.checkpoints import choice, fetching, reading
+    from repro.experiments import get
+    from repro.paths import write_atomically
+
+    chosen = choice.choose(get(experiment), weights)
+    if path := chosen.file:
+        print(f"{path}: by {chosen.entry.check(path) if chosen.entry else 'nothing: of no entry of the registry'}")
+    else:
+        with _progress(chosen.entry) as report:
+            path = fetching.fetch(chosen.entry, report).path
+    tensors = reading.read(path).tensors
+
+    import torch
+
+    from repro.checkpoints import conversion
+
+    network = get(experiment).network
+    if chosen.entry:
+        network = chosen.entry.network_of(network)
+    converted = conversion.convert(tensors, chosen.format or conversion.recognise(tensors), network)
+    _print_account(converted, experiment)
+    content = io.BytesIO()
+    torch.save(conversion.build(converted).state_dict(), content)
+    write_atomically(output, content.getvalue())
+    print(f"written: {output}")
+
+
+def _experiments(experiment: str | None, table: int | None) -> list[str]:
+    from repro import paper
+    from repro.errors import ReproError
+    from repro.experiments import EXPERIMENTS, get
+
+    if experiment is None:
+        return list(EXPERIMENTS) if table is None else list(paper.load(table).experiments)
+    if table is not None:
+        raise ReproError("--experiment and --table do not go together")
+    return [get(experiment).name]
+
+
+def _account(entry: Entry, experiment: str, tensors: dict) -> None:
+    """Convert `tensors` for the network of `experiment`, if this version can, and print what became of their keys."""
+    from repro.checkpoints import conversion
+    from repro.experiments import get
+
+    if entry.format not in conversion.FORMATS:
+        print(f"keys: not compared, files of the format {entry.format} are not converted")
+        return
+    network = entry.network_of(get(experiment).network)
+    _print_account(conversion.convert(tensors, entry.format, network), experiment)
+
+
+def _print_account(converted: Converted, experiment: str) -> None:
+    print(f"keys: {len(converted.tensors)} fit the network of {experiment}")
+    for name in ("missing", "unexpected", "reshaped"):
+        if keys := getattr(converted, name):
+            print(f"  {len(keys)} {name}, for known reasons: {keys[0]}{', ...' if len(keys) > 1 else ''}")
+
+
+@contextmanager
+def _progress(entry: Entry) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on stderr, from the first byte on; none for a file that is in the cache."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    bar = Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task(entry.id, total=entry.size)
+
+    def report(done: int, total: int | None) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield report
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+def _fail(message: str) -> None:
+    print(f"not verified: {message}", file=sys.stderr)
+    raise typer.Exit(1)

@@ -1,0 +1,284 @@
+"""`repro checkpoints`: what it lists, fetches from a local server, recognises and converts."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import json
+import pickle
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from repro import experiments
+from repro.checkpoints import registry
+from repro.checkpoints.registry import Entry, Registry, Url
+from repro.cli.checkpoints import app
+from repro.errors import ReproError
+from repro.experiments import Backbone, Classifier, Experiment
+from repro.models.resnet import ResNet
+
+NETWORK = Classifier(Backbone(blocks=(1, 1, 1, 1), width=8), num_classes=5, input_size=(32, 32))
+SMALL = Experiment("small", "imagenet", NETWORK, recipe=None)
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    torch.manual_seed(3)
+    return ResNet(NETWORK.backbone, NETWORK.num_classes).state_dict()
+
+
+class Site:
+    """A server with files, and a registry that knows them."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch):
+        self.directory, self.monkeypatch, self.requests = directory, monkeypatch, []
+        self.entries: list[Entry] = []
+        handler = functools.partial(self._handler(), directory=str(directory))
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def _handler(self):
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def log_message(handler, *arguments):
+                self.requests.append(handler.path)
+
+        return Handler
+
+    def publish(self, id_: str, content: bytes, *, hash_: str = "sha256", of: bytes | None = None, **more) -> Entry:
+        """An entry of `content`, with the first digits of the hash of `of` (default: of the content itself)."""
+        name = f"{id_.replace('/', '-')}.pth"
+        (self.directory / name).write_bytes(content)
+        raw = {
+            "id": id_, "source": "someone/zoo", "format": "torchvision",
+            "urls": [{"url": "https://one.example/file.pth"}],
+            hash_: hashlib.new(hash_, content if of is None else of).hexdigest()[:8],
+            "serves": [{"experiment": "small", "match": "exact"}], **more,
+        }  # fmt: skip
+        local = Url.model_construct(url=f"http://127.0.0.1:{self.server.server_port}/{name}", note="", by_hand=False)
+        self.entries.append(Entry.model_validate(raw).model_copy(update={"urls": (local,)}))
+        known = Registry(tuple(self.entries), Path("checkpoints.yaml"))
+        self.monkeypatch.setattr(registry, "load", lambda: known)
+        return self.entries[-1]
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    (tmp_path / "served").mkdir()
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(experiments.EXPERIMENTS, "small", SMALL)
+    monkeypatch.setitem(
+        experiments.EXPERIMENTS, "wide", replace(SMALL, name="wide", network=replace(NETWORK, num_classes=6))
+    )
+    site = Site(tmp_path / "served", monkeypatch)
+    yield site
+    site.server.shutdown()
+    site.server.server_close()
+
+
+def saved(state: dict, path: Path) -> bytes:
+    torch.save(state, path)
+    return path.read_bytes()
+
+
+def repro(*arguments):
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+def refused(result) -> str:
+    """What a user is told, where the command ends with exit code 2."""
+    assert isinstance(result.exception, ReproError), result.output
+    return str(result.exception)
+
+
+# -- list ------------------------------------------------------------------------------------------------------------
+
+
+def test_list_names_the_authors_weights_of_a_table_first():
+    lines = repro("list", "--table", 3).stdout.splitlines()
+    at = lines.index("coco-x101-dcn-cascade-gc-r4")
+    assert lines[at + 1] == "  exact    gcnet/x101-cascade-dcn-syncbn-gc-r4-1x  (AP box 47.9, AP mask 40.8)"
+    assert lines[-1] == "15 experiments: the authors' weights of 15, only near ones of 0"
+
+
+def test_list_says_what_differs_what_is_in_the_way_and_where_nothing_is():
+    output = repro("list", "--table", 5).stdout
+    assert "  near     mmaction2/slowonly_r50_8x8x1_256e_kinetics400_rgb  (Top-1 74.93, Top-5 91.92)\n" in output
+    assert "           differs: trained from scratch\n" in output
+    assert "           in the way: another network (TSM), which is not built here\n" in output
+    assert "kinetics-r50-5snl\n  none\n" in output
+
+
+def test_list_is_data_too():
+    rows = json.loads(repro("list", "--experiment", "coco-r50-gc-r4", "--json").stdout)
+    assert [row["match"] for row in rows] == ["exact"] + ["near"] * (len(rows) - 2) + ["initial"]
+    assert rows[0]["sha256"] == "ace08792"
+    assert rows[0]["urls"][0]["url"].endswith("-ace08792.pth")
+    assert {row["experiment"] for row in rows} == {"coco-r50-gc-r4"}
+
+
+def test_list_refuses_what_there_is_not():
+    assert "did you mean coco-r50-gc-r4" in refused(repro("list", "--experiment", "coco-r50-gc-r44"))
+    assert "do not go together" in refused(repro("list", "--experiment", "coco-r50-gc-r4", "--table", 3))
+
+
+def test_list_needs_no_torch():
+    program = (
+        "import sys\nfrom repro.cli.checkpoints import app\n"
+        "try: app(['list'])\nexcept SystemExit as end: assert not end.code\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+# -- fetch -----------------------------------------------------------------------------------------------------------
+
+
+def test_fetch_prints_where_the_file_is_and_fetches_it_once(site):
+    site.publish("zoo/small", b"the weights")
+    result = repro("fetch", "zoo/small")
+    id_, path = result.stdout.split()
+    assert id_ == "zoo/small"
+    assert Path(path).read_bytes() == b"the weights"
+    assert repro("fetch", "--experiment", "small").stdout == result.stdout
+    assert len(site.requests) == 1
+
+
+def test_fetch_refuses_a_file_of_another_hash_and_names_both(site):
+    site.publish("zoo/small", b"something else", of=b"the weights")
+    message = refused(repro("fetch", "zoo/small"))
+    assert hashlib.sha256(b"something else").hexdigest() in message
+    assert hashlib.sha256(b"the weights").hexdigest()[:8] in message
+
+
+def test_fetch_checks_an_md5_where_no_more_is_published(site, tmp_path):
+    site.publish("zoo/good", b"the weights", hash_="md5")
+    site.publish("zoo/bad", b"something else", hash_="md5", of=b"other weights")
+    assert repro("fetch", "zoo/good").stdout.startswith("zoo/good")
+    message = refused(repro("fetch", "zoo/bad"))
+    assert f"its md5 is {hashlib.md5(b'something else').hexdigest()}" in message
+    kept = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert [path for path in kept if path.read_bytes() == b"something else"] == []
+    assert [path for path in kept if path.read_bytes() == b"the weights"] != []
+
+
+def test_fetch_goes_on_after_a_file_that_cannot_be_had(site):
+    site.publish("zoo/bad", b"something else", of=b"the weights")
+    site.publish("zoo/good", b"good weights")
+    result = repro("fetch", "zoo/bad", "zoo/good")
+    assert result.stdout.startswith("zoo/good")
+    assert "1 of 2 could not be fetched: zoo/bad" in refused(result)
+
+
+def test_fetch_asks_no_server_for_a_file_that_could_not_be_used(site):
+    site.publish("zoo/small", b"the weights", obstacle="its host is gone")
+    assert "zoo/small cannot be fetched: its host is gone" in refused(repro("fetch", "zoo/small"))
+    assert site.requests == []
+
+
+def test_fetch_wants_to_know_what():
+    assert "name what to fetch" in refused(repro("fetch"))
+    assert "unknown weights 'gcnet/r50'" in refused(repro("fetch", "gcnet/r50"))
+    assert "no row of Table 5 has weights by the authors" in refused(repro("fetch", "--table", 5))
+
+
+# -- verify ----------------------------------------------------------------------------------------------------------
+
+
+def test_verify_says_what_a_file_is_and_accounts_for_its_keys(site, state, tmp_path):
+    entry = site.publish("zoo/small", content := saved(state, tmp_path / "file.pth"))
+    for arguments in ((), ("--id", "zoo/small")):
+        result = repro("verify", tmp_path / "file.pth", *arguments)
+        assert result.exit_code == 0, result.output
+        assert f"sha256: {hashlib.sha256(content).hexdigest()}" in result.stdout
+        assert f"entry: {entry.id} of someone/zoo, by the first 8 digits of its sha256" in result.stdout
+        assert f"contents: {len(state)} tensors" in result.stdout
+        assert "fit the network of small" in result.stdout
+
+
+def test_verify_fails_where_the_hash_is_another(site, tmp_path):
+    (tmp_path / "file.pth").write_bytes(b"something else")
+    site.publish("zoo/small", b"the weights")
+    result = repro("verify", tmp_path / "file.pth", "--id", "zoo/small")
+    assert result.exit_code == 1
+    assert f"is {hashlib.sha256(b'something else').hexdigest()}, not " in result.stderr
+    assert hashlib.sha256(b"the weights").hexdigest()[:8] in result.stderr
+    result = repro("verify", tmp_path / "file.pth")
+    assert result.exit_code == 1
+    assert "of no entry of checkpoints.yaml" in result.stderr
+
+
+def test_verify_refuses_a_withdrawn_file(site, tmp_path):
+    (tmp_path / "file.pth").write_bytes(b"the weights")
+    site.publish("zoo/old", b"the weights", withdrawn=True, serves=[], obstacle="withdrawn in 2021")
+    result = repro("verify", tmp_path / "file.pth")
+    assert result.exit_code == 1
+    assert "withdrawn in 2021" in result.stderr
+
+
+class Attack:
+    """Unpickled, it would create the file `target`."""
+
+    def __init__(self, target: Path):
+        self.target = target
+
+    def __reduce__(self):
+        return open, (str(self.target), "w")
+
+
+def test_verify_runs_nothing_even_of_a_file_with_the_published_hash(site, tmp_path):
+    content = pickle.dumps({"conv1.weight": Attack(tmp_path / "ran")})
+    (tmp_path / "file.pth").write_bytes(content)
+    site.publish("zoo/small", content)
+    message = refused(repro("verify", tmp_path / "file.pth"))
+    assert "file.pth cannot be read" in message
+    assert not (tmp_path / "ran").exists()
+
+
+def test_verify_names_a_missing_file():
+    assert "nowhere.pth cannot be read: No such file" in refused(repro("verify", "nowhere.pth"))
+
+
+# -- convert ---------------------------------------------------------------------------------------------------------
+
+
+def test_convert_writes_the_state_dict_of_the_experiments_network(site, state, tmp_path):
+    site.publish("zoo/small", saved(state, tmp_path / "file.pth"))
+    for number, weights in enumerate(("zoo/small", tmp_path / "file.pth", f"zoo/small={tmp_path / 'file.pth'}")):
+        output = tmp_path / f"{number}.pt"
+        result = repro("convert", weights, "--experiment", "small", "--output", output)
+        assert result.exit_code == 0, result.output
+        model = ResNet(NETWORK.backbone, NETWORK.num_classes)
+        model.load_state_dict(torch.load(output, weights_only=True))
+        assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    assert len(site.requests) == 1
+    assert len({(tmp_path / f"{number}.pt").read_bytes() for number in range(3)}) == 1
+
+
+def test_convert_refuses_a_file_that_is_not_what_its_name_says(site, state, tmp_path):
+    site.publish("zoo/small", b"the weights")
+    saved(state, tmp_path / "file.pth")
+    output = tmp_path / "out.pt"
+    message = refused(
+        repro("convert", f"zoo/small={tmp_path / 'file.pth'}", "--experiment", "small", "--output", output)
+    )
+    assert "file.pth is not zoo/small: its sha256 is" in message
+    assert not output.exists()
+
+
+def test_convert_refuses_weights_of_another_network(site, state, tmp_path):
+    site.publish("zoo/small", saved(state, tmp_path / "file.pth"))
+    output = tmp_path / "out.pt"
+    message = refused(repro("convert", "zoo/small", "--experiment", "wide", "--output", output))
+    assert "zoo/small do not belong to wide" in message
+    entry = site.publish("zoo/wide", saved({**state, "extra": torch.zeros(1)}, tmp_path / "other.pth"))
+    message = refused(repro("convert", entry.id, "--experiment", "small", "--output", output))
+    assert "extra" in message
+    assert not output.exists()
