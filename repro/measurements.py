@@ -39,7 +39,9 @@ class Measurement:
                 return f"{record.dataset.evaluated} of {required} {dataset.items} were evaluated"
             if record.dataset.failed:
                 return f"{len(record.dataset.failed)} of {required} {dataset.items} failed"
-            training = record.training
+            training, checkpoint = record.training, record.weights.checkpoint
+            if checkpoint and checkpoint.match == "near":
+                return f"not the paper's training but weights near it: {checkpoint.id}"
             if record.departures:
                 return f"another recipe than the paper's: {record.departures[0]}"
             if training and training.iterations != training.recipe_iterations:
@@ -82,7 +84,8 @@ def collect(
     """The measurements of each experiment at one profile, best first, and the records left out.
 
     Runs are averaged only if all that a cache key holds but the seed is the same. Better is: no fewer items evaluated,
-    fewer deviations from the paper's protocol, the authors' weights before own training, more seeds.
+    the authors' weights before own training before near weights, fewer deviations from the paper's protocol, more
+    seeds.
 
     Args:
         experiments: by name, as this version defines them; a record of another specification is stale.
@@ -126,18 +129,23 @@ def conditions(record: Record) -> str:
     return repr(
         (
             record.source, record.engine, record.evaluator, record.weights.converter, record.weights.initial_sha256,
+            record.weights.checkpoint and record.weights.checkpoint.sha256,
             dataset.name, dataset.annotations_sha256, dataset.ids_sha256, dataset.evaluated, length,
             sorted(record.deviations), sorted(numerics.items()),
         )
     )  # fmt: skip
 
 
+#: Best first: the authors' weights, own training, weights of another training.
+_SOURCES = ("exact", "trained", "near")
+
+
 def _preference(measurement: Measurement) -> tuple:
     first = measurement.first
     return (
         -first.dataset.evaluated,
+        _SOURCES.index(first.weights.checkpoint.match if first.weights.checkpoint else first.source),
         len(first.deviations),
-        first.source != "checkpoint",
         -measurement.n,
         first.engine,
         first.key,

@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from repro import mini, paper
-from repro.checkpoints import initial
+from repro.checkpoints import CONVERTER, choice, download, initial
+from repro.checkpoints.choice import Choice
 from repro.data.layout import TRAINING_IMAGES, annotations_path
 from repro.errors import ReproError
 from repro.evaluation import COCO_EVALUATOR
 from repro.experiments import Experiment, get
 from repro.paths import sha256
-from repro.records import Record, Store, cache_key
+from repro.records import Count, Record, cache_key
+from repro.settings import Settings
 
 #: Part of every training key: raise it when a change to the training code changes what a recipe ends in.
 TRAINING_VERSION = 1
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What a user chose on the command line."""
-
-    results: Path
-    profile: Literal["full", "mini"] = "mini"
-    data_root: Path | None = None
-    seed: int = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    initial: str | None = None  #: a file, or "random", instead of the recipe's initial weights
-    iterations: int | None = None  #: train for so many instead of the recipe's length
-    batch_size: int | None = None  #: effective batch; the learning rate is scaled with it
-    micro_batch: int | None = None  #: images of one forward pass in training; the whole batch by default
-    threads: int = 1
-
-    @property
-    def store(self) -> Store:
-        return Store(self.results / "records")
+Source = Literal["trained", "checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +36,8 @@ class Step:
     reason: str
     cost: str
     record: Record | None = None
+    source: Source = "trained"
+    weights: Choice | None = None  #: which are evaluated, where others trained them
 
 
 def at_profile(name: str, profile: str) -> Experiment:
@@ -66,8 +52,6 @@ def at_profile(name: str, profile: str) -> Experiment:
             f"{name} cannot be run: this version trains and evaluates Mask R-CNN on COCO; {experiment.dataset} "
             "experiments are registered and their published cells are listed."
         )
-    if experiment.network.cascade:
-        raise ReproError(f"{name} cannot be run: this version trains Mask R-CNN, not its cascade.")
     return mini.shrink(experiment) if profile == "mini" else experiment
 
 
@@ -80,6 +64,9 @@ def distinct(table: int) -> dict[str, list[str]]:
     return rows
 
 
+_NEEDS_COCO = "needs COCO 2017: pass --data-root DIR or set REPRO_DATA"
+
+
 def data_identity(settings: Settings) -> str:
     """What the data set contributes to a cache key.
 
@@ -89,8 +76,12 @@ def data_identity(settings: Settings) -> str:
     if settings.profile == "mini":
         return mini.DATASET_KEY
     if settings.data_root is None:
-        raise ReproError("needs COCO 2017: pass --data-root DIR or set REPRO_DATA")
-    paths = {split: annotations_path(settings.data_root, split) for split in ("train2017", "val2017")}
+        raise ReproError(_NEEDS_COCO)
+    return _files(settings.data_root, ("train2017", "val2017"))
+
+
+def _files(root: Path, splits: Iterable[str]) -> str:
+    paths = {split: annotations_path(root, split) for split in splits}
     return cache_key(**{split: _sha256(path, path.stat().st_mtime_ns) for split, path in paths.items()})
 
 
@@ -131,42 +122,111 @@ def training_key(experiment: Experiment, settings: Settings) -> str:
     )
 
 
+def chosen(experiment: Experiment, settings: Settings) -> Choice | None:
+    """The weights to evaluate, or None where the experiment is to be trained here.
+
+    Raises:
+        ReproError: weights were asked for and there are none, or those named do not fit.
+    """
+    if settings.profile == "mini" or settings.source == "trained":
+        return None
+    if settings.source == "checkpoint":
+        return choice.choose(experiment, settings.weights)
+    if settings.training_options:
+        return None
+    return choice.exact(experiment)
+
+
+def evaluation_key(experiment: Experiment, settings: Settings, weights: Choice) -> str:
+    """The cache key of evaluating weights that others trained: weights, translation, network, data and numerics."""
+    if settings.data_root is None:
+        raise ReproError(_NEEDS_COCO)
+    return cache_key(
+        stage="evaluation",
+        converter=CONVERTER,
+        weights=weights.identity,
+        spec=experiment.spec_hash,
+        data=_files(settings.data_root, ("val2017",)),
+        precision=settings.precision,
+    )
+
+
 def find(records: Iterable[Record], key: str) -> Record | None:
-    """The record of a finished training with this key, evaluated as it would be now."""
-    return next((r for r in records if r.training and r.training.key == key and r.evaluator == COCO_EVALUATOR), None)
+    """The record of a finished training, or of weights, with this key, evaluated as it would be now."""
+    return next((r for r in records if _key(r) == key and r.evaluator == COCO_EVALUATOR), None)
+
+
+def _key(record: Record) -> str | None:
+    if record.training:
+        return record.training.key
+    return record.weights.checkpoint and record.weights.checkpoint.key
 
 
 def plan(names: Iterable[str], settings: Settings, seeds: Iterable[int] = (0,)) -> list[Step]:
-    """A step for every experiment and seed, in the given order."""
+    """A step for every experiment and seed, in the given order; one only for weights, which have no seed."""
     records = settings.store.all()
     seconds = [r.cost.train_seconds + r.cost.evaluate_seconds for r in records if r.profile == settings.profile]
-    return [_step(name, replace(settings, seed=seed), records, seconds) for seed in seeds for name in names]
+    counts = settings.store.counts()
+    names, steps = list(names), []
+    for position, seed in enumerate(seeds):
+        for name in names:
+            step = _step(name, replace(settings, seed=seed), records, seconds, counts)
+            if step.source == "trained" or position == 0:
+                steps.append(step)
+    return steps
 
 
-def _step(name: str, settings: Settings, records: list[Record], seconds: list[float]) -> Step:
+def _step(
+    name: str, settings: Settings, records: list[Record], seconds: list[float], counts: Mapping[str, Count]
+) -> Step:
     experiment = get(name)
+    weights = None
+    source: Source = "checkpoint" if settings.source == "checkpoint" and settings.profile == "full" else "trained"
     try:
+        weights = chosen(experiment, settings)
+        source = "checkpoint" if weights else "trained"
         experiment = at_profile(name, settings.profile)
-        key = training_key(experiment, settings)
+        key = evaluation_key(experiment, settings, weights) if weights else training_key(experiment, settings)
     except ReproError as error:
-        return Step(experiment, settings.seed, "blocked", str(error), "-")
+        return Step(experiment, settings.seed, "blocked", str(error), "-", source=source, weights=weights)
     if record := find(records, key):
-        return Step(experiment, settings.seed, "measured", f"record {record.filename}", "none", record)
-    mine = [r for r in records if (r.experiment, r.profile, r.seed) == (name, settings.profile, settings.seed)]
-    return Step(experiment, settings.seed, "ready", _why(experiment, key, mine), _cost(experiment, settings, seconds))
+        reason = f"record {record.filename}"
+        return Step(experiment, settings.seed, "measured", reason, "none", record, source, weights)
+    mine = [r for r in records if (r.experiment, r.profile) == (name, settings.profile)]
+    if weights:
+        mine = [r for r in mine if r.weights.checkpoint and r.weights.checkpoint.id == weights.id]
+        cost = _download(weights, counts.get(experiment.spec_hash)) + "5000 images evaluated"
+    else:
+        mine = [r for r in mine if r.training and r.seed == settings.seed]
+        cost = _cost(experiment, settings, seconds)
+    return Step(experiment, settings.seed, "ready", _why(experiment, key, mine), cost, source=source, weights=weights)
 
 
 def _why(experiment: Experiment, key: str, records: list[Record]) -> str:
-    """Why a step has to run although the store may hold a record of it."""
-    trained = [record for record in records if record.training]
-    if not trained:
+    """Why a step has to run although the store may hold records of it."""
+    if not records:
         return "no record yet"
-    record = trained[-1]
+    record = records[-1]
     if record.spec_hash != experiment.spec_hash:
         return f"stale: the network or the recipe changed since {record.filename}"
-    if record.training.key != key:
-        return f"stale: data, initial weights, length or numerics differ from {record.filename}"
+    if _key(record) != key:
+        what = "data, initial weights, length or numerics" if record.training else "data, file, conversion or numerics"
+        return f"stale: {what} differ from {record.filename}"
     return f"stale: evaluated by {record.evaluator}, now {COCO_EVALUATOR}"
+
+
+def _download(weights: Choice, count: Count | None) -> str:
+    """What fetching costs, in words that a list goes on after; empty where the file is here."""
+    entry = weights.entry
+    if weights.file or entry is None or (entry.sha256 and download.cached(entry.sha256)):
+        return ""
+    if entry.size:
+        size = f"{entry.size / 1e6:.0f} MB"
+    elif count:
+        size = f"about {4 * count.params / 1e6:.0f} MB by its parameters"
+    else:
+        size = "size unknown"
+    return f"download of {size} from {urlsplit(entry.fetchable[0]).hostname}, "
 
 
 def _cost(experiment: Experiment, settings: Settings, seconds: list[float]) -> str:

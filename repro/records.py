@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from repro.errors import ReproError
 from repro.experiments import digest
@@ -53,17 +53,19 @@ class DataSet(_Part):
 class Checkpoint(_Part):
     """Weights that others trained: which file, from where, and what became of its keys (`checkpoints.yaml`)."""
 
+    key: str  #: cache key of the evaluation: weights, translation, network, data and numerics
     id: str  #: of the registry's entry, or "file" where the user brought one of no entry
     match: Literal["exact", "near"]  #: the authors' weights of this very row, or others of the same network
     format: str
     url: str | None  #: where it was fetched from; None for a file given by hand
     sha256: str  #: of the file
-    verified: str  #: against what its hash was checked, in words
+    verified: bool  #: its sha256 begins as its publisher says
     size: int  #: bytes
     conventions: str  #: name of the framework's conventions that it was evaluated with
     missing: list[str]  #: keys of the network that the file does not have
     unexpected: list[str]  #: keys of the file that the network has no use for, each for a known reason
     reshaped: list[str]  #: keys whose tensors were cut, permuted or rolled, and how
+    reported: dict[str, float] = {}  #: by their publisher, by column of the tables
 
 
 class Weights(_Part):
@@ -129,6 +131,12 @@ class Record(_Part):
     cost: Cost
     complexity: Complexity | None = None
     key: str = Field(description="cache key: sha256 of what can change the answer, and nothing else")
+
+    @model_validator(mode="after")
+    def _weights_of_source(self) -> Record:
+        if (self.source == "checkpoint") != (self.weights.checkpoint is not None):
+            raise ValueError("weights.checkpoint belongs to source checkpoint, and to no other")
+        return self
 
     def metric(self, name: str) -> Metric | None:
         """The metric of that name, or None."""

@@ -20,7 +20,8 @@ from queue import Empty, Queue
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from repro.plan import Settings, Step
+from repro.plan import Step
+from repro.settings import Settings
 from repro.worker import settings_to_json
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 from repro import ledger, tolerances
 from repro.complexity import COUNTER
+from repro.detection.conventions import AUTHORS, MMDETECTION_1
 from repro.experiments import get
 from repro.measurements import Measurement, Unused, collect, deviation
 from repro.paper import COLUMNS, DATASETS, Cell, DataSet, Group, Row, Table
@@ -185,9 +186,15 @@ def _tolerance(
         if first.source == "trained":
             rule = rules.one_seed
         else:
-            rule = rules.converted if first.weights.converter else rules.checkpoint
+            rule = rules.checkpoint if _as_trained(first) else rules.converted
         width = rule.half_width.get(cell.column)
     return None if width is None else width + printing, rule.applies_to, rule
+
+
+def _as_trained(record: Record) -> bool:
+    """Whether weights were evaluated by the arithmetic that they were trained with."""
+    checkpoint = record.weights.checkpoint
+    return checkpoint is not None and checkpoint.conventions in (MMDETECTION_1.name, AUTHORS.name)
 
 
 def _undecided(

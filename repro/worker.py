@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from repro.errors import ReproError
-from repro.plan import Settings
+from repro.settings import Settings
 
 
 def main() -> None:

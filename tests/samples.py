@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from repro.checkpoints import CONVERTER
 from repro.complexity import COUNTER
 from repro.experiments import get
 from repro.paper import DATASETS, Table
-from repro.records import Cost, Count, DataSet, Metric, Record, Training, Weights, cache_key
+from repro.records import Checkpoint, Cost, Count, DataSet, Metric, Record, Training, Weights, cache_key
 
 #: Exact trainable parameters of Table 2's networks by an independent closed-form count.
 PARAMS = {
@@ -21,7 +22,9 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
     """A whole, current record: all 5000 images of COCO, trained, no deviations, unless `changes` say otherwise.
 
     `changes` are fields of the record or of its data set; `spec_hash` defaults to the experiment's at that profile.
+    `checkpoint` holds fields of the evaluated checkpoint: the record is of weights that others trained.
     """
+    checkpoint = changes.pop("checkpoint", None)
     if "spec_hash" not in changes:
         experiment = get(name)
         if profile == "mini":
@@ -68,6 +71,27 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
         "key": cache_key(name=name, metrics=metrics, seed=seed, profile=profile, changes=repr(changes)),
         **changes,
     }
+    if checkpoint is not None:
+        made = {
+            "key": "1" * 64,
+            "id": "gcnet_r50_syncbn_baseline_1x",
+            "match": "exact",
+            "format": "mmdetection1",
+            "url": None,
+            "sha256": "2" * 64,
+            "verified": True,
+            "size": 1,
+            "conventions": "mmdetection 1",
+            "missing": [],
+            "unexpected": [],
+            "reshaped": [],
+            **checkpoint,
+        }
+        fields |= {"source": "checkpoint", "training": None, "seed": 0}
+        fields["weights"] = Weights(
+            sha256="d" * 64, origin=f"checkpoint {made['id']}", converter=CONVERTER, checkpoint=Checkpoint(**made)
+        )
+        fields["key"] = cache_key(key=fields["key"], checkpoint=made)
     return Record(**fields)
 
 

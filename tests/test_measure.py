@@ -10,9 +10,10 @@ import torch
 
 from repro import mini, plan
 from repro.data import miniature
+from repro.deviations import asked_for
 from repro.errors import ReproError
-from repro.measure import departures, measure
-from repro.plan import Settings
+from repro.measure import measure
+from repro.settings import Settings
 
 NAME = "coco-r50-gc-r16"
 
@@ -155,15 +156,15 @@ def test_the_weights_of_another_network_are_refused_as_initial_ones(whole, coco_
 def test_what_was_asked_for_instead_of_the_papers_recipe_is_listed(tmp_path):
     experiment = plan.at_profile("coco-r50-baseline", "full")
     plain = Settings(results=None, profile="full")
-    assert departures(experiment, plain) == []
+    assert asked_for(experiment, plain) == []
     hand_made = tmp_path / "resnet50-19c8e357.pth"
     hand_made.write_text("by name alone it is not the recipe's file")
-    assert "given by hand" in departures(experiment, replace(plain, initial=str(hand_made)))[0]
+    assert "given by hand" in asked_for(experiment, replace(plain, initial=str(hand_made)))[0]
     asked = {"initial": "random", "iterations": 3, "batch_size": 2, "micro_batch": 1, "precision": "bf16-mixed"}
     for option, value in asked.items():
-        (text,) = departures(experiment, replace(plain, **{option: value}))
+        (text,) = asked_for(experiment, replace(plain, **{option: value}))
         assert str(value) in text
-    assert len(departures(experiment, replace(plain, **asked))) == len(asked)
+    assert len(asked_for(experiment, replace(plain, **asked))) == len(asked)
 
 
 def test_the_log_has_a_line_for_every_iteration(whole):

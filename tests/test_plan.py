@@ -14,7 +14,7 @@ from repro import paper, plan
 from repro.errors import ReproError
 from repro.evaluation import COCO_EVALUATOR
 from repro.experiments import get
-from repro.plan import Settings
+from repro.settings import Settings
 
 NAME = "coco-r50-gc-r16"
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from repro import plan, runner
-from repro.plan import Settings
+from repro.settings import Settings
 from repro.worker import settings_from_json, settings_to_json
 
 #: Stands in for `repro.worker`: what it does with a task is decided by the experiment's name.

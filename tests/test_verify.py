@@ -83,18 +83,31 @@ def test_one_seed_has_the_prior_and_the_rounding_of_the_print(delta, verdict):
 @pytest.mark.parametrize(
     ("changes", "applied"),
     [
-        ({"source": "checkpoint"}, RULES.checkpoint),
-        ({"source": "checkpoint", "converter": "mmdetection 1"}, RULES.converted),
+        ({"checkpoint": {}}, RULES.checkpoint),
+        ({"checkpoint": {"conventions": "authors"}}, RULES.checkpoint),
+        ({"checkpoint": {"conventions": "detectron2"}}, RULES.converted),
         ({}, RULES.one_seed),
     ],
 )
 def test_each_source_has_its_own_tolerance(changes, applied):
-    converter = changes.pop("converter", None)
-    made = record("coco-r50-baseline", BASELINE, **changes)
-    made = made.model_copy(update={"weights": made.weights.model_copy(update={"converter": converter})})
-    found = cell(verdicts([made]))
+    found = cell(verdicts([record("coco-r50-baseline", BASELINE, **changes)]))
     assert found.applied == applied.applies_to
     assert found.tolerance == pytest.approx(applied.half_width["ap_box"] + 0.05)
+
+
+def test_weights_near_a_row_decide_nothing_about_it():
+    near = record("coco-r50-baseline", BASELINE, checkpoint={"match": "near", "id": "mmdet1_mask_rcnn_r50_fpn_1x"})
+    found = cell(verdicts([near]))
+    assert found.verdict == "inconclusive"
+    assert found.reason == "not the paper's training but weights near it: mmdet1_mask_rcnn_r50_fpn_1x"
+
+
+def test_the_authors_weights_come_before_own_training_and_near_weights_after_it():
+    near = record("coco-r50-baseline", BASELINE, checkpoint={"match": "near"})
+    trained = record("coco-r50-baseline", BASELINE, deviations=["one", "two"])
+    exact = record("coco-r50-baseline", BASELINE, checkpoint={}, deviations=["one", "two", "three"])
+    for records, preferred in (([near, trained, exact], exact), ([near, trained], trained), ([near], near)):
+        assert cell(verdicts(records)).records == (preferred.filename,)
 
 
 def test_delta_is_what_a_reader_gets_who_subtracts_the_printed_numbers():

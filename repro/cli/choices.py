@@ -1,25 +1,77 @@
-"""Turns the options of the verbs that measure into `Settings`, checked."""
+"""What every verb that measures lets a user choose: its options, and the checked `Settings` that they become."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated, Any, get_type_hints
 
-from repro.cli.options import one_of
+import typer
+
+from repro.cli.options import RESULTS, Results, one_of
 from repro.data.layout import annotations_path
 from repro.errors import ReproError
-from repro.plan import Settings
+from repro.settings import Settings
 
 
 def settings(
-    profile: str,
-    results: Path,
-    data_root: Path | None,
-    device: str,
-    precision: str,
-    initial: str | None,
-    iterations: int | None,
-    batch_size: int | None,
-    micro_batch: int | None,
+    profile: Annotated[
+        str,
+        typer.Option(
+            "--profile", help="full: the paper's protocol. mini: generated data. auto: full where it can run."
+        ),
+    ] = "auto",
+    source: Annotated[
+        str,
+        typer.Option(
+            "--source",
+            help="Of the full profile: checkpoint evaluates public weights, trained trains here; auto takes the "
+            "authors' weights where they released some for the row.",
+        ),
+    ] = "auto",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            metavar="ID|FILE|ID=FILE",
+            help="Weights to evaluate: an id of checkpoints.yaml, a file, or a file that is a copy of an id's.",
+        ),
+    ] = None,
+    results: Results = RESULTS,
+    data_root: Annotated[
+        Path | None,
+        typer.Option("--data-root", envvar="REPRO_DATA", help="COCO 2017: annotations/, train2017/ and val2017/."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option("--precision", help="32-true or bf16-mixed.")] = "32-true",
+    initial: Annotated[
+        str | None,
+        typer.Option(
+            "--init", help="Initial weights of the full profile: a FILE, or 'random' (recorded as a deviation)."
+        ),
+    ] = None,
+    iterations: Annotated[
+        int | None,
+        typer.Option("--iterations", min=1, help="Train for so many iterations only (recorded as a deviation)."),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            min=1,
+            help="Effective batch instead of 16; the learning rate is scaled with it (recorded as a deviation).",
+        ),
+    ] = None,
+    micro_batch: Annotated[
+        int | None,
+        typer.Option(
+            "--micro-batch",
+            min=1,
+            help="Images of one forward pass in training, to fit the memory; gradients are accumulated to the "
+            "effective batch, but batch norm sees so many images only (recorded as a deviation).",
+        ),
+    ] = None,
 ) -> tuple[Settings, str]:
     """The settings, and in words why this profile.
 
@@ -27,18 +79,21 @@ def settings(
         ReproError: a value that is not allowed, or options that do not go together.
     """
     one_of("--profile", profile, ("auto", "full", "mini"))
+    one_of("--source", source, ("auto", "trained", "checkpoint"))
     one_of("--device", device, ("auto", "cpu", "cuda"))
     one_of("--precision", precision, ("32-true", "bf16-mixed"))
+    if weights is not None:
+        if source == "trained":
+            raise ReproError("--weights names weights to evaluate; --source trained evaluates what it trains")
+        source = "checkpoint"
     why = "as asked"
     if profile == "auto":
-        profile, why = _choose(data_root, device)
-    if profile == "mini" and (initial or iterations or batch_size or micro_batch):
-        raise ReproError(
-            "--init, --iterations, --batch-size and --micro-batch belong to the full profile; mini has its own recipe"
-        )
-    return Settings(
+        profile, why = _choose(data_root, device, source)
+    chosen = Settings(
         results=results,
         profile=profile,
+        source=source,
+        weights=weights,
         data_root=data_root,
         device=device,
         precision=precision,
@@ -46,10 +101,49 @@ def settings(
         iterations=iterations,
         batch_size=batch_size,
         micro_batch=micro_batch,
-    ), why
+    )
+    if profile == "mini" and chosen.training_options:
+        raise ReproError(
+            "--init, --iterations, --batch-size and --micro-batch belong to the full profile; mini has its own recipe"
+        )
+    if profile == "mini" and source == "checkpoint":
+        raise ReproError("--source checkpoint and --weights belong to the full profile; nobody has weights of mini's")
+    if source == "checkpoint" and chosen.training_options:
+        raise ReproError(
+            "--init, --iterations, --batch-size and --micro-batch shape a training; checkpoints have had it"
+        )
+    return chosen, why
 
 
-def _choose(data_root: Path | None, device: str) -> tuple[str, str]:
+def measuring(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb that takes `chosen: Settings` and `why: str`, with the options of `settings` in their place.
+
+    typer reads a verb's options from its signature; this writes it, so that the options are told once.
+    """
+    hints, shared = get_type_hints(verb, include_extras=True), get_type_hints(settings, include_extras=True)
+    own = [
+        parameter.replace(annotation=hints[name])
+        for name, parameter in inspect.signature(verb).parameters.items()
+        if name not in ("chosen", "why")
+    ]
+    common = [
+        parameter.replace(annotation=shared[name]) for name, parameter in inspect.signature(settings).parameters.items()
+    ]
+    ordered = sorted(own + common, key=lambda parameter: parameter.default is not inspect.Parameter.empty)
+
+    def command(**values: Any) -> None:
+        chosen, why = settings(**{parameter.name: values.pop(parameter.name) for parameter in common})
+        verb(chosen=chosen, why=why, **values)
+
+    command.__doc__ = verb.__doc__
+    command.__signature__ = inspect.Signature([p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in ordered])
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
+    return command
+
+
+def _choose(data_root: Path | None, device: str, source: str) -> tuple[str, str]:
+    if source == "checkpoint":
+        return "full", "weights that others trained are of the full profile"
     if data_root is None:
         return "mini", "no COCO 2017 here: neither --data-root nor REPRO_DATA is set"
     annotations_path(data_root, "val2017")

@@ -1,8 +1,9 @@
-"""`repro complexity`: parameters and operations of the full-size networks."""
+"""`repro complexity`: parameters and operations of the full-size networks, or of one module by its submodules."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +14,28 @@ from repro.cli import options
 def command(
     table: options.AnyTable = None,
     json: options.Json = False,
-    form: Annotated[str, typer.Option("--format", help="md, csv or tex.")] = "md",
+    form: Annotated[str | None, typer.Option("--format", help="md, csv or tex; md by default.")] = None,
+    experiment: Annotated[
+        str | None, typer.Option("--experiment", help="Count this network alone, module by module.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="FILE.py:FACTORY",
+            help="Count a module of your own, which a function in a Python file builds; the file is carried out.",
+        ),
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", metavar="SHAPE", help="With --model: shape of an input, as in 1x3x224x224. Repeatable."
+        ),
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option("--depth", min=0, help="With --experiment or --model: levels of submodules; 1 by default."),
+    ] = None,
     results: options.Results = options.RESULTS,
 ) -> None:
     """Count parameters and operations of the full-size networks beside the published cells; exit 1 if one is off.
@@ -21,8 +43,37 @@ def command(
     Counts are kept with the records and made once. No data, weights or GPU are needed.
 
     Example: repro complexity --table 2 --json
+
+    Example: repro complexity --experiment coco-r50-gc-r16 --depth 2
+
+    Example: repro complexity --model net.py:build --input 1x3x224x224
     """
-    options.one_of("--format", form, ("md", "csv", "tex"))
+    from repro.errors import ReproError
+
+    if experiment is None and model is None:
+        _refuse("it goes with --experiment or --model", {"--input": inputs, "--depth": depth})
+        _tables(table, "json" if json else options.one_of("--format", form or "md", ("md", "csv", "tex")), results)
+        return
+    _refuse("it is for the paper's tables, not for one network", {"--table": table, "--format": form})
+    if experiment is not None:
+        _refuse("an experiment has its own network and input", {"--model": model, "--input": inputs})
+        text = _experiment(experiment, 1 if depth is None else depth, json)
+    else:
+        if not inputs:
+            raise ReproError("--model needs the shape of each input: --input 1x3x224x224")
+        text = _model(model, inputs, 1 if depth is None else depth, json)
+    print(text)
+
+
+def _refuse(why: str, given: dict[str, object]) -> None:
+    from repro.errors import ReproError
+
+    for option, value in given.items():
+        if value is not None:
+            raise ReproError(f"{option}: {why}")
+
+
+def _tables(table: int | None, form: str, results: Path) -> None:
     from repro import complexity, paper
     from repro.complexity import report
     from repro.errors import ReproError
@@ -34,9 +85,32 @@ def command(
         raise ReproError(f"Table {table} prints neither parameters nor FLOPs; Tables {', '.join(map(str, counted))} do")
     numbers = counted if table is None else [table]
     experiments = dict.fromkeys(get(name) for number in numbers for name in paper.load(number).experiments)
-    counts = complexity.counts((e for e in experiments if not complexity.unsupported(e)), Store(results / "records"))
-    rows = report.rows(numbers, counts)
-    print(report.text(rows, "json" if json else form), end="")
+    rows = report.rows(numbers, complexity.counts(experiments, Store(results / "records")))
+    print(report.text(rows, form), end="")
     if cells := report.off(rows):
         print("off: " + "; ".join(map(str, cells)), file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _experiment(name: str, depth: int, as_json: bool) -> str:
+    from repro.experiments import get
+
+    network = get(name).network
+    from repro.complexity import networks, report, tree
+
+    shape, rois = networks.input_shape(network), networks.rois(network)
+    counted = networks.count_whole(network)
+    if as_json:
+        return tree.as_json(counted, depth, experiment=name, inputs=[shape], rois=rois)
+    between = " What chooses boxes and cuts features out for them is not counted." if rois else ""
+    return tree.as_text(counted, depth, f"{name}. {report.at(shape, rois)}.{between}")
+
+
+def _model(reference: str, given: list[str], depth: int, as_json: bool) -> str:
+    from repro.complexity import custom, report, tree
+
+    shapes = [custom.shape(text) for text in given]
+    counted = custom.count_file(reference, shapes)
+    if as_json:
+        return tree.as_json(counted, depth, model=reference, inputs=shapes)
+    return tree.as_text(counted, depth, f"{reference}. {'; '.join(report.at(shape, {}) for shape in shapes)}.")

@@ -7,30 +7,26 @@ from typing import Annotated
 import typer
 
 from repro.cli import options
+from repro.cli.choices import measuring
+from repro.experiments import Experiment
+from repro.settings import Settings
 
 
+@measuring
 def command(
     table: options.Table,
-    profile: options.Profile = "auto",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0..N-1 of every experiment.")] = 1,
-    results: options.Results = options.RESULTS,
-    data_root: options.DataRoot = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "32-true",
-    initial: options.Initial = None,
-    iterations: options.Iterations = None,
-    batch_size: options.BatchSize = None,
-    micro_batch: options.MicroBatch = None,
     json: options.Json = False,
+    *,
+    chosen: Settings,
+    why: str,
 ) -> None:
     """Say for each experiment of a table whether it is measured, ready to run or blocked, and by what.
 
     Example: repro plan --table 2 --profile full --data-root /data/coco
     """
     from repro import plan as planning
-    from repro.cli.choices import settings
 
-    chosen, why = settings(profile, results, data_root, device, precision, initial, iterations, batch_size, micro_batch)
     rows = planning.distinct(table)
     steps = planning.plan(rows, chosen, range(seeds))
     if json:
@@ -41,17 +37,31 @@ def command(
     print(f"Table {table}, profile {chosen.profile} ({why})")
     width = max(len(step.experiment.name) for step in steps)
     for step in steps:
-        print(
-            f"  {step.experiment.name:<{width}}  seed {step.seed}  {step.status:<8}  {step.reason}; cost: {step.cost}"
-        )
+        how = step.weights.id if step.weights else f"seed {step.seed}"
+        print(f"  {step.experiment.name:<{width}}  {how}  {step.status:<8}  {step.reason}; cost: {step.cost}")
         print(f"  {'':<{width}}  rows: {', '.join(rows[step.experiment.name])}")
+        if chosen.profile == "full":
+            print(f"  {'':<{width}}  public weights: {_public(step.experiment)}")
     tally = {status: sum(step.status == status for step in steps) for status in ("measured", "ready", "blocked")}
     print(", ".join(f"{count} {status}" for status, count in tally.items()))
+
+
+def _public(experiment: Experiment) -> str:
+    """The weights that others published for an experiment, best first, and whether something stands in their way."""
+    from repro.checkpoints import registry
+
+    serving = registry.load().serving(experiment.name)
+    usable = [f"{entry.id} ({serves.match})" for entry, serves in serving if entry.obstacle is None]
+    if hindered := [entry.id for entry, _ in serving if entry.obstacle]:
+        usable.append(f"{len(hindered)} with an obstacle (`repro checkpoints list --experiment {experiment.name}`)")
+    return ", ".join(usable) or "none"
 
 
 def _json(step, rows: dict[str, list[str]]) -> dict:
     return {
         "experiment": step.experiment.name,
+        "source": step.source,
+        "weights": step.weights and step.weights.id,
         "seed": step.seed,
         "rows": rows[step.experiment.name],
         "status": step.status,

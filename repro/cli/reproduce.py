@@ -9,21 +9,18 @@ from typing import Annotated
 import typer
 
 from repro.cli import options
+from repro.cli.choices import measuring
+from repro.settings import Settings
 
 
+@measuring
 def command(
     table: options.Table,
-    profile: options.Profile = "auto",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0..N-1 of every experiment.")] = 1,
     jobs: Annotated[int, typer.Option("--jobs", min=0, help="Processes side by side; 0: one per core.")] = 0,
-    results: options.Results = options.RESULTS,
-    data_root: options.DataRoot = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "32-true",
-    initial: options.Initial = None,
-    iterations: options.Iterations = None,
-    batch_size: options.BatchSize = None,
-    micro_batch: options.MicroBatch = None,
+    *,
+    chosen: Settings,
+    why: str,
 ) -> None:
     """Count the full-size networks, measure every experiment of the table, render it and verify it.
 
@@ -36,7 +33,6 @@ def command(
 
     from repro import paper, runner
     from repro import plan as planning
-    from repro.cli.choices import settings
     from repro.errors import ReproError
     from repro.experiments import get
     from repro.render import render, write_generated
@@ -47,7 +43,6 @@ def command(
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    chosen, why = settings(profile, results, data_root, device, precision, initial, iterations, batch_size, micro_batch)
     published = paper.load(table)
     say(f"Table {table} of the paper, profile {chosen.profile} ({why})")
     steps = planning.plan(published.experiments, chosen, range(seeds))
@@ -63,8 +58,7 @@ def command(
     say("counting parameters and operations of the full-size networks")
     from repro import complexity
 
-    experiments = [get(name) for name in published.experiments]
-    complexity.counts([e for e in experiments if not complexity.unsupported(e)], chosen.store)
+    complexity.counts(map(get, published.experiments), chosen.store)
 
     outcomes = runner.run(ready, chosen, jobs, shlex.join(["repro", *sys.argv[1:]]), console)
     print(render(published, chosen.store, "md"))

@@ -9,22 +9,19 @@ from typing import Annotated
 import typer
 
 from repro.cli import options
+from repro.cli.choices import measuring
+from repro.settings import Settings
 
 
+@measuring
 def command(
     experiment: Annotated[str, typer.Argument(help="Its name; `repro list` prints them all.")],
-    profile: options.Profile = "auto",
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
-    results: options.Results = options.RESULTS,
-    data_root: options.DataRoot = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "32-true",
-    initial: options.Initial = None,
-    iterations: options.Iterations = None,
-    batch_size: options.BatchSize = None,
-    micro_batch: options.MicroBatch = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of this process.")] = 1,
     json: options.Json = False,
+    *,
+    chosen: Settings,
+    why: str,
 ) -> None:
     """Train and evaluate one experiment and record the result. Interrupted, the same command goes on.
 
@@ -36,11 +33,9 @@ def command(
     """
     from dataclasses import replace
 
-    from repro.cli.choices import settings
     from repro.experiments import get
 
     get(experiment)
-    chosen, why = settings(profile, results, data_root, device, precision, initial, iterations, batch_size, micro_batch)
     chosen = replace(chosen, seed=seed, threads=threads)
     print(f"{experiment}: profile {chosen.profile} ({why}), seed {seed}", file=sys.stderr)
 

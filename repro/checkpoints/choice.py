@@ -1,0 +1,90 @@
+"""Which weights that others trained stand in for an experiment. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from repro.checkpoints import registry
+from repro.checkpoints.registry import Entry
+from repro.errors import ReproError
+from repro.experiments import Experiment
+from repro.paths import sha256
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Weights for one experiment, not fetched yet unless they are a file given by hand."""
+
+    id: str  #: of the registry's entry, or "file"
+    match: Literal["exact", "near"]
+    differs: str  #: from the experiment, in words; empty if it is the very row
+    identity: str  #: what stands for the file in cache keys: its published hash, or else its sha256
+    format: str | None  #: None: to be recognised by the file's keys
+    entry: Entry | None = None
+    file: Path | None = None
+    reported: Mapping[str, float] = field(default_factory=dict)  #: by their publisher, by column of the tables
+
+
+def choose(experiment: Experiment, weights: str | None) -> Choice:
+    """The weights to evaluate for `experiment`.
+
+    Args:
+        weights: None for the authors' own of this very row; else an id of the registry, a file, or ID=FILE for a copy
+            of an entry that was fetched by hand.
+
+    Raises:
+        ReproError: there are none, they do not belong to the experiment, or something stands in the way.
+    """
+    if weights is None:
+        return _authors(experiment)
+    known = registry.load()
+    id_, separator, file = weights.partition("=")
+    if separator and any(entry.id == id_ for entry in known.entries):
+        return _of_entry(experiment, known.entry(id_), Path(file))
+    if Path(weights).is_file():
+        if entry := known.identify(Path(weights)):
+            return _of_entry(experiment, entry, Path(weights))
+        return Choice("file", "near", "a file of unknown origin", sha256(Path(weights)), None, file=Path(weights))
+    return _of_entry(experiment, known.entry(weights))
+
+
+def exact(experiment: Experiment) -> Choice | None:
+    """The authors' weights of this very row, if there are any that can be fetched and checked."""
+    for entry, serves in registry.load().serving(experiment.name):
+        if serves.match == "exact" and entry.obstacle is None:
+            return _of_entry(experiment, entry)
+    return None
+
+
+def _authors(experiment: Experiment) -> Choice:
+    if found := exact(experiment):
+        return found
+    serving = registry.load().serving(experiment.name)
+    near = [entry.id for entry, serves in serving if serves.match == "near" and entry.obstacle is None]
+    raise ReproError(
+        f"{experiment.name} has no public weights of its own"
+        + (f"; near ones, named with --weights: {', '.join(near)}" if near else "")
+        + ". Train it with --source trained, or bring a file with --weights FILE."
+    )
+
+
+def _of_entry(experiment: Experiment, entry: Entry, file: Path | None = None) -> Choice:
+    serves = entry.serving(experiment.name)
+    if entry.withdrawn or (file is None and entry.obstacle is not None):
+        raise ReproError(f"weights {entry.id} cannot be evaluated: {entry.obstacle}")
+    if serves is None:
+        experiments = ", ".join(s.experiment for s in entry.serves)
+        raise ReproError(f"weights {entry.id} do not belong to {experiment.name}; they serve {experiments}.")
+    return Choice(
+        id=entry.id,
+        match=serves.match,
+        differs=serves.differs,
+        identity=entry.digest or sha256(file),
+        format=entry.format,
+        entry=entry,
+        file=file,
+        reported=entry.reported,
+    )

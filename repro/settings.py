@@ -1,0 +1,40 @@
+"""What a user chose for measuring. Imports nothing heavy: the command line is built from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from repro.records import Store
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user chose on the command line."""
+
+    results: Path
+    profile: Literal["full", "mini"] = "mini"
+    source: Literal["auto", "trained", "checkpoint"] = "auto"  #: auto: the authors' weights where there are some
+    weights: str | None = None  #: to evaluate instead of the authors' of the row: a file, an id, or ID=FILE
+    data_root: Path | None = None
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    initial: str | None = None  #: a file, or "random", instead of the recipe's initial weights
+    iterations: int | None = None  #: train for so many instead of the recipe's length
+    batch_size: int | None = None  #: effective batch; the learning rate is scaled with it
+    micro_batch: int | None = None  #: images of one forward pass in training; the whole batch by default
+    threads: int = 1
+
+    @property
+    def training_options(self) -> bool:
+        """Whether something was chosen that only a training has."""
+        return any((self.initial, self.iterations, self.batch_size, self.micro_batch))
+
+    @property
+    def store(self) -> Store:
+        from repro.records import Store
+
+        return Store(self.results / "records")
