@@ -34,14 +34,15 @@ class Measurement:
     def shortfall(self, dataset: DataSet) -> str:
         """What the paper's protocol evaluates or trains that these runs did not, in words; empty if nothing."""
         for record in self.records:
+            checkpoint = record.weights.checkpoint
+            if checkpoint and checkpoint.match == "near":
+                return f"not the paper's training but weights near it: {checkpoint.id}"
             required = record.dataset.required if dataset.size is None else dataset.size
             if record.dataset.evaluated != required:
                 return f"{record.dataset.evaluated} of {required} {dataset.items} were evaluated"
             if record.dataset.failed:
                 return f"{len(record.dataset.failed)} of {required} {dataset.items} failed"
-            training, checkpoint = record.training, record.weights.checkpoint
-            if checkpoint and checkpoint.match == "near":
-                return f"not the paper's training but weights near it: {checkpoint.id}"
+            training = record.training
             if record.departures:
                 return f"another recipe than the paper's: {record.departures[0]}"
             if training and training.iterations != training.recipe_iterations:

@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 
 from repro import mini, plan
-from repro.checkpoints import initial
+from repro.checkpoints import initial, reading
 from repro.data import miniature
 from repro.data.coco import CocoDetection
 from repro.data.layout import TRAINING_IMAGES
@@ -106,7 +106,7 @@ def _initialise(
         wanted = experiment.recipe.initial_weights
         path = Path(settings.initial) if settings.initial else initial.fetch(wanted)
         origin = f"trained here from {path.name if settings.initial else wanted}"
-    load_initial(backbone, initial.load(path))
+    load_initial(backbone, reading.read(path).tensors)
     return origin, sha256(path)
 
 

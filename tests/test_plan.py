@@ -8,7 +8,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from samples import record
+from samples import count, record
 
 from repro import paper, plan
 from repro.errors import ReproError
@@ -17,6 +17,7 @@ from repro.experiments import get
 from repro.settings import Settings
 
 NAME = "coco-r50-gc-r16"
+ID = "gcnet/r50-syncbn-gc-r16-1x"
 
 
 @pytest.fixture
@@ -129,9 +130,72 @@ def test_the_recipes_own_weights_given_as_a_file_are_no_departure(settings, coco
 
 def test_missing_initial_weights_are_part_of_the_cost(settings, coco, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
-    step = only(replace(settings, profile="full", data_root=coco))
+    step = only(replace(settings, profile="full", data_root=coco, source="trained"))
     assert step.status == "ready"
     assert "download of torchvision/resnet50-19c8e357" in step.cost
+
+
+@pytest.fixture
+def full(settings, coco, monkeypatch, tmp_path):
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
+    return replace(settings, profile="full", data_root=coco)
+
+
+def test_the_authors_weights_are_evaluated_where_they_released_some(full):
+    steps = plan.plan(paper.load(3).experiments, full, seeds=(0, 1))
+    assert len(steps) == 15  # weights have no seed
+    assert {step.source for step in steps} == {"checkpoint"}
+    assert all(step.weights.id.startswith("gcnet/") and step.weights.match == "exact" for step in steps)
+    assert all("download of" in step.cost and step.cost.endswith("5000 images evaluated") for step in steps)
+
+
+def test_rows_without_released_weights_are_trained(full):
+    steps = {step.experiment.name: step for step in plan.plan(paper.load(2).experiments, full)}
+    checkpoints = {name for name, step in steps.items() if step.source == "checkpoint"}
+    assert checkpoints == {"coco-r50-baseline", "coco-r50-gc-r16", "coco-r50-gc-r4"}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"source": "trained"}, {"iterations": 10}, {"batch_size": 8}, {"initial": "random"}, {"micro_batch": 2}]
+)
+def test_what_only_a_training_has_asks_for_a_training(full, changes):
+    assert only(replace(full, **changes)).source == "trained"
+
+
+def test_the_size_of_a_download_is_told_by_the_parameters_where_they_are_counted(full):
+    full.store.add_count(count(NAME, 46_922_434, 279.6))
+    assert "download of about 188 MB by its parameters from" in only(full).cost
+
+
+def test_a_row_without_weights_offers_those_near_it(full):
+    step = only(replace(full, source="checkpoint"), "coco-r50-att-scale")
+    assert (step.status, step.source) == ("blocked", "checkpoint")
+    assert "no public weights of its own" in step.reason
+    near = only(replace(full, source="checkpoint", weights="detectron2/mask_rcnn_R_50_FPN_1x"), "coco-r50-baseline")
+    assert (near.status, near.weights.match) == ("ready", "near")
+    other = only(replace(full, source="checkpoint", weights="gcnet/r50-syncbn-gc-r4-1x"))
+    assert "do not belong to coco-r50-gc-r16; they serve coco-r50-gc-r4" in other.reason
+
+
+def test_weights_by_hand_are_known_by_their_hash_or_named(full, tmp_path):
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"anything")
+    asked = replace(full, source="checkpoint", weights=str(file))
+    assert (only(asked).weights.id, only(asked).weights.match) == ("file", "near")
+    named = only(replace(asked, weights=f"gcnet/r50-syncbn-gc-r16-2x={file}"))
+    assert (named.status, named.weights.format, named.weights.file) == ("ready", "mmdetection1", file)
+    absent = only(replace(asked, weights="gcnet/r50-syncbn-gc-r16-2x"))
+    assert "no published hash" in absent.reason
+
+
+def test_an_evaluation_is_stale_when_the_data_or_the_conversion_change(full, monkeypatch):
+    key = plan.evaluation_key(get(NAME), full, plan.chosen(get(NAME), full))
+    full.store.add(record(NAME, {"ap_box": 39.4}, evaluator=COCO_EVALUATOR, checkpoint={"key": key, "id": ID}))
+    assert only(full).status == "measured"
+    monkeypatch.setattr(plan, "CONVERTER", "another")
+    step = only(full)
+    assert (step.status, step.reason.split(":")[0]) == ("ready", "stale")
+    assert "data, file, conversion or numerics differ" in step.reason
 
 
 @pytest.mark.parametrize("name", ["imagenet-r50-baseline", "kinetics-r50-5nl", "coco-x101-cascade-baseline"])

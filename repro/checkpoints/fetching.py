@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from repro.checkpoints import download
 from repro.checkpoints.download import Fetched
@@ -22,19 +21,11 @@ def fetch(entry: Entry, progress: Callable[[int, int | None], None] | None = Non
     """
     if entry.obstacle or not entry.digest:
         raise ReproError(f"weights {entry.id} cannot be fetched: {entry.obstacle}")
-    fetched = download.fetch(
+    return download.fetch(
         entry.fetchable,
         name=entry.file_name,
         sha256=entry.sha256,
+        md5=entry.md5,
         size=entry.size,
-        unverified=entry.sha256 is None,
         progress=progress,
     )
-    if entry.sha256 is None:  # the cache knows sha256 only, and of this file another hash is published
-        try:
-            entry.check(fetched.path)
-        except ReproError:
-            fetched.path.unlink()
-            raise
-        fetched = replace(fetched, verified=True)
-    return fetched

@@ -63,7 +63,7 @@ def obtain(choice: Choice, progress: Callable[[str, int, int], None]) -> Fetched
         ReproError: it cannot be fetched or read, or its hash is not the published one.
     """
     if choice.file is None:
-        return fetching.fetch(choice.entry, lambda done, total: progress("download", done, total or done))
+        return fetching.fetch(choice.entry, lambda done, total: progress("download", done, total or max(done, 1)))
     if choice.entry is not None:
         choice.entry.check(choice.file)
     verified = choice.entry is not None and choice.entry.digest is not None

@@ -23,13 +23,13 @@ def command(
     chosen: Settings,
     why: str,
 ) -> None:
-    """Train and evaluate one experiment and record the result. Interrupted, the same command goes on.
+    """Train one experiment, or fetch weights of it, evaluate it and record the result. Interrupted, it goes on.
 
     Examples:
 
       repro run coco-r50-gc-r16 --profile mini --seed 1
 
-      repro run coco-r50-baseline --profile full --data-root /data/coco
+      repro run coco-r50-gc-r16 --source checkpoint --data-root /data/coco
     """
     from dataclasses import replace
 
@@ -47,7 +47,9 @@ def command(
         print(record.model_dump_json(indent=1))
         return
     for metric in record.metrics:
-        print(f"{metric.name:<12} {metric.value:6.2f} {metric.unit}  (n = {metric.n})")
+        published = record.weights.checkpoint and record.weights.checkpoint.reported.get(metric.name)
+        note = f"  published with the weights: {published}" if published else ""
+        print(f"{metric.name:<12} {metric.value:6.2f} {metric.unit}  (n = {metric.n}){note}")
     data = record.dataset
     print(f"{data.evaluated} of {data.required} images evaluated; {record.cost.images_per_second:.2f} images/s, "
           f"peak memory {record.cost.peak_memory_bytes / 2**30:.2f} GiB")  # fmt: skip

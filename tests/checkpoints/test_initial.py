@@ -2,101 +2,102 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import http.server
-import pickle
-import threading
+import io
 
 import pytest
 import torch
+from faulty_server import Server, send
 
-from repro.checkpoints import initial
+from repro.checkpoints import initial, registry
+from repro.checkpoints.reading import read
+from repro.checkpoints.registry import Registry, Url
 from repro.errors import ReproError
 
 STATE = {"conv1.weight": torch.arange(6.0).reshape(2, 3)}
+PUBLISHED = "torchvision/resnet50-19c8e357"
 
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """A local server with one weights file, which stands for the published one; yields (id, its directory)."""
-    served = tmp_path / "served"
-    served.mkdir()
-    torch.save(STATE, served / "small.pth")
-    digest = hashlib.sha256((served / "small.pth").read_bytes()).hexdigest()
-    (served / "small.pth").rename(served / f"small-{digest[:8]}.pth")
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(served))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    weights = f"test/small-{digest[:8]}"
-    url = f"http://127.0.0.1:{server.server_port}/small-{digest[:8]}.pth"
-    monkeypatch.setitem(initial.SOURCES, weights, url)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    yield weights, served
-    server.shutdown()
-    server.server_close()
+    """A local server with one weights file, of which 8 digits of its hash are known; yields (id, the server)."""
+    file = io.BytesIO()
+    torch.save(STATE, file)
+    name = f"small-{hashlib.sha256(file.getvalue()).hexdigest()[:8]}"
+    server = Server()
+    server.files[f"/{name}.pth"] = file.getvalue()
+    urls = (Url.model_construct(url=f"{server.url}/{name}.pth"),)
+    entry = registry.load().initial(PUBLISHED)
+    entry = entry.model_copy(update={"id": f"test/{name}", "urls": urls, "sha256": name[-8:], "size": None})
+    known = Registry((entry,), registry.load().path)
+    monkeypatch.setattr(registry, "load", lambda: known)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
+    for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+    yield entry.id, server
+    server.close()
+
+
+def test_the_ids_of_the_recipes_are_in_the_registry():
+    """torch hub's names, of which the part after the dash is the hash's beginning."""
+    for weights in (PUBLISHED, "torchvision/resnet101-5d3b4d8f", "openmmlab/resnext101_32x4d-a5af3160"):
+        assert weights.endswith(f"-{initial.sha256_prefix(weights)}")
+        assert initial.cached(weights).name == weights.split("/")[1] + ".pth"
+    with pytest.raises(ReproError, match="unknown initial weights 'torchvision/resnet50'"):
+        initial.sha256_prefix("torchvision/resnet50")
 
 
 def test_a_file_is_fetched_once(site):
-    weights, served = site
+    weights, server = site
+    assert not initial.cached(weights).exists()
     path = initial.fetch(weights)
-    assert torch.equal(initial.load(path)["conv1.weight"], STATE["conv1.weight"])
-    for file in served.iterdir():
-        file.unlink()
-    assert initial.fetch(weights) == path
+    assert torch.equal(read(path).tensors["conv1.weight"], STATE["conv1.weight"])
+    server.files.clear()
+    assert initial.fetch(weights) == initial.cached(weights) == path
+    assert len(server.visits) == 1
+
+
+def test_torchvisions_copy_is_used(site):
+    weights, server = site
+    copy = initial.cached(weights)
+    copy.parent.mkdir(parents=True)
+    (content,) = server.files.values()
+    copy.write_bytes(content)
+    assert initial.fetch(weights) == copy
+    assert server.visits == []
+
+
+def test_a_wrong_copy_of_torchvisions_is_left_alone_and_not_used(site):
+    weights, server = site
+    copy = initial.cached(weights)
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(b"something else")
+    path = initial.fetch(weights)
+    assert path != copy
+    assert path.read_bytes() == next(iter(server.files.values()))
+    assert copy.read_bytes() == b"something else"
 
 
 def test_a_file_of_another_hash_is_refused_and_not_kept(site):
-    weights, served = site
-    (file,) = served.iterdir()
-    file.write_bytes(file.read_bytes() + b"more")
-    with pytest.raises(ReproError, match="invalid hash"):
+    weights, server = site
+    ((name, content),) = server.files.items()
+    server.answers[name] = [send(body=content + b"more")]
+    with pytest.raises(ReproError, match=rf"its sha256 is \w{{64}}, not {weights[-8:]}\.\.\."):
         initial.fetch(weights)
     assert not initial.cached(weights).exists()
 
 
-def test_a_file_that_changed_in_the_cache_is_refused(site):
-    weights, _ = site
+def test_a_file_that_changed_in_the_cache_is_fetched_again(site):
+    weights, server = site
     path = initial.fetch(weights)
     path.write_bytes(b"something else")
-    with pytest.raises(ReproError, match="its sha256 is"):
-        initial.fetch(weights)
+    assert torch.equal(read(initial.fetch(weights)).tensors["conv1.weight"], STATE["conv1.weight"])
+    assert len(server.visits) == 2
 
 
 def test_a_file_that_is_not_there_says_what_else_can_be_done(site):
-    weights, served = site
-    for file in served.iterdir():
-        file.unlink()
-    with pytest.raises(ReproError, match=r"could not be downloaded.*--init"):
+    weights, server = site
+    server.files.clear()
+    with pytest.raises(ReproError, match=rf"(?s)initial weights {weights}: .*404 \(Not Found\).*--init FILE"):
         initial.fetch(weights)
-
-
-class Malicious:
-    def __reduce__(self):
-        return (exec, ("raise SystemExit('code from the file ran')",))
-
-
-@pytest.mark.parametrize(
-    "save", [lambda value, path: torch.save(value, path), lambda v, p: p.write_bytes(pickle.dumps(v))]
-)
-def test_code_in_a_file_does_not_run(tmp_path, save):
-    save({"conv1.weight": Malicious()}, tmp_path / "bad.pth")
-    with pytest.raises(ReproError, match="cannot be read"):
-        initial.load(tmp_path / "bad.pth")
-
-
-def test_every_cut_of_a_file_is_one_clear_error(tmp_path):
-    torch.save(STATE, tmp_path / "whole.pth")
-    content = (tmp_path / "whole.pth").read_bytes()
-    for size in range(0, len(content), 37):
-        (tmp_path / "cut.pth").write_bytes(content[:size])
-        with pytest.raises(ReproError, match=r"cut\.pth"):
-            initial.load(tmp_path / "cut.pth")
-
-
-def test_what_is_not_a_state_dict_is_refused(tmp_path):
-    torch.save([torch.zeros(1)], tmp_path / "list.pth")
-    with pytest.raises(ReproError, match="not a state dict"):
-        initial.load(tmp_path / "list.pth")
-    torch.save({"state_dict": STATE, "meta": {}}, tmp_path / "wrapped.pth")
-    assert set(initial.load(tmp_path / "wrapped.pth")) == set(STATE)

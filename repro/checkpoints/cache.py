@@ -1,0 +1,267 @@
+"""Downloaded files under their sha256: a file is there whole or not at all. The layout below the cache's directory:
+
+`sha256/<first two digits>/<sha256>/<name>`: a whole file, with `.source.json` beside it: where it came from;
+`partial/<key>`, `partial/<key>.json`, `partial/<key>.lock`: one on its way, how to go on with it, and who works on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from filelock import FileLock
+from platformdirs import user_cache_dir
+
+from repro.errors import ReproError
+from repro.paths import sha256, unwritable, write_atomically
+
+#: Bytes that a download leaves free for whatever else uses the disk.
+MARGIN = 100 << 20
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}")
+
+
+def cache_directory() -> Path:
+    """`REPRO_CACHE`, else the user's cache directory of this platform."""
+    return Path(os.environ.get("REPRO_CACHE") or user_cache_dir("gcnet-repro", appauthor=False))
+
+
+def safe_name(name: str) -> str:
+    """`name`, if it names a file in any directory and nothing else.
+
+    Raises:
+        ReproError: it is empty, hidden, very long, or has a character with which it could mean another place.
+    """
+    if not _NAME.fullmatch(name):
+        raise ReproError(
+            f"{name[:60]!r} cannot be the name of a downloaded file: at most 200 letters, digits, '.', '_', '+' and "
+            "'-' are, and no directory."
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is known of a file beforehand."""
+
+    digest: str | None  #: "sha256:..." or "md5:...", at least how it begins; None: nobody has published one
+    size: int | None = None  #: bytes
+
+    @property
+    def sha256(self) -> str | None:
+        return self.digest.removeprefix("sha256:") if self.digest and self.digest.startswith("sha256:") else None
+
+    def is_met(self, partial: Partial) -> bool:
+        """Whether `partial` is the whole file for certain."""
+        if self.digest is None or self.size not in (None, partial.size):
+            return False
+        return any(digest.startswith(self.digest) for digest in partial.digests)
+
+    def difference(self, partial: Partial) -> str:
+        """In words, of a `partial` that has another hash."""
+        kind, expected = self.digest.split(":")
+        found = next(digest for digest in partial.digests if digest.startswith(kind)).removeprefix(f"{kind}:")
+        return f"its {kind} is {found}, not {expected}{'...' * (len(expected) < len(found))}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where bytes came from."""
+
+    url: str
+    validator: str | None = None  #: of a partial file: strong ETag, else Last-Modified; another means another body
+    total: int | None = None  #: of a partial file: bytes of the whole, as its server announced
+    checked: str | None = None  #: of a whole file: the digest that it was compared with; None: with none
+
+
+class Partial:
+    """The bytes of a download so far, on disk, with their hashes; of an earlier process, they are read again first."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0  #: bytes
+        self._notes = path.with_name(f"{path.name}.json")
+        self._hashes = _hashes()
+        self._file: BinaryIO | None = None
+        self.source = _source(self._notes)
+        if self.source is None:
+            self.discard()
+        elif path.exists():
+            with _writing(path), open(path, "rb") as file:
+                while block := file.read(1 << 20):
+                    self._count(block)
+
+    @property
+    def sha256(self) -> str:
+        return self._hashes[0].hexdigest()
+
+    @property
+    def digests(self) -> list[str]:
+        """As `Wanted.digest`, all digits."""
+        return [f"{total.name}:{total.hexdigest()}" for total in self._hashes]
+
+    def restart(self, source: Source) -> None:
+        """Forget the bytes; those that follow come from `source`."""
+        self.discard()
+        write_atomically(self._notes, json.dumps(asdict(source)).encode())
+        self.source = source
+
+    def append(self, block: bytes) -> None:
+        """Add the bytes that come next.
+
+        Raises:
+            ReproError: the disk is full. The bytes before stay, to go on from if their server gave a validator.
+        """
+        with _writing(self.path):
+            if self._file is None:
+                self._file = open(self.path, "ab")  # noqa: SIM115 closed by close()
+            self._file.write(block)
+        self._count(block)
+
+    def close(self) -> None:
+        """The bytes are on the disk, also after a power cut."""
+        file, self._file = self._file, None
+        if file is not None:
+            with _writing(self.path), file:
+                file.flush()
+                os.fsync(file.fileno())
+
+    def discard(self) -> None:
+        """Nothing is left of it."""
+        if self._file is not None:
+            with suppress(OSError):  # of bytes that a full disk did not take, and that nobody wants any more
+                self._file.close()
+            self._file = None
+        with _writing(self.path):
+            self._notes.unlink(missing_ok=True)  # first: bytes without notes are never gone on from
+            self.path.unlink(missing_ok=True)
+        self.source, self.size, self._hashes = None, 0, _hashes()
+
+    def _count(self, block: bytes) -> None:
+        self.size += len(block)
+        for total in self._hashes:
+            total.update(block)
+
+
+class Cache:
+    """The files below `directory`, which need not exist yet."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def stored(self, prefix: str) -> Iterator[Path]:
+        """The files whose sha256 begins with `prefix` (at least two hex digits) by their address; nothing is read."""
+        yield from sorted((self.directory / "sha256" / prefix[:2]).glob(f"{prefix}*/[!.]*"))
+
+    def stored_from(self, urls: Iterable[str], checked: str | None) -> Iterator[Path]:
+        """The files that came from one of `urls` and were compared with the digest `checked`, or with any if None."""
+        for notes in sorted(self.directory.glob("sha256/*/*/.source.json")):
+            source = _source(notes)
+            if source and source.url in urls and checked in (None, source.checked):
+                yield from sorted(notes.parent.glob("[!.]*"))
+
+    @staticmethod
+    def is_whole(path: Path) -> bool:
+        """Whether a stored file still has the sha256 that it is stored under."""
+        return sha256(path) == path.parent.name
+
+    @staticmethod
+    def source(path: Path) -> str | None:
+        """The URL that a stored file came from, if that is known."""
+        source = _source(path.with_name(".source.json"))
+        return source and source.url
+
+    @contextmanager
+    def partial(self, key: str) -> Iterator[Partial]:
+        """The download of `key`, which no other process works on meanwhile.
+
+        Raises:
+            ReproError: the cache cannot be written.
+        """
+        path = self.directory / "partial" / key
+        lock = FileLock(f"{path}.lock")
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        try:
+            partial = Partial(path)
+            try:
+                yield partial
+            finally:
+                if partial.source and partial.source.validator:
+                    partial.close()
+                else:
+                    partial.discard()  # nobody could go on with it
+        finally:
+            lock.release()
+
+    def publish(self, partial: Partial, name: str, checked: str | None) -> Path:
+        """Store a whole `partial` under its sha256, in the place of a damaged file of that name if there is one.
+
+        Raises:
+            ReproError: the cache cannot be written; `partial` stays.
+        """
+        partial.close()
+        path = self.directory / "sha256" / partial.sha256[:2] / partial.sha256 / safe_name(name)
+        source = Source(partial.source.url, checked=checked)
+        write_atomically(path.with_name(".source.json"), json.dumps(asdict(source)).encode())
+        with _writing(path):
+            os.replace(partial.path, path)
+            _flush_names(path.parent)
+        partial.discard()
+        return path
+
+    def make_sure_of_room(self, size: int) -> None:
+        """Before `size` bytes are fetched.
+
+        Raises:
+            ReproError: fewer than that, and `MARGIN`, are free.
+        """
+        with _writing(self.directory):
+            free = shutil.disk_usage(self.directory).free
+        if free < size + MARGIN:
+            raise ReproError(
+                f"not enough room in {self.directory}: the download takes {size / 1e6:.1f} MB and "
+                f"{MARGIN / 1e6:.0f} MB stay free, but only {free / 1e6:.1f} MB are. Free some space, or set "
+                "REPRO_CACHE to a directory on another disk."
+            )
+
+
+def _source(path: Path) -> Source | None:
+    """None if there is none, or one that a damaged disk left."""
+    try:
+        source = Source(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    kinds = str, str | None, int | None, str | None
+    return source if all(isinstance(value, kind) for value, kind in zip(astuple(source), kinds, strict=True)) else None
+
+
+def _hashes() -> tuple:
+    return hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+
+
+def _flush_names(directory: Path) -> None:
+    """Let a rename survive a power cut, where the file system can promise it."""
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error) from error

@@ -1,0 +1,125 @@
+"""Files that others published, fetched once, checked, and kept under their sha256. Importing this loads no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repro.checkpoints.cache import Cache, Wanted, cache_directory, safe_name
+from repro.errors import ReproError
+from repro.paths import sha256 as hash_of
+
+if TYPE_CHECKING:
+    from repro.checkpoints.transfer import Patience
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file in the cache."""
+
+    path: Path
+    sha256: str  #: all 64 hex digits
+    size: int  #: bytes
+    url: str | None  #: where it came from, now or earlier; None if that is not known
+    verified: bool = False  #: its hash begins as its publisher says
+
+
+def fetch(
+    urls: Sequence[str],
+    *,
+    name: str,
+    sha256: str | None,
+    md5: str | None = None,
+    size: int | None = None,
+    directory: Path | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
+    unverified: bool = False,
+    patience: Patience | None = None,
+) -> Fetched:
+    """The file that the first of `urls` to have it gives, from the cache if it is there.
+
+    Of several processes one downloads, and the others wait. A download that ends early is gone on with, now or by the
+    next call. Nothing appears in the cache under the file's name that is not whole and checked.
+
+    Args:
+        urls: of the same file, in the order to try.
+        name: that the file gets; no directory.
+        sha256: the file's, or how it begins: at least 6 hex digits.
+        md5: as `sha256`, where that is None and this is all that is published.
+        size: of the file, bytes, if known.
+        directory: the cache, instead of `cache_directory()`.
+        progress: called with the bytes that are here, fewer than before after a restart, and the total if known.
+        unverified: both hashes may be None, and whatever comes is taken.
+        patience: with slow and failing servers, instead of `Patience()`.
+
+    Raises:
+        ReproError: no URL gives the file (with the reason of each), a full disk, a cache that cannot be written, or a
+            name or hash that cannot be one.
+    """
+    safe_name(name)
+    if not (sha256 or md5 or unverified):
+        raise ReproError(f"{name} is not downloaded: no hash of it is published, so that nobody could check it.")
+    digest = f"sha256:{_prefix(sha256)}" if sha256 else f"md5:{_prefix(md5, 'md5', 32)}" if md5 else None
+    wanted = Wanted(digest, size)
+    cache, problems = Cache(directory or cache_directory()), []
+    for path in _stored(cache, wanted, urls):
+        return _fetched(cache, path, wanted)
+
+    from repro.checkpoints.transfer import Unavailable, complete  # takes time that commands which only look save
+
+    # Six digits: who knows more of them works on the same file.
+    key = wanted.sha256[:6] if wanted.sha256 else f"url-{hashlib.sha256(' '.join(urls).encode()).hexdigest()[:32]}"
+    with cache.partial(key) as partial:
+        for path in _stored(cache, wanted, urls):  # another process had it meanwhile
+            return _fetched(cache, path, wanted)
+        if wanted.is_met(partial):  # that process was killed before it could say so
+            return _fetched(cache, cache.publish(partial, name, digest), wanted)
+        for url in urls:
+            try:
+                complete(partial, url, wanted, cache, progress, patience)
+            except Unavailable as reason:
+                problems.append(f"\n  {url}: {reason}")
+            else:
+                return _fetched(cache, cache.publish(partial, name, digest), wanted)
+    raise ReproError(f"{name} could not be downloaded from{''.join(problems) or ' anywhere: no URL is known.'}")
+
+
+def cached(sha256: str, directory: Path | None = None) -> Path | None:
+    """A file of the cache by its sha256 or the beginning of it, if there is one; found by its address, not read."""
+    return next(Cache(directory or cache_directory()).stored(_prefix(sha256)), None)
+
+
+def verified(path: Path, sha256: str) -> str:
+    """The sha256 of the file at `path`, all 64 hex digits, if it begins with `sha256`.
+
+    Raises:
+        ReproError: it does not, or the file cannot be read.
+    """
+    expected, found = _prefix(sha256), hash_of(path)
+    if not found.startswith(expected):
+        raise ReproError(
+            f"{path} is not the file that is wanted: its sha256 is {found}, not {expected}"
+            f"{'...' * (len(expected) < 64)}. It was cut off, changed or mixed up with another."
+        )
+    return found
+
+
+def _stored(cache: Cache, wanted: Wanted, urls: Sequence[str]) -> Iterator[Path]:
+    """The undamaged files of the cache that can be meant. A damaged one is passed over, and so fetched again."""
+    paths = cache.stored(wanted.sha256) if wanted.sha256 else cache.stored_from(urls, wanted.digest)
+    return filter(cache.is_whole, paths)
+
+
+def _fetched(cache: Cache, path: Path, wanted: Wanted) -> Fetched:
+    url, verified = cache.source(path), wanted.digest is not None
+    return Fetched(path, path.parent.name, path.stat().st_size, url, verified)
+
+
+def _prefix(digits: str, kind: str = "sha256", whole: int = 64) -> str:
+    if not re.fullmatch(rf"[0-9a-f]{{6,{whole}}}", digits.lower()):
+        raise ReproError(f"{digits[:80]!r} is no {kind}, nor how one begins: 6 to {whole} hex digits.")
+    return digits.lower()

@@ -1,0 +1,235 @@
+"""One file from one URL, over as many connections as it takes.
+
+The client is the standard library's, as in torch hub: it takes proxies and certificates from the environment
+(`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`, `SSL_CERT_DIR`) or else the system, and is one dependency fewer.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPMessage, HTTPResponse, InvalidURL, responses
+from typing import IO
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
+
+from repro import __version__
+from repro.checkpoints.cache import Cache, Partial, Source, Wanted
+
+_BLOCK = 1 << 16
+#: Statuses that may be gone a moment later: timeouts, too many requests, and a server's own troubles.
+_PASSING = {408, 425, 429, 500, 502, 503, 504}
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:([0-9]{1,18})|\*)")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+
+
+class Unavailable(Exception):
+    """This URL does not give the file; another may."""
+
+
+class _Interrupted(Exception):
+    """This connection did not bring the file to its end; another may."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """When a server is given up."""
+
+    timeout: float = 30  #: seconds to connect, and without a byte
+    tries: int = 4  #: connections in a row that bring nothing new
+    connections: int = 100  #: altogether
+    pause: float = 1  #: seconds between connections, doubled after each but the first that brings nothing new
+    rate: float = 1024  #: bytes a second, on average over each `window`; a server that gives fewer is not waited for
+    window: float = 60  #: seconds
+
+
+def complete(
+    partial: Partial,
+    url: str,
+    wanted: Wanted,
+    cache: Cache,
+    progress: Callable[[int, int | None], None] | None = None,
+    patience: Patience | None = None,
+) -> None:
+    """Bring `partial` to its end from `url`, going on from the bytes that it has of this URL.
+
+    Bytes are only added to those before if the server vouches (If-Range, Content-Range) that they are of one body. What
+    ends early is gone on with; a body that is whole and has another hash is discarded.
+
+    Args:
+        progress: called with the bytes that are here, fewer than before after a restart, and the total if known.
+
+    Raises:
+        Unavailable: the server does not give the file, and why. What can be gone on from later stays in `partial`.
+        ReproError: the disk is full, or would be.
+    """
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise Unavailable("not an http or https URL")
+    patience = patience or Patience()
+    opener = build_opener(_Redirects())
+    furthest, fruitless = partial.size, 0
+    for _ in range(patience.connections):
+        try:
+            return _connect(opener, partial, url, wanted, cache, progress, patience)
+        except _Interrupted as interruption:
+            problem = str(interruption)
+        if wanted.is_met(partial):  # the server announced more than there is
+            return None
+        fruitless = 0 if partial.size > furthest else fruitless + 1
+        furthest = max(furthest, partial.size)
+        if fruitless == patience.tries:
+            break
+        time.sleep(patience.pause * 2 ** max(fruitless - 1, 0))
+    raise Unavailable(problem)
+
+
+def _connect(
+    opener: OpenerDirector,
+    partial: Partial,
+    url: str,
+    wanted: Wanted,
+    cache: Cache,
+    progress: Callable[[int, int | None], None] | None,
+    patience: Patience,
+) -> None:
+    source = partial.source
+    headers = {"User-Agent": f"gcnet-repro/{__version__}", "Accept-Encoding": "identity"}
+    resuming = bool(partial.size and source and source.url == url and source.validator)
+    if resuming:
+        headers |= {"Range": f"bytes={partial.size}-", "If-Range": source.validator}
+    with _open(opener, Request(url, headers=headers), patience.timeout, partial) as response:
+        if response.status == 206 and resuming:
+            left = _rest(response.headers, partial)
+        elif response.status == 200:
+            resuming, total = False, _length(response.headers)
+            if total is not None and wanted.size not in (None, total):
+                raise Unavailable(f"it announces {total} bytes, and the file has {wanted.size}")
+            if wanted.digest is None and response.headers.get_content_type() == "text/html":
+                raise Unavailable("it sends a web page, not a file")
+            partial.restart(Source(url, _validator(response.headers), total))
+            left = wanted.size if total is None else total
+        else:
+            raise Unavailable(f"it answers with HTTP status {response.status}")
+        cache.make_sure_of_room(left or 0)
+        total = partial.source.total or wanted.size
+        if progress:
+            progress(partial.size, total)
+        for block in _blocks(response, left, patience):
+            partial.append(block)
+            if progress:
+                progress(partial.size, total)
+        if total is not None and partial.size < total:
+            raise _Interrupted(f"it sent {partial.size} of {total} bytes")
+        if wanted.digest is not None and not wanted.is_met(partial):
+            problem = wanted.difference(partial)
+            if response.headers.get_content_type() == "text/html":
+                problem += " (it is a web page, not a file)"
+            partial.discard()
+            raise (_Interrupted if resuming else Unavailable)(problem)  # of one piece, it is no better next time
+
+
+def _open(opener: OpenerDirector, request: Request, timeout: float, partial: Partial) -> HTTPResponse:
+    try:
+        return opener.open(request, timeout=timeout)
+    except HTTPError as error:
+        error.close()
+        if error.code == 416 and request.has_header("Range"):
+            partial.discard()
+            raise _Interrupted("the file changed at the server to a shorter one") from None
+        kind = _Interrupted if error.code in _PASSING else Unavailable
+        hint = ", too often or to nowhere" if 300 <= error.code < 400 else ""
+        raise kind(f"HTTP status {error.code} ({responses.get(error.code, 'unknown')}{hint})") from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise _failure(error) from None
+
+
+def _failure(error: Exception) -> Unavailable | _Interrupted:
+    """What an attempt to get an answer ended with: for this URL, or only for this time."""
+    reason = error.reason if isinstance(error, URLError) else error
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return Unavailable(
+            f"its certificate is not trusted ({reason.verify_message}); SSL_CERT_FILE can name a file of trusted ones"
+        )
+    lasting = isinstance(reason, socket.gaierror | ConnectionRefusedError | InvalidURL | ValueError | str)
+    return (Unavailable if lasting else _Interrupted)(_words(reason))
+
+
+def _blocks(response: HTTPResponse, left: int | None, patience: Patience) -> Iterator[bytes]:
+    """The next `left` bytes of a body as they come; all of it if None."""
+    begun, arrived = time.monotonic(), 0
+    while left is None or left > 0:
+        try:
+            # read() would wait until a block is full, however slowly it fills.
+            block = response.read1(_BLOCK if left is None else min(left, _BLOCK))
+        except (OSError, HTTPException, ValueError) as error:
+            raise _Interrupted(_words(error)) from None
+        if not block:
+            if left is not None:
+                raise _Interrupted(f"the connection ended {left} bytes early")
+            return
+        left = None if left is None else left - len(block)
+        arrived += len(block)
+        yield block
+        elapsed = time.monotonic() - begun
+        if elapsed > patience.window:
+            if arrived < patience.rate * elapsed:
+                raise Unavailable(f"it is too slow: {arrived / elapsed:.0f} bytes a second")
+            begun, arrived = time.monotonic(), 0
+
+
+def _rest(headers: HTTPMessage, partial: Partial) -> int:
+    """How many bytes follow those of `partial`; it is discarded if they are not the rest of the same body."""
+    match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
+    if match:
+        first, last, total = (group and int(group) for group in match.groups())
+        known, now = partial.source, _validator(headers)
+        same_kind = now is not None and now.startswith('"') == known.validator.startswith('"')
+        same_total = total is None or known.total in (None, total)
+        if first == partial.size and last >= first and same_total and not (same_kind and now != known.validator):
+            return last + 1 - first
+    partial.discard()
+    raise _Interrupted("the file changed at the server, or another part came than was asked for")
+
+
+def _validator(headers: HTTPMessage) -> str | None:
+    """What `If-Range` may be: a weak ETag may not (RFC 9110, 13.1.5)."""
+    for value in (headers.get("ETag", ""), headers.get("Last-Modified", "")):
+        if value and not value.startswith("W/") and value.isascii() and value.isprintable() and len(value) < 200:
+            return value
+    return None
+
+
+def _length(headers: HTTPMessage) -> int | None:
+    """Of the body; None if it is not announced, or not so that it counts."""
+    value = headers.get("Content-Length", "")
+    return int(value) if _LENGTH.fullmatch(value) and "Transfer-Encoding" not in headers else None
+
+
+def _words(reason: Exception | str) -> str:
+    return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+
+
+class _Redirects(HTTPRedirectHandler):
+    """Followed ten times at most (the base class counts), to http and https, and not from https to http."""
+
+    def http_error_302(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage
+    ) -> HTTPResponse | None:
+        fp.close()  # or else the base class reads the body, however long it is
+        return super().http_error_302(req, fp, code, msg, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
+        scheme = urlsplit(newurl).scheme
+        if scheme not in ("http", "https") or (req.full_url.startswith("https:") and scheme != "https"):
+            raise Unavailable(f"it redirects to {newurl[:200]}, which is not followed from {req.type}")
+        # Python 3.10 knows 308 only as an error; for a GET it is 307.
+        return super().redirect_request(req, fp, 307 if code == 308 else code, msg, headers, newurl)
