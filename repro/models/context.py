@@ -19,11 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from repro.experiments import GlobalContext, NonLocal
-
-_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-_BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-_MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
-_AVERAGE_POOL = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
+from repro.models.dimensions import AVERAGE_POOL, BATCH_NORM, CONV, MAX_POOL, extent
 
 
 def build(spec: NonLocal | GlobalContext, channels: int, dimensions: int = 2) -> nn.Module:
@@ -50,7 +46,7 @@ class NonLocalBlock(nn.Module):
 
     def __init__(self, spec: NonLocal, channels: int, dimensions: int = 2) -> None:
         super().__init__()
-        conv = _CONV[dimensions]
+        conv = CONV[dimensions]
         inner = channels // spec.reduction
         if inner == 0:
             raise ValueError(f"reduction {spec.reduction} leaves none of {channels} channels")
@@ -62,11 +58,17 @@ class NonLocalBlock(nn.Module):
             self.concat_project = conv(2 * channels, 1, 1, bias=False)
         self.g = conv(channels, inner, 1)
         self.conv_out = conv(inner, channels, 1)
-        self.norm = _BATCH_NORM[dimensions](channels) if spec.output_norm else nn.Identity()
-        self.subsample = _MAX_POOL[dimensions]((1, 2, 2)[-dimensions:]) if spec.subsample else nn.Identity()
+        self.norm = BATCH_NORM[dimensions](channels) if spec.output_norm else nn.Identity()
+        self.subsample = MAX_POOL[dimensions](extent(dimensions, 2, time=1)) if spec.subsample else nn.Identity()
+        self.subsample_projected = nn.Identity()
         last = self.norm if spec.output_norm else self.conv_out
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
+
+    def project_first(self) -> None:
+        """Sub-sample what `phi` and `g` make of all positions, as mmcv's block does, instead of what they are given."""
+        if not isinstance(self.subsample, nn.Identity):
+            self.subsample, self.subsample_projected = nn.Identity(), self.subsample
 
     def attention(self, x: Tensor) -> Tensor:
         """omega, (B, N, M), of the feature map `x`: row i holds the weights of query position i.
@@ -81,6 +83,7 @@ class NonLocalBlock(nn.Module):
             queries, keys = x.to(self.g.weight.dtype), keys.to(self.g.weight.dtype)
             if self.instantiation in ("embedded_gaussian", "dot_product"):
                 queries, keys = self.theta(queries), self.phi(keys)
+            keys = self.subsample_projected(keys)
             dtype = torch.promote_types(queries.dtype, torch.float32)
             queries, keys = queries.flatten(2).to(dtype), keys.flatten(2).to(dtype)
             if self.instantiation == "concat":
@@ -95,7 +98,7 @@ class NonLocalBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         keys = self.subsample(x)
-        values = self.g(keys).flatten(2)  # (B, C/reduction, M)
+        values = self.subsample_projected(self.g(keys)).flatten(2)  # (B, C/reduction, M)
         context = values @ self._attention(x, keys).to(values.dtype).transpose(1, 2)
         return x + self.norm(self.conv_out(context.unflatten(2, x.shape[2:])))
 
@@ -118,13 +121,13 @@ class GlobalContextBlock(nn.Module):
     def __init__(self, spec: GlobalContext, channels: int, dimensions: int = 2) -> None:
         super().__init__()
         self.spec = spec
-        conv = _CONV[dimensions]
+        conv = CONV[dimensions]
         if spec.pooling == "att":
             self.conv_mask = conv(channels, 1, 1)
             nn.init.kaiming_normal_(self.conv_mask.weight)
             nn.init.zeros_(self.conv_mask.bias)
         else:
-            self.avg_pool = _AVERAGE_POOL[dimensions](1)
+            self.avg_pool = AVERAGE_POOL[dimensions](1)
         transform = _transform(spec, channels, dimensions)
         nn.init.zeros_(transform[-1].weight)
         nn.init.zeros_(transform[-1].bias)
@@ -164,7 +167,7 @@ class GlobalContextBlock(nn.Module):
 
 
 def _transform(spec: GlobalContext, channels: int, dimensions: int) -> nn.Sequential:
-    conv = _CONV[dimensions]
+    conv = CONV[dimensions]
     if spec.ratio is None:
         if spec.layer_norm or spec.relu:
             raise ValueError(f"without a bottleneck ratio there is no place for layer norm or ReLU: {spec}")

@@ -1,6 +1,10 @@
 """ResNet and ResNeXt with context blocks and deformable convolutions, under torchvision's parameter names.
 
 A stage is named by its output, c1 (the stem) to c5; in the state dict c2..c5 are `layer1`..`layer4`.
+
+In 3-D the network is the slow-only pathway of SlowFast networks [6]: it keeps all frames up to the global average
+pooling, and each residual block of c4 and c5 looks one frame back and one ahead, with a 3x1x1 convolution where the
+image network's block has its first 1x1. Every other kernel spans one frame.
 """
 
 from __future__ import annotations
@@ -13,9 +17,11 @@ from torchvision.ops import DeformConv2d
 from repro.errors import ReproError
 from repro.experiments import STAGES, Backbone, Insertion
 from repro.models import context, norm
+from repro.models.dimensions import AVERAGE_POOL, CONV, MAX_POOL, extent
 
 _LAYERS = dict(zip(STAGES, ("layer1", "layer2", "layer3", "layer4"), strict=True))
 EXPANSION = 4  #: output channels of a bottleneck in units of its planes
+TEMPORAL_STAGES = ("c4", "c5")  #: those whose residual blocks look at neighbouring frames in 3-D
 
 
 class DeformableConv2d(DeformConv2d):
@@ -34,8 +40,19 @@ class DeformableConv2d(DeformConv2d):
         return super().forward(x, self.conv_offset(x))
 
 
-def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+def _conv(
+    dimensions: int, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1, frames: int = 1
+) -> nn.Conv2d | nn.Conv3d:
+    """A convolution that keeps the number of frames; in 2-D there are none and `frames` has no meaning."""
+    conv = CONV[dimensions](
+        in_channels,
+        out_channels,
+        extent(dimensions, kernel, time=frames),
+        extent(dimensions, stride, time=1),
+        extent(dimensions, kernel // 2, time=frames // 2),
+        groups=groups,
+        bias=False,
+    )
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv
 
@@ -43,36 +60,40 @@ def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, gro
 class Bottleneck(nn.Module):
     """Residual block of a 1x1, a 3x3 and a 1x1 convolution: (B, C, H, W) -> (B, 4*planes, H/stride, W/stride).
 
+    In 3-D (B, C, T, H, W) -> (B, 4*planes, T, H/stride, W/stride), the first convolution 3x1x1 in `TEMPORAL_STAGES`.
+
     Its context block (Section 5.1.1, "Positions") stands after the last 1x1 convolution and its norm, before the
     addition (`after1x1`, as SE), or after the whole residual block, its ReLU included (`afterAdd`, as the non-local
     block: a block "right before the last residual block" sees that block's input).
     """
 
     def __init__(
-        self, spec: Backbone, in_channels: int, planes: int, stride: int, deformable: bool, with_context: bool
+        self, spec: Backbone, stage: str, in_channels: int, planes: int, stride: int, with_context: bool
     ) -> None:
         super().__init__()
+        dimensions = spec.dimensions
         width = planes * spec.width_per_group // 64 * spec.groups
         out_channels = EXPANSION * planes
         strides = (stride, 1) if spec.stride_in == "1x1" else (1, stride)
-        self.conv1 = _conv(in_channels, width, 1, strides[0])
-        self.bn1 = norm.build(spec.norm, width)
-        if deformable:
+        frames = 3 if stage in TEMPORAL_STAGES else 1
+        self.conv1 = _conv(dimensions, in_channels, width, 1, strides[0], frames=frames)
+        self.bn1 = norm.build(spec.norm, width, dimensions)
+        if stage in spec.dcn:
             self.conv2 = DeformableConv2d(width, width, strides[1], spec.groups)
         else:
-            self.conv2 = _conv(width, width, 3, strides[1], spec.groups)
-        self.bn2 = norm.build(spec.norm, width)
-        self.conv3 = _conv(width, out_channels, 1)
-        self.bn3 = norm.build(spec.norm, out_channels)
+            self.conv2 = _conv(dimensions, width, width, 3, strides[1], spec.groups)
+        self.bn2 = norm.build(spec.norm, width, dimensions)
+        self.conv3 = _conv(dimensions, width, out_channels, 1)
+        self.bn3 = norm.build(spec.norm, out_channels, dimensions)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = None
         if stride != 1 or in_channels != out_channels:
             self.downsample = nn.Sequential(
-                _conv(in_channels, out_channels, 1, stride), norm.build(spec.norm, out_channels)
+                _conv(dimensions, in_channels, out_channels, 1, stride), norm.build(spec.norm, out_channels, dimensions)
             )
         self.position = spec.context.position if with_context else None
         if with_context:
-            self.context_block = context.build(spec.context.block, out_channels)
+            self.context_block = context.build(spec.context.block, out_channels, dimensions)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.relu(self.bn1(self.conv1(x)))
@@ -87,7 +108,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """The backbone of a specification, for images (B, 3, H, W).
+    """The backbone of a specification, for images (B, 3, H, W) or, in 3-D, clips (B, 3, T, H, W).
 
     Without `num_classes` the result is that of `features`; with it, a global average pooling and the linear layer
     `fc` follow, and the result is logits (B, num_classes).
@@ -95,21 +116,26 @@ class ResNet(nn.Module):
     The parameters of `spec.frozen` stages need no gradients and their norm layers stay in eval mode under `train()`.
 
     Raises:
-        ValueError: a specification in 3-D, or with a site or stage that the network does not have.
+        ValueError: a specification with a site or stage that the network does not have, of neither 2 nor 3
+            dimensions, or of deformable convolutions in 3-D.
     """
 
     def __init__(self, spec: Backbone, num_classes: int | None = None) -> None:
         super().__init__()
-        if spec.dimensions != 2:
-            raise ValueError(f"a network for images has 2 dimensions, not {spec.dimensions}")
+        if spec.dimensions not in CONV:
+            raise ValueError(f"a network has 2 dimensions (images) or 3 (clips), not {spec.dimensions}")
+        if spec.dcn and spec.dimensions == 3:
+            raise ValueError(f"deformable convolutions are for images, not for clips: {', '.join(spec.dcn)}")
         if unknown := {*spec.frozen} - {"c1", *STAGES} | {*spec.dcn} - {*STAGES}:
             raise ValueError(f"no such stage to freeze or deform: {', '.join(sorted(unknown))}")
         self.spec = spec
         self.channels = {stage: EXPANSION * spec.width * 2**i for i, stage in enumerate(STAGES)}
-        self.conv1 = _conv(3, spec.width, 7, stride=2)
-        self.bn1 = norm.build(spec.norm, spec.width)
+        self.conv1 = _conv(spec.dimensions, 3, spec.width, 7, stride=2)
+        self.bn1 = norm.build(spec.norm, spec.width, spec.dimensions)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.maxpool = MAX_POOL[spec.dimensions](
+            extent(spec.dimensions, 3, time=1), extent(spec.dimensions, 2, time=1), extent(spec.dimensions, 1, time=0)
+        )
         with_context = placements(spec.context, spec.blocks) if spec.context else set()
         in_channels = spec.width
         for i, (stage, count) in enumerate(zip(STAGES, spec.blocks, strict=True)):
@@ -117,14 +143,12 @@ class ResNet(nn.Module):
             for index in range(count):
                 stride = 2 if i > 0 and index == 0 else 1
                 blocks.append(
-                    Bottleneck(
-                        spec, in_channels, spec.width * 2**i, stride, stage in spec.dcn, (stage, index) in with_context
-                    )
+                    Bottleneck(spec, stage, in_channels, spec.width * 2**i, stride, (stage, index) in with_context)
                 )
                 in_channels = self.channels[stage]
             self.add_module(_LAYERS[stage], nn.Sequential(*blocks))
         if num_classes is not None:
-            self.avgpool = nn.AdaptiveAvgPool2d(1)
+            self.avgpool = AVERAGE_POOL[spec.dimensions](1)
             self.fc = nn.Linear(in_channels, num_classes)
         self.num_classes = num_classes
         for module in self._frozen_modules():
@@ -144,7 +168,7 @@ class ResNet(nn.Module):
         return self
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """{"c2": (B, 4*width, H/4, W/4), ..., "c5": (B, 32*width, H/32, W/32)}, sizes rounded up."""
+        """{"c2": (B, 4*width, H/4, W/4), ..., "c5": (B, 32*width, H/32, W/32)}, sizes rounded up; in 3-D with T."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         outputs = {}
         for stage, layer in _LAYERS.items():
@@ -178,11 +202,18 @@ def load_initial(model: ResNet, state_dict: Mapping[str, Tensor]) -> tuple[list[
     """Load the state dict of a classifier as initial weights; returns the (missing, unexpected) keys.
 
     Missing may be what the paper adds to a pretrained network (context blocks, DCN offsets) and `fc`; unexpected, `fc`.
+    An `fc` of another number of classes is both. A 3-D network's state dict comes from `repro.models.resnet3d.inflate`.
 
     Raises:
         ReproError: any other key is missing or unexpected, or a shape differs. The model's weights are then undefined.
     """
     own = model.state_dict()
+    other_classes = [
+        key
+        for key in ("fc.weight", "fc.bias")
+        if key in own and key in state_dict and own[key].shape[:1] != state_dict[key].shape[:1]
+    ]
+    state_dict = {key: value for key, value in state_dict.items() if key not in other_classes}
     for key, value in state_dict.items():
         if key in own and own[key].shape != value.shape:
             raise ReproError(
@@ -199,7 +230,7 @@ def load_initial(model: ResNet, state_dict: Mapping[str, Tensor]) -> tuple[list[
                 f"initial weights {problem} {keys[0]}{f' and {len(keys) - 1} more keys' if len(keys) > 1 else ''};"
                 " they belong to another network"
             )
-    return missing, unexpected
+    return missing, other_classes + unexpected
 
 
 def _is_new(key: str) -> bool:

@@ -10,48 +10,59 @@ from repro.models import norm
 KINDS = ("bn", "sync", "frozen", "eval")
 
 
-def reference() -> nn.BatchNorm2d:
+def reference(dimensions: int = 2) -> nn.Module:
     """Batch norm with nothing at its default."""
-    layer, generator = nn.BatchNorm2d(5), torch.Generator().manual_seed(0)
+    layer, generator = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[dimensions](5), torch.Generator().manual_seed(0)
     for tensor in (layer.weight.data, layer.bias.data, layer.running_mean, layer.running_var):
         tensor.copy_(torch.rand(5, generator=generator) + 0.5)
     return layer
 
 
-def images() -> torch.Tensor:
-    return torch.randn(3, 5, 4, 6, generator=torch.Generator().manual_seed(1)) * 2 + 1
+def maps(dimensions: int = 2) -> torch.Tensor:
+    """Feature maps of images, or of clips with as many frames as channels: nothing but their order tells them apart."""
+    frames = (5,) if dimensions == 3 else ()
+    return torch.randn(3, 5, *frames, 4, 6, generator=torch.Generator().manual_seed(1)) * 2 + 1
 
 
+@pytest.mark.parametrize("dimensions", [2, 3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_loads_batch_norm_and_equals_it_in_eval_mode(kind: str) -> None:
-    peer, layer = reference(), norm.build(kind, 5)
+def test_every_kind_loads_batch_norm_and_equals_it_in_eval_mode(kind: str, dimensions: int) -> None:
+    peer, layer, x = reference(dimensions), norm.build(kind, 5, dimensions), maps(dimensions)
     layer.load_state_dict(peer.state_dict())
-    torch.testing.assert_close(layer.eval()(images()), peer.eval()(images()), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(layer.eval()(x), peer.eval()(x), rtol=1e-6, atol=1e-6)
 
 
-def trained_once(layer: nn.Module) -> tuple[torch.Tensor, dict[str, torch.Tensor], list[torch.Tensor]]:
+@pytest.mark.parametrize("kind", ["bn", "eval"])
+def test_images_are_no_clips_and_clips_no_images(kind: str) -> None:
+    for dimensions in (2, 3):
+        with pytest.raises(ValueError, match=f"expected {dimensions + 2}D input"):
+            norm.build(kind, 5, dimensions)(maps(5 - dimensions))
+
+
+def trained_once(layer: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor], list[torch.Tensor]]:
     """Output, state and affine gradients after one training step's forward and backward pass."""
-    output = layer.train()(images())
+    output = layer.train()(x)
     if output.requires_grad:
-        (output * images().roll(1, 0)).sum().backward()
+        (output * x.roll(1, 0)).sum().backward()
     return output, layer.state_dict(), [p.grad for p in layer.parameters()]
 
 
-def assert_equal_to_batch_norm(layer: nn.Module) -> None:
-    peer = reference()
+def assert_equal_to_batch_norm(dimensions: int = 2) -> None:
+    peer, layer, x = reference(dimensions), norm.build("sync", 5, dimensions), maps(dimensions)
     layer.load_state_dict(peer.state_dict())
-    for ours, theirs in zip(trained_once(layer), trained_once(peer), strict=True):
+    for ours, theirs in zip(trained_once(layer, x), trained_once(peer, x), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
-def test_sync_in_one_process_is_batch_norm() -> None:
-    assert_equal_to_batch_norm(norm.build("sync", 5))
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_sync_in_one_process_is_batch_norm(dimensions: int) -> None:
+    assert_equal_to_batch_norm(dimensions)
 
 
 def test_sync_in_a_group_of_one_process_is_batch_norm() -> None:
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     try:
-        assert_equal_to_batch_norm(norm.build("sync", 5))
+        assert_equal_to_batch_norm()
     finally:
         distributed.destroy_process_group()
 
@@ -61,15 +72,16 @@ def test_sync_over_several_processes_refuses_cpus(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
     layer = norm.build("sync", 5)
     with pytest.raises(ReproError, match="CPU"):
-        layer(images())
+        layer(maps())
 
 
+@pytest.mark.parametrize("dimensions", [2, 3])
 @pytest.mark.parametrize("kind", ["frozen", "eval"])
-def test_statistics_are_used_and_kept_in_training(kind: str) -> None:
-    peer, layer = reference(), norm.build(kind, 5)
+def test_statistics_are_used_and_kept_in_training(kind: str, dimensions: int) -> None:
+    peer, layer, x = reference(dimensions), norm.build(kind, 5, dimensions), maps(dimensions)
     layer.load_state_dict(peer.state_dict())
-    output, state, gradients = trained_once(layer)
-    torch.testing.assert_close(output, peer.eval()(images()), rtol=1e-6, atol=1e-6)
+    output, state, gradients = trained_once(layer, x)
+    torch.testing.assert_close(output, peer.eval()(x), rtol=1e-6, atol=1e-6)
     for name, value in state.items():
         assert torch.equal(value, peer.state_dict()[name]), name
     if kind == "eval":  # affine parameters are trained

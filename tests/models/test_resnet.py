@@ -10,50 +10,12 @@ import torchvision
 from torch import nn
 from torchvision.models.resnet import Bottleneck as PeerBottleneck
 from torchvision.models.resnet import ResNet as PeerResNet
+from torchvision_peer import LAYERS, SMALL, images, peer_features, randomised, small_peer
 
 from repro.errors import ReproError
 from repro.experiments import EXPERIMENTS, GC, Backbone, Insertion, NonLocal
 from repro.models import norm
 from repro.models.resnet import ResNet, load_initial
-
-SMALL = Backbone(blocks=(1, 2, 3, 1), width=8)
-LAYERS = {"c2": "layer1", "c3": "layer2", "c4": "layer3", "c5": "layer4"}
-
-
-def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Running statistics, norms and zero-initialised blocks set to random values, so that every layer matters."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in [*network.named_parameters(), *network.named_buffers()]:
-            if name.endswith("running_var") or (value.dim() == 1 and name.endswith("weight")):
-                value.uniform_(0.5, 1.5, generator=generator)
-            elif value.dim() == 1 or "context_block" in name:
-                value.normal_(0, 0.2, generator=generator)
-    return network
-
-
-def images(*shape: int) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(3))
-
-
-def small_peer(spec: Backbone = SMALL) -> PeerResNet:
-    """torchvision's network at a small width: its stem's width cannot be set, so its parts are put together anew."""
-    peer = PeerResNet(PeerBottleneck, list(spec.blocks), groups=spec.groups, width_per_group=spec.width_per_group)
-    peer.conv1 = nn.Conv2d(3, spec.width, 7, stride=2, padding=3, bias=False)
-    peer.bn1 = nn.BatchNorm2d(spec.width)
-    peer.inplanes = spec.width
-    for i, (layer, count) in enumerate(zip(LAYERS.values(), spec.blocks, strict=True)):
-        setattr(peer, layer, peer._make_layer(PeerBottleneck, spec.width * 2**i, count, stride=2 if i else 1))
-    peer.fc = nn.Linear(32 * spec.width, 10)
-    return randomised(peer)
-
-
-def peer_features(peer: PeerResNet, x: torch.Tensor) -> dict[str, torch.Tensor]:
-    x = peer.maxpool(peer.relu(peer.bn1(peer.conv1(x))))
-    outputs = {}
-    for stage, layer in LAYERS.items():
-        x = outputs[stage] = getattr(peer, layer)(x)
-    return outputs
 
 
 def assert_same_features(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
@@ -275,15 +237,17 @@ def changed_by_a_step(network: ResNet) -> set[str]:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     trained = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.1)
-    sum(value.square().mean() for value in network.train()(images(2, 3, 64, 64)).values()).backward()
+    frames = (2,) if network.spec.dimensions == 3 else ()
+    sum(value.square().mean() for value in network.train()(images(2, 3, *frames, 64, 64)).values()).backward()
     optimizer.step()
     return {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
 
 
+@pytest.mark.parametrize("dimensions", [2, 3])
 @pytest.mark.parametrize("kind", ["bn", "sync"])
 @pytest.mark.parametrize("frozen", [(), ("c1",), ("c1", "c2"), ("c2", "c4")])
-def test_frozen_stages_do_not_change(frozen: tuple[str, ...], kind: str) -> None:
-    network = ResNet(replace(SMALL, frozen=frozen, norm=kind))
+def test_frozen_stages_do_not_change(frozen: tuple[str, ...], kind: str, dimensions: int) -> None:
+    network = ResNet(replace(SMALL, frozen=frozen, norm=kind, dimensions=dimensions))
     prefixes = {"c1": ("conv1.", "bn1."), **{stage: (f"{layer}.",) for stage, layer in LAYERS.items()}}
     still = tuple(prefix for stage in frozen for prefix in prefixes[stage])
     assert changed_by_a_step(network) == {
@@ -291,9 +255,10 @@ def test_frozen_stages_do_not_change(frozen: tuple[str, ...], kind: str) -> None
     }
 
 
+@pytest.mark.parametrize("dimensions", [2, 3])
 @pytest.mark.parametrize("kind", ["eval", "frozen"])
-def test_norms_that_keep_their_statistics(kind: str) -> None:
-    network = ResNet(replace(SMALL, norm=kind))
+def test_norms_that_keep_their_statistics(kind: str, dimensions: int) -> None:
+    network = ResNet(replace(SMALL, norm=kind, dimensions=dimensions))
     changed = changed_by_a_step(network)
     assert not any(name.endswith(("running_mean", "running_var", "num_batches_tracked")) for name in changed)
     assert ("layer1.0.bn1.weight" in changed) == (kind == "eval")
@@ -320,9 +285,7 @@ def test_train_and_eval_modes() -> None:
     assert network.training
 
 
-def test_specifications_that_no_image_network_has() -> None:
-    with pytest.raises(ValueError, match="2 dimensions"):
-        ResNet(replace(SMALL, dimensions=3))
+def test_stages_that_no_network_has() -> None:
     with pytest.raises(ValueError, match="c6"):
         ResNet(replace(SMALL, frozen=("c6",)))
     with pytest.raises(ValueError, match="c1"):
@@ -352,6 +315,15 @@ def test_initial_weights_without_a_head() -> None:
     missing, unexpected = load_initial(ResNet(SMALL, num_classes=10), headless)
     assert set(missing) == {"fc.weight", "fc.bias"}
     assert unexpected == []
+
+
+def test_initial_weights_of_other_classes() -> None:
+    ours, weights = ResNet(SMALL, num_classes=7), small_peer().state_dict()
+    head = ours.fc.weight.clone()
+    missing, unexpected = load_initial(ours, weights)
+    assert set(missing) == set(unexpected) == {"fc.weight", "fc.bias"}
+    assert torch.equal(ours.fc.weight, head)
+    assert torch.equal(ours.layer4[0].conv3.weight, weights["layer4.0.conv3.weight"])
 
 
 def broken(change) -> dict[str, torch.Tensor]:

@@ -1,0 +1,34 @@
+"""What frameworks compute differently with the parameters of the same classifier.
+
+Weights want at test what they were trained with. Networks of this project are trained with `PAPER`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from repro.models.context import NonLocalBlock
+from repro.models.resnet import ResNet
+
+
+@dataclass(frozen=True)
+class Conventions:
+    name: str
+    padded_stem_pool: bool = True  #: False: no padding, and the last window may hang over the border (Caffe)
+    project_first: bool = False  #: a non-local block sub-samples the outputs of phi and g instead of their input
+
+    def apply(self, model: ResNet) -> None:
+        """Make `model`, an image network where the stem differs, compute as these conventions say."""
+        if not self.padded_stem_pool:
+            model.maxpool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
+        if self.project_first:
+            for block in model.modules():
+                if isinstance(block, NonLocalBlock):
+                    block.project_first()
+
+
+PAPER = Conventions("paper")
+CAFFE = Conventions("caffe", padded_stem_pool=False)
+MMCV = Conventions("mmcv", project_first=True)
