@@ -1,0 +1,157 @@
+"""Average distances over all pairs of positions, exactly and without looking at pairs (Section 3.2, Table 1).
+
+Both statistics are means over all ordered pairs (i, j) of N vectors, the N pairs of a vector with itself included. They
+are computed from sums over single vectors, which arrive in blocks of rows: nothing of size N x N is ever stored.
+
+**Jensen-Shannon divergence.** The paper's distance of two distributions is sum_k g(v_ik, v_jk) / 2 with
+g(x, y) = x ln(2x / (x + y)) + y ln(2y / (x + y)). For x, y >= 0
+
+    g(x, y) = integral over all real lambda of  beta(lambda) |x^(1/2 + i lambda) - y^(1/2 + i lambda)|^2,
+    beta(lambda) = sech(pi lambda) / (1 + 4 lambda^2).
+
+Both sides are sqrt(xy) times a function of u = ln(x / y): on the right the integral of
+beta(lambda) (2 cosh(u/2) - 2 cos(lambda u)), on the left u sinh(u/2) - 2 cosh(u/2) ln cosh(u/2); the two agree because
+cosh(u/2) (1 + ln cosh(u/2)) - u sinh(u/2) / 2 has the Fourier transform beta. A mean squared difference over all pairs
+is twice a variance, so that the mean divergence is
+
+    sum over k of the integral of  beta(lambda) Var_i( v_ik^(1/2 + i lambda) )  d lambda
+
+in O(N K Q) operations with Q nodes of the trapezoid rule, instead of N^2 K logarithms. Every term is a sum of squares:
+small divergences suffer no cancellation. The rule's error for a pair depends on u alone, so that one scan bounds it.
+
+**Cosine distance.** The mean of (1 - cos) / 2 is (1 - |mean unit vector|^2) / 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from repro.errors import ReproError
+
+#: Spacing and number of the nodes, lambda = 0, h, 2h, ...: the relative error of no pair exceeds 9.6e-7.
+STEP, NODES = 0.175, 26
+#: Elements of a tile: it and the arrays made from it stay in a core's cache.
+_TILE = 2**17
+#: Below this a mean cannot divide: a column of such numbers counts as zeros.
+_SMALLEST = {torch.float32: 1e-37, torch.float64: 1e-300}
+
+
+@dataclass(frozen=True)
+class CosineDistance:
+    """Between all ordered pairs of vectors."""
+
+    mean: float
+    zeros: int  #: how many of the vectors are zero; their cosines count as 0
+
+
+def jensen_shannon(rows: Iterable[Tensor]) -> float:
+    """The mean Jensen-Shannon divergence (natural logarithm) over all ordered pairs of rows.
+
+    The relative error is below 1e-6 for float64 rows. For float32 rows it is below 2e-6 where the result exceeds 1e-4;
+    below that, rounding of the rows themselves weighs more.
+
+    Args:
+        rows: blocks (b, K) of rows, float32 or float64, each row a distribution. It is iterated twice and must yield
+            the same rows both times.
+
+    Raises:
+        ReproError: there are no rows, they are no distributions, or they are not the same the second time.
+    """
+    count, totals = 0, torch.zeros(())
+    for block in rows:
+        _check(block)
+        totals = totals + block.sum(dim=0, dtype=torch.float64)
+        count += len(block)
+        dtype = block.dtype
+    if count == 0:
+        raise ReproError("no rows: a divergence needs at least one attention map")
+    centre = (totals / count).clamp(min=_SMALLEST[dtype])
+    moments = centre.new_zeros(2 * NODES + 1, len(centre))
+    seen = 0
+    for block in rows:
+        for tile in block.split(max(_TILE // block.shape[1], 1)):
+            _add_moments(moments, tile, centre.to(dtype))
+        seen += len(block)
+    if seen != count:
+        raise ReproError(f"the rows are not the same when iterated again: {count} of them, then {seen}")
+    moments /= count
+    real, imaginary, excess = moments[:NODES], moments[NODES:-1], moments[-1]
+    variance = excess - 2 * real - real.square() - imaginary.square()
+    return max(0.0, float(_weights(centre) @ (variance @ centre)))
+
+
+def cosine(rows: Iterable[Tensor]) -> CosineDistance:
+    """The mean of (1 - cos) / 2 over all ordered pairs of rows, in float64; equal to brute force to rounding.
+
+    Args:
+        rows: blocks (b, C) of vectors.
+
+    Raises:
+        ReproError: there are no rows, or one is not finite.
+    """
+    count = zeros = 0
+    for block in rows:
+        vectors = block.to(torch.float64)
+        if not vectors.isfinite().all():
+            raise ReproError("a vector is not finite: its cosine with the others is not defined")
+        vectors = vectors / vectors.abs().amax(dim=1, keepdim=True).clamp(min=_SMALLEST[torch.float64])
+        lengths = vectors.norm(dim=1, keepdim=True)
+        vectors = vectors / lengths.clamp(min=_SMALLEST[torch.float64])
+        if count == 0:
+            # Sums of differences from one of the vectors keep the digits of nearly equal ones.
+            reference = next((v for v in vectors if v.any()), vectors[0])
+            total, squares = torch.zeros_like(reference), reference.new_zeros(())
+        differences = vectors - reference
+        total += differences.sum(dim=0)
+        squares += differences.square().sum()
+        zeros += int((lengths == 0).sum())
+        count += len(vectors)
+    if count == 0:
+        raise ReproError("no rows: a distance needs at least one vector")
+    # E |u|^2 - |E u|^2 of unit vectors. A zero vector is no unit vector: its cosines, with itself too, are 0.
+    variance = squares / count - (total / count).square().sum()
+    return CosineDistance(float(variance + zeros / count) / 2, zeros)
+
+
+def _check(block: Tensor) -> None:
+    if block.dtype not in _SMALLEST:
+        raise ReproError(f"attention in {block.dtype} has too few digits for a divergence: keep its logits in float32")
+    if not (block >= 0).all():
+        raise ReproError("an attention map has a negative or undefined weight: it is no distribution")
+    if ((block.sum(dim=1, dtype=torch.float64) - 1).abs() > 1e-4).any():
+        raise ReproError("an attention map does not sum to 1: it is no distribution")
+
+
+def _add_moments(moments: Tensor, tile: Tensor, centre: Tensor) -> None:
+    """Add the column sums over a tile of Re d_q, Im d_q (q = 0..Q-1) and y, with d_q = (x / c)^(1/2 + i q h) - 1.
+
+    d follows from one node to the next by d_(q+1) = d_q + w + d_q w, w = (x / c)^(i h) - 1, which keeps the digits of
+    small deviations y = x / c - 1.
+    """
+    ratio = tile / centre
+    excess = (tile - centre) / centre
+    logarithm = torch.where(excess.abs() < 0.5, excess.log1p(), ratio.clamp(min=torch.finfo(tile.dtype).tiny).log())
+    real = excess / (1 + ratio.sqrt())
+    imaginary = torch.zeros_like(real)
+    step_imaginary = (STEP * logarithm).sin_()
+    step_real = (STEP / 2 * logarithm).sin_().square_().mul_(-2)
+    moments[-1] += excess.sum(dim=0)
+    for node in range(NODES):
+        moments[node] += real.sum(dim=0)
+        moments[NODES + node] += imaginary.sum(dim=0)
+        following = (real + step_real).addcmul_(real, step_real).addcmul_(imaginary, step_imaginary, value=-1)
+        imaginary = (imaginary + step_imaginary).addcmul_(real, step_imaginary).addcmul_(imaginary, step_real)
+        real = following
+
+
+def _weights(like: Tensor) -> Tensor:
+    """Of the trapezoid rule on the even integrand: h at 0, 2 h beta(q h) elsewhere."""
+    nodes = STEP * torch.arange(NODES, dtype=like.dtype, device=like.device)
+    weights = 2 * STEP / (torch.cosh(math.pi * nodes) * (1 + 4 * nodes.square()))
+    weights[0] /= 2
+    return weights
