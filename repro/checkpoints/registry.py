@@ -223,7 +223,7 @@ def load(path: Path = CHECKPOINTS) -> Registry:
         content = yaml.load(path.read_bytes(), paper.UniqueKeyLoader)
     except OSError as error:
         raise ReproError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # tags such as !!int x raise any
         raise ReproError(f"{path} is not whole, valid YAML: {' '.join(str(error).split())}") from None
     try:
         file = _File.model_validate(content)

@@ -24,7 +24,11 @@ _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 _INT64 = 2**63 - 1  # the evaluator's integers
 
 _Id = Annotated[int, Field(ge=0, le=_INT64)]
-_Length = Annotated[float, Field(ge=0)]
+_Side = Annotated[int, Field(gt=0, le=65535)]  # the largest of a JPEG; the product still fits a run length
+# Drawing a polygon takes memory in proportion to its outline, so a forged coordinate could ask for any amount.
+_Coordinate = Annotated[float, Field(ge=-(2**17), le=2**17)]
+_Length = Annotated[float, Field(ge=0, le=2**17)]
+_Area = Annotated[float, Field(ge=0)]
 
 
 def _drop_pointless(polygons: list[list[float]]) -> list[np.ndarray]:
@@ -38,24 +42,44 @@ def _drop_pointless(polygons: list[list[float]]) -> list[np.ndarray]:
 class _RunLengths:
     __pydantic_config__ = _STRICT
 
-    size: tuple[int, int]
+    size: tuple[_Side, _Side]
     counts: list[Annotated[int, Field(ge=0)]] | str
 
 
 def _compress(runs: _RunLengths) -> dict:
     """The compressed encoding, after checking that the runs fill `size` exactly."""
     height, width = runs.size
-    if isinstance(runs.counts, str):
-        encoded = {"size": [height, width], "counts": runs.counts}
-        mask_api.decode(encoded)  # raises ValueError
-        return encoded
-    if sum(runs.counts) != height * width:
-        raise ValueError(f"the run lengths cover {sum(runs.counts)} pixels, the size {height * width}")
-    return mask_api.frPyObjects({"size": [height, width], "counts": runs.counts}, height, width)
+    counts = _expanded(runs.counts) if isinstance(runs.counts, str) else runs.counts
+    if sum(counts) != height * width:
+        raise ValueError(f"the run lengths cover {sum(counts)} pixels, the size {height * width}")
+    encoded = {"size": [height, width], "counts": runs.counts}
+    return encoded if isinstance(runs.counts, str) else mask_api.frPyObjects(encoded, height, width)
+
+
+def _expanded(text: str) -> list[int]:
+    """The run lengths in COCO's text: five bits a character; from the fourth on, relative to the last but one.
+
+    The libraries' decoders fill a mask of the claimed size, which may be forged, before they compare.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 30:
+            raise ValueError("the compressed run lengths are malformed")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) << (shift - 4)
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = shift = 0
+    if shift or min(counts, default=0) < 0:
+        raise ValueError("the compressed run lengths are cut short or negative")
+    return counts
 
 
 _Segmentation = Annotated[
-    Annotated[list[list[float]], AfterValidator(_drop_pointless), Tag("polygons")]
+    Annotated[list[list[_Coordinate]], AfterValidator(_drop_pointless), Tag("polygons")]
     | Annotated[_RunLengths, AfterValidator(_compress), Tag("run lengths")],
     Discriminator(lambda value: "polygons" if isinstance(value, list) else "run lengths"),
 ]
@@ -69,8 +93,8 @@ class Image:
 
     id: _Id
     file_name: Annotated[str, Field(min_length=1)]
-    height: Annotated[int, Field(gt=0)]
-    width: Annotated[int, Field(gt=0)]
+    height: _Side
+    width: _Side
 
 
 @dataclass(slots=True)
@@ -83,8 +107,8 @@ class Annotation:
     id: Annotated[int, Field(gt=0, le=_INT64)]  #: the COCO metric takes a match with object 0 for no match
     image_id: _Id
     category_id: _Id
-    bbox: tuple[float, float, _Length, _Length]  #: x, y, width, height in pixels
-    area: _Length  #: of the segmentation, square pixels
+    bbox: tuple[_Coordinate, _Coordinate, _Length, _Length]  #: x, y, width, height in pixels
+    area: _Area  #: of the segmentation, square pixels
     iscrowd: Annotated[int, Field(ge=0, le=1)]
     segmentation: _Segmentation
 

@@ -400,6 +400,7 @@ def test_duplicates_are_refused(change, message, tmp_path):
         ("hosts: {zoo: [{base: 'https://one.example'}]}\nentries: []", "hosts.zoo.0.base: "),
         ("hosts: {zoo: [{base: 'ftp://one.example/'}]}\nentries: []", "is not an https URL"),
         ("hosts: {}\nentries: [{source: x}]", "entry number 1: id: "),
+        *((f"entries: [!!{tag}]", "is not whole, valid YAML") for tag in ("int x", "float x", "timestamp 99999")),
         ("hosts: {}\nentries: [!!python/object/apply:os.system ['false']]", "is not whole, valid YAML"),
     ],
 )

@@ -100,7 +100,7 @@ SECOND = r"annotations\[1\] \(id 12\), key "
         (_mask(size=[30, 20]), SECOND + r"segmentation\.size: .*\[30, 20\].*image 7 has \[20, 30\]"),
         (_mask(counts=[0, 20, 579]), SECOND + "segmentation: .*cover 599 pixels, the size 600"),
         (_mask(counts=[0, -20, 620]), SECOND + r"segmentation\.counts"),
-        (_mask(counts="32"), SECOND + "segmentation: .*decoded 5 pixels but expected 600"),
+        (_mask(counts="32"), SECOND + "segmentation: .*cover 5 pixels, the size 600"),
         (_mask(counts="~~~"), SECOND + "segmentation: "),
         (_set("id", 11), r"annotations\[1\], key id: 11 is there a second time"),
         (_set("id", 7, kind="images"), r"images\[1\], key id: 7 is there a second time"),

@@ -1,0 +1,168 @@
+"""What names in a pickle stand for when it is read as data: records of numpy's arrays and of torch's tensors.
+
+A record is made with what the pickle passes and checks it; no memory is spent on elements.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+MAX_DIMENSIONS = 16
+
+
+class Refused(ValueError):
+    """The pickle holds something that no weights file needs, or that cannot be true."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The memory of a tensor: `numel` elements of `itemsize` bytes, stored in the file under `key`."""
+
+    key: str
+    numel: int
+    itemsize: int
+
+
+@dataclass(frozen=True)
+class View:
+    """A strided tensor in a storage, in elements; checked to lie in it and to hold no more elements than it."""
+
+    storage: Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.storage, Storage) or type(self.size) is not tuple or type(self.stride) is not tuple:
+            raise Refused("a tensor is not as torch.save writes it")
+        numbers = (self.offset, *self.size, *self.stride)
+        if not len(self.size) == len(self.stride) <= MAX_DIMENSIONS or not all(map(_is_length, numbers)):
+            raise Refused("a tensor has a size or a stride that is no short list of non-negative integers")
+        numel = math.prod(self.size)
+        last = self.offset + sum((size - 1) * stride for size, stride in zip(self.size, self.stride, strict=True))
+        if numel > self.storage.numel or (numel and last >= self.storage.numel):
+            raise Refused(
+                f"a tensor of shape {list(self.size)}, stride {list(self.stride)} and offset {self.offset} reaches "
+                f"beyond its storage of {self.storage.numel} elements"
+            )
+
+
+class Variable:
+    """A tensor or parameter as torch before 0.4 wrote it: made empty, then given its data by its state."""
+
+    def __init__(self, data: View | Variable | None = None, grad: bool = True) -> None:
+        if not isinstance(data, (View, Variable, type(None))):
+            raise Refused("a parameter is made of something that is no tensor")
+
+    def __setstate__(self, state: tuple) -> None:
+        match state:
+            case (Storage() as storage, offset, size, stride):
+                View(storage, offset, size, stride)
+            case (View() | Variable(), _, hooks, bool(), _) | (bool(), _, hooks) if not hooks:
+                pass
+            case _:
+                raise Refused("a parameter is not as torch.save writes it")
+
+
+class Dtype:
+    """numpy's description of an element: real numbers and booleans of up to 8 bytes."""
+
+    def __init__(self, code: str, align: object = False, copy: object = False) -> None:
+        if not isinstance(code, str) or code not in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1"):
+            raise Refused(
+                "an array has elements that are no real numbers of 1 to 8 bytes (objects, text, complex, ...)"
+            )
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: tuple) -> None:
+        if not (isinstance(state, tuple) and len(state) >= 5 and state[2:5] == (None, None, None)):
+            raise Refused("an array has elements with fields or of arrays, not numbers")
+        if state[1] not in ("<", ">", "|"):
+            raise Refused("an array has elements of an unknown byte order")
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class Array:
+    """numpy's array; `value` is a read-only view of the bytes in the pickle."""
+
+    value: np.ndarray
+
+    def __setstate__(self, state: tuple) -> None:
+        match state:
+            case (_, tuple(shape), Dtype(dtype=dtype), bool() | 0 | 1 as fortran, bytes() | str() as data):
+                value = np.frombuffer(_octets(data), dtype)
+            case _:
+                raise Refused("an array is not as numpy writes arrays of numbers")
+        if len(shape) > MAX_DIMENSIONS or not all(map(_is_length, shape)) or math.prod(shape) != value.size:
+            raise Refused(f"an array holds {value.size} elements and claims a shape of another number")
+        self.value = value.reshape(shape, order="F" if fortran else "C")
+
+
+def _array(kind: object, shape: object, code: object) -> Array:
+    """numpy's `_reconstruct`: an array that is filled by its state. Its kind can only be `numpy.ndarray`."""
+    return Array()
+
+
+def _scalar(dtype: Dtype, data: bytes | str) -> float:
+    """numpy's `scalar`, as Python's number."""
+    if not isinstance(dtype, Dtype) or not isinstance(data, (bytes, str)) or len(data) > 8:
+        raise Refused("a numpy scalar is no real number")
+    return np.frombuffer(_octets(data), dtype.dtype)[0].item()
+
+
+def _is_length(number: object) -> bool:
+    return type(number) is int and number >= 0
+
+
+def _octets(data: bytes | str) -> bytes:
+    return data if isinstance(data, bytes) else data.encode("latin1")  # Python 2 wrote bytes as text
+
+
+def _view(
+    storage: Storage, offset: int, size: tuple, stride: tuple, grad: bool, hooks: object, flags: object = None
+) -> View:
+    """`torch._utils._rebuild_tensor_v2`."""
+    if type(grad) is not bool or hooks or flags:
+        raise Refused("a tensor has hooks or a lazy conjugation, which no weights need")
+    return View(storage, offset, size, stride)
+
+
+def _empty() -> Variable:
+    """`torch.FloatTensor()` and the like; with arguments they would allocate."""
+    return Variable()
+
+
+def _parameter(data: View | Variable, grad: object, hooks: object) -> View | Variable:
+    """`torch._utils._rebuild_parameter`."""
+    if not isinstance(data, (View, Variable)) or type(grad) is not bool or hooks:
+        raise Refused("a parameter is not as torch.save writes it")
+    return data
+
+
+#: numpy's names, with inert stand-ins. The two spellings are of numpy 1 and numpy 2.
+NUMPY: dict[str, Callable[..., Any]] = {
+    "numpy.dtype": Dtype,
+    "numpy.core.multiarray._reconstruct": _array,
+    "numpy._core.multiarray._reconstruct": _array,
+    "numpy.core.multiarray.scalar": _scalar,
+    "numpy._core.multiarray.scalar": _scalar,
+    "numpy.ndarray": Array,
+}
+TORCH: dict[str, Callable[..., Any]] = {
+    "torch._utils._rebuild_tensor": View,
+    "torch._utils._rebuild_tensor_v2": _view,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch.nn.parameter.Parameter": Variable,
+}
+_ITEMSIZES = {
+    "Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1, "Bool": 1
+}  # fmt: skip
+#: torch's names of storages and the bytes of an element.
+STORAGES = {f"torch.{kind}Storage": itemsize for kind, itemsize in _ITEMSIZES.items()}
+TORCH |= {f"torch.{kind}Tensor": _empty for kind in _ITEMSIZES}
+NEW = (Variable, _empty)  #: what may be made by __new__ too
