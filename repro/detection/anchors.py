@@ -7,6 +7,8 @@ from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
+from repro.detection.conventions import AUTHORS, Conventions
+
 STRIDES = (4, 8, 16, 32, 64)  #: pixels between two cells of P2 .. P6
 ASPECT_RATIOS = (0.5, 1.0, 2.0)  #: height / width
 
@@ -14,19 +16,30 @@ ASPECT_RATIOS = (0.5, 1.0, 2.0)  #: height / width
 class PyramidAnchors(AnchorGenerator):
     """One anchor of side `scale * stride` per aspect ratio at every cell of P2 .. P6.
 
-    The convention is that of the authors' framework (mmdetection before 2.0): an anchor is centred on the middle of its
-    cell, its sides rounded to whole pixels. There a box includes its last pixel; here coordinates are continuous,
-    x2 = (last pixel) + 1, which makes the very same anchors.
+    The authors' framework (mmdetection before 2.0) centres an anchor on the middle of its cell and rounds its sides to
+    whole pixels. There a box includes its last pixel; here coordinates are continuous, x2 = (last pixel) + 1, which
+    makes the very same anchors. Other `conventions` centre it on the corner of the cell or do not round.
 
     The strides are given, not inferred: torchvision divides the padded image by the grid, which makes 61 of P6's 64
-    when the image is 800 pixels high, and centres the anchors on the corners of the cells.
+    when the image is 800 pixels high. Only networks that were trained so (`conventions.inferred_strides`) get it.
     """
 
-    def __init__(self, scale: int) -> None:
+    def __init__(self, scale: int, conventions: Conventions = AUTHORS) -> None:
+        self.conventions = conventions
         super().__init__(
             sizes=tuple((scale * stride,) for stride in STRIDES), aspect_ratios=(ASPECT_RATIOS,) * len(STRIDES)
         )
-        self.cell_anchors = [cell + stride / 2 for cell, stride in zip(self.cell_anchors, STRIDES, strict=True)]
+        self.cell_anchors = [
+            cell + stride * conventions.anchor_offset for cell, stride in zip(self.cell_anchors, STRIDES, strict=True)
+        ]
+
+    def generate_anchors(self, scales: tuple[int, ...], aspect_ratios: tuple[float, ...]) -> Tensor:
+        """The anchors around the origin, float32 (ratios, 4). Called by the base class."""
+        if self.conventions.rounded_anchors:
+            return super().generate_anchors(scales, aspect_ratios)
+        sides = torch.tensor(aspect_ratios, device="cpu").sqrt()
+        corner = torch.stack([1 / sides, sides], dim=1) * torch.tensor(scales, device="cpu") / 2
+        return torch.cat([-corner, corner], dim=1)
 
     def forward(self, images: ImageList, features: list[Tensor]) -> list[Tensor]:
         """The anchors of every image: as many times the same float32 (cells * ratios, 4), xyxy in pixels.
@@ -35,5 +48,9 @@ class PyramidAnchors(AnchorGenerator):
         """
         self.cell_anchors = [cell.to(features[0].device) for cell in self.cell_anchors]
         grids = [feature.shape[-2:] for feature in features]
-        anchors = torch.cat(self.grid_anchors(grids, [(stride, stride) for stride in STRIDES]))
+        strides = [(stride, stride) for stride in STRIDES]
+        if self.conventions.inferred_strides:
+            height, width = images.tensors.shape[-2:]
+            strides = [(height // rows, width // columns) for rows, columns in grids]
+        anchors = torch.cat(self.grid_anchors(grids, strides))
         return [anchors] * len(images.image_sizes)

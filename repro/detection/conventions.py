@@ -1,4 +1,11 @@
-"""What frameworks do differently around the same network. Weights want at test what they were trained with."""
+"""What frameworks do differently around the same network. Weights want at test what they were trained with.
+
+The frameworks agree on the rest: proposals are chosen per level by score (1000), NMS at 0.7 runs within each level and
+the best 1000 of all levels remain; detections need a score above 0.05, NMS at 0.5 runs within each class, and the best
+100 remain. mmdetection before 2.0 cuts a level's proposals once more after its NMS, at a number that none exceeds.
+
+Class order and layout of a weights file are not here: they are put right when it is converted.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +24,37 @@ class Conventions:
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     anchor_offset: float = 0.5  #: centre of a cell's anchors from the cell's corner, in strides
     rounded_anchors: bool = True  #: sides in whole pixels
+    #: A level's stride is the padded image divided by the grid, rounded down: 61 for P6 at 800 pixels, not 64.
+    inferred_strides: bool = False
     aligned: bool = False  #: RoIAlign shifts by half a cell
     sampling: int = 2  #: RoIAlign's samples per cell along a side; 0: as many as the cell has pixels
-    inclusive_boxes: bool = False  #: a box ends on its last pixel: rescaling moves its end by 1 - scale, masks
-    #: are pasted over whole pixels
+    #: A box ends on its last pixel. Decoding and RoIAlign come to the same as in continuous coordinates; but a box is
+    #: clipped to at least a pixel, one factor scales both axes and moves the end by 1 - factor, before the NMS of the
+    #: detections, and what then lies beyond the border of the original image stays.
+    inclusive_boxes: bool = False
+    whole_pixel_masks: bool = False  #: masks are pasted into boxes whose corners are cut to whole pixels
     soft_mask_border: bool = False  #: mask probabilities fall to zero around the edge of the box
 
 
 #: What networks are trained with here: the authors' arithmetic in continuous coordinates.
 AUTHORS = Conventions("authors")
 #: mmdetection before 2.0, the framework of the authors' files: as AUTHORS, and boxes include their last pixel.
-MMDETECTION_1 = Conventions("mmdetection 1", inclusive_boxes=True)
+MMDETECTION_1 = Conventions("mmdetection 1", inclusive_boxes=True, whole_pixel_masks=True)
 MMDETECTION_2 = Conventions(
-    "mmdetection 2", anchor_offset=0.0, rounded_anchors=False, aligned=True, sampling=0, soft_mask_border=True
+    "mmdetection 2",
+    anchor_offset=0.0,
+    rounded_anchors=False,
+    aligned=True,
+    sampling=0,
+    soft_mask_border=True,
 )
-TORCHVISION = Conventions("torchvision", anchor_offset=0.0, soft_mask_border=True)
+TORCHVISION = Conventions(
+    "torchvision",
+    anchor_offset=0.0,
+    inferred_strides=True,
+    whole_pixel_masks=True,
+    soft_mask_border=True,
+)
 #: Detectron2's zoo: MSRA's ResNets, whose inputs are not scaled.
 DETECTRON2 = Conventions(
     "detectron2",

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from faster_coco_eval.core import mask as rle
 from torch import Tensor
+from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
 from torchvision.ops import roi_align
+
+from repro.detection.conventions import Conventions
 
 #: Pixels pasted at a time, as float32: bounds the memory that a large image with many detections takes.
 _CHUNK = 2**24
@@ -30,12 +33,36 @@ def crop(masks: Tensor, objects: Tensor, boxes: Tensor, resolution: int) -> Tens
     return (covered[:, 0] >= 0.5).to(boxes)
 
 
+def prepare(masks: Tensor, boxes: Tensor, conventions: Conventions) -> tuple[Tensor, Tensor]:
+    """What to `paste` where, so that it comes out as `conventions` have it.
+
+    A soft border is a frame of zeros, one cell wide, around the mask, in a box that is larger by as much. (It rounds
+    corners off.) Boxes in whole pixels begin with the pixel that their corner lies in and end with the one that their
+    last pixel begins in; torchvision takes the end of its continuous boxes for their last pixel.
+
+    Args:
+        masks: float32 (n, M, M), probabilities within the box.
+        boxes: (n, 4), xyxy in pixels of the image.
+
+    Returns:
+        Masks (n, M, M) or (n, M + 2, M + 2), and boxes (n, 4).
+    """
+    if conventions.soft_mask_border:
+        masks, growth = expand_masks(masks, padding=1)
+        boxes = expand_boxes(boxes, growth)
+    if conventions.whole_pixel_masks:
+        first = boxes[:, :2].trunc()
+        last = (boxes[:, 2:] - (1 if conventions.inclusive_boxes else 0)).trunc()
+        boxes = torch.cat([first, torch.maximum(last, first) + 1], dim=1)
+    return masks, boxes
+
+
 def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Mask probabilities within boxes -> probabilities over the image.
 
     Bilinear between the centres of the grid's cells, constant from the outermost centres to the edge of the box and
-    zero outside of it, as the authors' framework resizes a mask to its box. (detectron2 and torchvision let it fall to
-    zero around the edge, which rounds corners off.) The interpolation is separable: two matrix products per mask.
+    zero outside of it, as the authors' framework resizes a mask to its box. The interpolation is separable: two matrix
+    products per mask.
 
     Args:
         masks: float32 (n, M, M).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +11,14 @@ from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.ops import MultiScaleRoIAlign, batched_nms, box_iou, clip_boxes_to_image, remove_small_boxes
-from torchvision.ops.poolers import LevelMapper
+from torchvision.ops import batched_nms, box_iou, remove_small_boxes
 
-from repro.detection.anchors import STRIDES
+from repro.detection.boxes import clip, rescale
+from repro.detection.conventions import AUTHORS, Conventions
 from repro.detection.masks import crop
+from repro.detection.pooling import PyramidRoIAlign
 from repro.detection.sampling import BalancedSampler, Matcher
-from repro.experiments import STAGES, Detector
+from repro.experiments import Detector
 
 BOX_RESOLUTION = 7  #: cells of the RoI feature of the box head, along a side
 MASK_RESOLUTION = 14  #: and of the mask head, whose output has twice as many
@@ -24,25 +26,14 @@ NMS_THRESHOLD = 0.5
 SMALLEST = 0.01  #: pixels: a detection that clipping leaves thinner than this is dropped
 
 
-class PyramidRoIAlign(MultiScaleRoIAlign):
-    """RoIAlign from the level of P2 .. P5 that fits the RoI's size (FPN, Eq. 1).
+@dataclass(frozen=True)
+class Stage:
+    """How the heads of one stage of a cascade differ from those of another. The defaults are those of Mask R-CNN."""
 
-    Scales and level map are fixed here; torchvision infers them from the first batch it sees and keeps them.
-
-    A RoI's edges are taken to the feature map without a shift by half a cell ("not aligned") and a cell averages 2x2
-    samples: the convention of the authors' framework (mmdetection before 2.0), in which their networks were trained.
-
-    Args:
-        resolution: cells of the output along a side.
-        anchor_scale: that of the detector. At the authors' 8 a RoI of 224 pixels goes to P4 and P2 takes those below
-            112; the boundaries move with the anchors, so that a scaled-down detector uses its pyramid in the same way.
-    """
-
-    def __init__(self, resolution: int, anchor_scale: int) -> None:
-        canonical = 28 * anchor_scale
-        super().__init__(list(STAGES), resolution, sampling_ratio=2, canonical_scale=canonical, canonical_level=4)
-        self.scales = [1 / stride for stride in STRIDES[: len(STAGES)]]
-        self.map_levels = LevelMapper(2, 5, canonical_scale=canonical, canonical_level=4)
+    iou: float = 0.5  #: with an object, from which a RoI is foreground
+    deviations: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)  #: units of the box deltas
+    boxes: Literal["per class", "class-agnostic"] = "per class"
+    weight: float = 1.0  #: of the stage's losses
 
 
 @dataclass
@@ -52,6 +43,7 @@ class RoIs:
     boxes: Tensor  #: float32 (k, 4), xyxy in pixels
     labels: Tensor  #: int64 (k,), 0 background, 1..K
     objects: Tensor  #: int64 (k,), index of the object that a foreground RoI belongs to, negative for background
+    given: Tensor  #: bool (k,): the box of an object itself, not a proposal
 
 
 @dataclass
@@ -67,24 +59,34 @@ class Instances:
 class RoIHeads(nn.Module):
     """Two fully connected layers for class and box, four convolutions for the mask.
 
-    Outputs have background first: K + 1 classes, each with its own box and mask, as the authors'. Submodules have
-    torchvision's names. Box deltas are in units of (.1, .1, .2, .2).
+    Outputs have background first: K + 1 classes, each with its own mask and, unless `stage` says otherwise, its own
+    box, as the authors'. Submodules have torchvision's names.
     """
 
-    def __init__(self, spec: Detector, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        spec: Detector,
+        generator: torch.Generator,
+        conventions: Conventions = AUTHORS,
+        stage: Stage = Stage(),
+    ) -> None:
         super().__init__()
         outputs = spec.num_classes + 1
-        self.box_roi_pool = PyramidRoIAlign(BOX_RESOLUTION, spec.anchor_scale)
+        self.stage = stage
+        self.box_roi_pool = PyramidRoIAlign(BOX_RESOLUTION, spec.anchor_scale, conventions)
         self.box_head = TwoMLPHead(spec.fpn_channels * BOX_RESOLUTION**2, spec.box_channels)
         self.box_predictor = FastRCNNPredictor(spec.box_channels, outputs)
-        self.mask_roi_pool = PyramidRoIAlign(MASK_RESOLUTION, spec.anchor_scale)
+        if stage.boxes == "class-agnostic":
+            self.box_predictor.bbox_pred = nn.Linear(spec.box_channels, 4)
+        self.mask_roi_pool = PyramidRoIAlign(MASK_RESOLUTION, spec.anchor_scale, conventions)
         self.mask_head = MaskRCNNHeads(spec.fpn_channels, (spec.mask_channels,) * 4, dilation=1)
         self.mask_predictor = MaskRCNNPredictor(spec.mask_channels, spec.mask_channels, outputs)
-        self.box_coder = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
-        self.matcher = Matcher(0.5, 0.5, least=0.5)
+        self.box_coder = BoxCoder(weights=tuple(1 / deviation for deviation in stage.deviations))
+        self.matcher = Matcher(stage.iou, stage.iou, least=stage.iou)
         self.sampler = BalancedSampler(spec.roi_samples, 0.25, generator)
         self.score_threshold = spec.score_threshold
         self.detections = spec.detections
+        self.inclusive = conventions.inclusive_boxes
         for layer in (self.box_head.fc6, self.box_head.fc7):
             nn.init.xavier_uniform_(layer.weight)
         nn.init.normal_(self.box_predictor.cls_score.weight, std=0.01)
@@ -92,6 +94,11 @@ class RoIHeads(nn.Module):
         masks = (self.mask_predictor.conv5_mask, self.mask_predictor.mask_fcn_logits)
         for layer in (*self.box_head.children(), *self.box_predictor.children(), *masks):
             nn.init.zeros_(layer.bias)
+
+    @property
+    def stages(self) -> tuple[RoIHeads, ...]:
+        """The heads that RoIs pass through one after the other: these alone."""
+        return (self,)
 
     def losses(
         self,
@@ -110,8 +117,13 @@ class RoIHeads(nn.Module):
             sizes: per image, (height, width) before padding.
             boxes, labels, masks: the objects of every image, (n, 4), (n,) in 0..K-1, (n, height, width).
         """
-        rois = self.sample(proposals, boxes, labels)
-        class_logits, deltas = self.boxes(features, [image.boxes for image in rois], sizes)
+        return self.losses_of(self.sample(proposals, boxes, labels), features, boxes, masks)[0]
+
+    def losses_of(
+        self, rois: list[RoIs], features: dict[str, Tensor], boxes: list[Tensor], masks: list[Tensor]
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The losses of `losses` over these RoIs, and the box deltas (R, K + 1, 4) that were predicted for them."""
+        class_logits, deltas = self.boxes(features, [image.boxes for image in rois])
         matched = [
             targets[image.objects.clamp(min=0)] if len(targets) else image.boxes
             for targets, image in zip(boxes, rois, strict=True)
@@ -124,8 +136,7 @@ class RoIHeads(nn.Module):
         )
 
         foreground = [image.labels > 0 for image in rois]
-        mask_rois = [image.boxes[mask] for image, mask in zip(rois, foreground, strict=True)]
-        mask_logits = self.masks(features, mask_rois, sizes)
+        mask_logits = self.masks(features, [image.boxes[mask] for image, mask in zip(rois, foreground, strict=True)])
         loss_mask = mask_loss(
             mask_logits,
             torch.cat([image.labels[mask] for image, mask in zip(rois, foreground, strict=True)]),
@@ -136,7 +147,7 @@ class RoIHeads(nn.Module):
                 ]
             ),
         )
-        return {"loss_classifier": loss_classifier, "loss_box": loss_box, "loss_mask": loss_mask}
+        return {"loss_classifier": loss_classifier, "loss_box": loss_box, "loss_mask": loss_mask}, deltas
 
     def sample(self, proposals: list[Tensor], boxes: list[Tensor], labels: list[Tensor]) -> list[RoIs]:
         """The RoIs to train on, per image: the objects themselves compete with the proposals for a place."""
@@ -146,45 +157,67 @@ class RoIHeads(nn.Module):
                 [torch.arange(len(targets), device=targets.device), self.matcher(box_iou(targets, proposal))]
             )
             named = torch.cat([classes + 1, classes.new_zeros(1)])  # the last entry is what index -1 reads
-            candidates.append(RoIs(torch.cat([targets, proposal]), named[objects], objects))
+            given = torch.arange(len(objects), device=objects.device) < len(targets)
+            candidates.append(RoIs(torch.cat([targets, proposal]), named[objects], objects, given))
         positives, negatives = self.sampler([image.labels for image in candidates])
         chosen = [positive | negative for positive, negative in zip(positives, negatives, strict=True)]
         return [
-            RoIs(image.boxes[mask], image.labels[mask], image.objects[mask])
+            RoIs(image.boxes[mask], image.labels[mask], image.objects[mask], image.given[mask])
             for image, mask in zip(candidates, chosen, strict=True)
         ]
 
-    def boxes(
-        self, features: dict[str, Tensor], rois: list[Tensor], sizes: list[tuple[int, int]]
-    ) -> tuple[Tensor, Tensor]:
-        """Class logits (R, K + 1) and box deltas (R, K + 1, 4) of all RoIs, in float32."""
-        pooled = self.box_roi_pool(features, rois, sizes)
-        logits, deltas = self.box_predictor(self.box_head(pooled))
-        return logits.float(), deltas.float().unflatten(1, (-1, 4))
+    def boxes(self, features: dict[str, Tensor], rois: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Class logits (R, K + 1) and box deltas (R, K + 1, 4) of all RoIs, in float32.
 
-    def masks(self, features: dict[str, Tensor], rois: list[Tensor], sizes: list[tuple[int, int]]) -> Tensor:
+        Class-agnostic deltas are the same for all classes.
+        """
+        logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, rois)))
+        return logits.float(), deltas.float().unflatten(1, (-1, 4)).expand(-1, logits.shape[1], -1)
+
+    def masks(self, features: dict[str, Tensor], rois: list[Tensor]) -> Tensor:
         """Mask logits (R, K + 1, 28, 28) of all RoIs, in float32."""
-        pooled = self.mask_roi_pool(features, rois, sizes)
-        return self.mask_predictor(self.mask_head(pooled)).float()
+        return self.mask_predictor(self.mask_head(self.mask_roi_pool(features, rois))).float()
+
+    def mask_probabilities(self, features: dict[str, Tensor], boxes: list[Tensor], labels: list[Tensor]) -> Tensor:
+        """(R, 28, 28) for all boxes (n, 4), each of its own class; labels (n,) in 0..K-1."""
+        classes = torch.cat(labels) + 1
+        return self.masks(features, boxes)[torch.arange(len(classes), device=classes.device), classes].sigmoid()
 
     def detect(
-        self, features: dict[str, Tensor], proposals: list[Tensor], sizes: list[tuple[int, int]]
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        sizes: list[tuple[int, int]],
+        factors: list[tuple[float, float]],
     ) -> list[Instances]:
-        """What stands in each image, best first."""
-        logits, deltas = self.boxes(features, proposals, sizes)
+        """What stands in each image, best first.
+
+        Args:
+            features: by level, (B, C, H, W).
+            proposals: per image, (k, 4).
+            sizes: per image, (height, width) before padding.
+            factors: per image, how many times as (high, wide) the original image is.
+        """
+        found = self.select_all(*self.boxes(features, proposals), proposals, sizes, factors)
+        boxes, _, labels = zip(*found, strict=True)
+        return instances(found, self.mask_probabilities(features, boxes, labels))
+
+    def select_all(
+        self,
+        logits: Tensor,
+        deltas: Tensor,
+        proposals: list[Tensor],
+        sizes: list[tuple[int, int]],
+        factors: list[tuple[float, float]],
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """`select` for every image, from the outputs of `boxes` for all of them."""
         counts = [len(image) for image in proposals]
-        found = [
-            self.select(*image)
-            for image in zip(logits.softmax(dim=1).split(counts), deltas.split(counts), proposals, sizes, strict=True)
-        ]
-        mask_logits = self.masks(features, [boxes for boxes, _, _ in found], sizes)
-        classes = torch.cat([labels for _, _, labels in found]) + 1
-        probabilities = mask_logits[torch.arange(len(classes), device=classes.device), classes].sigmoid()
-        masks = probabilities.split([len(boxes) for boxes, _, _ in found])
-        return [Instances(*image, mask) for image, mask in zip(found, masks, strict=True)]
+        scores = logits.softmax(dim=1).split(counts)
+        images = zip(scores, deltas.split(counts), proposals, sizes, factors, strict=True)
+        return [self.select(*image) for image in images]
 
     def select(
-        self, scores: Tensor, deltas: Tensor, proposals: Tensor, size: tuple[int, int]
+        self, scores: Tensor, deltas: Tensor, proposals: Tensor, size: tuple[int, int], factors: tuple[float, float]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The detections of one image: boxes, scores and labels that pass the threshold and NMS within their class.
 
@@ -193,15 +226,27 @@ class RoIHeads(nn.Module):
             deltas: (k, K + 1, 4).
             proposals: (k, 4).
             size: (height, width) that the boxes are clipped to.
+            factors: how many times as (high, wide) the original image is. Inclusive boxes overlap each other there
+                otherwise than here.
         """
         roi, label = torch.where(scores[:, 1:] > self.score_threshold)
         scores = scores[roi, label + 1]
-        boxes = self.box_coder.decode_single(deltas[roi, label + 1], proposals[roi])
-        boxes = clip_boxes_to_image(boxes, size)
+        boxes = self.decode(deltas[roi, label + 1], proposals[roi], size)
         keep = remove_small_boxes(boxes, SMALLEST)
         boxes, scores, label = boxes[keep], scores[keep], label[keep]
-        keep = batched_nms(boxes, scores, label, NMS_THRESHOLD)[: self.detections]
+        compared = rescale(boxes, factors, inclusive=True) if self.inclusive else boxes
+        keep = batched_nms(compared, scores, label, NMS_THRESHOLD)[: self.detections]
         return boxes[keep], scores[keep], label[keep]
+
+    def decode(self, deltas: Tensor, rois: Tensor, size: tuple[int, int]) -> Tensor:
+        """The boxes (k, 4) that are `deltas` (k, 4) away from `rois` (k, 4), clipped to `size` (height, width)."""
+        return clip(self.box_coder.decode_single(deltas, rois), size, self.inclusive)
+
+
+def instances(found: list[tuple[Tensor, Tensor, Tensor]], masks: Tensor) -> list[Instances]:
+    """The boxes, scores and labels of every image with their part of the masks of all images."""
+    parts = masks.split([len(boxes) for boxes, _, _ in found])
+    return [Instances(*image, part) for image, part in zip(found, parts, strict=True)]
 
 
 def box_losses(logits: Tensor, deltas: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,8 @@ from torch import Tensor
 from torchvision.models.detection import rpn as torchvision_rpn
 
 from repro.detection.anchors import ASPECT_RATIOS, PyramidAnchors
+from repro.detection.boxes import clip
+from repro.detection.conventions import AUTHORS, Conventions
 from repro.detection.sampling import BalancedSampler, Matcher
 from repro.experiments import Detector
 
@@ -20,7 +22,7 @@ class RPNHead(torchvision_rpn.RPNHead):
 
 
 class RegionProposalNetwork(torchvision_rpn.RegionProposalNetwork):
-    """torchvision's, with the authors' anchors and choice of training targets.
+    """torchvision's, with the anchors of `conventions` and the authors' choice of training targets.
 
     What differs in training: anchors that cross the border of the image are left out, an object keeps its nearest
     anchors only from an IoU of 0.3, and the sampling is drawn from `generator`. Both losses (cross entropy, smooth L1
@@ -28,12 +30,12 @@ class RegionProposalNetwork(torchvision_rpn.RegionProposalNetwork):
     "boxes", float32 (n, 4), and "size", the (height, width) of the image before padding.
     """
 
-    def __init__(self, spec: Detector, generator: torch.Generator) -> None:
+    def __init__(self, spec: Detector, generator: torch.Generator, conventions: Conventions = AUTHORS) -> None:
         before_nms, after_nms = (
             {"training": training, "testing": test} for training, test in (spec.proposals_per_level, spec.proposals)
         )
         super().__init__(
-            PyramidAnchors(spec.anchor_scale),
+            PyramidAnchors(spec.anchor_scale, conventions),
             RPNHead(spec.fpn_channels, len(ASPECT_RATIOS)),
             fg_iou_thresh=0.7,
             bg_iou_thresh=0.3,
@@ -45,6 +47,16 @@ class RegionProposalNetwork(torchvision_rpn.RegionProposalNetwork):
         )
         self.proposal_matcher = Matcher(0.7, 0.3, least=0.3)
         self.fg_bg_sampler = BalancedSampler(spec.rpn_samples, 0.5, generator)
+        self.inclusive = conventions.inclusive_boxes
+
+    def filter_proposals(
+        self, proposals: Tensor, objectness: Tensor, sizes: list[tuple[int, int]], counts: list[int]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Per image: the proposals (k, 4) that remain and their scores. Called by the base class, which clips anew."""
+        if self.inclusive:
+            images = zip(proposals, sizes, strict=True)
+            proposals = torch.stack([clip(image, size, inclusive=True) for image, size in images])
+        return super().filter_proposals(proposals, objectness, sizes, counts)
 
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: list[dict]

@@ -1,44 +1,44 @@
-"""Mask R-CNN with FPN on torchvision's parts, to the authors' conventions (Section 5.1)."""
+"""Mask R-CNN with FPN and its cascade on torchvision's parts, to the authors' conventions (Section 5.1)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import FeaturePyramidNetwork, clip_boxes_to_image
+from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from repro.data.coco import Detections, Sample
-from repro.detection.masks import encode
+from repro.detection.boxes import clip, rescale
+from repro.detection.cascade import CascadeRoIHeads
+from repro.detection.conventions import AUTHORS, Conventions
+from repro.detection.masks import encode, prepare
 from repro.detection.roi import Instances, RoIHeads
 from repro.detection.rpn import RegionProposalNetwork
-from repro.errors import ReproError
 from repro.experiments import STAGES, Detector
 from repro.models.resnet import ResNet
 
-MEAN = (123.675, 116.28, 103.53)  #: of the red, green and blue values, 0..255
-STD = (58.395, 57.12, 57.375)
+MEAN, STD = AUTHORS.mean, AUTHORS.std  #: of the red, green and blue values, 0..255
 DIVISOR = 32  #: a batch's height and width are multiples of it
 
 
 class MaskRCNN(nn.Module):
-    """Mask R-CNN with a feature pyramid of P2 .. P6, P6 being every second cell of P5.
+    """Mask R-CNN, or its cascade, with a feature pyramid of P2 .. P6, P6 being every second cell of P5.
 
     In training mode a call gives the losses of a batch, in evaluation mode its detections. Boxes are continuous
-    coordinates: a pixel is the square from x to x + 1, and a box around it is (x, y, x + 1, y + 1). In these terms
-    the arithmetic of the authors' framework, where a box includes its last pixel, is the same arithmetic.
+    coordinates: a pixel is the square from x to x + 1, and a box around it is (x, y, x + 1, y + 1).
 
     Args:
         spec: widths, sizes and thresholds.
-
-    Raises:
-        ReproError: `spec` is a cascade.
+        conventions: those that the weights were trained with. The default is how networks are trained here: in
+            continuous coordinates the arithmetic of the authors' framework, where a box includes its last pixel, is the
+            same arithmetic except at borders (see `Conventions.inclusive_boxes`).
     """
 
-    def __init__(self, spec: Detector) -> None:
+    def __init__(self, spec: Detector, conventions: Conventions = AUTHORS) -> None:
         super().__init__()
-        if spec.cascade:
-            raise ReproError("MaskRCNN is built from a detector without cascade; this one asks for a cascade.")
+        self.spec = spec
+        self.conventions = conventions
         self.backbone = ResNet(spec.backbone)
         self.fpn = FeaturePyramidNetwork(
             [self.backbone.channels[stage] for stage in STAGES], spec.fpn_channels, LastLevelMaxPool()
@@ -47,10 +47,11 @@ class MaskRCNN(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 nn.init.xavier_uniform_(layer.weight)
         self._generator = torch.Generator(device="cpu")
-        self.rpn = RegionProposalNetwork(spec, self._generator)
-        self.roi_heads = RoIHeads(spec, self._generator)
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.rpn = RegionProposalNetwork(spec, self._generator, conventions)
+        heads = CascadeRoIHeads if spec.cascade else RoIHeads
+        self.roi_heads = heads(spec, self._generator, conventions)
+        self.register_buffer("mean", torch.tensor(conventions.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(conventions.std).view(3, 1, 1), persistent=False)
 
     @property
     def generator(self) -> torch.Generator:
@@ -82,11 +83,16 @@ class MaskRCNN(nn.Module):
     @torch.no_grad()
     def predict(self, samples: list[Sample]) -> list[Detections]:
         """What is found in each image, best first, in the pixels of the original images. Needs evaluation mode."""
+        return [self.to_original(found, sample) for found, sample in zip(self.instances(samples), samples, strict=True)]
+
+    @torch.no_grad()
+    def instances(self, samples: list[Sample]) -> list[Instances]:
+        """What is found in each image, best first, in the pixels of the resized images. Needs evaluation mode."""
         images = self.batch(samples)
         features = self.features(images)
         proposals, _ = self.rpn(images, features)
-        found = self.roi_heads.detect(features, proposals, images.image_sizes)
-        return [to_original(instances, sample) for instances, sample in zip(found, samples, strict=True)]
+        factors = [self.factors(sample) for sample in samples]
+        return self.roi_heads.detect(features, proposals, images.image_sizes, factors)
 
     def features(self, images: ImageList) -> dict[str, Tensor]:
         """The pyramid (B, C, H / stride, W / stride): P2 .. P5 under the names of the stages, P6 as "pool"."""
@@ -98,20 +104,34 @@ class MaskRCNN(nn.Module):
         height, width = (-(-max(side) // DIVISOR) * DIVISOR for side in zip(*sizes, strict=True))
         images = self.mean.new_zeros(len(samples), 3, height, width)
         for image, sample, size in zip(images, samples, sizes, strict=True):
-            image[:, : size[0], : size[1]] = (sample.image.to(self.mean.device) - self.mean) / self.std
+            values = sample.image.to(self.mean.device)
+            if self.conventions.color == "BGR":
+                values = values.flip(0)
+            image[:, : size[0], : size[1]] = (values - self.mean) / self.std
         return ImageList(images, sizes)
 
+    def factors(self, sample: Sample) -> tuple[float, float]:
+        """How many times as (high, wide) the original image is as the resized one.
 
-def to_original(instances: Instances, sample: Sample) -> Detections:
-    """`instances` of the resized image of `sample`, in the pixels of the original one."""
-    height, width = sample.size
-    resized_height, resized_width = sample.image.shape[1:]
-    scale = instances.boxes.new_tensor((width / resized_width, height / resized_height) * 2)
-    boxes = clip_boxes_to_image(instances.boxes * scale, sample.size)
-    return Detections(
-        image_id=sample.image_id,
-        boxes=boxes.cpu().numpy(),
-        scores=instances.scores.cpu().numpy(),
-        labels=instances.labels.cpu().numpy(),
-        masks=encode(instances.masks, boxes, sample.size),
-    )
+        The two differ a little, for sizes are whole pixels. Where boxes are inclusive, both are the factor that was
+        asked for.
+        """
+        if self.conventions.inclusive_boxes:
+            factor = max(min(sample.size) / self.spec.short_side, max(sample.size) / self.spec.long_side)
+            return factor, factor
+        height, width = sample.image.shape[1:]
+        return sample.size[0] / height, sample.size[1] / width
+
+    def to_original(self, instances: Instances, sample: Sample) -> Detections:
+        """`instances` of the resized image of `sample`, in the pixels of the original one."""
+        inclusive = self.conventions.inclusive_boxes
+        boxes = rescale(instances.boxes, self.factors(sample), inclusive)
+        if not inclusive:
+            boxes = clip(boxes, sample.size, inclusive=False)
+        return Detections(
+            image_id=sample.image_id,
+            boxes=boxes.cpu().numpy(),
+            scores=instances.scores.cpu().numpy(),
+            labels=instances.labels.cpu().numpy(),
+            masks=encode(*prepare(instances.masks, boxes, self.conventions), sample.size),
+        )

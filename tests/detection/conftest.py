@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from repro.data.coco import Sample
 from repro.experiments import Backbone, Detector
@@ -26,6 +27,14 @@ def spec() -> Detector:
         roi_samples=16,
         detections=10,
     )
+
+
+@pytest.fixture
+def features(spec) -> dict[str, Tensor]:
+    """A pyramid of two images of at most 96 x 96 pixels."""
+    generator = torch.Generator().manual_seed(0)
+    grids = {"c2": 24, "c3": 12, "c4": 6, "c5": 3, "pool": 2}
+    return {name: torch.randn(2, spec.fpn_channels, grid, grid, generator=generator) for name, grid in grids.items()}
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from repro.detection.anchors import STRIDES, PyramidAnchors
+from repro.detection.conventions import DETECTRON2, MMDETECTION_2, TORCHVISION
 
 
 def inclusive_anchors(scale: int, stride: int, rows: int, columns: int) -> np.ndarray:
@@ -61,3 +62,28 @@ def test_p6_of_an_image_of_800_pixels_has_stride_64():
     stock = AnchorGenerator(sizes=[(8 * stride,) for stride in STRIDES], aspect_ratios=((0.5, 1.0, 2.0),) * 5)
     stock_level = stock(images, [feature.float() for feature in features])[0][-13 * 21 * 3 :].view(13, 21, 3, 4)
     assert (stock_level[1:] - stock_level[:-1])[..., 1].unique().tolist() == [61]  # why it is not used as it is
+
+
+@pytest.mark.parametrize(("height", "width"), [(800, 1344), (224, 320), (96, 160)])
+def test_torchvisions_own_anchors(height, width):
+    """Corner of the cell, rounded, inferred strides: its generator as it comes."""
+    images, features = pyramid(height, width)
+    features = [feature.float() for feature in features]
+    stock = AnchorGenerator(sizes=[(8 * stride,) for stride in STRIDES], aspect_ratios=((0.5, 1.0, 2.0),) * 5)
+    assert torch.equal(PyramidAnchors(8, TORCHVISION)(images, features)[0], stock(images, features)[0])
+
+
+@pytest.mark.parametrize("conventions", [DETECTRON2, MMDETECTION_2])
+def test_anchors_around_the_corners_of_the_cells(conventions):
+    """An area of (8 strides)^2 whatever the ratio, not rounded, around whole multiples of the stride."""
+    images, features = pyramid(96, 160)
+    anchors = PyramidAnchors(8, conventions)(images, features)[0].double().numpy()
+    expected = []
+    for stride, grid in zip(STRIDES, features, strict=True):
+        for row in range(grid.shape[2]):
+            for column in range(grid.shape[3]):
+                for ratio in (0.5, 1.0, 2.0):
+                    width = math.sqrt((8 * stride) ** 2 / ratio)
+                    x, y, height = column * stride, row * stride, ratio * width
+                    expected.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+    np.testing.assert_allclose(anchors, expected, atol=1e-4)

@@ -7,8 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pycocotools import mask as coco_mask
+from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from repro.detection import masks as m
+from repro.detection.conventions import AUTHORS, DETECTRON2, MMDETECTION_1, MMDETECTION_2, TORCHVISION
 
 
 def paste_by_loops(mask: np.ndarray, box: tuple[float, ...], height: int, width: int) -> np.ndarray:
@@ -40,15 +42,53 @@ def test_paste_by_loops():
         np.testing.assert_allclose(ours, paste_by_loops(mask.numpy(), tuple(box.tolist()), 16, 24), atol=1e-5)
 
 
-def test_paste_equals_grid_sample():
-    masks = torch.rand(len(BOXES), 28, 28, generator=torch.Generator().manual_seed(1))
+def sampled(masks: torch.Tensor, padding_mode: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """What Detectron2 and mmdetection 2 call, and where it is: coordinates of the box, from -1 to 1."""
     x1, y1, x2, y2 = BOXES.T[..., None]
     columns = (torch.arange(24) + 0.5 - x1) / (x2 - x1) * 2 - 1
     rows = (torch.arange(16) + 0.5 - y1) / (y2 - y1) * 2 - 1
     grid = torch.stack([columns[:, None, :].expand(-1, 16, -1), rows[:, :, None].expand(-1, -1, 24)], dim=-1)
-    expected = F.grid_sample(masks[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
+    return F.grid_sample(masks[:, None], grid, padding_mode=padding_mode, align_corners=False)[:, 0], grid
+
+
+def test_paste_equals_grid_sample():
+    masks = torch.rand(len(BOXES), 28, 28, generator=torch.Generator().manual_seed(1))
+    expected, grid = sampled(masks, "border")
     expected *= (grid.abs() <= 1).all(dim=-1)
     torch.testing.assert_close(m.paste(masks, BOXES, (16, 24)).mT, expected, atol=1e-5, rtol=0)
+
+
+def pasted_by(conventions, masks: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    return m.paste(*m.prepare(masks, boxes, conventions), (16, 24)).mT
+
+
+@pytest.mark.parametrize("conventions", [DETECTRON2, MMDETECTION_2])
+def test_soft_border_equals_grid_sample_with_zeros(conventions):
+    masks = torch.rand(len(BOXES), 28, 28, generator=torch.Generator().manual_seed(4))
+    expected, _ = sampled(masks, "zeros")
+    torch.testing.assert_close(pasted_by(conventions, masks, BOXES), expected, atol=1e-5, rtol=0)
+
+
+def test_torchvision_pastes_into_whole_pixels():
+    masks = torch.rand(len(BOXES), 28, 28, generator=torch.Generator().manual_seed(5))
+    boxes = BOXES + torch.tensor([0.3, 0.2, -0.4, -0.1])  # away from where rounding decides on the pixel
+    expected = paste_masks_in_image(masks[:, None], boxes, (16, 24))[:, 0]
+    torch.testing.assert_close(pasted_by(TORCHVISION, masks, boxes), expected, atol=1e-5, rtol=0)
+
+
+def test_mmdetection_1_pastes_from_first_to_last_pixel():
+    masks = torch.rand(1, 28, 28, generator=torch.Generator().manual_seed(6))
+    box = torch.tensor([[2.7, 3.2, 17.9, 11.1]])  # the last pixels begin at 16.9 and 10.1
+    expected = torch.zeros(1, 16, 24)
+    expected[:, 3:11, 2:17] = F.interpolate(masks[None], size=(8, 15), mode="bilinear", align_corners=False)[0]
+    torch.testing.assert_close(pasted_by(MMDETECTION_1, masks, box), expected, atol=1e-5, rtol=0)
+    thin = torch.tensor([[5.2, 3.2, 5.9, 3.9]])  # its last pixel begins before its first: one, all the same
+    assert pasted_by(MMDETECTION_1, torch.ones(1, 28, 28), thin)[0].nonzero().tolist() == [[3, 5]]
+
+
+def test_authors_masks_are_pasted_as_they_are():
+    masks = torch.rand(len(BOXES), 28, 28)
+    assert m.prepare(masks, BOXES, AUTHORS) == (masks, BOXES)
 
 
 def test_full_mask_fills_its_box_to_the_pixel():

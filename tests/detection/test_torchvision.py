@@ -18,8 +18,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from repro import experiments
 from repro.detection.anchors import STRIDES
 from repro.detection.roi import Instances
-from repro.detection.torchvision import MEAN, STD, MaskRCNN, to_original
-from repro.errors import ReproError
+from repro.detection.torchvision import MEAN, STD, MaskRCNN
 from repro.experiments import GC, STAGES, Insertion, NonLocal
 
 #: The paper's Table 2 (#param), counted independently; frozen stages and the affine parameters of norms included.
@@ -107,9 +106,18 @@ def model(spec) -> MaskRCNN:
     return MaskRCNN(spec)
 
 
+@pytest.fixture(params=[False, True], ids=["mask-rcnn", "cascade"])
+def either(spec, request) -> MaskRCNN:
+    torch.manual_seed(0)
+    return MaskRCNN(replace(spec, cascade=request.param))
+
+
 def shake(model: MaskRCNN, samples) -> None:
     """Weights that make outputs differ from place to place, and norm statistics that fit the images."""
-    for layer in (*model.rpn.head.modules(), *model.roi_heads.box_predictor.modules()):
+    for layer in (
+        *model.rpn.head.modules(),
+        *(layer for heads in model.roi_heads.stages for layer in heads.box_predictor.modules()),
+    ):
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_normal_(layer.weight)
     for _ in range(20):
@@ -122,12 +130,9 @@ def test_torchvisions_detector_finds_the_same(model, spec, make_sample):
     theirs = stock(model, spec, 256)
     theirs.transform.postprocess = lambda found, *sizes: found  # masks as they leave the head
     model.eval()
-    images = model.batch(samples)
     with torch.no_grad():
         expected = theirs([sample.image / 255 for sample in samples])
-        features = model.features(images)
-        proposals, _ = model.rpn(images, features)
-        found = model.roi_heads.detect(features, proposals, images.image_sizes)
+    found = model.instances(samples)
     for instances, other in zip(found, expected, strict=True):
         assert len(instances.boxes) == spec.detections
         assert torch.equal(instances.labels, other["labels"] - 1)
@@ -231,11 +236,11 @@ def test_generator_decides_alone(model, uneven):
     assert first != second
 
 
-def test_boxes_and_masks_in_pixels_of_the_original_image(make_sample):
+def test_boxes_and_masks_in_pixels_of_the_original_image(model, make_sample):
     sample = make_sample((96, 128), original=(384, 500))
     boxes = torch.tensor([[12.8, 24.0, 64.0, 72.0], [0.0, 0.0, 128.0, 96.0], [-1.0, 90.0, 130.0, 96.0]])
     instances = Instances(boxes, torch.tensor([0.9, 0.8, 0.7]), torch.tensor([1, 0, 2]), torch.ones(3, 28, 28))
-    found = to_original(instances, sample)
+    found = model.to_original(instances, sample)
     expected = [[50, 96, 250, 288], [0, 0, 500, 384], [0, 360, 500, 384]]
     np.testing.assert_allclose(found.boxes, expected, rtol=1e-6)
     assert (found.boxes.dtype, found.scores.dtype, found.labels.dtype) == (np.float32, np.float32, np.int64)
@@ -261,29 +266,30 @@ def test_predictions_on_a_photograph_of_500x375(model, make_sample):
     assert not any(parameter.grad is not None for parameter in model.parameters())
 
 
-def test_nothing_detected(spec, make_sample):
-    (found,) = MaskRCNN(replace(spec, score_threshold=1.0)).eval()([make_sample()])
+@pytest.mark.parametrize("cascade", [False, True])
+def test_nothing_detected(spec, make_sample, cascade):
+    (found,) = MaskRCNN(replace(spec, cascade=cascade, score_threshold=1.0)).eval()([make_sample()])
     assert found.boxes.shape == (0, 4)
     assert found.boxes.dtype == np.float32
     assert (len(found.scores), len(found.labels), found.masks) == (0, 0, [])
 
 
-def test_image_alone_and_in_a_batch(model, make_sample):
+def test_image_alone_and_in_a_batch(either, make_sample):
     samples = [make_sample(seed=seed) for seed in (1, 2, 3)]
-    shake(model, samples)
-    model.eval()
-    for together, sample in zip(model(samples), samples, strict=True):
-        (alone,) = model([sample])
+    shake(either, samples)
+    either.eval()
+    for together, sample in zip(either(samples), samples, strict=True):
+        (alone,) = either([sample])
         np.testing.assert_allclose(together.boxes, alone.boxes, atol=1e-3)
         np.testing.assert_allclose(together.scores, alone.scores, atol=1e-5)
 
 
-def test_losses_in_bfloat16_are_close(model, uneven):
-    model.generator.manual_seed(0)
-    exact = model(uneven)
-    model.generator.manual_seed(0)
+def test_losses_in_bfloat16_are_close(either, uneven):
+    either.generator.manual_seed(0)
+    exact = either(uneven)
+    either.generator.manual_seed(0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rough = model(uneven)
+        rough = either(uneven)
     assert {term.dtype for term in rough.values()} == {torch.float32}
     assert sum(rough.values()).item() == pytest.approx(sum(exact.values()).item(), rel=0.1)
 
@@ -297,8 +303,3 @@ def test_non_local_block_on_an_odd_pyramid(spec, make_sample):
 def test_generator_cannot_be_replaced(model):
     with pytest.raises(AttributeError):
         model.generator = torch.Generator()
-
-
-def test_cascade_is_refused():
-    with pytest.raises(ReproError, match="cascade"), torch.device("meta"):
-        MaskRCNN(experiments.get("coco-x101-cascade-baseline").network)

@@ -1,0 +1,56 @@
+"""Features of regions of interest, from the pyramid."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import roi_align
+from torchvision.ops.poolers import LevelMapper
+
+from repro.detection.anchors import STRIDES
+from repro.detection.conventions import AUTHORS, Conventions
+from repro.experiments import STAGES
+
+
+class PyramidRoIAlign(nn.Module):
+    """RoIAlign from the level of P2 .. P5 that fits the RoI's size (FPN, Eq. 1).
+
+    torchvision's `MultiScaleRoIAlign` infers scales and level map from the first batch it sees and keeps them, and
+    cannot align; here they are fixed.
+
+    In the convention of the authors' framework (mmdetection before 2.0) a RoI's edges are taken to the feature map
+    without a shift by half a cell ("not aligned") and a cell averages 2x2 samples. One difference remains: torchvision
+    then widens a RoI to one cell of the map, 4 pixels on P2, and that framework leaves it as thin as it is.
+
+    Args:
+        resolution: cells of the output along a side.
+        anchor_scale: that of the detector. At the authors' 8 a RoI of 224 pixels goes to P4 and P2 takes those below
+            112; the boundaries move with the anchors, so that a scaled-down detector uses its pyramid in the same way.
+        conventions: whether to align, and how many samples to average.
+    """
+
+    def __init__(self, resolution: int, anchor_scale: int, conventions: Conventions = AUTHORS) -> None:
+        super().__init__()
+        self.resolution = resolution
+        self.conventions = conventions
+        self.scales = [1 / stride for stride in STRIDES[: len(STAGES)]]
+        self.map_levels = LevelMapper(2, 5, canonical_scale=28 * anchor_scale, canonical_level=4)
+
+    def forward(self, features: dict[str, Tensor], boxes: list[Tensor]) -> Tensor:
+        """Features (B, C, H, W) by level and boxes (k, 4) per image -> (R, C, resolution, resolution) of all RoIs."""
+        rois = torch.cat([torch.cat([torch.full_like(box[:, :1], i), box], dim=1) for i, box in enumerate(boxes)])
+        levels = self.map_levels(boxes)
+        first = features[STAGES[0]]
+        pooled = first.new_zeros(len(rois), first.shape[1], self.resolution, self.resolution)
+        for level, (stage, scale) in enumerate(zip(STAGES, self.scales, strict=True)):
+            index = torch.where(levels == level)[0]
+            part = roi_align(
+                features[stage],
+                rois[index],
+                self.resolution,
+                scale,
+                self.conventions.sampling,
+                self.conventions.aligned,
+            )
+            pooled[index] = part.to(pooled.dtype)  # levels may differ in precision under autocast
+        return pooled
