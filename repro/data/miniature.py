@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from repro.data.scenes import Point, Scene, Thing, classification_scene, detection_scene
-from repro.detection.torchvision import MEAN, STD
+from repro.detection.conventions import AUTHORS
 from repro.mini import PRETRAINING, SCENES, Scenes
 from repro.models.resnet import ResNet
 from repro.paths import unwritable
@@ -72,7 +72,7 @@ class Tagger(ResNet):
     def forward(self, samples: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor] | Tensor:
         """The loss of a batch of (image uint8 (3, H, W), tags (T,)) in training mode, else its logits (B, T)."""
         images, tags = (torch.stack(column) for column in zip(*samples, strict=True))
-        mean, std = (images.new_tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (MEAN, STD))
+        mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (AUTHORS.mean, AUTHORS.std))
         logits = super().forward((images - mean) / std)
         return {"loss_tags": F.binary_cross_entropy_with_logits(logits, tags)} if self.training else logits
 

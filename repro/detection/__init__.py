@@ -1,1 +1,1 @@
-"""Detectors: Mask R-CNN with FPN, assembled from a library's parts to the authors' conventions."""
+"""Detectors: Mask R-CNN with FPN and its cascade, from a library's parts, to the authors' or other conventions."""

@@ -18,7 +18,6 @@ from repro.detection.rpn import RegionProposalNetwork
 from repro.experiments import STAGES, Detector
 from repro.models.resnet import ResNet
 
-MEAN, STD = AUTHORS.mean, AUTHORS.std  #: of the red, green and blue values, 0..255
 DIVISOR = 32  #: a batch's height and width are multiples of it
 
 

@@ -17,8 +17,9 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from repro import experiments
 from repro.detection.anchors import STRIDES
+from repro.detection.conventions import AUTHORS
 from repro.detection.roi import Instances
-from repro.detection.torchvision import MEAN, STD, MaskRCNN
+from repro.detection.torchvision import MaskRCNN
 from repro.experiments import GC, STAGES, Insertion, NonLocal
 
 #: The paper's Table 2 (#param), counted independently; frozen stages and the affine parameters of norms included.
@@ -87,7 +88,7 @@ def stock(model: MaskRCNN, spec, side: int) -> peer.MaskRCNN:
 
     detector = peer.MaskRCNN(
         PeerBackbone(model.backbone, model.fpn, spec.fpn_channels),
-        min_size=side, max_size=side, image_mean=[m / 255 for m in MEAN], image_std=[s / 255 for s in STD],
+        min_size=side, max_size=side, image_mean=[m / 255 for m in AUTHORS.mean], image_std=[s / 255 for s in AUTHORS.std],
         rpn_anchor_generator=anchors, rpn_head=RPNHead(spec.fpn_channels, 3),
         rpn_pre_nms_top_n_test=spec.proposals_per_level[1], rpn_post_nms_top_n_test=spec.proposals[1],
         box_roi_pool=pool(7), box_head=peer.faster_rcnn.TwoMLPHead(spec.fpn_channels * 49, spec.box_channels),
@@ -171,7 +172,7 @@ def test_batch_is_normalised_and_padded(model, uneven):
     assert images.image_sizes == [(96, 96), (70, 121), (33, 40)]
     pixel = uneven[1].image[:, 69, 120].tolist()
     assert images.tensors[1, :, 69, 120].tolist() == pytest.approx(
-        [(value - mean) / std for value, mean, std in zip(pixel, MEAN, STD, strict=True)], rel=1e-5
+        [(value - mean) / std for value, mean, std in zip(pixel, AUTHORS.mean, AUTHORS.std, strict=True)], rel=1e-5
     )
     assert images.tensors[1, :, 70:].abs().sum() == 0
     assert images.tensors[1, :, :, 121:].abs().sum() == 0
