@@ -88,7 +88,8 @@ def stock(model: MaskRCNN, spec, side: int) -> peer.MaskRCNN:
 
     detector = peer.MaskRCNN(
         PeerBackbone(model.backbone, model.fpn, spec.fpn_channels),
-        min_size=side, max_size=side, image_mean=[m / 255 for m in AUTHORS.mean], image_std=[s / 255 for s in AUTHORS.std],
+        min_size=side, max_size=side,
+        image_mean=[m / 255 for m in AUTHORS.mean], image_std=[s / 255 for s in AUTHORS.std],
         rpn_anchor_generator=anchors, rpn_head=RPNHead(spec.fpn_channels, 3),
         rpn_pre_nms_top_n_test=spec.proposals_per_level[1], rpn_post_nms_top_n_test=spec.proposals[1],
         box_roi_pool=pool(7), box_head=peer.faster_rcnn.TwoMLPHead(spec.fpn_channels * 49, spec.box_channels),
