@@ -172,12 +172,17 @@ def _row_block(
 
 
 def _source(row: RowVerdict, deviations: _Notes) -> str:
-    """Where the numbers of a row come from: `ours (trained, n = 3; D1, D2)`."""
+    """Where the numbers of a row come from: `ours (trained, n = 3; D1, D2)`, `ours (authors' weights; D3)`."""
     measurement = row.measurement
     if measurement is None:
         return "ours (counted)" if row.count else "ours"
     numbers = ", ".join(f"D{number}" for number in deviations.number(*measurement.first.deviations))
-    return f"ours ({measurement.first.source}, n = {measurement.n}{'; ' + numbers if numbers else ''})"
+    checkpoint = measurement.first.weights.checkpoint
+    if checkpoint:
+        how = "authors' weights" if checkpoint.match == "exact" else "near weights"
+    else:
+        how = f"{measurement.first.source}, n = {measurement.n}"
+    return f"ours ({how}{'; ' + numbers if numbers else ''})"
 
 
 def _ours(verdict: CellVerdict, notes: _Notes) -> Text:

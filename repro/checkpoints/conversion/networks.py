@@ -1,0 +1,31 @@
+"""The networks that weights are converted for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from repro.detection.conventions import AUTHORS, Conventions
+from repro.experiments import Classifier, Detector
+from repro.models import conventions as classifiers
+
+
+def construct(
+    network: Detector | Classifier, conventions: Conventions | classifiers.Conventions | None = None
+) -> nn.Module:
+    """The module of a specification, with the conventions of its weights' framework (default: this project's)."""
+    if isinstance(network, Detector):
+        from repro.detection.torchvision import MaskRCNN
+
+        return MaskRCNN(network, conventions or AUTHORS)
+    from repro.models.resnet import ResNet
+
+    model = ResNet(network.backbone, network.num_classes)
+    (conventions or classifiers.PAPER).apply(model)
+    return model
+
+
+def parameters(network: Detector | Classifier) -> dict[str, Tensor]:
+    """The state dict of the network, without values (on the meta device)."""
+    with torch.device("meta"):
+        return construct(network).state_dict()
