@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from repro.experiments import Detector, Experiment
+from repro.experiments import Experiment
 from repro.records import Count, Store
 
 if TYPE_CHECKING:
     from repro.complexity.networks import count_experiment
     from repro.complexity.trace import count
 
-__all__ = ["COUNTER", "count", "count_experiment", "counts", "unsupported"]
+__all__ = ["COUNTER", "count", "count_experiment", "counts"]
 
 #: What counts: part of every `Count`. Raise the number when a handle, a weight or the composition changes.
 COUNTER = f"fvcore {version('fvcore')}, handles 1"
@@ -27,7 +27,7 @@ def counts(experiments: Iterable[Experiment], store: Store) -> dict[str, Count]:
     """The count of each experiment, by its name. Those in `store` are used, the others are made and stored.
 
     Raises:
-        ReproError: this version does not build one of the networks, or `store` is damaged or cannot be written.
+        ReproError: `store` is damaged or cannot be written.
     """
     stored = store.counts()
     found = {}
@@ -40,16 +40,6 @@ def counts(experiments: Iterable[Experiment], store: Store) -> dict[str, Count]:
             store.add_count(count)
         found[experiment.name] = count
     return found
-
-
-def unsupported(experiment: Experiment) -> str | None:
-    """Why the network of `experiment` cannot be counted, or None when it can."""
-    network = experiment.network
-    if isinstance(network, Detector) and network.cascade:
-        return "this version builds Mask R-CNN, not its cascade"
-    if network.backbone.dimensions == 3:
-        return "this version builds networks for images, not for video"
-    return None
 
 
 def __getattr__(name: str) -> Any:

@@ -39,6 +39,14 @@ def _convolution(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
     return Counter(conv=out * math.prod(kernel[1:]), conv_bias=biased)
 
 
+def _convolution_with_named_padding(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
+    """aten::_convolution_mode(input, weight, bias, ...): padding "same" or "valid"."""
+    out = _elements(outputs[0])
+    return Counter(
+        conv=out * math.prod(get_shape(inputs[1])[1:]), conv_bias=out if get_shape(inputs[2]) is not None else 0
+    )
+
+
 def _deformable_convolution(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
     """torchvision::deform_conv2d(input, weight, offset, mask, bias, ...); the sampling itself is not counted."""
     out = _elements(outputs[0])
@@ -62,6 +70,12 @@ def _matmul(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
     return Counter(matmul=_elements(outputs[0]) * get_shape(inputs[0])[-1])
 
 
+def _attention(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
+    """aten::scaled_dot_product_attention(query, key, value, ...): two matrix products."""
+    query, keys = _elements(inputs[0]), get_shape(inputs[1])[-2]
+    return Counter(matmul=query * keys + _elements(outputs[0]) * keys)
+
+
 def _einsum(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
     return Counter(matmul=int(einsum_flop_jit(inputs, outputs)))
 
@@ -79,6 +93,7 @@ def _per_input_element(name: str) -> Handle:
 
 HANDLES: dict[str, Handle] = {
     "aten::_convolution": _convolution,
+    "aten::_convolution_mode": _convolution_with_named_padding,
     "torchvision::deform_conv2d": _deformable_convolution,
     "aten::linear": _linear,
     "aten::addmm": _addmm,
@@ -86,6 +101,7 @@ HANDLES: dict[str, Handle] = {
     "aten::mm": _matmul,
     "aten::bmm": _matmul,
     "aten::einsum": _einsum,
+    "aten::scaled_dot_product_attention": _attention,
     "aten::batch_norm": _per_input_element("batch_norm"),
     "aten::relu": _per_input_element("relu"),
     "aten::relu_": _per_input_element("relu"),
@@ -98,5 +114,9 @@ HANDLES: dict[str, Handle] = {
 
 def analysis(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> JitModelAnalysis:
     """The analysis of one forward pass, which is traced when a result is first asked for."""
-    made = JitModelAnalysis(model, inputs).set_op_handle(**HANDLES).set_op_handle("aten::unflatten", None)
+    made = (
+        JitModelAnalysis(model, inputs)
+        .set_op_handle(**HANDLES)
+        .set_op_handle("aten::unflatten", None, "aten::pad", None)
+    )
     return made.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")

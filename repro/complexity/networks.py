@@ -1,32 +1,33 @@
 """Counts the networks of the experiments, on the meta device.
 
-A network is counted in parts that are added: its base (the network without context blocks) is traced once for all
-experiments that share it, then each kind of context block alone at the size of its stage, and the heads of a detector
-at a fixed number of RoIs. Which RoIs a detector with random weights would choose never matters.
+A network is counted in pieces that are added: its base (the network without context blocks) residual block by residual
+block, each kind of context block alone at the size of its stage, and the heads of a detector at a fixed number of RoIs.
+Pieces of the same structure at the same size are traced once, whichever networks they stand in. Which RoIs a detector
+with random weights would choose never matters.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
 from torch import Tensor, nn
 
-from repro.complexity import COUNTER, unsupported
+from repro.complexity import COUNTER
 from repro.complexity.convention import Operations
-from repro.complexity.trace import count, parameters
+from repro.complexity.trace import count, parameters, performed, tree
+from repro.complexity.tree import Counted
 from repro.detection.roi import BOX_RESOLUTION, MASK_RESOLUTION
 from repro.detection.torchvision import DIVISOR, MaskRCNN
-from repro.errors import ReproError
-from repro.experiments import Classifier, Detector, Experiment, GlobalContext, NonLocal
+from repro.experiments import STAGES, Classifier, Detector, Experiment, GlobalContext, NonLocal
 from repro.models import context
 from repro.models.resnet import ResNet, placements
 from repro.records import Count
 
-#: Operators between the traced parts of a detector. Neither convention counts them.
-_BETWEEN = Counter({"torchvision::nms": 1, "torchvision::roi_align": 2})
+#: Operators between the traced parts of a detector, which neither convention counts.
+BETWEEN = ("torchvision::nms", "torchvision::roi_align")
 
 
 @dataclass(frozen=True)
@@ -41,20 +42,14 @@ class Part:
 
 
 def count_experiment(experiment: Experiment) -> Count:
-    """Parameters and operations of the network of `experiment`, at batch size 1 and its test resolution.
-
-    Raises:
-        ReproError: this version does not build the network.
-    """
-    if reason := unsupported(experiment):
-        raise ReproError(f"{experiment.name} cannot be counted: {reason}")
+    """Parameters and operations of the network of `experiment`, at batch size 1 and its test resolution."""
     network = experiment.network
     backbone = network.backbone
-    plain = replace(network, backbone=replace(backbone, context=None))
-    total, sizes = _base(plain)
+    total, sizes = _base(replace(network, backbone=replace(backbone, context=None)))
     if backbone.context is not None:
         for stage, _ in sorted(placements(backbone.context, backbone.blocks)):
             total += _block(backbone.context.block, sizes[stage])
+    between = BETWEEN if isinstance(network, Detector) else ()
     return Count(
         experiment=experiment.name,
         spec_hash=experiment.spec_hash,
@@ -64,8 +59,18 @@ def count_experiment(experiment: Experiment) -> Count:
         input_shape=list(input_shape(network)),
         rois=rois(network),
         counter=COUNTER,
-        uncounted=sorted(total.operations.uncounted),
+        uncounted=sorted({*total.operations.uncounted, *between}),
     )
+
+
+def count_whole(network: Detector | Classifier) -> Counted:
+    """The complete network, context blocks in their places, with what each of its modules performs."""
+    model = build(network)
+    own = dict.fromkeys(model.modules(), Operations())
+    for part, inputs in traceable(model, network):
+        for module, operations in performed(part, inputs).items():
+            own[module if module in own else model] += operations  # a part may be no module of the network
+    return tree(model, own)
 
 
 def input_shape(network: Detector | Classifier) -> tuple[int, ...]:
@@ -77,10 +82,16 @@ def input_shape(network: Detector | Classifier) -> tuple[int, ...]:
 
 
 def rois(network: Detector | Classifier) -> dict[str, int]:
-    """RoIs through each head of a detector: all proposals, and as many masks as an image may have detections."""
+    """RoIs through each head of a detector: all proposals, and as many masks as an image may have detections.
+
+    The heads of a cascade are numbered from 1. All of its box heads see all RoIs, all of its mask heads all detections.
+    """
     if isinstance(network, Classifier):
         return {}
-    return {"box_head": network.proposals[1], "mask_head": network.detections}
+    numbers = {"box_head": network.proposals[1], "mask_head": network.detections}
+    if not network.cascade:
+        return numbers
+    return {f"{head}_{stage}": number for head, number in numbers.items() for stage in (1, 2, 3)}
 
 
 class Trunk(nn.Module):
@@ -88,11 +99,30 @@ class Trunk(nn.Module):
 
     def __init__(self, detector: MaskRCNN) -> None:
         super().__init__()
-        self.backbone, self.fpn, self.rpn_head = detector.backbone, detector.fpn, detector.rpn.head
+        self.backbone, self.neck = detector.backbone, Neck(detector)
 
     def forward(self, image: Tensor) -> tuple[dict[str, Tensor], list[Tensor], list[Tensor]]:
-        pyramid = self.fpn(self.backbone.features(image))
+        return self.neck(*self.backbone.features(image).values())
+
+
+class Neck(nn.Module):
+    """The feature pyramid and the RPN's head: c2 .. c5 -> the pyramid and the RPN's outputs."""
+
+    def __init__(self, detector: MaskRCNN) -> None:
+        super().__init__()
+        self.fpn, self.rpn_head = detector.fpn, detector.rpn.head
+
+    def forward(self, *features: Tensor) -> tuple[dict[str, Tensor], list[Tensor], list[Tensor]]:
+        pyramid = self.fpn(dict(zip(STAGES, features, strict=True)))
         return pyramid, *self.rpn_head(list(pyramid.values()))
+
+
+def build(network: Detector | Classifier, device: str = "meta") -> MaskRCNN | ResNet:
+    """The network, in evaluation mode."""
+    with torch.device(device):
+        if isinstance(network, Classifier):
+            return ResNet(network.backbone, network.num_classes).eval()
+        return MaskRCNN(network).eval()
 
 
 def traceable(model: MaskRCNN | ResNet, network: Detector | Classifier) -> list[tuple[nn.Module, Tensor]]:
@@ -100,49 +130,61 @@ def traceable(model: MaskRCNN | ResNet, network: Detector | Classifier) -> list[
 
     Zeros, because torchvision's deformable convolution on the CPU ends the process when offsets are not numbers.
     """
-    device = next(model.parameters()).device
-    image = torch.zeros(1, *input_shape(network), device=device)
+    image = torch.zeros(1, *input_shape(network), device=next(model.parameters()).device)
     if isinstance(network, Classifier):
         return [(model, image)]
-    heads = model.roi_heads
-    number, channels = rois(network), network.fpn_channels
-    return [
-        (Trunk(model), image),
-        (
-            nn.Sequential(heads.box_head, heads.box_predictor),
-            torch.zeros(number["box_head"], channels, BOX_RESOLUTION, BOX_RESOLUTION, device=device),
-        ),
-        (
-            nn.Sequential(heads.mask_head, heads.mask_predictor),
-            torch.zeros(number["mask_head"], channels, MASK_RESOLUTION, MASK_RESOLUTION, device=device),
-        ),
-    ]
+    return [(Trunk(model), image), *_heads(model, network)]
 
 
-def build(network: Detector | Classifier) -> MaskRCNN | ResNet:
-    """The network, in evaluation mode."""
-    if isinstance(network, Classifier):
-        return ResNet(network.backbone, network.num_classes).eval()
-    return MaskRCNN(network).eval()
+def _heads(model: MaskRCNN, network: Detector) -> Iterator[tuple[nn.Module, Tensor]]:
+    stages = model.roi_heads.stages
+    boxes = [(nn.Sequential(stage.box_head, stage.box_predictor), BOX_RESOLUTION) for stage in stages]
+    masks = [(nn.Sequential(stage.mask_head, stage.mask_predictor), MASK_RESOLUTION) for stage in stages]
+    device = next(model.parameters()).device
+    for (head, side), number in zip(boxes + masks, rois(network).values(), strict=True):
+        yield head, torch.zeros(number, network.fpn_channels, side, side, device=device)
 
 
 @cache
 def _base(network: Detector | Classifier) -> tuple[Part, dict[str, torch.Size]]:
-    """A network without context blocks, and the sizes (1, C, H, W) of its stages c2..c5."""
-    with torch.device("meta"):
-        model = build(network)
-    operations = sum((count(module, inputs) for module, inputs in traceable(model, network)), Operations())
+    """A network without context blocks, and the sizes (1, C, H, W) or (1, C, T, H, W) of its stages c2 .. c5."""
+    model = build(network)
     backbone = model.backbone if isinstance(network, Detector) else model
-    with torch.no_grad():
-        features = backbone.features(torch.empty(1, *input_shape(network), device="meta"))
+    stem = nn.Sequential(backbone.conv1, backbone.bn1, backbone.relu, backbone.maxpool)
+    operations, size = _piece(stem, torch.Size((1, *input_shape(network))))
+    sizes = {}
+    for stage, blocks in zip(STAGES, (backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4), strict=True):
+        for block in blocks:
+            added, size = _piece(block, size)
+            operations += added
+        sizes[stage] = size
     if isinstance(network, Detector):
-        operations += Operations(uncounted=_BETWEEN)
-    return Part(operations, parameters(model)), {stage: output.shape for stage, output in features.items()}
+        last = [(Neck(model), *sizes.values()), *((head, inputs.shape) for head, inputs in _heads(model, network))]
+    else:
+        last = [(nn.Sequential(backbone.avgpool, nn.Flatten(), backbone.fc), size)]
+    for module, *at in last:
+        operations += _piece(module, *at)[0]
+    return Part(operations, parameters(model)), sizes
+
+
+_pieces: dict[tuple, tuple[Operations, torch.Size | None]] = {}
+
+
+def _piece(module: nn.Module, *sizes: torch.Size) -> tuple[Operations, torch.Size | None]:
+    """What a module performs on inputs of those sizes, and the size of its output if it has a single one."""
+    structure = repr(module), tuple((name, parameter.shape) for name, parameter in module.named_parameters()), sizes
+    if structure not in _pieces:
+        inputs = tuple(torch.empty(size, device="meta") for size in sizes)
+        with torch.no_grad():
+            output = module(*inputs)
+        size = output.shape if isinstance(output, Tensor) else None
+        _pieces[structure] = count(module, inputs).operations, size
+    return _pieces[structure]
 
 
 @cache
 def _block(spec: NonLocal | GlobalContext, size: torch.Size) -> Part:
-    """One context block on a feature map of that size, (1, C, H, W)."""
+    """One context block on a feature map of that size, (1, C, H, W) or (1, C, T, H, W)."""
     with torch.device("meta"):
         block = context.build(spec, size[1], len(size) - 2).eval()
-        return Part(count(block, torch.empty(size)), parameters(block))
+        return Part(count(block, torch.empty(size)).operations, parameters(block))

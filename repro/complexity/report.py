@@ -10,42 +10,33 @@ from dataclasses import dataclass
 from typing import Literal
 
 from repro import ledger, paper
-from repro.complexity import unsupported
-from repro.experiments import get
 from repro.ledger import SCALE, Verdict
 from repro.paper import Cell, Table
 from repro.records import Count
 from repro.render import escape_md, escape_tex, latex_grid, markdown_grid
-from repro.view import NOT_RUN, Grid, Text, signed
+from repro.view import Grid, Text, signed
 
 _RULES = {"params": ledger.verdict_params, "flops": ledger.verdict_flops}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table. `verdicts` by column, for the published cells of a network that was counted."""
+    """One row of a table, and the count of its network."""
 
     table: Table
     group: paper.Group
     row: paper.Row
-    count: Count | None
+    count: Count
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
-        """By column, "params" and "flops".
+        """By column, "params" and "flops", for the published cells.
 
         Raises:
             ReproError: a ledger entry is stale or not needed.
         """
-        if self.count is None:
-            return {}
         cells = ((column, self.row.cell(column)) for column in _RULES)
         return {column: _RULES[column](cell, self.count) for column, cell in cells if cell is not None}
-
-    @property
-    def reason(self) -> str | None:
-        """Why there is no count."""
-        return None if self.count else unsupported(get(self.row.experiment))
 
 
 def tables() -> list[int]:
@@ -56,7 +47,7 @@ def tables() -> list[int]:
 def rows(numbers: Iterable[int], counts: Mapping[str, Count]) -> list[Row]:
     """The rows of these tables in the paper's order, with the counts by experiment name."""
     return [
-        Row(table, group, row, counts.get(row.experiment))
+        Row(table, group, row, counts[row.experiment])
         for table in map(paper.load, numbers)
         for group in table.groups
         for row in group.rows
@@ -77,19 +68,19 @@ def as_data(row: Row) -> dict[str, object]:
         "group": row.group.name,
         "row": row.row.label,
         "experiment": row.row.experiment,
-        "params": row.count and row.count.params,
-        "macs": row.count and row.count.macs,
-        "paper_flops": row.count and row.count.paper_flops,
+        "params": row.count.params,
+        "macs": row.count.macs,
+        "paper_flops": row.count.paper_flops,
     }
     for column in _RULES:
         cell, verdict = row.row.cell(column), row.verdicts.get(column)
         data[f"published_{column}"] = cell and cell.printed
-        data[f"{column}_verdict"] = verdict.verdict if verdict else cell and "not run"
-        data[f"{column}_how"] = verdict.how if verdict else cell and row.reason
+        data[f"{column}_verdict"] = verdict and verdict.verdict
+        data[f"{column}_how"] = verdict and verdict.how
         data[f"{column}_delta"] = verdict and verdict.delta
     data["ledger"] = [verdict.entry.model_dump() for verdict in row.verdicts.values() if verdict.entry]
-    data["input_shape"] = row.count and row.count.input_shape
-    data["rois"] = row.count and row.count.rois
+    data["input_shape"] = row.count.input_shape
+    data["rois"] = row.count.rois
     return data
 
 
@@ -114,7 +105,7 @@ def _csv(found: Sequence[Row]) -> str:
     return output.getvalue()
 
 
-_HEADER = ("", "#param (M)", "exact", "FLOPs (2^30)", "counted", "delta", "MACs (10^9)")
+_HEADER = ("", "#param (M)", "exact", "delta", "FLOPs (2^30)", "counted", "delta", "MACs (10^9)")
 _ABOUT = (
     "#param: learnable parameters, frozen stages included; it matches when the exact integer, rounded or truncated, is "
     "the print. FLOPs: operations in the paper's convention; they match within one printed digit. MACs: "
@@ -142,38 +133,30 @@ def _document(found: Sequence[Row], form: Literal["md", "tex"]) -> str:
 
 
 def _line(row: Row, notes: list[str]) -> tuple[Text, ...]:
-    def numbers(*texts: str | None) -> tuple[int, ...]:
-        for note in texts:
-            if note and note not in notes:
-                notes.append(note)
-        return tuple(notes.index(note) + 1 for note in texts if note)
+    def numbers(note: str | None) -> tuple[int, ...]:
+        if note is None:
+            return ()
+        if note not in notes:
+            notes.append(note)
+        return (notes.index(note) + 1,)
 
-    name = Text(f"({row.group.name}) {row.row.label}" if row.group.name else row.row.label)
-    params, flops = row.row.cell("params"), row.row.cell("flops")
-    published = [Text(cell.printed if cell else "-") for cell in (params, flops)]
-    if row.count is None:
-        missing = Text(NOT_RUN, notes=numbers(f"not counted: {row.reason}"))
-        return name, published[0], missing, published[1], missing, missing, missing
-    verdicts = row.verdicts
-    of_params, of_flops = verdicts.get("params"), verdicts.get("flops")
-    exact = Text(
-        f"{row.count.params:,}",
-        mark=of_params.verdict if of_params else "",
-        notes=numbers(_note(params, of_params)),
+    def compared(column: str, ours: str) -> tuple[Text, Text, Text]:
+        cell, verdict = row.row.cell(column), row.verdicts.get(column)
+        if cell is None or verdict is None:
+            return Text("-"), Text(ours), Text("-")
+        marked = Text(ours, mark=verdict.verdict, notes=numbers(_note(cell, verdict)))
+        return Text(cell.printed), marked, Text(signed(verdict.delta, 3))
+
+    return (
+        Text(f"({row.group.name}) {row.row.label}" if row.group.name else row.row.label),
+        *compared("params", f"{row.count.params:,}"),
+        *compared("flops", f"{row.count.paper_flops / SCALE['flops']:.3f}"),
+        Text(f"{row.count.macs / 1e9:.3f}"),
     )
-    counted = Text(
-        f"{row.count.paper_flops / SCALE['flops']:.3f}",
-        mark=of_flops.verdict if of_flops else "",
-        notes=numbers(_note(flops, of_flops)),
-    )
-    delta = Text(signed(of_flops.delta, 3) if of_flops else "-")
-    return name, published[0], exact, published[1], counted, delta, Text(f"{row.count.macs / 1e9:.3f}")
 
 
-def _note(cell: Cell | None, verdict: Verdict | None) -> str | None:
+def _note(cell: Cell, verdict: Verdict) -> str | None:
     """What a reader has to know beside the mark."""
-    if cell is None or verdict is None:
-        return None
     if verdict.entry:
         return f"{cell}: {verdict.entry.reason} `tables/ledger.yaml` says what else was tried."
     if verdict.verdict == "off" or verdict.how == "truncated":
@@ -185,25 +168,29 @@ def _coverage(found: Sequence[Row]) -> str:
     """How the published cells of one table fare, by column."""
     lines = []
     for column in _RULES:
-        cells = [row.row.cell(column) for row in found if row.row.cell(column)]
-        if cells:
-            verdicts = [row.verdicts[column] for row in found if column in row.verdicts]
+        verdicts = [row.verdicts[column] for row in found if column in row.verdicts]
+        if verdicts:
             kinds = {kind: sum(v.verdict == kind for v in verdicts) for kind in ("match", "ledger", "off")}
             how = f" ({sum(v.how == 'truncated' for v in verdicts)} by truncation)" if column == "params" else ""
             lines.append(
-                f"{paper.COLUMNS[column].heading}: {kinds['match']} of {len(cells)} cells match{how}, "
-                f"{kinds['ledger']} in the ledger, {kinds['off']} off, {len(cells) - len(verdicts)} not counted."
+                f"{paper.COLUMNS[column].heading}: {kinds['match']} of {len(verdicts)} cells match{how}, "
+                f"{kinds['ledger']} in the ledger, {kinds['off']} off."
             )
     return " ".join(lines)
 
 
 def _inputs(found: Sequence[Row]) -> list[str]:
     """At which input sizes, with how many RoIs and by what the networks were counted."""
-    lines = dict.fromkeys(
-        f"Input {' x '.join(map(str, row.count.input_shape))}"
-        + "".join(f", {number} RoIs through the {head.replace('_', ' ')}" for head, number in row.count.rois.items())
-        + f"; {row.count.counter}."
-        for row in found
-        if row.count
-    )
-    return list(lines)
+    return list(dict.fromkeys(f"{at(row.count.input_shape, row.count.rois)}; {row.count.counter}." for row in found))
+
+
+def at(input_shape: Sequence[int], rois: Mapping[str, int]) -> str:
+    """The size of the input and the number of RoIs through each head, in words."""
+    by_head: dict[str, list[int]] = {}
+    for head, number in rois.items():
+        by_head.setdefault(head.rstrip("_0123456789"), []).append(number)
+    parts = [f"Input {' x '.join(map(str, input_shape))}"]
+    for head, numbers in by_head.items():
+        which = "the" if len(numbers) == 1 else f"each of {len(numbers)}"
+        parts.append(f"{numbers[0]} RoIs through {which} {head.replace('_', ' ')}{'s' if len(numbers) > 1 else ''}")
+    return ", ".join(parts)

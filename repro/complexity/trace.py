@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,22 +13,53 @@ from torch.overrides import TorchFunctionMode
 
 from repro.complexity.convention import Operations
 from repro.complexity.handles import analysis
-from repro.errors import ReproError
+from repro.complexity.tree import Counted
 
 
-def count(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> Operations:
-    """The operations of `model(*inputs)`, from one trace.
+def count(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> Counted:
+    """The operations and parameters of `model` in `model(*inputs)`, from one trace.
 
     A model on the meta device (`with torch.device("meta"): ...`) is traced without computing anything; anywhere else
-    the forward pass is carried out. Operators that no handle knows are listed in `uncounted`.
-
-    Raises:
-        ReproError: on the meta device, a convolution whose padding is a word.
+    the forward pass is carried out. Call `model.eval()` first where training differs. Operators that no handle knows
+    are listed in `uncounted`. What the forward pass raises, and torch's tracer where it cannot follow, is not caught.
     """
+    return tree(model, performed(model, inputs))
+
+
+def performed(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> dict[nn.Module, Operations]:
+    """What `model` and each of its submodules perform in one forward pass, without what their submodules perform."""
     analysed = analysis(model, inputs)
     with torch.no_grad(), _RecordedConvolutions():
-        ingredients = analysed.by_operator()
-    return Operations(+ingredients, analysed.unsupported_ops())
+        ingredients = analysed.by_module_and_operator()
+    own = {name: (Counter(found), Counter(analysed.unsupported_ops(name))) for name, found in ingredients.items()}
+    for name in ingredients:
+        if name:
+            above = own[name.rpartition(".")[0]]
+            above[0].subtract(ingredients[name])
+            above[1].subtract(analysed.unsupported_ops(name))
+    return {model.get_submodule(name): Operations(+found, +unknown) for name, (found, unknown) in own.items()}
+
+
+def tree(model: nn.Module, own: Mapping[nn.Module, Operations]) -> Counted:
+    """`model` with its submodules, by what each of them performs itself. Modules that `own` lacks perform nothing."""
+    return _node("", model, own, set())
+
+
+def _node(name: str, module: nn.Module, own: Mapping[nn.Module, Operations], seen: set[nn.Module]) -> Counted:
+    seen.add(module)
+    children = tuple(
+        _node(child_name, child, own, seen) for child_name, child in module.named_children() if child not in seen
+    )
+    performed = own.get(module, Operations())
+    return Counted(
+        name=name,
+        kind=type(module).__name__,
+        params=parameters(module),
+        operations=sum((child.operations for child in children), performed),
+        own_params=sum(parameter.numel() for parameter in module.parameters(recurse=False)),
+        own=performed,
+        children=children,
+    )
 
 
 def parameters(model: nn.Module) -> int:
@@ -62,7 +94,16 @@ class _RecordedConvolutions(TorchFunctionMode):
 
 
 def _forward(dimensions, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
+    if padding == "valid":
+        padding = 0
+    elif padding == "same":
+        input, padding = _padded_to_keep_size(dimensions, input, weight, dilation), 0
     return _record(dimensions, False, input, weight, bias, stride, padding, 0, dilation, groups)
+
+
+def _padded_to_keep_size(dimensions: int, input: Tensor, weight: Tensor, dilation: int | tuple[int, ...]) -> Tensor:
+    missing = [step * (int(size) - 1) for step, size in zip(_each(dilation, dimensions), weight.shape[2:], strict=True)]
+    return F.pad(input, [side for total in reversed(missing) for side in (total // 2, total - total // 2)])
 
 
 def _transposed(
@@ -72,13 +113,14 @@ def _transposed(
 
 
 def _record(dimensions, transposed, input, weight, bias, stride, padding, output_padding, dilation, groups) -> Tensor:
-    if isinstance(padding, str):
-        raise ReproError(f"a convolution with padding {padding!r} cannot be counted: write its padding as a number")
     stride, padding, output_padding, dilation = (
-        (value,) * dimensions if isinstance(value, int) else value
-        for value in (stride, padding, output_padding, dilation)
+        _each(value, dimensions) for value in (stride, padding, output_padding, dilation)
     )
     cudnn = (False, False, False, False)  # benchmark, deterministic, enabled, TF32: nothing is computed
     return torch._convolution(
         input, weight, bias, stride, padding, dilation, transposed, output_padding, groups, *cudnn
     )
+
+
+def _each(value: int | tuple[int, ...], dimensions: int) -> tuple[int, ...]:
+    return (value,) * dimensions if isinstance(value, int) else value
