@@ -175,7 +175,7 @@ def _source(row: RowVerdict, deviations: _Notes) -> str:
     """Where the numbers of a row come from: `ours (trained, n = 3; D1, D2)`, `ours (authors' weights; D3)`."""
     measurement = row.measurement
     if measurement is None:
-        return "ours (counted)" if row.count else "ours"
+        return "ours (counted)" if any(cell.source == "counted" for cell in row.cells) else "ours"
     numbers = ", ".join(f"D{number}" for number in deviations.number(*measurement.first.deviations))
     checkpoint = measurement.first.weights.checkpoint
     if checkpoint:
