@@ -1,6 +1,6 @@
 """Full-size networks on real photographs, CPU: seconds per image and peak memory, training and evaluation.
 
-    python benchmarks/real_images.py COCO_DIRECTORY
+    python benchmarks/real_images.py COCO_DIRECTORY [EXPERIMENT ...]
 
 Random weights: they find nothing or a hundred things, so the evaluation times hold for networks that propose as many.
 """
@@ -16,19 +16,21 @@ import torch
 
 from repro.data.coco import CocoDetection
 from repro.detection.torchvision import MaskRCNN
-from repro.engine.loop import peak_memory, reset_peak_memory
+from repro.engine.memory import peak_memory, reset_peak_memory
 from repro.experiments import get
 
-NAMES = ("coco-r50-baseline", "coco-r50-1nl", "coco-r50-gc-r16")
+NAMES = (
+    "coco-r50-baseline", "coco-r50-1nl", "coco-r50-gc-r16", "coco-x101-cascade-gc-r4", "coco-x101-dcn-cascade-gc-r4",
+)  # fmt: skip
 IMAGES = 4
 CPU = torch.device("cpu")
 
 
-def main(root: Path) -> None:
+def main(root: Path, *names: str) -> None:
     torch.set_num_threads(1)
     print("| network | evaluation, s/image (median, slowest) | peak GiB | training, s/image | peak GiB |")
     print("| :--- | ---: | ---: | ---: | ---: |")
-    for name in NAMES:
+    for name in names or NAMES:
         spec = get(name).network
         model = MaskRCNN(spec)
         data = {
@@ -57,4 +59,4 @@ def main(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

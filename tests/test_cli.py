@@ -40,7 +40,7 @@ def refused(process, *words):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["list"], ["cells", "--json"], ["verify", "--table", "2"], ["table", "2"]]
+    "arguments", [["--help"], ["list"], ["cells", "--json"], ["verify", "--table", "2"], ["table", "2"], ["claims"]]
 )
 def test_answering_needs_no_torch(arguments, tmp_path):
     program = (

@@ -431,3 +431,12 @@ def test_a_damaged_record_is_an_error_that_names_the_file(monkeypatch, tmp_path,
     assert err.startswith("error: record ")
     assert path.name in err
     assert "Traceback" not in err
+
+
+def test_two_files_for_one_row_are_not_two_runs_of_one():
+    first, second = (
+        record("coco-r50-baseline", BASELINE, checkpoint={"sha256": digit * 64}, created=f"2026-01-0{digit}")
+        for digit in "12"
+    )
+    assert cell(verdicts([first, second])).n == 1
+    assert verdicts([first, second]).unused == ()

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from repro.cli import cells, checkpoints, complexity, plan, reproduce, run, table, verify
+from repro.cli import cells, checkpoints, claims, complexity, plan, reproduce, run, table, verify
 from repro.cli import list as list_
 from repro.errors import ReproError
 
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command("cells")(cells.command)
 app.command("list")(list_.command)
+app.command("claims")(claims.command)
 app.command("complexity")(complexity.command)
 app.add_typer(checkpoints.app, name="checkpoints")
 app.command("plan")(plan.command)

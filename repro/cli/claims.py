@@ -1,0 +1,75 @@
+"""`repro claims`: what the paper's text claims, held against its own tables and our measurements."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from repro.cli import options
+
+if TYPE_CHECKING:
+    from repro.claims import Audited
+
+
+def command(
+    table: options.AnyTable = None, results: options.Results = options.RESULTS, json: options.Json = False
+) -> None:
+    """Compute every quantitative claim of the paper's text from its own cells and, where there are records, from ours.
+
+    A claim holds, holds within rounding of the printed cells, or does not follow from them. Exit 0 whatever is found: a
+    claim that does not follow is a finding about the paper, not a failure.
+
+    Example: repro claims --table 2
+    """
+    from repro import claims
+    from repro.records import Store
+
+    audited = claims.audit(claims.load(), Store(results / "records"))
+    chosen = [a for a in audited if table is None or any(cell.table == table for cell in a.claim.cells)]
+    if json:
+        import json as json_
+
+        print(json_.dumps([one.as_dict() for one in chosen], indent=1, ensure_ascii=False, allow_nan=False))
+        return
+    _print(chosen)
+
+
+def _print(chosen: list[Audited]) -> None:
+    from collections import Counter
+
+    from repro.claims import VERDICTS
+    from repro.paper import COLUMNS
+
+    head = ("claim", "section", "from the cells", "from ours", "arithmetic of the cells", "what it says")
+    lines = [
+        (a.claim.id, a.claim.section, a.published.verdict, a.ours_verdict, a.published.arithmetic, a.claim.claim)
+        for a in chosen
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
+    for line in (head, *lines):
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    for title, found in (
+        ("Does not follow from the printed cells", [a for a in chosen if a.published.verdict == "does not follow"]),
+        ("Does not hold by our measurements", [a for a in chosen if a.ours_verdict == "does not hold"]),
+    ):
+        if found:
+            print(f"\n{title}:")
+        for a in found:
+            ours = a.ours_verdict == "does not hold"
+            print(f"  {a.claim.id} ({a.claim.section}), {a.claim.printed or a.claim.kind}: {a.claim.claim}")
+            print(f"    cells: {a.published.arithmetic}" + (f"; ours: {a.ours.arithmetic}" if ours else ""))
+            if a.published.verdict == "does not follow" and a.claim.note:
+                print(f"    {a.claim.note}")
+    if unlike := [a for a in chosen if a.unlike]:
+        print("\nTrue of the headline metrics, false of another:")
+        for a in unlike:
+            print(f"  {a.claim.id}: " + "; ".join(f"{metric}: {text}" for metric, text in a.unlike))
+    missing: dict[str, dict[str, None]] = {}
+    for a in chosen:
+        for cell in a.missing:
+            missing.setdefault(f"{cell.table}/{cell.group}/{cell.row}", {})[COLUMNS[cell.column].heading] = None
+    if missing:
+        print("\nNot measured, and needed by a claim:")
+        for row, columns in sorted(missing.items()):
+            print(f"  {row}: {', '.join(columns)}")
+    tally = Counter(a.published.verdict for a in chosen)
+    print(f"\n{len(chosen)} claims: " + ", ".join(f"{tally[verdict]} {verdict}" for verdict in VERDICTS))
