@@ -74,6 +74,7 @@ class Unused:
     """A record that no number comes from, and why."""
 
     experiment: str
+    dataset: str
     filename: str
     reason: str
     stale: bool
@@ -98,12 +99,15 @@ def collect(
             continue
         if record.spec_hash != experiments[record.experiment].spec_hash:
             reason = "stale: the network or the recipe has changed since it was measured"
-            unused.append(Unused(record.experiment, record.filename, reason, stale=True))
+            unused.append(Unused(record.experiment, record.dataset.name, record.filename, reason, stale=True))
             continue
-        runs = pools[record.experiment].setdefault(conditions(record), {})
+        checkpoint = record.weights.checkpoint  # two files are two measurements, not two runs of one
+        which = conditions(record) + (checkpoint.sha256 if checkpoint else "")
+        runs = pools[record.experiment].setdefault(which, {})
         if record.seed in runs:
             reason = f"replaced by the later {record.filename}"
-            unused.append(Unused(record.experiment, runs[record.seed].filename, reason, stale=False))
+            replaced = runs[record.seed].filename
+            unused.append(Unused(record.experiment, record.dataset.name, replaced, reason, stale=False))
         runs[record.seed] = record
     measured = {}
     for name, pool in pools.items():
@@ -118,19 +122,21 @@ def deviation(values: Iterable[float]) -> float | None:
     return statistics.stdev(values) if len(values) > 1 else None
 
 
-def conditions(record: Record) -> str:
+def conditions(record: Record, *, initial: bool = True) -> str:
     """All that two runs must share to be comparable, as one string: how, from what, on what and by what.
 
     The same experiment's runs of equal conditions differ in the seed alone; those of two experiments, in the network.
+    Without `initial` they may differ in the weights that they began from.
     """
-    training = record.training
+    training, checkpoint = record.training, record.weights.checkpoint
     length = (training.iterations, training.effective_batch, training.learning_rate) if training else None
     dataset = record.dataset
     numerics = {name: value for name, value in record.numerics.items() if name != "threads"}
     return repr(
         (
-            record.source, record.engine, record.evaluator, record.weights.converter, record.weights.initial_sha256,
-            record.weights.checkpoint and record.weights.checkpoint.sha256,
+            record.source, record.engine, record.evaluator, record.weights.converter,
+            initial and record.weights.initial_sha256,
+            checkpoint and (checkpoint.match, checkpoint.conventions),
             dataset.name, dataset.annotations_sha256, dataset.ids_sha256, dataset.evaluated, length,
             sorted(record.deviations), sorted(numerics.items()),
         )

@@ -15,7 +15,7 @@ from repro.checkpoints.choice import Choice
 from repro.data.layout import TRAINING_IMAGES, annotations_path
 from repro.errors import ReproError
 from repro.evaluation import COCO_EVALUATOR
-from repro.experiments import Experiment, get
+from repro.experiments import EXPERIMENTS, Experiment, get
 from repro.paths import sha256
 from repro.records import Count, Record, cache_key
 from repro.settings import Settings
@@ -38,6 +38,11 @@ class Step:
     record: Record | None = None
     source: Source = "trained"
     weights: Choice | None = None  #: which are evaluated, where others trained them
+
+    @property
+    def seconds(self) -> float:
+        """About how long it takes, to compare steps of one plan; alike where that is not known."""
+        return mini.seconds(self.experiment) if self.experiment.profile == "mini" else 0.0
 
 
 def at_profile(name: str, profile: str) -> Experiment:
@@ -98,7 +103,7 @@ def start(experiment: Experiment, settings: Settings) -> str:
         ReproError: the file given with --init cannot be read.
     """
     if settings.profile == "mini":
-        return mini.PRETRAINING.spec_hash
+        return mini.pretraining(experiment).spec_hash
     wanted = experiment.recipe.initial_weights
     if settings.initial in (None, "random"):
         return settings.initial or wanted
@@ -164,21 +169,18 @@ def _key(record: Record) -> str | None:
 
 def plan(names: Iterable[str], settings: Settings, seeds: Iterable[int] = (0,)) -> list[Step]:
     """A step for every experiment and seed, in the given order; one only for weights, which have no seed."""
-    records = settings.store.all()
-    seconds = [r.cost.train_seconds + r.cost.evaluate_seconds for r in records if r.profile == settings.profile]
+    records = [record for record in settings.store.all() if not record.submitted]
     counts = settings.store.counts()
     names, steps = list(names), []
     for position, seed in enumerate(seeds):
         for name in names:
-            step = _step(name, replace(settings, seed=seed), records, seconds, counts)
+            step = _step(name, replace(settings, seed=seed), records, counts)
             if step.source == "trained" or position == 0:
                 steps.append(step)
     return steps
 
 
-def _step(
-    name: str, settings: Settings, records: list[Record], seconds: list[float], counts: Mapping[str, Count]
-) -> Step:
+def _step(name: str, settings: Settings, records: list[Record], counts: Mapping[str, Count]) -> Step:
     experiment = get(name)
     weights = None
     source: Source = "checkpoint" if settings.source == "checkpoint" and settings.profile == "full" else "trained"
@@ -198,7 +200,7 @@ def _step(
         cost = _download(weights, counts.get(experiment.spec_hash)) + "5000 images evaluated"
     else:
         mine = [r for r in mine if r.training and r.seed == settings.seed]
-        cost = _cost(experiment, settings, seconds)
+        cost = _cost(experiment, settings, records)
     return Step(experiment, settings.seed, "ready", _why(experiment, key, mine), cost, source=source, weights=weights)
 
 
@@ -229,10 +231,12 @@ def _download(weights: Choice, count: Count | None) -> str:
     return f"download of {size} from {urlsplit(entry.fetchable[0]).hostname}, "
 
 
-def _cost(experiment: Experiment, settings: Settings, seconds: list[float]) -> str:
+def _cost(experiment: Experiment, settings: Settings, records: list[Record]) -> str:
     if settings.profile == "mini":
-        mean = sum(seconds) / len(seconds) if seconds else mini.SECONDS_PER_EXPERIMENT
-        return f"about {mean:.0f} s of one core"
+        run = [r for r in records if r.profile == "mini" and r.experiment in EXPERIMENTS]
+        took = sum(r.cost.train_seconds + r.cost.evaluate_seconds for r in run)
+        expected = sum(mini.seconds(get(r.experiment)) for r in run)
+        return f"about {mini.seconds(experiment) * (took / expected if run else 1):.0f} s of one core"
     recipe = experiment.recipe
     batch = settings.batch_size or recipe.batch_size
     if settings.iterations is not None:

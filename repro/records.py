@@ -78,6 +78,15 @@ class Weights(_Part):
     checkpoint: Checkpoint | None = None
 
 
+class Segment(_Part):
+    """Iterations that were trained without an interruption, from `start` to the next segment's `start`."""
+
+    start: int  #: iterations completed before
+    world_size: int
+    precision: str
+    accelerator: str | None = None
+
+
 class Training(_Part):
     """The recipe as it was carried out here."""
 
@@ -86,9 +95,12 @@ class Training(_Part):
     recipe_iterations: int  #: what the whole recipe takes at this batch size on the paper's training set
     effective_batch: int
     learning_rate: float
-    world_size: int
+    world_size: int  #: processes that it ended with
     final_loss: float
     resumed: int = 0
+    batch_per_process: int | None = None
+    normalisation: str | None = None  #: what batch norm took its statistics over, in words
+    segments: list[Segment] = []
 
 
 class Complexity(_Part):
@@ -104,6 +116,13 @@ class Cost(_Part):
     evaluate_seconds: float
     peak_memory_bytes: int
     images_per_second: float
+
+
+class Submitted(_Part):
+    """What COCO's evaluation server was sent: the metrics are its answer."""
+
+    key: str  #: of the predictions: weights, network, images and numerics
+    files: dict[Literal["bbox", "segm"], str]  #: sha256 of the archives, by task
 
 
 class Record(_Part):
@@ -130,6 +149,8 @@ class Record(_Part):
     environment: dict[str, str | bool | None]
     cost: Cost
     complexity: Complexity | None = None
+    #: None where the metrics were computed here. Records from before it was thought of stay as they are.
+    submitted: Submitted | None = Field(default=None, exclude_if=lambda value: value is None)
     key: str = Field(description="cache key: sha256 of what can change the answer, and nothing else")
 
     @model_validator(mode="after")
@@ -141,6 +162,11 @@ class Record(_Part):
     def metric(self, name: str) -> Metric | None:
         """The metric of that name, or None."""
         return next((metric for metric in self.metrics if metric.name == name), None)
+
+    @property
+    def answered_by(self) -> str:
+        """Where the numbers come from, in a word or two: "trained", "checkpoint" or "evaluation server"."""
+        return "evaluation server" if self.submitted else self.source
 
     @property
     def filename(self) -> str:

@@ -1,4 +1,4 @@
-"""Carries a plan out: several experiments side by side as single-threaded processes, with progress and an ETA.
+"""Carries a plan out: experiments side by side, each in a process or shared by several, with progress and an ETA.
 
 Everything a worker finishes is on disk before it says so. Interrupting at any moment loses at most the iterations
 since a run's last saved state, and the same command goes on from there.
@@ -20,6 +20,8 @@ from queue import Empty, Queue
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from repro.engine import launch
+from repro.errors import ReproError
 from repro.plan import Step
 from repro.settings import Settings
 from repro.worker import settings_to_json
@@ -39,11 +41,17 @@ def run(steps: Sequence[Step], settings: Settings, jobs: int, command: str, cons
 
     Raises:
         KeyboardInterrupt: after the workers have been stopped; what they saved stays.
+        ReproError: torchrun or Slurm started several processes of this.
     """
     if not steps:
         return []
+    if launcher := launch.processes(None).launcher:
+        raise ReproError(
+            f"this starts its own processes, and {launcher} would start all of them several times: run it without "
+            f"{launcher} and with --devices, or the experiments one by one with `repro run`"
+        )
     waiting: Queue[Step] = Queue()
-    for step in steps:
+    for step in sorted(steps, key=lambda step: (step.seed, -step.seconds)):  # else a long one ends alone
         waiting.put(step)
     display = _Display(console, len(steps))
     outcomes: list[Outcome] = []
@@ -70,11 +78,14 @@ def cores(settings: Settings) -> int:
     if settings.profile == "full":
         return 1
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, available // settings.threads)
+    return max(1, available // (settings.threads * (settings.devices or 1)))
 
 
 class _Worker(threading.Thread):
-    """Feeds one worker process and listens to it. A process that dies fails its step and is replaced for the next."""
+    """Feeds one worker process and listens to it. A process that dies fails its step and is replaced for the next.
+
+    An experiment that several processes share has them to itself: what fails in one of them ends them all.
+    """
 
     def __init__(self, waiting: Queue[Step], settings: Settings, command: str, display: _Display, outcomes: list):
         super().__init__(daemon=True)
@@ -112,23 +123,33 @@ class _Worker(threading.Thread):
             self.process.wait()
 
     def _measure(self, step: Step) -> tuple[str | None, str | None]:
-        if self.process is None or self.process.poll() is not None:
-            threads = str(self.settings.threads)
-            environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "repro.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                env=environment,
-                start_new_session=True,  # Ctrl-C reaches this process alone, which then ends its workers
-            )
         settings = settings_to_json(replace(self.settings, seed=step.seed))
-        task = {"experiment": step.experiment.name, "settings": settings, "command": self.command}
+        task = json.dumps({"experiment": step.experiment.name, "settings": settings, "command": self.command})
+        if (self.settings.devices or 1) > 1:
+            self._start(task)
+            record, failure = self._listen(step)
+            self.process.wait()
+            return record, failure
+        if self.process is None or self.process.poll() is not None:
+            self._start()
         try:
-            print(json.dumps(task), file=self.process.stdin, flush=True)
+            print(task, file=self.process.stdin, flush=True)
         except BrokenPipeError:
             return None, self._death()
+        return self._listen(step)
+
+    def _start(self, *arguments: str) -> None:
+        threads = str(self.settings.threads)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "repro.worker", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then ends its workers
+        )
+
+    def _listen(self, step: Step) -> tuple[str | None, str | None]:
         for line in self.process.stdout:
             event = json.loads(line)
             if event["event"] == "measured":

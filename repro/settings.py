@@ -20,7 +20,9 @@ class Settings:
     weights: str | None = None  #: to evaluate instead of the authors' of the row: a file, an id, or ID=FILE
     data_root: Path | None = None
     seed: int = 0
+    engine: Literal["torchvision", "detectron2"] = "torchvision"  #: what detectors are assembled from
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int | None = None  #: processes with a device each; None: as torchrun or Slurm started them, else one
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     initial: str | None = None  #: a file, or "random", instead of the recipe's initial weights
     iterations: int | None = None  #: train for so many instead of the recipe's length

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,15 +14,18 @@ from repro.checkpoints import initial, reading
 from repro.data import miniature
 from repro.data.coco import CocoDetection
 from repro.data.layout import TRAINING_IMAGES
-from repro.detection.torchvision import MaskRCNN
+from repro.detection import engines
+from repro.detection.detector import DetectorModule
+from repro.division import Division, carried_out
 from repro.engine.loop import fit
 from repro.engine.schedule import iterations_per_epoch, length
-from repro.experiments import Experiment, Recipe
+from repro.experiments import Experiment
 from repro.locks import locked
-from repro.models.resnet import ResNet, load_initial
+from repro.models import norm
+from repro.models.resnet import load_initial
 from repro.paths import sha256
 from repro.predict import ProgressReport
-from repro.records import Training, Weights, cache_key
+from repro.records import Segment, Training, Weights, cache_key
 from repro.settings import Settings
 
 
@@ -30,17 +33,29 @@ from repro.settings import Settings
 class Trained:
     """A network with the weights that training ended in, and what a record says of it."""
 
-    model: MaskRCNN
+    model: DetectorModule
     weights: Weights
     training: Training
+    division: Division  #: with which the training ended; another one may have been asked for only to evaluate it
     seconds: float
     peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training begins from."""
+
+    path: Path | None  #: of the backbone's initial weights; None: random ones
+    origin: str  #: in words
+    sha256: str | None
 
 
 def train(
     experiment: Experiment,
     settings: Settings,
     data: CocoDetection,
+    start: Start,
+    division: Division,
     key: str,
     directory: Path,
     fabric: Fabric,
@@ -49,13 +64,16 @@ def train(
     """The experiment's network, trained on `data`; goes on from what `directory` holds of an interrupted run.
 
     Raises:
-        ReproError: bad or missing initial weights, a training that diverged, a directory that cannot be written.
+        ReproError: bad initial weights, a training that diverged, a directory that cannot be written.
     """
-    model = _network(experiment, settings.seed)
-    recipe = _recipe(experiment, settings)
+    model = _network(experiment, settings)
+    recipe = carried_out(experiment, settings)
     images = TRAINING_IMAGES if settings.profile == "full" else len(data)
     per_epoch = iterations_per_epoch(images, recipe.batch_size)
-    origin, initial_sha256 = _initialise(model.backbone, experiment, settings, fabric, progress)
+    if start.path:
+        load_initial(model.backbone, reading.read(start.path).tensors)
+    if division.synchronised:
+        model = norm.synchronised(model)
     fitted = fit(
         model,
         recipe,
@@ -65,12 +83,14 @@ def train(
         seed=settings.seed,
         fabric=fabric,
         micro_batch=settings.micro_batch,
-        workers=_workers(fabric),
+        workers=_workers(division),
         progress=lambda at: progress("training", at.iteration, at.total),
     )
+    last = fitted.segments[-1]
+    division = replace(division, processes=last.world_size, accelerator=last.accelerator or division.accelerator)
     return Trained(
         model=model,
-        weights=Weights(sha256=fitted.sha256, origin=origin, initial_sha256=initial_sha256),
+        weights=Weights(sha256=fitted.sha256, origin=start.origin, initial_sha256=start.sha256),
         training=Training(
             key=key,
             iterations=fitted.iterations,
@@ -80,45 +100,48 @@ def train(
             world_size=fitted.world_size,
             final_loss=fitted.final_loss,
             resumed=fitted.resumed,
+            batch_per_process=division.per_process,
+            normalisation=division.normalisation,
+            segments=[Segment(**asdict(segment)) for segment in fitted.segments],
         ),
+        division=division,
         seconds=fitted.seconds,
         peak_memory_bytes=fitted.peak_memory_bytes,
     )
 
 
-def _network(experiment: Experiment, seed: int) -> MaskRCNN:
+def _network(experiment: Experiment, settings: Settings) -> DetectorModule:
     """Freshly initialised as a function of the seed; the global generator is as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return MaskRCNN(experiment.network)
+        torch.manual_seed(settings.seed)
+        return engines.build(settings.engine, experiment.network)
 
 
-def _initialise(
-    backbone: ResNet, experiment: Experiment, settings: Settings, fabric: Fabric, progress: ProgressReport
-) -> tuple[str, str | None]:
-    """Load the initial weights into the backbone; what they are, in words, and their sha256."""
+def starting_point(experiment: Experiment, settings: Settings, fabric: Fabric, progress: ProgressReport) -> Start:
+    """The initial weights, fetched or, in the mini profile, pre-trained by this process alone if they are not here.
+
+    Raises:
+        ReproError: they cannot be fetched or read.
+    """
     if settings.initial == "random":
-        return "trained here from random weights", None
+        return Start(None, "trained here from random weights", None)
     if settings.profile == "mini":
-        path = _pretrained(settings, fabric, progress)
-        origin = "trained here from the mini profile's shared pre-training"
-    else:
-        wanted = experiment.recipe.initial_weights
-        path = Path(settings.initial) if settings.initial else initial.fetch(wanted)
-        origin = f"trained here from {path.name if settings.initial else wanted}"
-    load_initial(backbone, reading.read(path).tensors)
-    return origin, sha256(path)
+        path = _pretrained(experiment, settings, fabric, progress)
+        return Start(path, "trained here from the mini profile's shared pre-training", sha256(path))
+    wanted = experiment.recipe.initial_weights
+    path = Path(settings.initial) if settings.initial else initial.fetch(wanted)
+    return Start(path, f"trained here from {path.name if settings.initial else wanted}", sha256(path))
 
 
-def _pretrained(settings: Settings, fabric: Fabric, progress: ProgressReport) -> Path:
-    """The backbone weights that all mini experiments start from, trained by whoever needs them first."""
-    spec = mini.PRETRAINING
+def _pretrained(experiment: Experiment, settings: Settings, fabric: Fabric, progress: ProgressReport) -> Path:
+    """The weights that all mini experiments with such a backbone start from, trained by whoever needs them first."""
+    spec = mini.pretraining(experiment)
     key = cache_key(stage="pre-training", version=plan.TRAINING_VERSION, spec=spec.spec_hash, data=mini.DATASET_KEY)
     directory = settings.results / "runs" / f"{spec.name}.{key[:12]}"
     with locked(directory):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = miniature.pretraining_network()
+            model = miniature.Tagger(spec.network.backbone, spec.network.num_classes)
         fitted = fit(
             model,
             spec.recipe,
@@ -132,18 +155,6 @@ def _pretrained(settings: Settings, fabric: Fabric, progress: ProgressReport) ->
     return fitted.weights
 
 
-def _recipe(experiment: Experiment, settings: Settings) -> Recipe:
-    """The experiment's recipe as the settings shorten or scale it."""
-    recipe = experiment.recipe
-    batch = settings.batch_size or recipe.batch_size
-    return replace(
-        recipe,
-        iterations=settings.iterations or recipe.iterations,
-        batch_size=batch,
-        learning_rate=recipe.learning_rate * batch / recipe.batch_size,
-    )
-
-
-def _workers(fabric: Fabric) -> int:
+def _workers(division: Division) -> int:
     """Processes that load images ahead: a GPU would wait for one; on the CPU they would take its cores."""
-    return min(8, os.cpu_count() or 1) if fabric.device.type == "cuda" else 0
+    return max(1, min(8, (os.cpu_count() or 1) // division.per_node)) if division.accelerator == "cuda" else 0

@@ -104,13 +104,14 @@ def verify_store(table: Table, store: Store) -> Verification:
 def verify(table: Table, records: Sequence[Record], counts: Mapping[str, Count], rules: Tolerances) -> Verification:
     """A verdict for every cell of `table`. `counts` are by spec hash."""
     measured, unused = collect(records, {name: get(name) for name in table.experiments}, "full")
+    outdated = {(record.experiment, record.dataset) for record in unused if record.stale}
     rows = []
     for group in table.groups:
         for row in group.rows:
             measurement = next((m for m in measured[row.experiment] if m.first.dataset.name == group.dataset), None)
             count = counts.get(get(row.experiment).spec_hash)
             count = count if count and count.counter == COUNTER else None
-            stale = measurement is None and any(u.experiment == row.experiment and u.stale for u in unused)
+            stale = measurement is None and (row.experiment, group.dataset) in outdated
             cells = tuple(
                 _measured(cell, row, group, measurement, rules, stale)
                 if COLUMNS[cell.column].measured
@@ -163,8 +164,9 @@ def _measured(
     first = measurement.first
     return CellVerdict(
         cell, row.experiment, verdict, reason,
-        ours=ours, spread=deviation(values), n=len(values), source=first.source, engine=first.engine, tolerance=width,
-        applied=applied, rationale=rule.rationale, records=tuple(record.filename for record in measurement.records),
+        ours=ours, spread=deviation(values), n=len(values), source=first.answered_by, engine=first.engine,
+        tolerance=width, applied=applied, rationale=rule.rationale,
+        records=tuple(record.filename for record in measurement.records),
     )  # fmt: skip
 
 

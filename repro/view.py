@@ -172,7 +172,10 @@ def _row_block(
 
 
 def _source(row: RowVerdict, deviations: _Notes) -> str:
-    """Where the numbers of a row come from: `ours (trained, n = 3; D1, D2)`, `ours (authors' weights; D3)`."""
+    """Where the numbers of a row come from: `ours (trained, n = 3; D1, D2)`, `ours (authors' weights; D3)`.
+
+    Where COCO's server evaluated them: `ours (evaluation server: authors' weights; D3)`.
+    """
     measurement = row.measurement
     if measurement is None:
         return "ours (counted)" if any(cell.source == "counted" for cell in row.cells) else "ours"
@@ -182,6 +185,8 @@ def _source(row: RowVerdict, deviations: _Notes) -> str:
         how = "authors' weights" if checkpoint.match == "exact" else "near weights"
     else:
         how = f"{measurement.first.source}, n = {measurement.n}"
+    if measurement.first.submitted:
+        how = f"{measurement.first.answered_by}: {how}"
     return f"ours ({how}{'; ' + numbers if numbers else ''})"
 
 
@@ -291,10 +296,10 @@ def _summary(distinct: Sequence[Ordering]) -> str:
 
 
 def _orderings_grid(distinct: Sequence[Ordering]) -> Grid:
-    """A line per pair of rows, those against a baseline first; for each metric the published gap, ours, the verdict."""
+    """A line per pair of rows, those against their baseline first: by metric the published gap, ours, the verdict."""
     columns = tuple(dict.fromkeys(ordering.column for ordering in distinct))
     pairs: dict[tuple[str, str], dict[str, Ordering]] = {}
-    for ordering in sorted(distinct, key=lambda o: not o.worse.is_baseline and not o.better.is_baseline):
+    for ordering in sorted(distinct, key=lambda o: not o.against_baseline):
         pairs.setdefault(ordering.question[:2], {})[ordering.column] = ordering
     lines = []
     for found in pairs.values():

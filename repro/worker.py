@@ -1,6 +1,8 @@
-"""One of several processes that measure side by side: tasks on stdin, events on stdout, both as JSON lines.
+"""A process that measures for `repro reproduce`: tasks come as JSON, events go to stdout as JSON lines.
 
-A worker ends when its stdin closes or nobody reads its events any more: it does not outlive who started it.
+Without arguments it takes its tasks from stdin, one after the other. A task given as its argument is the only one, and
+may need several processes, which this one then starts and waits for. A worker ends when its stdin closes or nobody
+reads its events any more: it does not outlive who started it.
 """
 
 from __future__ import annotations
@@ -9,38 +11,64 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TextIO
 
+from repro.engine import launch
 from repro.errors import ReproError
 from repro.settings import Settings
 
 
 def main() -> None:
-    """Carry out tasks until stdin closes. An error of one task is reported and does not stop the next."""
-    # Events get a copy of stdout; what libraries print, from C too, goes to stderr and cannot mix with them.
-    events = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    """Carry out the tasks. An error of one task is reported and does not stop the next."""
+    if len(sys.argv) == 1:
+        events = _events()
+        for line in sys.stdin:
+            _measure(json.loads(line), events)
+        return
+    task = json.loads(sys.argv[1])
+    try:
+        processes = launch.processes(settings_from_json(task["settings"]).devices)
+        if processes.to_start:
+            sys.exit(launch.launch(processes.count, ["-m", "repro.worker", sys.argv[1]]))
+    except ReproError as error:
+        _emit(sys.stdout, event="failed", message=str(error))
+        sys.exit(2)
+    if not _measure(task, _events()):
+        sys.exit(2)
+
+
+def _measure(task: dict, events: TextIO) -> bool:
+    """Whether it could be measured. Of several processes, the first tells of the record and the progress."""
     from repro.measure import measure
 
-    def emit(**event: object) -> None:
-        try:
-            print(json.dumps(event), file=events, flush=True)
-        except BrokenPipeError:  # whoever listened is gone
-            os._exit(1)
+    settings = settings_from_json(task["settings"])
+    try:
+        record = measure(
+            task["experiment"],
+            settings,
+            command=task["command"],
+            progress=lambda stage, done, total: _emit(events, event="progress", stage=stage, done=done, total=total),
+        )
+    except ReproError as error:
+        _emit(events, event="failed", message=str(error))
+        return False
+    if launch.processes(settings.devices).rank == 0:
+        _emit(events, event="measured", record=record.filename)
+    return True
 
-    for line in sys.stdin:
-        task = json.loads(line)
-        settings = settings_from_json(task["settings"])
-        try:
-            record = measure(
-                task["experiment"],
-                settings,
-                command=task["command"],
-                progress=lambda stage, done, total: emit(event="progress", stage=stage, done=done, total=total),
-            )
-        except ReproError as error:
-            emit(event="failed", message=str(error))
-        else:
-            emit(event="measured", record=record.filename)
+
+def _events() -> TextIO:
+    """Where events go: a copy of stdout. What libraries print, from C too, goes to stderr and cannot mix with them."""
+    events = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return events
+
+
+def _emit(events: TextIO, **event: object) -> None:
+    try:
+        print(json.dumps(event), file=events, flush=True)
+    except BrokenPipeError:  # whoever listened is gone
+        os._exit(1)
 
 
 def settings_to_json(settings: Settings) -> dict:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from repro import mini, plan
+from repro import mini, plan, train
 from repro.data import miniature
 from repro.deviations import asked_for
 from repro.errors import ReproError
@@ -26,7 +26,7 @@ def small():
     pretraining = replace(mini.PRETRAINING, recipe=replace(mini.PRETRAINING.recipe, batch_size=4, iterations=4))
     for module in (mini, miniature):
         patch.setattr(module, "SCENES", scenes)
-        patch.setattr(module, "PRETRAINING", pretraining)
+    patch.setattr(mini, "PRETRAINING", pretraining)
     patch.setattr(mini, "DATASET_KEY", "0" * 64)
     shrink = mini.shrink
     short = {"iterations": 6, "batch_size": 4, "warmup_iterations": 2}
@@ -109,6 +109,21 @@ def test_interrupted_anywhere_the_end_is_the_same(whole, tmp_path, stage, done):
     assert (again.metrics, again.predictions_sha256, again.key) == (
         record.metrics, record.predictions_sha256, record.key,
     )  # fmt: skip
+
+
+def test_the_strongest_network_of_table_3_resumes_to_the_same_end(small, tmp_path, monkeypatch):
+    name, fit = "coco-x101-dcn-cascade-gc-r4", train.fit
+    monkeypatch.setattr(train, "fit", lambda *args, **kwargs: fit(*args, **kwargs, save_every=2))
+    ends = []
+    for stops in ((), (("training", 3), ("evaluation", 5))):
+        settings = Settings(results=tmp_path / str(len(stops)))
+        for stop in stops:
+            with pytest.raises(Interrupted):
+                measure(name, settings, command="repro run", progress=stop_at(*stop))
+        record = measure(name, settings, command="repro run", progress=lambda *_: None)
+        assert record.training.resumed == (1 if stops else 0)
+        ends.append((record.weights.sha256, record.predictions_sha256, record.metrics, record.key))
+    assert ends[0] == ends[1]
 
 
 def test_the_global_generator_is_not_what_decides(whole, tmp_path):

@@ -11,6 +11,7 @@ import typer
 
 from repro.cli.options import RESULTS, Results, one_of
 from repro.data.layout import annotations_path
+from repro.detection import engines
 from repro.errors import ReproError
 from repro.settings import Settings
 
@@ -43,7 +44,22 @@ def settings(
         Path | None,
         typer.Option("--data-root", envvar="REPRO_DATA", help="COCO 2017: annotations/, train2017/ and val2017/."),
     ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine", help="What detectors are assembled from: torchvision, detectron2, or auto: this if installed."
+        ),
+    ] = "auto",
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            "--devices",
+            min=1,
+            help="Processes that share each experiment: that many CUDA devices, or CPU processes. Default: as torchrun "
+            "or Slurm started them, else one.",
+        ),
+    ] = None,
     precision: Annotated[str, typer.Option("--precision", help="32-true or bf16-mixed.")] = "32-true",
     initial: Annotated[
         str | None,
@@ -92,10 +108,12 @@ def settings(
     chosen = Settings(
         results=results,
         profile=profile,
+        engine=engines.resolve(engine),
         source=source,
         weights=weights,
         data_root=data_root,
         device=device,
+        devices=devices,
         precision=precision,
         initial=initial,
         iterations=iterations,

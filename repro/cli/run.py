@@ -10,6 +10,7 @@ import typer
 
 from repro.cli import options
 from repro.cli.choices import measuring
+from repro.cli.progress import Report
 from repro.settings import Settings
 
 
@@ -30,18 +31,31 @@ def command(
       repro run coco-r50-gc-r16 --profile mini --seed 1
 
       repro run coco-r50-gc-r16 --source checkpoint --data-root /data/coco
+
+      repro run coco-r50-gc-r16 --source trained --data-root /data/coco --devices 8
     """
     from dataclasses import replace
 
+    from repro.engine import launch
     from repro.experiments import get
 
     get(experiment)
     chosen = replace(chosen, seed=seed, threads=threads)
-    print(f"{experiment}: profile {chosen.profile} ({why}), seed {seed}", file=sys.stderr)
+    processes = launch.processes(chosen.devices)
+    if processes.to_start:
+        from repro.measure import check
+
+        check(experiment, chosen)
+        raise typer.Exit(launch.launch(processes.count, ["-m", "repro", *sys.argv[1:]]))
+    if processes.rank == 0:
+        print(f"{experiment}: profile {chosen.profile} ({why}), seed {seed}", file=sys.stderr)
 
     from repro.measure import measure
 
-    record = measure(experiment, chosen, command=shlex.join(["repro", *sys.argv[1:]]), progress=_Report())
+    command = shlex.join(["repro", *sys.argv[1:]])
+    record = measure(experiment, chosen, command=command, progress=Report(), say=_say)
+    if processes.rank > 0:
+        return
     path = chosen.store.directory / record.filename
     if json:
         print(record.model_dump_json(indent=1))
@@ -58,14 +72,5 @@ def command(
     print(f"record: {path}")
 
 
-class _Report:
-    """A line on stderr about every 5 % of a stage, and at its ends."""
-
-    def __init__(self) -> None:
-        self.last = ("", -1)
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        part = (stage, 20 * done // total)
-        if part != self.last:
-            self.last = part
-            print(f"{stage}: {done} of {total}", file=sys.stderr, flush=True)
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -49,17 +49,20 @@ class _RunLengths:
 def _compress(runs: _RunLengths) -> dict:
     """The compressed encoding, after checking that the runs fill `size` exactly."""
     height, width = runs.size
-    counts = _expanded(runs.counts) if isinstance(runs.counts, str) else runs.counts
+    counts = run_lengths(runs.counts) if isinstance(runs.counts, str) else runs.counts
     if sum(counts) != height * width:
         raise ValueError(f"the run lengths cover {sum(counts)} pixels, the size {height * width}")
     encoded = {"size": [height, width], "counts": runs.counts}
     return encoded if isinstance(runs.counts, str) else mask_api.frPyObjects(encoded, height, width)
 
 
-def _expanded(text: str) -> list[int]:
+def run_lengths(text: str) -> list[int]:
     """The run lengths in COCO's text: five bits a character; from the fourth on, relative to the last but one.
 
     The libraries' decoders fill a mask of the claimed size, which may be forged, before they compare.
+
+    Raises:
+        ValueError: the text is no run lengths.
     """
     counts: list[int] = []
     value = shift = 0
@@ -121,10 +124,14 @@ class _Category:
 
 
 @dataclass(slots=True)
-class _File:
+class _Listing:
     images: list[Image]
-    annotations: list[Annotation]
     categories: list[_Category]
+
+
+@dataclass(slots=True)
+class _File(_Listing):
+    annotations: list[Annotation]
 
 
 @dataclass
@@ -137,8 +144,8 @@ class Annotations:
     sha256: str  #: of the file
 
 
-def read_annotations(path: Path) -> Annotations:
-    """Read and check a COCO instances file.
+def read_annotations(path: Path, *, labelled: bool = True) -> Annotations:
+    """Read and check a COCO instances file; if not `labelled`, a list of images whose annotations are withheld.
 
     Raises:
         ReproError: it cannot be read, is not whole JSON, lacks a key, holds a value that is malformed or not finite,
@@ -149,15 +156,16 @@ def read_annotations(path: Path) -> Annotations:
     except OSError as error:
         raise ReproError(f"{path} cannot be read: {error.strerror}") from None
     try:
-        file = TypeAdapter(_File).validate_json(content)
+        file = TypeAdapter(_File if labelled else _Listing).validate_json(content)
     except ValidationError as error:
         raise _explained(path, content, error) from None
     images = {image.id: image for image in sorted(file.images, key=lambda image: image.id)}
     category_ids = sorted({category.id for category in file.categories})
-    for kind in ("images", "annotations", "categories"):
-        _check_unique(path, kind, (entry.id for entry in getattr(file, kind)))
+    annotations = file.annotations if labelled else []
+    for kind, entries in (("images", file.images), ("annotations", annotations), ("categories", file.categories)):
+        _check_unique(path, kind, (entry.id for entry in entries))
     objects: dict[int, list[Annotation]] = {image_id: [] for image_id in images}
-    for index, annotation in enumerate(file.annotations):
+    for index, annotation in enumerate(annotations):
         where = f"{path}: annotations[{index}] (id {annotation.id})"
         if annotation.image_id not in images:
             raise ReproError(f"{where}, key image_id: there is no image {annotation.image_id} in the file")

@@ -13,7 +13,7 @@ from PIL import Image as pillow
 from torch import Tensor
 
 from repro.data.annotations import Annotation, Image, read_annotations
-from repro.data.layout import annotations_path, images_directory, source
+from repro.data.layout import annotations_path, images_directory, is_labelled, source
 from repro.errors import ReproError
 from repro.experiments import digest
 
@@ -46,11 +46,12 @@ class CocoDetection:
 
     A training split (its name begins with "train") leaves out the images on which there is nothing to learn: those
     without an object that is no crowd, has an area and covers a pixel in width and height. Every other split keeps all
-    images. Only the annotations stay in memory; images and masks are decoded anew for each sample.
+    images. Of a test split, whose annotations are withheld, there is `annotations/image_info_<split>.json`: it can be
+    predicted and not evaluated. Only the annotations stay in memory; images and masks are decoded anew for each sample.
 
     Args:
         root: the directory.
-        split: as the files are named: "train2017" or "val2017".
+        split: as the files are named: "train2017", "val2017" or "test-dev2017".
         num_classes: of the detector; the file must have as many categories.
         short_side, long_side: images are resized, keeping their shape, until the shorter side has `short_side` pixels
             or the longer one `long_side`, whichever comes first.
@@ -70,7 +71,7 @@ class CocoDetection:
         self.flip = flip
         self.annotations_path = annotations_path(root, split)
         self._directory = images_directory(root, split)
-        content = read_annotations(self.annotations_path)
+        content = read_annotations(self.annotations_path, labelled=is_labelled(split))
         if len(content.category_ids) != num_classes:
             raise ReproError(
                 f"{self.annotations_path} has {len(content.category_ids)} categories, the detector has {num_classes} "
@@ -104,7 +105,16 @@ class CocoDetection:
         return image.height, image.width
 
     def ground_truth(self) -> dict:
-        """The annotations of `image_ids` in COCO's format, crowds included: what predictions are compared with."""
+        """The annotations of `image_ids` in COCO's format, crowds included: what predictions are compared with.
+
+        Raises:
+            ReproError: they are withheld.
+        """
+        if not is_labelled(self.split):
+            raise ReproError(
+                f"{self.split} cannot be evaluated here: its annotations are with COCO's evaluation server. "
+                "`repro submit` writes what to send there, `repro record-external` enters the answer."
+            )
         return {
             "images": [{"id": i, "height": h, "width": w} for i in self.image_ids for h, w in [self.original_size(i)]],
             "categories": [{"id": category_id} for category_id in self.category_ids],

@@ -10,8 +10,9 @@ from repro.errors import ReproError
 #: Images of train2017 (of 118287) with an object to learn: what an epoch has, in the authors' framework as here.
 TRAINING_IMAGES = 117266
 
-#: What tells the official val2017 from another data set in its layout.
+#: What tells the official splits from another data set in their layout.
 _VAL_IMAGES, _VAL_OBJECTS = 5000, 36781
+_TEST_DEV_IMAGES = 20288
 _CATEGORIES = {*range(1, 91)} - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
 
 
@@ -22,9 +23,26 @@ def is_val2017(category_ids: Sequence[int], images: int, objects: int) -> bool:
     )
 
 
+def is_test_dev2017(category_ids: Sequence[int], images: int) -> bool:
+    """Whether a list of images without annotations is COCO's test-dev2017, whole."""
+    return set(category_ids) == _CATEGORIES and images == _TEST_DEV_IMAGES
+
+
+def is_labelled(split: str) -> bool:
+    """Whether the annotations of a split are public. Those of the test splits are with COCO's evaluation server."""
+    return not split.startswith("test")
+
+
 _SITE = "http://images.cocodataset.org"
 _ANNOTATIONS = f"{_SITE}/annotations/annotations_trainval2017.zip (253 MB)"
-_IMAGES = {"val2017": f"{_SITE}/zips/val2017.zip (816 MB)", "train2017": f"{_SITE}/zips/train2017.zip (19.3 GB)"}
+_TEST_LISTS = f"{_SITE}/annotations/image_info_test2017.zip (1 MB)"
+_IMAGES = {
+    "val2017": f"{_SITE}/zips/val2017.zip (816 MB)",
+    "train2017": f"{_SITE}/zips/train2017.zip (19.3 GB)",
+    "test-dev2017": f"{_SITE}/zips/test2017.zip (6.6 GB)",
+}
+#: test-dev is a part of the test images.
+_DIRECTORIES = {"test-dev2017": "test2017"}
 
 
 def source(split: str) -> str:
@@ -33,15 +51,17 @@ def source(split: str) -> str:
 
 
 def annotations_path(root: Path, split: str) -> Path:
-    """The annotation file of a split.
+    """The annotation file of a split; of one whose annotations are withheld, the list of its images.
 
     Raises:
         ReproError: it is not there; says where to get it.
     """
-    path = root / "annotations" / f"instances_{split}.json"
+    labelled = is_labelled(split)
+    path = root / "annotations" / f"{'instances' if labelled else 'image_info'}_{split}.json"
     if not path.is_file():
         raise ReproError(
-            f"no COCO annotations: {path} is missing. Download {_ANNOTATIONS} and {source(split)} and unpack both in "
+            f"no COCO {'annotations' if labelled else 'list of images'}: {path} is missing. Download "
+            f"{_ANNOTATIONS if labelled else _TEST_LISTS} and {source(split)} and unpack both in "
             f"{root}, or name another directory with --data-root or REPRO_DATA."
         )
     return path
@@ -53,7 +73,7 @@ def images_directory(root: Path, split: str) -> Path:
     Raises:
         ReproError: it is not there; says where to get it.
     """
-    directory = root / split
+    directory = root / _DIRECTORIES.get(split, split)
     if not directory.is_dir():
         raise ReproError(f"no COCO images: {directory} is missing. Download {source(split)} and unpack it in {root}.")
     return directory

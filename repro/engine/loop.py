@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from repro.engine.distributed import share_weights
+from repro.engine.memory import peak_memory
 from repro.engine.sampler import Batches, TrainingData, generators, load, reseed
 from repro.engine.schedule import iterations_per_epoch, learning_rate, length
 from repro.engine.state import Fitted, Run, Segment
@@ -53,18 +53,21 @@ def fit(
 
     A training that was killed at any moment and started again ends, on CPU and with as many processes, with the same
     bytes in `weights.pt` and `log.jsonl` as an uninterrupted one. A finished one is not done again. Either way `model`
-    ends with the trained weights.
+    ends with the trained weights, in every process.
 
     Args:
         model: in train mode, takes what `collate` returns and returns a dict of scalar loss terms, each a mean over its
-            samples; their sum is minimised. Its state dict is all the state that it keeps between iterations;
-            the `torch.Generator`s that its modules hold as `generator` are seeded anew for each iteration.
+            samples; their sum is minimised. Every trained parameter takes part in it, whatever the samples. Its state
+            dict is all the state that it keeps between iterations; the `torch.Generator`s that its modules hold as
+            `generator` are seeded anew for each iteration.
         dataset: has `__len__` and `sample(index, seed=, epoch=, train=True)`, a pure function.
         identity: cache key of everything that decides the result: network, recipe, data, initial weights, seed,
             precision.
         directory: for this training alone, shared by all processes. `state` lists its files.
         fabric: already launched if it has several processes; every one of them calls `fit`. Default: one device.
-            The gradients are averaged over the processes, each of which takes an equal part of `recipe.batch_size`.
+            The gradients are averaged over the processes, each of which takes an equal part of `recipe.batch_size`:
+            that of the effective batch, if the loss is a mean over samples. Clipping is of the averaged gradient.
+            Buffers, such as running statistics, end as those of the first process.
         collate: makes the model's input of a list of samples.
         micro_batch: samples of one forward pass; the gradients of the batch are accumulated. Default: all at once.
             Batch statistics are those of a micro-batch.
@@ -79,7 +82,7 @@ def fit(
     """
     fabric = fabric or Fabric(devices=1)
     run = Run(directory, identity, writes=fabric.is_global_zero)
-    if fitted := run.fitted(model):
+    if fitted := _fitted(run, model, fabric):
         return fitted
     _check(recipe, dataset, fabric)
     per_epoch = iterations_per_epoch(len(dataset), recipe.batch_size)
@@ -88,7 +91,7 @@ def fit(
     module, stepper = fabric.setup(model, optimizer)
     with closing(run):
         position = run.restore(model, optimizer)
-        position.segments.append(asdict(Segment(position.iteration, fabric.world_size, _precision(fabric))))
+        position.segments.append(asdict(_segment(position.iteration, fabric)))
         batches = Batches(
             len(dataset), recipe.batch_size, seed, position.iteration, total, fabric.global_rank, fabric.world_size
         )
@@ -117,8 +120,15 @@ def fit(
             if progress and fabric.is_global_zero:
                 progress(Progress(position.iteration, total, losses, lr, position.seconds))
         run.finish(model, position, recipe.batch_size)
-    fabric.barrier()
-    return run.fitted(model)
+    return _fitted(run, model, fabric)
+
+
+def _fitted(run: Run, model: nn.Module, fabric: Fabric) -> Fitted | None:
+    """The finished training, if it is one: read by the first process, told to the others, its weights in all."""
+    fitted = fabric.broadcast(run.fitted(model) if fabric.is_global_zero else None)
+    if fitted is not None:
+        share_weights(model, fabric)
+    return fitted
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -152,27 +162,12 @@ def _check(recipe: Recipe, dataset: TrainingData, fabric: Fabric) -> None:
         raise ReproError("precision 16-mixed cannot be resumed exactly: use bf16-mixed or 32-true")
 
 
+def _segment(start: int, fabric: Fabric) -> Segment:
+    return Segment(start, fabric.world_size, _precision(fabric), fabric.device.type)
+
+
 def _precision(fabric: Fabric) -> str:
     return fabric.strategy.precision.precision
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes at most since `reset_peak_memory`: of the GPU's tensors, or resident in main memory."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    with suppress(OSError, StopIteration, ValueError):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def reset_peak_memory() -> None:
-    """Begin to measure `peak_memory` anew, where the system lets a process do that (Linux)."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _diverged(iteration: int, total: int, losses: dict[str, float], norm: float, lr: float) -> ReproError:

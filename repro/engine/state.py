@@ -26,6 +26,7 @@ from repro.paths import unwritable, write_atomically
 
 #: The final loss is the mean over so many last iterations.
 FINAL_ITERATIONS = 20
+_WEIGHTS, _RESULT = "weights.pt", "fitted.json"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Segment:
     start: int  #: iterations completed before
     world_size: int
     precision: str
+    accelerator: str | None = None  #: "cpu" or "cuda"; None of states from before it was kept
 
 
 @dataclass
@@ -68,6 +70,11 @@ class Fitted:
         return len(self.segments) - 1
 
 
+def finished(directory: Path) -> bool:
+    """Whether `directory` holds the result of a training; that it is whole remains to be seen."""
+    return (directory / _RESULT).exists() and (directory / _WEIGHTS).exists()
+
+
 class Run:
     """The directory of one training. Of several processes only the one with `writes` changes it; all of them read it.
 
@@ -77,7 +84,7 @@ class Run:
     def __init__(self, directory: Path, identity: str, writes: bool):
         self.directory, self.identity, self.writes = directory, identity, writes
         self.log, self.state = directory / "log.jsonl", directory / "state.pt"
-        self.weights, self.result = directory / "weights.pt", directory / "fitted.json"
+        self.weights, self.result = directory / _WEIGHTS, directory / _RESULT
         self._log: io.FileIO | None = None
 
     def fitted(self, model: torch.nn.Module) -> Fitted | None:
@@ -88,7 +95,7 @@ class Run:
         Raises:
             ReproError: the result is another training's, or one of its two files is damaged.
         """
-        if not (self.result.exists() and self.weights.exists()):
+        if not finished(self.directory):
             return None
         try:
             result = json.loads(self.result.read_bytes())

@@ -13,6 +13,7 @@ positions H*W or T*H*W. Fresh non-local blocks and fresh blocks with addition re
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -78,17 +79,30 @@ class NonLocalBlock(nn.Module):
         """
         return self._attention(x, self.subsample(x))
 
+    def attention_rows(self, x: Tensor, count: int = 256) -> Iterator[Tensor]:
+        """`attention` in blocks (B, n, M) of at most `count` rows, in order: the whole map is never in memory."""
+        queries, keys = self._project(x, self.subsample(x))
+        for some in queries.split(count, dim=2):
+            yield self._weigh(some, keys)
+
     def _attention(self, x: Tensor, keys: Tensor) -> Tensor:
+        return self._weigh(*self._project(x, keys))
+
+    def _project(self, x: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """What is compared: queries (B, C', N) and keys (B, C', M)."""
         with _without_autocast(x.device.type):
             queries, keys = x.to(self.g.weight.dtype), keys.to(self.g.weight.dtype)
             if self.instantiation in ("embedded_gaussian", "dot_product"):
                 queries, keys = self.theta(queries), self.phi(keys)
             keys = self.subsample_projected(keys)
             dtype = torch.promote_types(queries.dtype, torch.float32)
-            queries, keys = queries.flatten(2).to(dtype), keys.flatten(2).to(dtype)
+            return queries.flatten(2).to(dtype), keys.flatten(2).to(dtype)
+
+    def _weigh(self, queries: Tensor, keys: Tensor) -> Tensor:
+        with _without_autocast(queries.device.type):
             if self.instantiation == "concat":
                 # W_q [x_i, x_j] is a term of i plus a term of j: no pair is ever concatenated.
-                of_query, of_key = self.concat_project.weight.flatten().to(dtype).chunk(2)
+                of_query, of_key = self.concat_project.weight.flatten().to(queries.dtype).chunk(2)
                 pairwise = ((of_query @ queries).unsqueeze(2) + (of_key @ keys).unsqueeze(1)).relu()
             else:
                 pairwise = queries.transpose(1, 2) @ keys

@@ -4,35 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from repro.errors import ReproError
 from repro.models.dimensions import BATCH_NORM
 
 #: Norm layers with running statistics, which `nn.Module.train` would start to update.
 BatchNorm = nn.modules.batchnorm._BatchNorm
-
-
-class SyncBatchNorm(nn.SyncBatchNorm):
-    """Batch norm with the statistics of the effective batch of all processes.
-
-    Alone, a process needs no synchronisation: plain batch norm on any device, where `nn.SyncBatchNorm` refuses CPU
-    tensors as soon as a process group exists.
-
-    Raises:
-        ReproError: training with several processes on CPUs.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        several = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
-        if not several:
-            return BatchNorm.forward(self, x)
-        if self.training and x.device.type == "cpu":
-            raise ReproError(
-                "norm 'sync' cannot synchronise several processes on CPUs: train in one process or on GPUs, or use 'bn'"
-            )
-        return super().forward(x)
 
 
 class _KeptInEvalMode:
@@ -61,7 +39,7 @@ class FrozenBatchNorm3d(FrozenBatchNorm2d):
 
 _KINDS = {
     "bn": BATCH_NORM,
-    "sync": {2: SyncBatchNorm, 3: SyncBatchNorm},
+    "sync": BATCH_NORM,  # until `synchronised`
     "frozen": {2: FrozenBatchNorm2d, 3: FrozenBatchNorm3d},
     "eval": {2: EvalBatchNorm2d, 3: EvalBatchNorm3d},
 }
@@ -70,3 +48,12 @@ _KINDS = {
 def build(kind: Literal["bn", "sync", "frozen", "eval"], channels: int, dimensions: int = 2) -> nn.Module:
     """A norm layer for (B, channels, H, W) or (B, channels, T, H, W): see `repro.experiments.Backbone.norm`."""
     return _KINDS[kind][dimensions](channels)
+
+
+def synchronised(model: nn.Module) -> nn.Module:
+    """`model`, whose batch norm is of kind "sync", with the statistics of all processes' batches, each on a GPU.
+
+    The layers are replaced in place; their parameters stay the same objects. In one process, and in several on CPUs,
+    which `nn.SyncBatchNorm` refuses, the kind "sync" is plain batch norm.
+    """
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model)

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import distributed, nn
+from torch import nn
 
-from repro.errors import ReproError
 from repro.models import norm
 
 KINDS = ("bn", "sync", "frozen", "eval")
@@ -47,7 +46,8 @@ def trained_once(layer: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, dict[
     return output, layer.state_dict(), [p.grad for p in layer.parameters()]
 
 
-def assert_equal_to_batch_norm(dimensions: int = 2) -> None:
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_sync_is_batch_norm_until_it_is_synchronised(dimensions: int) -> None:
     peer, layer, x = reference(dimensions), norm.build("sync", 5, dimensions), maps(dimensions)
     layer.load_state_dict(peer.state_dict())
     for ours, theirs in zip(trained_once(layer, x), trained_once(peer, x), strict=True):
@@ -55,24 +55,15 @@ def assert_equal_to_batch_norm(dimensions: int = 2) -> None:
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_sync_in_one_process_is_batch_norm(dimensions: int) -> None:
-    assert_equal_to_batch_norm(dimensions)
-
-
-def test_sync_in_a_group_of_one_process_is_batch_norm() -> None:
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
-    try:
-        assert_equal_to_batch_norm()
-    finally:
-        distributed.destroy_process_group()
-
-
-def test_sync_over_several_processes_refuses_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
-    layer = norm.build("sync", 5)
-    with pytest.raises(ReproError, match="CPU"):
-        layer(maps())
+def test_synchronised_it_is_torchs_with_the_same_state(dimensions: int) -> None:
+    model = nn.Sequential(norm.build("sync", 5, dimensions), nn.ReLU())
+    model[0].load_state_dict(reference(dimensions).state_dict())
+    parameters, state = list(model.parameters()), model.state_dict()
+    model = norm.synchronised(model)
+    assert isinstance(model[0], nn.SyncBatchNorm)
+    assert all(ours is theirs for ours, theirs in zip(model.parameters(), parameters, strict=True))
+    assert model.state_dict().keys() == state.keys()
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

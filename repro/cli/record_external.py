@@ -1,0 +1,55 @@
+"""`repro record-external`: what COCO's evaluation server answered."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from repro.cli import options
+
+
+def command(
+    experiment: Annotated[str, typer.Argument(help="Its name; `repro list` prints them all.")],
+    submission: Annotated[Path, typer.Option("--submission", help="The directory that `repro submit` wrote.")],
+    metrics: Annotated[
+        Path | None, typer.Option("--metrics", help='JSON with the answer: {"ap_box": 45.0, "ap50_box": ...}.')
+    ] = None,
+    ap_box: Annotated[float | None, typer.Option("--ap-box", help="In percent, as all of these.")] = None,
+    ap50_box: Annotated[float | None, typer.Option("--ap50-box")] = None,
+    ap75_box: Annotated[float | None, typer.Option("--ap75-box")] = None,
+    ap_mask: Annotated[float | None, typer.Option("--ap-mask")] = None,
+    ap50_mask: Annotated[float | None, typer.Option("--ap50-mask")] = None,
+    ap75_mask: Annotated[float | None, typer.Option("--ap75-mask")] = None,
+    results: options.Results = options.RESULTS,
+) -> None:
+    """Enter the server's answer to a submission as a record: Table 3(b) then shows it as from the evaluation server.
+
+    All three numbers of a task belong together; those of the other one can be entered later. What is entered again
+    replaces what was entered before.
+
+    Example: repro record-external coco-x101-cascade-gc-r4 --submission results/submissions/... --metrics answer.json
+    """
+    from repro import external
+    from repro.errors import ReproError
+    from repro.records import Store
+
+    answer = {
+        "ap_box": ap_box, "ap50_box": ap50_box, "ap75_box": ap75_box,
+        "ap_mask": ap_mask, "ap50_mask": ap50_mask, "ap75_mask": ap75_mask,
+    }  # fmt: skip
+    given = {name: value for name, value in answer.items() if value is not None}
+    if metrics is not None:
+        if given:
+            raise ReproError("give the metrics in --metrics or one by one, not both")
+        given = external.read_metrics(metrics)
+    store = Store(results / "records")
+    record = external.record(experiment, submission, given, store, command=shlex.join(["repro", *sys.argv[1:]]))
+    for metric in record.metrics:
+        print(f"{metric.name:<12} {metric.value:6.2f} {metric.unit}  (n = {metric.n})")
+    for deviation in record.deviations:
+        print(f"deviation: {deviation}")
+    print(f"record: {store.directory / record.filename}")

@@ -1,0 +1,64 @@
+"""`repro submit`: predictions for COCO's evaluation server."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from repro.cli import options
+from repro.cli.choices import measuring
+from repro.cli.progress import Report
+from repro.settings import Settings
+
+
+@measuring
+def command(
+    experiment: Annotated[str, typer.Argument(help="Its name; `repro list` prints them all.")],
+    split: Annotated[
+        str, typer.Option("--split", help="test-dev2017, or val2017 to try out an upload.")
+    ] = "test-dev2017",
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Directory for the files; in --results by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the training whose weights are submitted.")] = 0,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of this process.")] = 1,
+    *,
+    chosen: Settings,
+    why: str,
+) -> None:
+    """Predict test-dev, whose annotations only COCO's server has, and write the two files to upload there.
+
+    With the weights that `repro run` trained with the same options, or with public ones. Interrupted, it goes on. The
+    server's answer is entered with `repro record-external`.
+
+    Examples:
+
+      repro submit coco-x101-cascade-gc-r4 --data-root /data/coco
+
+      repro submit coco-x101-cascade-gc-r4 --source trained --profile full --seed 1 --data-root /data/coco
+    """
+    from dataclasses import replace
+
+    from repro.errors import ReproError
+    from repro.experiments import get
+
+    get(experiment)
+    options.one_of("--split", split, ("test-dev2017", "val2017"))
+    if chosen.profile == "mini" and why == "as asked":
+        raise ReproError("--profile mini: the server evaluates the full profile only")
+    chosen = replace(chosen, profile="full", seed=seed, threads=threads)
+
+    from repro.submit import submit
+
+    directory, submission = submit(experiment, chosen, split, output=output, progress=Report())
+    for deviation in submission.deviations:
+        print(f"deviation: {deviation}", file=sys.stderr)
+    for task, archive in submission.archives.items():
+        path = directory / archive.path
+        print(f"{task}: {path}  {archive.detections} detections, {path.stat().st_size / 1e6:.1f} MB")
+    print("Upload each for its task, bbox or segm: https://cocodataset.org/#upload. Then enter the answer, in percent:")
+    print(f"  repro record-external {experiment} --submission {directory} --ap-box ... --ap50-box ... --ap75-box ... "
+          "--ap-mask ... --ap50-mask ... --ap75-mask ...")  # fmt: skip

@@ -1,0 +1,41 @@
+"""What a network is evaluated on, set up so that its arithmetic is what the settings say."""
+
+from __future__ import annotations
+
+import torch
+from lightning_fabric import Fabric
+
+from repro.engine import distributed
+from repro.engine.launch import Processes
+from repro.settings import Settings
+
+
+def one_device(settings: Settings) -> Fabric:
+    """A device with float32 convolutions and matrix products in float32, on as many threads as chosen.
+
+    Raises:
+        ReproError: a CUDA device is asked for and there is none.
+    """
+    torch.set_num_threads(settings.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # cuDNN's default is True
+    alone = Processes(count=1, per_node=1)
+    return distributed.fabric(alone, distributed.accelerator(settings.device, alone), settings.precision)
+
+
+def numerics(settings: Settings) -> dict[str, str | int | bool]:
+    """The arithmetic of an evaluation, as a record says it."""
+    return {
+        "precision": settings.precision,
+        "threads": settings.threads,
+        "tf32": False,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "evaluation_batch": 1,
+    }
+
+
+def hardware(fabric: Fabric) -> str:
+    """The devices in words."""
+    several = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
+    if fabric.device.type == "cuda":
+        return f"{several}{torch.cuda.get_device_name(fabric.device)}, CUDA {torch.version.cuda}"
+    return f"{several}cpu"
