@@ -74,6 +74,7 @@ def submit(
         spec=experiment.spec_hash,
         images=data.annotations_sha256,
         precision=settings.precision,
+        engine=trained.engine if trained else settings.engine,
     )
     directory = settings.results / "submissions" / f"{name}.{split}.{key[:12]}"
     output = output or directory
@@ -197,7 +198,7 @@ def _of_run(experiment: Experiment, settings: Settings, record: Record) -> _Netw
 def _of_others(
     experiment: Experiment, choice: Choice, settings: Settings, key: str, progress: ProgressReport
 ) -> _Network:
-    prepared = prepare.prepare(experiment, choice, key, progress)
+    prepared = prepare.prepare(experiment, choice, key, progress, settings.engine)
     departures = deviations.asked_for_numerics(settings)
     found = deviations.of_weights(choice, prepared.weights.checkpoint) + departures
-    return _Network(prepared.model, prepared.weights, "torchvision", found, departures, None, 0.0)
+    return _Network(prepared.model, prepared.weights, settings.engine, found, departures, None, 0.0)

@@ -6,7 +6,20 @@ import sys
 
 import typer
 
-from repro.cli import cells, checkpoints, claims, complexity, plan, reproduce, run, table, verify
+from repro.cli import (
+    cells,
+    checkpoints,
+    claims,
+    complexity,
+    data,
+    plan,
+    record_external,
+    reproduce,
+    run,
+    submit,
+    table,
+    verify,
+)
 from repro.cli import list as list_
 from repro.errors import ReproError
 
@@ -22,9 +35,12 @@ app.command("list")(list_.command)
 app.command("claims")(claims.command)
 app.command("complexity")(complexity.command)
 app.add_typer(checkpoints.app, name="checkpoints")
+app.add_typer(data.app, name="data")
 app.command("plan")(plan.command)
 app.command("run")(run.command)
 app.command("reproduce")(reproduce.command)
+app.command("submit")(submit.command)
+app.command("record-external")(record_external.command)
 app.command("verify")(verify.command)
 app.command("table")(table.command)
 

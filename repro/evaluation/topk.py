@@ -1,0 +1,162 @@
+"""Top-1 and top-5 accuracy, and the file that a classifier's predictions are kept in."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import math
+import zlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+from torch import Tensor
+
+from repro.data.imagenet import ImageNet
+from repro.errors import ReproError
+from repro.paths import write_atomically
+
+#: As records name what computed top-1 and top-5. Ties go to the lower class.
+EVALUATOR = "repro top-k 1"
+
+KEPT = 5  #: classes of an image that are kept
+
+
+@checked(config=ConfigDict(strict=True, allow_inf_nan=False))
+class Prediction:
+    """What a classifier says of one image, and what it is of: enough to evaluate again and for paired tests.
+
+    At most five classes, the likeliest first; fewer where the classifier has no five.
+    """
+
+    image_id: str
+    label: Annotated[int, Field(ge=0)]  #: the true class
+    classes: list[Annotated[int, Field(ge=0)]]
+    logits: list[float]  #: of `classes`, each exactly a float32
+
+    def correct(self, k: int) -> bool:
+        """Whether the true class is among the first `k`, at most `KEPT`."""
+        return self.label in self.classes[:k]
+
+
+def predictions(logits: Tensor, labels: Sequence[int], image_ids: Sequence[str]) -> list[Prediction]:
+    """A batch's results. Equal logits are ordered by class, on every device.
+
+    Args:
+        logits: (B, K), on any device and of any precision; compared as float32.
+        labels: (B,).
+        image_ids: B.
+
+    Raises:
+        ReproError: a logit is not finite; the image is named.
+    """
+    logits = logits.detach().float()
+    broken = (~logits.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if broken:
+        raise ReproError(f"a logit for image {image_ids[broken[0]]} is not finite; did the training diverge?")
+    values, classes = torch.sort(logits, dim=1, descending=True, stable=True)
+    rows = zip(image_ids, labels, classes[:, :KEPT].tolist(), values[:, :KEPT].tolist(), strict=True)
+    return [Prediction(image_id, int(label), best, scores) for image_id, label, best, scores in rows]
+
+
+def evaluate(found: Iterable[Prediction], dataset: ImageNet, failed: Collection[str] = ()) -> dict[str, float]:
+    """`top1` and `top5` in percent of the images in `found`.
+
+    Args:
+        found: a prediction for every image of `dataset` but those in `failed`.
+        failed: ids of images that could not be read; they count neither as right nor as wrong.
+
+    Raises:
+        ReproError: the images are not exactly `dataset.ids`, each once; a label is not the data set's; there is none.
+    """
+    found = list(found)
+    _check_ids([one.image_id for one in found] + list(failed), dataset)
+    truth = dict(zip(dataset.ids, dataset.labels.tolist(), strict=True))
+    for one in found:
+        if one.label != truth[one.image_id]:
+            raise ReproError(
+                f"the prediction for image {one.image_id} was made for class {one.label} as the truth; in "
+                f"{dataset.place} it is {truth[one.image_id]}: predictions and data set do not belong together"
+            )
+    if not found:
+        raise ReproError(f"none of the {len(dataset)} images in {dataset.place} could be read")
+    return {f"top{k}": 100 * sum(one.correct(k) for one in found) / len(found) for k in (1, KEPT)}
+
+
+def standard_error(percent: float, n: int) -> float:
+    """Of an accuracy over `n` images, in percent points: sqrt(p (1 - p) / n), the binomial's."""
+    share = percent / 100
+    return 100 * math.sqrt(share * (1 - share) / n)
+
+
+def _check_ids(evaluated: list[str], dataset: ImageNet) -> None:
+    expected, counts = set(dataset.ids), Counter(evaluated)
+    problems = {
+        "missing": expected - counts.keys(),
+        "not in the data set": counts.keys() - expected,
+        "there more than once": {image_id for image_id, n in counts.items() if n > 1},
+    }
+    wrong = [
+        f"{len(ids)} {what} ({', '.join(sorted(ids)[:3])}{', ...' if len(ids) > 3 else ''})"
+        for what, ids in problems.items()
+        if ids
+    ]
+    if wrong:
+        raise ReproError(
+            f"the predictions are not for exactly the {len(expected)} images of {dataset.place}: {'; '.join(wrong)}"
+        )
+
+
+def save_predictions(found: Iterable[Prediction], path: Path) -> str:
+    """Write predictions to `path` (.json.gz) and return the sha256 of the file.
+
+    Equal predictions give equal bytes, whatever their order: images ascending by id, logits in full.
+
+    Raises:
+        ReproError: the file cannot be written.
+    """
+    images = sorted(found, key=lambda one: one.image_id)
+    document = [[one.image_id, one.label, one.classes, one.logits] for one in images]
+    content = gzip.compress(json.dumps(document, separators=(",", ":"), allow_nan=False).encode(), 6, mtime=0)
+    write_atomically(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_predictions(path: Path, sha256: str | None = None) -> list[Prediction]:
+    """Read what `save_predictions` wrote.
+
+    Args:
+        sha256: of the file, where it is known, to refuse a file that is whole but another.
+
+    Raises:
+        ReproError: the file is missing, cut short, changed, or not a predictions file.
+    """
+    remedy = "Delete it to have the predictions made again."
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ReproError(f"predictions {path} cannot be read: {error.strerror}") from None
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise ReproError(f"predictions {path} are not the ones recorded: the sha256 is not {sha256}. {remedy}")
+    try:
+        rows = _ROWS.validate_json(gzip.decompress(content))
+    except (OSError, EOFError, zlib.error) as error:
+        raise ReproError(f"predictions {path} are damaged: {error}. {remedy}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "top level"
+        raise ReproError(f"{path} is not a predictions file: {where}: {first['msg']}. {remedy}") from None
+    for image_id, _, classes, logits in rows:
+        if len(classes) != len(logits) or len(set(classes)) != len(classes) or np.any(np.diff(logits) > 0):
+            raise ReproError(f"{path}: the classes of image {image_id} are not in the order of their logits. {remedy}")
+    return [Prediction(*row) for row in rows]
+
+
+_Row = tuple[str, Annotated[int, Field(ge=0)], list[Annotated[int, Field(ge=0)]], list[float]]
+_ROWS = TypeAdapter(list[_Row], config=ConfigDict(strict=True, allow_inf_nan=False))
