@@ -124,7 +124,13 @@ def training_key(experiment: Experiment, settings: Settings) -> str:
         precision=settings.precision,
         batch_size=settings.batch_size,
         micro_batch=settings.micro_batch,
+        **_assembled(settings),
     )
+
+
+def _assembled(settings: Settings) -> dict[str, str]:
+    """What the engine contributes to a cache key."""
+    return {} if settings.engine == "torchvision" else {"engine": settings.engine}
 
 
 def chosen(experiment: Experiment, settings: Settings) -> Choice | None:
@@ -153,6 +159,7 @@ def evaluation_key(experiment: Experiment, settings: Settings, weights: Choice) 
         spec=experiment.spec_hash,
         data=_files(settings.data_root, ("val2017",)),
         precision=settings.precision,
+        **_assembled(settings),
     )
 
 

@@ -188,3 +188,12 @@ def test_an_interrupted_evaluation_goes_on(site, settings, monkeypatch):
     record = run(settings, progress=lambda stage, number, _: done.append(number) if stage == "evaluation" else None)
     assert done[0] == 3
     assert record.dataset.evaluated == 6
+
+
+def test_weights_that_were_trained_here_are_evaluated_by_this_projects_own_arithmetic(site, settings, tmp_path):
+    torch.manual_seed(1)
+    torch.save(MaskRCNN(NETWORK).state_dict(), tmp_path / "weights.pt")
+    record = run(replace(settings, weights=str(tmp_path / "weights.pt"), source="checkpoint"))
+    checkpoint = record.weights.checkpoint
+    assert (checkpoint.format, checkpoint.conventions, checkpoint.reshaped) == ("gcnet-repro", "authors", [])
+    assert not any(deviation.startswith("legacy") for deviation in record.deviations)

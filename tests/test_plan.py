@@ -198,7 +198,7 @@ def test_an_evaluation_is_stale_when_the_data_or_the_conversion_change(full, mon
     assert "data, file, conversion or numerics differ" in step.reason
 
 
-@pytest.mark.parametrize("name", ["imagenet-r50-baseline", "kinetics-r50-5nl", "coco-x101-cascade-baseline"])
+@pytest.mark.parametrize("name", ["imagenet-r50-baseline", "kinetics-r50-5nl"])
 def test_what_this_version_cannot_run_is_blocked_not_hidden(settings, name):
     step = only(settings, name)
     assert step.status == "blocked"
@@ -208,3 +208,14 @@ def test_what_this_version_cannot_run_is_blocked_not_hidden(settings, name):
 def test_an_unknown_experiment_offers_the_nearest_names(settings):
     with pytest.raises(ReproError, match="did you mean coco-r50-gc-r16"):
         plan.plan(["coco-r50-gc-r61"], settings)
+
+
+def test_engines_are_measured_apart_and_the_embedded_one_is_no_part_of_the_key(settings):
+    """Records from before there was a second engine stay what they are."""
+    experiment = plan.at_profile(NAME, "mini")
+    assert plan.training_key(experiment, settings) != plan.training_key(
+        experiment, replace(settings, engine="detectron2")
+    )
+    settings.store.add(measured(settings))
+    assert only(replace(settings, engine="detectron2")).status == "ready"
+    assert only(settings).status == "measured"

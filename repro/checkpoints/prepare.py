@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from repro.checkpoints import CONVERTER, conversion, fetching, reading
 from repro.checkpoints.choice import Choice
 from repro.checkpoints.download import Fetched
-from repro.detection.torchvision import MaskRCNN
+from repro.detection.detector import DetectorModule
 from repro.experiments import Experiment
 from repro.paths import sha256
 from repro.records import Checkpoint, Weights
@@ -18,15 +18,22 @@ from repro.records import Checkpoint, Weights
 class Prepared:
     """A network in evaluation mode, and what a record says of its weights."""
 
-    model: MaskRCNN
+    model: DetectorModule
     weights: Weights
 
 
-def prepare(experiment: Experiment, choice: Choice, key: str, progress: Callable[[str, int, int], None]) -> Prepared:
+def prepare(
+    experiment: Experiment,
+    choice: Choice,
+    key: str,
+    progress: Callable[[str, int, int], None],
+    engine: str = "torchvision",
+) -> Prepared:
     """The network of `experiment` with the weights of `choice`.
 
     Args:
         key: of the evaluation that this is for.
+        engine: that a detector is assembled by.
         progress: called with the stage, the bytes fetched and the size of the file, where that is known.
 
     Raises:
@@ -53,7 +60,7 @@ def prepare(experiment: Experiment, choice: Choice, key: str, progress: Callable
     )
     origin = f"{choice.id}, {choice.entry.source}" if choice.entry else f"file {fetched.path.name}"
     weights = Weights(sha256=fetched.sha256, origin=origin, converter=CONVERTER, checkpoint=checkpoint)
-    return Prepared(conversion.build(converted), weights)
+    return Prepared(conversion.build(converted, engine), weights)
 
 
 def obtain(choice: Choice, progress: Callable[[str, int, int], None]) -> Fetched:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from repro.checkpoints import CONVERTER as CONVERTER
-from repro.checkpoints.conversion import classification, detectron2, mmaction, mmdetection, torchvision
+from repro.checkpoints.conversion import classification, detectron2, mmaction, mmdetection, own, torchvision
 from repro.checkpoints.conversion.keys import Converted
 from repro.checkpoints.conversion.networks import construct
 from repro.errors import ReproError, unknown
@@ -26,6 +26,7 @@ class Format:
 
 
 FORMATS = {
+    "gcnet-repro": Format(own.convert, Detector, r"fpn\.inner_blocks\."),
     "mmdetection1": Format(mmdetection.version1, Detector, r"bbox_head\."),
     "mmdetection2": Format(mmdetection.version2, Detector, r"roi_head\.bbox_head\."),
     "detectron2": Format(detectron2.convert, Detector, r"backbone\.bottom_up\."),
@@ -79,9 +80,9 @@ def convert(tensors: Mapping[str, Tensor], format: str, network: Detector | Clas
     return replace(FORMATS[format].convert(tensors, network), format=format)
 
 
-def build(converted: Converted) -> nn.Module:
-    """The network with its weights, in evaluation mode."""
-    model = construct(converted.network, converted.conventions)
+def build(converted: Converted, engine: str = "torchvision") -> nn.Module:
+    """The network with its weights, in evaluation mode; a detector is assembled by `engine`."""
+    model = construct(converted.network, converted.conventions, engine)
     missing, unexpected = model.load_state_dict(converted.tensors, strict=False)
     if unexplained := {*missing, *unexpected} - {*converted.missing}:
         raise ReproError(f"the converted weights are not those of their network: {min(unexplained)}")

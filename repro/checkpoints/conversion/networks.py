@@ -5,19 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from repro.detection import engines
 from repro.detection.conventions import AUTHORS, Conventions
 from repro.experiments import Classifier, Detector
 from repro.models import conventions as classifiers
 
 
 def construct(
-    network: Detector | Classifier, conventions: Conventions | classifiers.Conventions | None = None
+    network: Detector | Classifier,
+    conventions: Conventions | classifiers.Conventions | None = None,
+    engine: str = "torchvision",
 ) -> nn.Module:
     """The module of a specification, with the conventions of its weights' framework (default: this project's)."""
     if isinstance(network, Detector):
-        from repro.detection.torchvision import MaskRCNN
-
-        return MaskRCNN(network, conventions or AUTHORS)
+        return engines.build(engine, network, conventions or AUTHORS)
     from repro.models.resnet import ResNet
 
     model = ResNet(network.backbone, network.num_classes)

@@ -1,0 +1,32 @@
+"""Weights that `repro run` trained, of either engine: the names are this project's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from repro.checkpoints.conversion.keys import Cause, Converted, translate
+from repro.detection.conventions import AUTHORS
+from repro.experiments import Detector
+
+_CAUSES = (
+    Cause("missing", r"^roi_heads\.stages", "the network is a cascade, the file's detector is not"),
+    Cause("unexpected", r"^roi_heads\.stages", "the file's detector is a cascade, the network is not"),
+    Cause("missing", r"context_block", "the network has context blocks where the file has none"),
+    Cause("unexpected", r"context_block", "the file has context blocks where the network has none"),
+    Cause("shape", r"context_block", "the bottleneck ratios of their context blocks differ"),
+    Cause("missing", r"layer\d\.\d+\.conv1\.", "the file's backbone has fewer layers"),
+    Cause("unexpected", r"layer\d\.\d+\.conv1\.", "the file's backbone has more layers"),
+    Cause("shape", r"^backbone\.", "the file's backbone has other widths or groups"),
+    Cause("shape", r"predictor", "the file tells other classes apart"),
+)
+
+
+def convert(tensors: Mapping[str, Tensor], network: Detector) -> Converted:
+    """The `weights.pt` of a run.
+
+    Raises:
+        ReproError: the file is of another network.
+    """
+    return translate(tensors, network, AUTHORS, (), _CAUSES)

@@ -1,0 +1,84 @@
+"""What the detectors of all engines have in common: from samples to losses or detections."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from repro.data.coco import Detections, Sample
+from repro.detection.boxes import clip, rescale
+from repro.detection.conventions import AUTHORS, Conventions
+from repro.detection.masks import encode, prepare
+from repro.detection.roi import Instances
+from repro.experiments import Detector
+
+
+class DetectorModule(nn.Module):
+    """A detector, however it is assembled.
+
+    In training mode a call gives the losses of a batch, in evaluation mode its detections. Boxes are continuous
+    coordinates: a pixel is the square from x to x + 1, and a box around it is (x, y, x + 1, y + 1).
+
+    Args:
+        spec: widths, sizes and thresholds.
+        conventions: those that the weights were trained with.
+    """
+
+    def __init__(self, spec: Detector, conventions: Conventions = AUTHORS) -> None:
+        super().__init__()
+        self.spec = spec
+        self.conventions = conventions
+        self._generator = torch.Generator(device="cpu")
+
+    @property
+    def generator(self) -> torch.Generator:
+        """Source of all randomness of training: which anchors and RoIs enter the losses. Seed it, or set its state."""
+        return self._generator
+
+    def forward(self, samples: list[Sample]) -> dict[str, Tensor] | list[Detections]:
+        """`losses` in training mode, `predict` in evaluation mode."""
+        return self.losses(samples) if self.training else self.predict(samples)
+
+    @abstractmethod
+    def losses(self, samples: list[Sample]) -> dict[str, Tensor]:
+        """The terms whose sum is minimised, each a scalar averaged over the batch. Images without objects are fine.
+
+        Needs training mode.
+        """
+
+    @abstractmethod
+    def instances(self, samples: list[Sample]) -> list[Instances]:
+        """What is found in each image, best first, in the pixels of the resized images. Needs evaluation mode."""
+
+    @torch.no_grad()
+    def predict(self, samples: list[Sample]) -> list[Detections]:
+        """What is found in each image, best first, in the pixels of the original images. Needs evaluation mode."""
+        return [self.to_original(found, sample) for found, sample in zip(self.instances(samples), samples, strict=True)]
+
+    def factors(self, sample: Sample) -> tuple[float, float]:
+        """How many times as (high, wide) the original image is as the resized one.
+
+        The two differ a little, for sizes are whole pixels. Where boxes are inclusive, both are the factor that was
+        asked for.
+        """
+        if self.conventions.inclusive_boxes:
+            factor = max(min(sample.size) / self.spec.short_side, max(sample.size) / self.spec.long_side)
+            return factor, factor
+        height, width = sample.image.shape[1:]
+        return sample.size[0] / height, sample.size[1] / width
+
+    def to_original(self, instances: Instances, sample: Sample) -> Detections:
+        """`instances` of the resized image of `sample`, in the pixels of the original one."""
+        inclusive = self.conventions.inclusive_boxes
+        boxes = rescale(instances.boxes, self.factors(sample), inclusive)
+        if not inclusive:
+            boxes = clip(boxes, sample.size, inclusive=False)
+        return Detections(
+            image_id=sample.image_id,
+            boxes=boxes.cpu().numpy(),
+            scores=instances.scores.cpu().numpy(),
+            labels=instances.labels.cpu().numpy(),
+            masks=encode(*prepare(instances.masks, boxes, self.conventions), sample.size),
+        )

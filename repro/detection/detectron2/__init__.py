@@ -1,0 +1,110 @@
+"""Mask R-CNN and its cascade on Detectron2's parts: the engine `detectron2`. Importing it needs Detectron2.
+
+Detectron2 calls the parts (`GeneralizedRCNN`, `FPN`, `RPN`, the RoI heads, its structures); subclasses put right where
+its defaults are not the authors' recipe. The names of the state dict are those of the engine `torchvision`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from detectron2.config import instantiate
+from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import EventStorage
+from detectron2.utils.file_io import PathManager
+from torch import Tensor, nn
+
+from repro.data.coco import Sample
+from repro.detection import roi
+from repro.detection.conventions import AUTHORS, Conventions
+from repro.detection.detector import DetectorModule
+from repro.detection.detectron2.heads import ObjectMasks
+from repro.detection.detectron2.initial import InitialWeights
+from repro.detection.detectron2.names import to_detectron2, to_own
+from repro.detection.detectron2.network import network
+from repro.experiments import Detector
+from repro.models.resnet import ResNet
+
+_PREFIX = "rcnn."
+#: Detectron2's names of the losses and this project's, in the order in which they are logged.
+_LOSSES = {
+    "loss_rpn_cls": "loss_rpn_objectness",
+    "loss_rpn_loc": "loss_rpn_box",
+    "loss_cls": "loss_classifier",
+    "loss_box_reg": "loss_box",
+    "loss_mask": "loss_mask",
+}
+
+PathManager.register_handler(InitialWeights())
+
+
+class MaskRCNN(DetectorModule):
+    """As `repro.detection.torchvision.MaskRCNN`, on Detectron2's parts: `rcnn` is a `GeneralizedRCNN`.
+
+    Its state dict has the names and shapes of that class, so weights of one run in the other.
+    """
+
+    def __init__(self, spec: Detector, conventions: Conventions = AUTHORS) -> None:
+        super().__init__(spec, conventions)
+        self.rcnn = instantiate(network(spec, conventions))
+        for module in (self.rcnn.proposal_generator, *getattr(self.rcnn.roi_heads, "stages", [self.rcnn.roi_heads])):
+            module.generator = self.generator
+        self.register_state_dict_post_hook(_rename_saved)
+        self.register_load_state_dict_pre_hook(_rename_loaded)
+        self.register_load_state_dict_post_hook(_rename_incompatible)
+
+    @property
+    def backbone(self) -> ResNet:
+        return self.rcnn.backbone.bottom_up
+
+    def losses(self, samples: list[Sample]) -> dict[str, Tensor]:
+        """As of the base class. Needs training mode."""
+        with EventStorage():  # Detectron2's parts log to it
+            terms = self.rcnn([self._input(sample, with_objects=True) for sample in samples])
+        return {
+            f"{_LOSSES[name]}{stage}": terms[f"{name}{suffix}"]
+            for suffix, stage in (("", ""), *((f"_stage{k}", f"_{k}") for k in range(3)))
+            for name in _LOSSES
+            if f"{name}{suffix}" in terms
+        }
+
+    @torch.no_grad()
+    def instances(self, samples: list[Sample]) -> list[roi.Instances]:
+        """As of the base class. Needs evaluation mode."""
+        images = self.rcnn.preprocess_image([self._input(sample) for sample in samples])
+        features = self.rcnn.backbone(images.tensor)
+        proposals, _ = self.rcnn.proposal_generator(images, features)
+        found = self.rcnn.roi_heads.detect(features, proposals, [self.factors(sample) for sample in samples])
+        return [
+            roi.Instances(image.pred_boxes.tensor, image.scores, image.pred_classes, image.pred_masks[:, 0])
+            for image in found
+        ]
+
+    def _input(self, sample: Sample, with_objects: bool = False) -> dict[str, Tensor | Instances]:
+        """As Detectron2's networks take an image."""
+        image = sample.image.flip(0) if self.conventions.color == "BGR" else sample.image
+        if not with_objects:
+            return {"image": image}
+        objects = Instances(
+            tuple(image.shape[1:]),
+            gt_boxes=Boxes(sample.boxes),
+            gt_classes=sample.labels,
+            gt_masks=ObjectMasks(sample.masks),
+        )
+        return {"image": image, "instances": objects}
+
+
+def _rename_saved(model: nn.Module, weights: dict[str, Tensor], prefix: str, metadata: dict) -> None:
+    for name in [name for name in weights if name.startswith(prefix + _PREFIX)]:
+        weights[prefix + to_own(name.removeprefix(prefix + _PREFIX))] = weights.pop(name)
+
+
+def _rename_loaded(model: nn.Module, weights: dict[str, Tensor], prefix: str, *others: object) -> None:
+    for name in [name for name in weights if name.startswith(prefix)]:
+        weights[prefix + _PREFIX + to_detectron2(name.removeprefix(prefix))] = weights.pop(name)
+
+
+def _rename_incompatible(model: nn.Module, keys: NamedTuple) -> None:
+    for names in keys:  # missing and unexpected ones, of a detector that is not part of another module
+        names[:] = [to_own(name.removeprefix(_PREFIX)) for name in names]

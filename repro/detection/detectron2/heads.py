@@ -1,0 +1,249 @@
+"""Detectron2's RoI heads with the authors' layout, targets and cascade."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.modeling.roi_heads import (
+    FastRCNNConvFCHead,
+    FastRCNNOutputLayers,
+    MaskRCNNConvUpsampleHead,
+    StandardROIHeads,
+)
+from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
+from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
+from detectron2.utils.events import get_event_storage
+from torch import Tensor, nn
+
+from repro.detection.boxes import clip, rescale
+from repro.detection.masks import crop
+from repro.detection.roi import SMALLEST
+from repro.detection.sampling import BalancedSampler
+
+Predictions = tuple[Tensor, Tensor]  #: class logits (R, K + 1), background last, and box deltas (R, 4 or 4 * K)
+Factors = Sequence[tuple[float, float]]  #: per image, how many times as (high, wide) the original image is
+
+
+class ObjectMasks:
+    """The masks of an image's objects, for Detectron2's `gt_masks`; indexing it copies no pixels.
+
+    Args:
+        masks: uint8 (n, H, W).
+        objects: int64 (k,), which of the masks, in this order; all by default.
+    """
+
+    def __init__(self, masks: Tensor, objects: Tensor | None = None) -> None:
+        self.masks = masks
+        self.objects = torch.arange(len(masks), device=masks.device) if objects is None else objects
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def __getitem__(self, index: Tensor | slice) -> ObjectMasks:
+        return ObjectMasks(self.masks, self.objects[index])
+
+    def to(self, device: torch.device) -> ObjectMasks:
+        return ObjectMasks(self.masks.to(device), self.objects.to(device))
+
+    def crop_and_resize(self, boxes: Tensor, resolution: int) -> Tensor:
+        """The masks within `boxes` (k, 4), float32 (k, resolution, resolution), 0 or 1."""
+        return crop(self.masks, self.objects, boxes, resolution)
+
+
+class BoxHead(FastRCNNConvFCHead):
+    """Detectron2's, with the authors' initial weights (Xavier, uniform)."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for layer in self.fcs:
+            nn.init.xavier_uniform_(layer.weight)
+
+
+class OutputLayers(FastRCNNOutputLayers):
+    """Detectron2's, on weights in the authors' layout: background first, with a box of its own if each class has one.
+
+    What comes out has Detectron2's layout, in float32. A detection is also dropped if clipping leaves it thinner than
+    `SMALLEST`.
+    """
+
+    def __init__(self, *, inclusive_boxes: bool, **options: Any) -> None:
+        super().__init__(**options)
+        self.inclusive_boxes = inclusive_boxes
+        self.per_class = not options["cls_agnostic_bbox_reg"]
+        if self.per_class:
+            self.bbox_pred = nn.Linear(self.bbox_pred.in_features, 4 * (self.num_classes + 1))
+            nn.init.normal_(self.bbox_pred.weight, std=0.001)
+            nn.init.zeros_(self.bbox_pred.bias)
+
+    def forward(self, x: Tensor) -> Predictions:
+        logits, deltas = super().forward(x)
+        return logits.float().roll(-1, dims=1), (deltas[:, 4:] if self.per_class else deltas).float()
+
+    def boxes(self, predictions: Predictions, proposals: list[Instances]) -> list[Tensor]:
+        """Per image: the clipped boxes (k, 4 or 4 * K) that the deltas lead to."""
+        images = zip(self.predict_boxes(predictions, proposals), proposals, strict=True)
+        return [
+            clip(boxes.reshape(-1, 4), image.image_size, self.inclusive_boxes).view_as(boxes) for boxes, image in images
+        ]
+
+    def inference(
+        self, predictions: Predictions, proposals: list[Instances], factors: Factors | None = None
+    ) -> tuple[list[Instances], list[Tensor]]:
+        """What is found in each image, and the proposals that it comes from.
+
+        Args:
+            predictions: of all `proposals`.
+            proposals: per image.
+            factors: inclusive boxes need them, for they overlap each other in the original image otherwise than here.
+        """
+        boxes = self.boxes(predictions, proposals)
+        scores = []
+        for image, own in zip(self.predict_probs(predictions, proposals), boxes, strict=True):
+            corners = own.unflatten(1, (-1, 4))
+            small = (corners[..., 2:] - corners[..., :2] < SMALLEST).any(dim=-1)
+            scores.append(torch.cat([image[:, :-1].masked_fill(small, 0), image[:, -1:]], dim=1))
+        limits = self.test_score_thresh, self.test_nms_thresh, self.test_topk_per_image
+        sizes = [image.image_size for image in proposals]
+        if not self.inclusive_boxes:
+            return fast_rcnn_inference(boxes, scores, sizes, *limits)
+        compared = [
+            rescale(own.reshape(-1, 4), factor, inclusive=True).view_as(own)
+            for own, factor in zip(boxes, factors, strict=True)
+        ]
+        unlimited = [(float("inf"), float("inf"))] * len(sizes)  # they are clipped already
+        found, rois = fast_rcnn_inference(compared, scores, unlimited, *limits)
+        for image, own, roi, size in zip(found, boxes, rois, sizes, strict=True):
+            label = image.pred_classes if self.per_class else torch.zeros_like(image.pred_classes)
+            image._image_size = size
+            image.pred_boxes = Boxes(own.unflatten(1, (-1, 4))[roi, label])
+        return found, rois
+
+
+class MaskHead(MaskRCNNConvUpsampleHead):
+    """Detectron2's, on weights in the authors' layout and with their initialisation: the background, first, has a mask.
+
+    Mask logits (R, K, 28, 28) come out, in float32.
+    """
+
+    def __init__(self, *, num_classes: int, **options: Any) -> None:
+        super().__init__(num_classes=num_classes + 1, **options)
+        nn.init.kaiming_normal_(self.predictor.weight, mode="fan_out", nonlinearity="relu")
+
+    def layers(self, x: Tensor) -> Tensor:
+        return super().layers(x)[:, 1:].float()
+
+
+class ROIHeads(StandardROIHeads):
+    """Detectron2's heads, trained on RoIs that are chosen as the authors choose theirs.
+
+    The objects come before the proposals, each is matched with itself, and every object keeps its best proposals (see
+    `Matcher`).
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.generator: torch.Generator | None = None  #: of the sampling; torch's own by default
+
+    @torch.no_grad()
+    def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
+        """Per image the RoIs to train on, with `gt_classes`, 0..K, and `given`, whether it is an object's own box.
+
+        Where the image has objects, the RoIs have `gt_boxes` and `gt_masks` of theirs. Called by the base class, too.
+        """
+        sampler = BalancedSampler(self.batch_size_per_image, self.positive_fraction, self.generator)
+        sampled = []
+        for image, objects in zip(proposals, targets, strict=True):
+            candidates = self._candidates(image, objects)
+            (positive,), (negative,) = sampler([(candidates.gt_classes < self.num_classes).long()])
+            rois = candidates[positive | negative]
+            if len(objects):
+                rois.gt_boxes, rois.gt_masks = (field[rois.objects] for field in (objects.gt_boxes, objects.gt_masks))
+            sampled.append(rois)
+        return sampled
+
+    def _candidates(self, proposals: Instances, objects: Instances) -> Instances:
+        matches, labels = self.proposal_matcher(pairwise_iou(objects.gt_boxes, proposals.proposal_boxes))
+        own = torch.arange(len(objects), device=matches.device)
+        matches, foreground = torch.cat([own, matches]), torch.cat([torch.ones_like(own), labels]) == 1
+        background = objects.gt_classes.new_tensor([self.num_classes])
+        return Instances(
+            proposals.image_size,
+            proposal_boxes=Boxes.cat([objects.gt_boxes, proposals.proposal_boxes]),
+            gt_classes=torch.cat([objects.gt_classes, background])[matches.where(foreground, len(objects))],
+            objects=matches,
+            given=torch.arange(len(matches), device=matches.device) < len(objects),
+        )
+
+    def predictions(self, features: dict[str, Tensor], proposals: list[Instances]) -> Predictions:
+        """Of the box head, for the `proposal_boxes` of all images."""
+        levels = [features[name] for name in self.box_in_features]
+        return self.box_predictor(self.box_head(self.box_pooler(levels, [image.proposal_boxes for image in proposals])))
+
+    def detect(self, features: dict[str, Tensor], proposals: list[Instances], factors: Factors) -> list[Instances]:
+        """What is found in each image, with `pred_masks` (n, 1, 28, 28); `factors` as of `OutputLayers.inference`."""
+        found, _ = self.box_predictor.inference(self.predictions(features, proposals), proposals, factors)
+        return self._forward_mask(features, found)
+
+
+class CascadeROIHeads(nn.Module):
+    """The authors' cascade: three complete heads, each on the boxes of the one before it.
+
+    Detectron2's has one mask head and no stage weights, scales gradients between the heads and averages class
+    probabilities, not logits.
+
+    Args:
+        stages: the heads of each stage.
+        weights: of the losses of each stage.
+    """
+
+    def __init__(self, stages: Sequence[ROIHeads], weights: Sequence[float]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.weights = tuple(weights)
+
+    def forward(
+        self,
+        images: ImageList,
+        features: dict[str, Tensor],
+        proposals: list[Instances],
+        targets: list[Instances] | None = None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """As of Detectron2's RoI heads: nothing and losses in training, detections and no losses in evaluation."""
+        if not self.training:
+            return self.detect(features, proposals), {}
+        losses = {}
+        for k, (heads, weight) in enumerate(zip(self.stages, self.weights, strict=True)):
+            rois = heads.label_and_sample_proposals(proposals, targets)
+            predictions = heads.predictions(features, rois)
+            with get_event_storage().name_scope(f"stage{k}"):
+                terms = heads.box_predictor.losses(predictions, rois) | heads._forward_mask(features, rois)
+            losses |= {f"{name}_stage{k}": weight * term for name, term in terms.items()}
+            # Objects that were RoIs here are not refined: the next stage adds them itself.
+            proposals = [
+                image[~before.given] for image, before in zip(_refined(heads, predictions, rois), rois, strict=True)
+            ]
+        return [], losses
+
+    def detect(
+        self, features: dict[str, Tensor], proposals: list[Instances], factors: Factors | None = None
+    ) -> list[Instances]:
+        """As of `ROIHeads`: boxes of the last stage, scores of the mean logits, mean probabilities of the masks."""
+        rois, logits = proposals, []
+        for heads in self.stages:
+            predictions = heads.predictions(features, rois)
+            logits.append(predictions[0])
+            if heads is not self.stages[-1]:
+                rois = _refined(heads, predictions, rois)
+        found, _ = heads.box_predictor.inference((torch.stack(logits).mean(dim=0), predictions[1]), rois, factors)
+        masks = [[image.pred_masks for image in heads._forward_mask(features, found)] for heads in self.stages]
+        for image, own in zip(found, zip(*masks, strict=True), strict=True):
+            image.pred_masks = torch.stack(own).mean(dim=0)
+        return found
+
+
+def _refined(heads: ROIHeads, predictions: Predictions, rois: list[Instances]) -> list[Instances]:
+    """The boxes that the class-agnostic deltas of `rois` lead to, as proposals; no gradient passes through them."""
+    images = zip(heads.box_predictor.boxes(predictions, rois), rois, strict=True)
+    return [Instances(image.image_size, proposal_boxes=Boxes(boxes.detach())) for boxes, image in images]

@@ -1,0 +1,37 @@
+"""The recipes' initial weights for Detectron2's own tools, as paths that begin with `repro://`."""
+
+from __future__ import annotations
+
+import io
+from typing import IO, Any
+
+import torch
+from detectron2.utils.file_io import PathHandler
+
+PREFIX = "repro://"
+
+
+class InitialWeights(PathHandler):
+    """`repro://ID` is the file of that id of `checkpoints.yaml`, under the names that `network` gives the backbone.
+
+    It is downloaded and checked as for a training here. ReproError if that is not possible.
+    """
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return [PREFIX]
+
+    def _get_local_path(self, path: str, force: bool = False, **options: Any) -> str:
+        from repro.checkpoints import download, initial, reading
+        from repro.paths import write_atomically
+
+        source = initial.fetch(path.removeprefix(PREFIX))
+        tensors = reading.read(source).tensors
+        weights = {f"backbone.bottom_up.{name}": value for name, value in tensors.items() if not name.startswith("fc.")}
+        renamed = download.cache_directory() / "detectron2" / f"{source.stem}.pth"
+        buffer = io.BytesIO()
+        torch.save({"model": weights}, buffer)
+        write_atomically(renamed, buffer.getvalue())
+        return str(renamed)
+
+    def _open(self, path: str, mode: str = "r", buffering: int = -1, **options: Any) -> IO:
+        return open(self._get_local_path(path), mode, buffering)
