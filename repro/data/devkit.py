@@ -10,16 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import scipy.io
+from scipy.io.matlab import MatReadError
 
 from repro.data.synsets import DEVKIT, SOURCE
 from repro.errors import ReproError
 
 _META = "data/meta.mat"
 _TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
-
-#: What scipy raises for a file that is no .mat file, or a damaged one, found by damaging files at random.
-_NO_MAT = (ValueError, TypeError, KeyError, IndexError, OSError, EOFError, zlib.error, NotImplementedError,
-           MemoryError, OverflowError, AttributeError, UnboundLocalError)  # fmt: skip
 
 
 def validation_classes(root: Path, wnids: Sequence[str]) -> dict[str, str]:
@@ -29,7 +26,7 @@ def validation_classes(root: Path, wnids: Sequence[str]) -> dict[str, str]:
     says which synset that id is.
 
     Args:
-        root: directory with ILSVRC2012_devkit_t12.tar.gz, or with what is in it under ILSVRC2012_devkit_t12/.
+        root: directory with ILSVRC2012_devkit_t12.tar.gz.
         wnids: the classes that there may be.
 
     Raises:
@@ -38,12 +35,12 @@ def validation_classes(root: Path, wnids: Sequence[str]) -> dict[str, str]:
     where, files = _read(root)
     wnid_of_id = _synsets(f"{where}: {_META}", files[_META], set(wnids))
     truth = {}
-    for number, line in enumerate(files[_TRUTH].split(b"\n")[:-1] or [b""], 1):
+    for number, id_ in enumerate(files[_TRUTH].split(), 1):
         try:
-            wnid = wnid_of_id[int(line)]
+            wnid = wnid_of_id[int(id_)]
         except (ValueError, KeyError):
             raise ReproError(
-                f"{where}: {_TRUTH}, line {number}: {line[:40]!r} is the id of none of the {len(wnid_of_id)} classes in "
+                f"{where}: {_TRUTH}, line {number}: {id_[:40]!r} is the id of none of the {len(wnid_of_id)} classes in "
                 "meta.mat. Get the devkit again."
             ) from None
         truth[f"ILSVRC2012_val_{number:08d}"] = wnid
@@ -52,24 +49,20 @@ def validation_classes(root: Path, wnids: Sequence[str]) -> dict[str, str]:
 
 def _read(root: Path) -> tuple[Path, dict[str, bytes]]:
     """Where the devkit is, and its two files that matter."""
-    directory, archive = root / DEVKIT, root / f"{DEVKIT}.tar.gz"
-    if directory.is_dir():
-        try:
-            return directory, {name: (directory / name).read_bytes() for name in (_META, _TRUTH)}
-        except OSError as error:
-            raise ReproError(f"{error.filename} cannot be read: {error.strerror}. Unpack {DEVKIT}.tar.gz again.") from None
-    if not archive.is_file():
+    path = root / f"{DEVKIT}.tar.gz"
+    if not path.is_file():
         raise ReproError(
-            f"no ILSVRC2012 devkit: {archive} is missing, which says what the validation images are of. {SOURCE}."
+            f"no ILSVRC2012 devkit: {path} is missing, which says what the validation images are of. {SOURCE}."
         )
     try:
-        with tarfile.open(archive) as tar:
-            files = {name: tar.extractfile(f"{DEVKIT}/{name}") for name in (_META, _TRUTH)}
-            return archive, {name: file.read() for name, file in files.items()}
+        # All of it, so that its checksum is compared: scipy can crash on a damaged .mat file.
+        content = gzip.decompress(path.read_bytes())
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            return path, {name: tar.extractfile(f"{DEVKIT}/{name}").read() for name in (_META, _TRUTH)}
     except KeyError as error:
-        raise ReproError(f"{archive} is no ILSVRC2012 devkit: {error.args[0]}") from None
-    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, OSError, AttributeError) as error:
-        raise ReproError(f"{archive} is damaged: {error}. Download it again.") from None
+        raise ReproError(f"{path} is no ILSVRC2012 devkit: {error.args[0]}") from None
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        raise ReproError(f"{path} is damaged: {error}. Download it again.") from None
 
 
 def _synsets(where: str, content: bytes, wnids: set[str]) -> dict[int, str]:
@@ -79,7 +72,7 @@ def _synsets(where: str, content: bytes, wnids: set[str]) -> dict[int, str]:
         found = {
             int(one["ILSVRC2012_ID"]): str(one["WNID"]) for one in synsets.ravel() if int(one["num_children"]) == 0
         }
-    except _NO_MAT as error:
+    except (MatReadError, ValueError, TypeError, LookupError, OSError, NotImplementedError, zlib.error) as error:
         raise ReproError(f"{where} cannot be read ({type(error).__name__}: {error}). Get the devkit again.") from None
     if set(found.values()) != wnids or len(found) != len(wnids):
         odd = sorted(set(found.values()) ^ wnids)

@@ -236,7 +236,8 @@ def test_the_pretraining_lowers_its_loss():
     import torch
 
     torch.manual_seed(0)
-    network, data = miniature.pretraining_network(), miniature.PretrainingData()
+    spec, data = mini.PRETRAINING.network, miniature.PretrainingData()
+    network = miniature.Tagger(spec.backbone, spec.num_classes)
     batch = [data.sample(index) for index in range(16)]
     optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
     losses = []

@@ -1,0 +1,105 @@
+"""`repro data`: what is on disk to train on and to evaluate on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from repro.cli import options
+
+if TYPE_CHECKING:
+    from repro.data.verification import Report
+
+app = typer.Typer(no_args_is_help=True)
+
+#: Splits of each data set.
+_SPLITS = {"imagenet": ("train", "val"), "coco": ("train2017", "val2017")}
+
+
+@app.callback()
+def group() -> None:
+    """Data sets: whether what is on disk is the official one, and whole."""
+
+
+@app.command("verify")
+def verify(
+    dataset: Annotated[str, typer.Argument(metavar="imagenet|coco")],
+    root: Annotated[Path, typer.Option("--root", help="The data set's directory.")],
+    split: Annotated[str | None, typer.Option("--split", help="One split only; all by default.")] = None,
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Decode every image: minutes, for training sets an hour.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Count images and classes, compare them with the official ones, and name what is missing or unreadable.
+
+    Exit 1 if a split is not the official one, whole.
+
+    Examples:
+
+      repro data verify imagenet --root /data/imagenet
+
+      repro data verify coco --root /data/coco --split val2017 --decode
+    """
+    splits = _SPLITS[options.one_of("the data set", dataset, tuple(_SPLITS))]
+    if split is not None:
+        splits = (options.one_of("--split", split, splits),)
+
+    from dataclasses import asdict
+
+    from repro.data import verification
+    from repro.errors import ReproError
+
+    if not root.is_dir():
+        raise ReproError(f"--root {root}: there is no such directory")
+    reports = []
+    for one in splits:
+        with _progress(f"decoding {one}") as progress:
+            check = verification.imagenet if dataset == "imagenet" else verification.coco
+            reports.append(check(root, one, decode=decode, progress=progress))
+    if json:
+        import json as json_
+
+        print(json_.dumps([asdict(report) for report in reports], indent=1))
+    else:
+        for report in reports:
+            _print(report)
+    if bad := [report.split for report in reports if report.problems]:
+        print(f"not verified: {', '.join(bad)}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _print(report: Report) -> None:
+    print(f"{report.split}: {'not verified' if report.problems else 'verified'}")
+    if report.place:
+        print(f"  {report.images} of {report.required} images, {report.classes} classes, in {report.place}")
+        print(f"  {'every image decoded' if report.decoded else 'images not decoded (--decode)'}")
+        print(f"  sha256 of the ids: {report.ids_sha256}")
+        print(f"  sha256 of the annotations: {report.annotations_sha256}")
+    for problem in report.problems:
+        print(f"  {problem}")
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, from the first image on."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    bar = Progress(console=Console(stderr=True))
+    task = bar.add_task(title)
+
+    def report(done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield report
+    finally:
+        if bar.live.is_started:
+            bar.stop()

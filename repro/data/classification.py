@@ -1,0 +1,203 @@
+"""From a decoded image to a network's input: evaluation as the weights' publisher did it, training with augmentation.
+
+Images go to the device as uint8, a quarter of the bytes of float32; what needs float32 is done there, batch by batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+from repro.checkpoints.conversion.preprocessing import Preprocessing
+from repro.errors import ReproError
+
+#: Shares of R, G and B in a pixel's brightness (ITU-R BT.601).
+_GRAY = np.array([0.299, 0.587, 0.114])
+#: Principal components of ImageNet's RGB values, 0 to 255: standard deviations, and the directions as columns
+#: (Krizhevsky et al. 2012, Section 4.1; the figures are those of the "bag of tricks" authors' code).
+_DEVIATIONS = np.array([55.46, 4.794, 1.148])
+_DIRECTIONS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+
+
+@dataclass
+class Sample:
+    """One image as a classifier takes it."""
+
+    image: Tensor  #: uint8 (3, S, S), RGB, cropped and resized
+    image_id: str
+    label: int  #: 0..K-1
+    #: float32 (3, 4): the augmentation of colour still to be carried out, RGB -> color @ (R, G, B, 1), values 0 to 255.
+    #: None: there is none.
+    color: Tensor | None = None
+
+
+@dataclass
+class Batch:
+    """Samples of one size, ready for the device."""
+
+    images: Tensor  #: uint8 (B, 3, S, S)
+    labels: Tensor  #: int64 (B,)
+    image_ids: list[str]
+    colors: Tensor | None  #: float32 (B, 3, 4), see `Sample`
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
+        images, labels = (one.to(device, non_blocking=non_blocking) for one in (self.images, self.labels))
+        colors = None if self.colors is None else self.colors.to(device, non_blocking=non_blocking)
+        return Batch(images, labels, self.image_ids, colors)
+
+    def pin_memory(self) -> Batch:
+        colors = None if self.colors is None else self.colors.pin_memory()
+        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.image_ids, colors)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """`samples` as one batch; all are augmented, or none is."""
+    colors = [one.color for one in samples if one.color is not None]
+    return Batch(
+        images=torch.stack([one.image for one in samples]),
+        labels=torch.tensor([one.label for one in samples]),
+        image_ids=[one.image_id for one in samples],
+        colors=torch.stack(colors) if colors else None,
+    )
+
+
+# -- evaluation -------------------------------------------------------------------------------------------------------
+
+
+def evaluation_image(picture: Image.Image, preprocessing: Preprocessing) -> Tensor:
+    """uint8 (3, crop, crop): the short side resized to `preprocessing.resize` pixels, then the centre.
+
+    With Pillow as the resizer this is what torchvision's presets do, bit for bit. OpenCV's bilinear filter, which
+    is not widened where it shrinks an image, is PyTorch's; a value in eight differs by 1 of 255 through rounding.
+
+    Raises:
+        ReproError: `preprocessing` is of videos.
+    """
+    width, height = picture.size
+    short, crop = preprocessing.resize, preprocessing.crop
+    # The long side is rounded down.
+    size = (short, short * height // width) if width < height else (short * width // height, short)
+    left, top = (round((side - crop) / 2) for side in size)  # half to even, as torchvision and OpenMMLab round
+    if preprocessing.resizer == "pillow":
+        method = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+        resized = picture.resize(size, method[preprocessing.interpolation])
+        return pil_to_tensor(resized.crop((left, top, left + crop, top + crop)))
+    if preprocessing.resizer == "opencv":
+        image = pil_to_tensor(picture)[None].float()
+        resized = interpolate(image, size[::-1], mode=preprocessing.interpolation, align_corners=False)[0]
+        return resized[:, top : top + crop, left : left + crop].round().clamp(0, 255).to(torch.uint8)
+    raise ReproError(f"images are not resized by {preprocessing.resizer!r}: these weights are for videos")
+
+
+def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """float32 (B, 3, S, S): what the network takes, of RGB values 0 to 255 in uint8 or float32, on their device."""
+    mean, std = (
+        torch.tensor(one, device=images.device).view(3, 1, 1) for one in (preprocessing.mean, preprocessing.std)
+    )
+    if preprocessing.color == "BGR":
+        images = images.flip(1)
+    scaled = images.float()
+    if preprocessing.maximum == 1:
+        scaled = scaled / 255
+    return (scaled - mean) / std
+
+
+# -- training ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """The baseline of "Bag of Tricks for Image Classification" (arXiv 1812.01187, Section 2.1), the paper's [33].
+
+    A rectangle of 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3, resized to a square, flipped half of the
+    time: this the paper's [14] (SE) does as well. Then colours are changed: brightness, contrast and saturation by
+    factors of 0.6 to 1.4 in a random order, and noise along the principal components of RGB. The text of [33] lists hue
+    in the place of contrast; this follows its authors' code. [14] has no change of colour.
+    """
+
+    size: int = 224  #: of the square, pixels
+    area: tuple[float, float] = (0.08, 1.0)  #: share of the image's
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)  #: width by height
+    flip: float = 0.5  #: probability
+    jitter: float = 0.4  #: factors are uniform in 1 - jitter to 1 + jitter
+    lighting: float = 0.1  #: standard deviation of the noise, in standard deviations of the components
+
+
+def training_image(image: Tensor, augmentation: Augmentation, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """The augmented image, uint8 (3, size, size), and the change of its colours, float32 (3, 4), see `Sample`.
+
+    Args:
+        image: uint8 (3, H, W), RGB.
+    """
+    top, left, height, width = rectangle(*image.shape[1:], augmentation, generator)
+    part = image[None, :, top : top + height, left : left + width]
+    # The filter that torchvision's reference has from Pillow, faster; values differ by 2 of 255 at most. Channels last,
+    # it takes a third of the time.
+    part = part.contiguous(memory_format=torch.channels_last)
+    square = interpolate(part, (augmentation.size, augmentation.size), mode="bilinear", antialias=True)[0].contiguous()
+    if generator.random() < augmentation.flip:
+        square = square.flip(-1)
+    return square, torch.from_numpy(color_change(square, augmentation, generator).astype(np.float32))
+
+
+def rectangle(
+    height: int, width: int, augmentation: Augmentation, generator: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of a random part of an image, in pixels, distributed as torchvision's.
+
+    Areas are uniform, logarithms of ratios too; what does not fit is drawn again, ten times at most. Then it is the
+    centre, as large as the ratios allow.
+    """
+    low, high = augmentation.ratio
+    for _ in range(10):
+        area = height * width * generator.uniform(*augmentation.area)
+        ratio = math.exp(generator.uniform(math.log(low), math.log(high)))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return int(generator.integers(height - h + 1)), int(generator.integers(width - w + 1)), h, w
+    w, h = min(width, round(height * high)), min(height, round(width / low))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def color_change(image: Tensor, augmentation: Augmentation, generator: np.random.Generator) -> np.ndarray:
+    """float64 (3, 4): brightness, contrast, saturation and lighting noise as one affine map of (R, G, B, 1).
+
+    Each is affine in a pixel's colour, given the mean brightness of the image, so that the four cost one product on the
+    device. Nothing is rounded or clipped in between, as for the "32-bit floating point raw pixel values" of [33].
+
+    Args:
+        image: uint8 (3, S, S), whose mean brightness decides what contrast does.
+    """
+    total = np.add.reduce(image.numpy(), axis=1, dtype=np.uint32).sum(axis=1)  # exact, and far faster than torch.sum
+    mean = np.append(total / image[0].numel(), 1.0)  # of R, G, B; and the 1 of the affine map
+    change = np.eye(3, 4)
+    gray = np.broadcast_to(_GRAY, (3, 3))
+    factors = generator.uniform(1 - augmentation.jitter, 1 + augmentation.jitter, size=3)
+    for kind in generator.permutation(3):
+        factor = factors[kind]
+        if kind == 0:  # brightness: towards black
+            change = factor * change
+        elif kind == 1:  # contrast: towards the mean brightness
+            middle = gray @ change @ mean
+            change = factor * change
+            change[:, 3] += (1 - factor) * middle
+        else:  # saturation: towards each pixel's own brightness
+            change = (factor * np.eye(3) + (1 - factor) * gray) @ change
+    change[:, 3] += _DIRECTIONS @ (generator.normal(0.0, augmentation.lighting, size=3) * _DEVIATIONS)
+    return change
+
+
+def recolor(images: Tensor, colors: Tensor) -> Tensor:
+    """float32 (B, 3, S, S), channels last: RGB, around 0 to 255; the uint8 `images` changed by their `Batch.colors`."""
+    flat = images.permute(0, 2, 3, 1).flatten(1, 2).float()
+    with torch.autocast(images.device.type, enabled=False):  # bfloat16 has 8 bits for 256 values
+        changed = torch.baddbmm(colors[:, None, :, 3], flat, colors[:, :, :3].mT)
+    return changed.unflatten(1, images.shape[2:]).permute(0, 3, 1, 2)

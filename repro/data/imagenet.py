@@ -1,0 +1,187 @@
+"""One split of ILSVRC2012, or of a directory that is laid out as it is, as a classifier takes it."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from repro.checkpoints.conversion.preprocessing import Preprocessing
+from repro.data import pictures
+from repro.data.classification import Augmentation, Sample, evaluation_image, training_image
+from repro.data.devkit import validation_classes
+from repro.data.storage import Archive, Directory, Storage
+from repro.data.synsets import OFFICIAL, SOURCE, WNIDS
+from repro.errors import ReproError
+from repro.experiments import digest
+
+_SUFFIXES = (".jpeg", ".jpg", ".png")
+
+Split = Literal["train", "val"]
+
+
+class UnreadableImage(ReproError):
+    """An image that no decoder can read. Training stops; an evaluation counts it and names it."""
+
+    def __init__(self, image_id: str, message: str) -> None:
+        super().__init__(message)
+        self.image_id = image_id
+
+
+class ImageNet:
+    """The images of a split with their classes. Three layouts are read, the first that is there:
+
+    - `<split>/<wnid>/*.JPEG`: a directory for each class, as for torchvision's ImageFolder. Part of the classes, or of
+      their images, will do.
+    - `val/*.JPEG`: the validation archive as it unpacks, with the devkit, which knows the classes, beside it.
+    - `ILSVRC2012_img_<split>.tar`: the official archive, which stays packed (of "val", with the devkit).
+
+    An image's id is its file's name without the suffix, so that it is the same in every layout; ids ascend. Labels are
+    numbered by ascending wnid.
+
+    Args:
+        root: the directory that holds all this.
+        split: "train" or "val".
+        preprocessing: what becomes of an image in an evaluation.
+        augmentation: what becomes of it in training.
+        wnids: the classes' names in the order of their labels: those of ILSVRC2012, or of a data set that is laid out
+            in the first of the three ways.
+
+    Raises:
+        ReproError: there is no image, a class that is none, an id twice, an archive cut short; with what to do.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        split: Split,
+        preprocessing: Preprocessing = Preprocessing(resize=256, crop=224),  # noqa: B008 frozen
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 frozen
+        wnids: Sequence[str] = WNIDS,
+    ) -> None:
+        self.split = split
+        self.preprocessing = preprocessing
+        self.augmentation = augmentation
+        self.wnids = tuple(wnids)
+        self.place, self._files = _open(root, split)
+        entries, self._truth = _entries(self._files, self.place, root, split, self.wnids)
+        self.ids = [image_id for image_id, _, _ in entries]
+        self.labels = np.array([label for _, label, _ in entries], dtype=np.int64)
+        self._index = np.array([index for _, _, index in entries], dtype=np.int32)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def missing(self) -> list[str]:
+        """Ids of images that are known to belong to the split and are not there; the devkit knows those of "val"."""
+        return sorted(self._truth.keys() - set(self.ids))
+
+    @property
+    def required(self) -> int:
+        """How many images the split has: the official number, if the classes are ILSVRC2012's."""
+        return OFFICIAL[self.split].images if self.wnids == WNIDS else len(self)
+
+    @cached_property
+    def ids_sha256(self) -> str:
+        """Of `ids`."""
+        return digest(self.ids)
+
+    @cached_property
+    def annotations_sha256(self) -> str:
+        """Of the ids with their synsets: what is taken for the truth."""
+        return digest([[image_id, self.wnids[label]] for image_id, label in zip(self.ids, self.labels, strict=True)])
+
+    def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> Sample:
+        """The image at `index` of `ids`: augmented in training, else resized and cropped as `preprocessing` says.
+
+        What is random is a function of (seed, epoch, index) alone, so that it does not depend on how many processes
+        load the data or on where a run was resumed.
+
+        Raises:
+            UnreadableImage: the file is gone or damaged.
+        """
+        image_id, label = self.ids[index], int(self.labels[index])
+        try:
+            content = self._files.read(self._index[index])
+            if not train:
+                return Sample(evaluation_image(pictures.picture(content), self.preprocessing), image_id, label)
+            image = torch.from_numpy(pictures.pixels(content)).permute(2, 0, 1)
+        except pictures.DAMAGED as error:
+            raise self._unreadable(index, error) from None
+        generator = np.random.default_rng([seed, epoch, index])
+        square, color = training_image(image, self.augmentation, generator)
+        return Sample(square, image_id, label, color)
+
+    def check(self, index: int) -> None:
+        """Decode an image.
+
+        Raises:
+            UnreadableImage: the file is gone or damaged.
+        """
+        try:
+            pictures.picture(self._files.read(self._index[index]))
+        except pictures.DAMAGED as error:
+            raise self._unreadable(index, error) from None
+
+    def _unreadable(self, index: int, error: Exception) -> UnreadableImage:
+        what = "cannot be read" if isinstance(error, OSError) and error.errno else "is corrupt"
+        where = self._files.where(self._index[index])
+        return UnreadableImage(
+            self.ids[index], f"image {self.ids[index]} {what}: {where}: {error}. Unpack or download it again."
+        )
+
+
+def _open(root: Path, split: Split) -> tuple[Path, Storage]:
+    """Where the images of a split are, and what reads them."""
+    directory, archive = root / split, root / OFFICIAL[split].archive
+    if directory.is_dir():
+        return directory, Directory(directory)
+    if archive.is_file():
+        return archive, Archive(archive)
+    raise ReproError(
+        f"no ImageNet images: neither {directory}/ nor {archive} is there. {SOURCE}. Name another directory with "
+        "--data-root or REPRO_DATA."
+    )
+
+
+def _images(files: Storage) -> Iterator[tuple[int, str, str]]:
+    """(number in `files`, directory, name without suffix) of each image."""
+    for index, name in enumerate(files.names):
+        directory, _, file = name.rpartition("/")
+        stem, suffix = os.path.splitext(file)
+        if suffix.lower() in _SUFFIXES:
+            yield index, directory, stem
+
+
+def _entries(
+    files: Storage, place: Path, root: Path, split: Split, wnids: tuple[str, ...]
+) -> tuple[list[tuple[str, int, int]], dict[str, str]]:
+    """(id, label, number in `files`) of each image, by id; and {id: wnid} of all there should be, as far as known."""
+    label_of = {wnid: label for label, wnid in enumerate(wnids)}
+    flat = [stem for _, directory, stem in _images(files) if not directory]
+    truth: dict[str, str] = {}
+    if flat:
+        if split == "train" or any(directory for _, directory, _ in _images(files)):
+            raise ReproError(f"{place}: {flat[0]} is in no directory of a class, and there is no telling what it shows")
+        truth = validation_classes(root, wnids)
+    entries = []
+    for index, directory, stem in _images(files):
+        wnid = truth.get(stem) if flat else directory
+        if wnid not in label_of:
+            known = "the devkit's images" if flat else f"the {len(wnids)} classes"
+            raise ReproError(f"{place}: {stem if flat else directory} is none of {known}: this is another data set")
+        entries.append((stem, label_of[wnid], index))
+    entries.sort()
+    if not entries:
+        raise ReproError(f"{place} holds no image ({', '.join(_SUFFIXES)}). {SOURCE}.")
+    for (one, _, first), (other, _, second) in pairwise(entries):
+        if one == other:
+            raise ReproError(f"{place}: {files.names[first]} and {files.names[second]} have the same id, {one}")
+    return entries, truth

@@ -1,0 +1,180 @@
+"""Many files behind one interface: those below a directory, or those in a tar archive, which stays packed.
+
+ImageNet's training archive holds 1.28 million files in 1000 archives. Packed they need no second 148 GB, no 1.28
+million directory entries and no hours of unpacking, and reading one is a seek either way.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+
+from repro.checkpoints.cache import cache_directory
+from repro.errors import ReproError
+from repro.experiments import digest
+from repro.paths import write_atomically
+
+
+class Storage(Protocol):
+    """Files by their number, 0 to len - 1. It can be sent to another process."""
+
+    names: list[str]  #: relative, with slashes
+
+    def read(self, index: int) -> bytes:
+        """The file's content. Raises OSError."""
+
+    def where(self, index: int) -> str:
+        """For messages: what to look for, and in what."""
+
+
+class Directory:
+    """The files in a directory and in its subdirectories, one level deep; hidden ones are none.
+
+    Raises:
+        ReproError: it cannot be listed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.names = sorted(_listed(path))
+        except OSError as error:
+            raise ReproError(f"{error.filename} cannot be listed: {error.strerror}") from None
+
+    def read(self, index: int) -> bytes:
+        return (self.path / self.names[index]).read_bytes()
+
+    def where(self, index: int) -> str:
+        return str(self.path / self.names[index])
+
+
+class Archive:
+    """The files in a tar archive and in the archives that it holds: `name.tar` in it is a directory `name`.
+
+    Where they begin is kept in the cache, for as long as the archive has its size and its time of change: finding all
+    of ImageNet's takes minutes.
+
+    Raises:
+        ReproError: it cannot be read, is no tar archive, is cut short, or holds something that is no plain file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            state = path.stat()
+            key = digest([str(path.resolve()), state.st_size, state.st_mtime_ns])
+            kept = cache_directory() / "archives" / f"{key}.npz"
+            found = _load_index(kept)
+            if found is None:
+                found = _index(path)
+                _save_index(kept, *found)
+        except tarfile.TarError as error:
+            raise ReproError(f"{path} is damaged or cut short: {error}. Download it again.") from None
+        except OSError as error:
+            raise ReproError(f"{path} cannot be read: {error.strerror or error}") from None
+        self.names, self._spans = found
+
+    def read(self, index: int) -> bytes:
+        offset, size = self._spans[index].tolist()
+        with open(self.path, "rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+    def where(self, index: int) -> str:
+        return f"{self.names[index]} in {self.path}"
+
+
+def _listed(path: Path, prefix: str = "", deeper: bool = True) -> Iterator[str]:
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if not entry.is_dir():
+                yield prefix + entry.name
+            elif deeper:
+                yield from _listed(Path(entry.path), f"{entry.name}/", deeper=False)
+
+
+def _index(path: Path) -> tuple[list[str], np.ndarray]:
+    """The names in ascending order, and int64 (n, 2): where in `path` each one's content begins, and its bytes."""
+    found: dict[str, tuple[int, int]] = {}
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        for name, begin, length in _members(file, 0, size):
+            packed = name.endswith(".tar")
+            directory = f"{name.removesuffix('.tar')}/" if packed else ""
+            for one, *span in _members(file, begin, length) if packed else [(name, begin, length)]:
+                if directory + one in found:
+                    raise tarfile.TarError(f"{directory}{one} is in it twice")
+                found[directory + one] = tuple(span)
+    names = sorted(found)
+    return names, np.array([found[name] for name in names], dtype=np.int64).reshape(-1, 2)
+
+
+def _members(file: BinaryIO, begin: int, length: int) -> Iterator[tuple[str, int, int]]:
+    """(name, first byte in `file`, bytes) of the files in the archive that lies in a part of `file`."""
+    with tarfile.open(fileobj=_Part(file, begin, length), mode="r:") as tar:
+        for member in tar:
+            if member.isdir():
+                continue
+            if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+                raise tarfile.TarError(f"{member.name} is no plain file")
+            if member.offset_data + member.size > length:
+                raise tarfile.TarError(f"it ends within {member.name}")
+            tar.members.clear()  # which would be kept, 1.28 million of them
+            yield member.name.removeprefix("./"), begin + member.offset_data, member.size
+        tar.fileobj.seek(tar.offset)  # tarfile takes a damaged header for the end
+        if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.TarError(f"what is at byte {begin + tar.offset} is neither a file nor the end")
+
+
+class _Part(io.RawIOBase):
+    """A part of a file as a file of its own."""
+
+    def __init__(self, file: BinaryIO, begin: int, length: int) -> None:
+        self._file, self._begin, self._length, self._at = file, begin, length, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:
+        self._file.seek(self._begin + self._at)
+        content = self._file.read(max(0, min(len(buffer), self._length - self._at)))
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)
+
+
+def _save_index(path: Path, names: list[str], spans: np.ndarray) -> None:
+    content = io.BytesIO()
+    np.savez_compressed(content, names=np.array("\n".join(names).encode()), spans=spans)
+    with suppress(ReproError):  # a cache that cannot be written costs time, no more
+        write_atomically(path, content.getvalue())
+
+
+def _load_index(path: Path) -> tuple[list[str], np.ndarray] | None:
+    """None: there is none, or a damaged disk left no whole one."""
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            names, spans = bytes(content["names"]).decode().split("\n"), content["spans"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return (names, spans) if spans.shape == (len(names), 2) else None

@@ -1,0 +1,150 @@
+"""Whether a data set on disk is the official one, whole and readable: what `repro data verify` prints."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from repro.data import pictures
+from repro.data.annotations import Image, read_annotations
+from repro.data.devkit import validation_classes
+from repro.data.imagenet import ImageNet, Split, UnreadableImage
+from repro.data.layout import annotations_path, images_directory
+from repro.data.synsets import DEVKIT, DEVKIT_MD5, OFFICIAL, WNIDS
+from repro.errors import ReproError
+from repro.experiments import digest
+
+#: Called with how many images have been decoded and how many there are.
+Progress = Callable[[int, int], None]
+
+#: Images and objects of COCO 2017's splits, and how many categories both have.
+_COCO = {"train2017": (118_287, 860_001), "val2017": (5_000, 36_781)}
+_COCO_CATEGORIES = 80
+
+
+@dataclass
+class Report:
+    """What was found of a split. It is verified if there is no problem."""
+
+    split: str
+    place: str = ""
+    images: int = 0
+    required: int = 0  #: images of the official split
+    classes: int = 0  #: that have an image
+    ids_sha256: str = ""
+    annotations_sha256: str = ""
+    missing: list[str] = field(default_factory=list)  #: files or ids that are known to belong to the split
+    unreadable: list[str] = field(default_factory=list)  #: found by decoding
+    decoded: bool = False  #: whether every image was
+    problems: list[str] = field(default_factory=list)  #: in words
+
+
+def imagenet(root: Path, split: Split, *, decode: bool, progress: Progress) -> Report:
+    """Counts, synsets, the classes against the devkit, sizes and hashes of archives; with `decode`, every image."""
+    report = Report(split, required=OFFICIAL[split].images)
+    try:
+        data = ImageNet(root, split)
+        present = {WNIDS[label] for label in data.labels}
+        truth = _truth(root, split)
+    except ReproError as error:
+        report.problems.append(str(error))
+        return report
+    report.place, report.images, report.classes = str(data.place), len(data), len(present)
+    report.ids_sha256, report.annotations_sha256 = data.ids_sha256, data.annotations_sha256
+    report.missing = sorted(truth.keys() - set(data.ids))
+    if report.images != report.required:
+        report.problems.append(f"{report.images} images, the official split has {report.required}")
+    if absent := [wnid for wnid in WNIDS if wnid not in present]:
+        report.problems.append(f"{_some(absent)} of {len(WNIDS)} classes without an image")
+    wrong = [
+        one for one, label in zip(data.ids, data.labels, strict=True) if truth.get(one) not in (None, WNIDS[label])
+    ]
+    if wrong:
+        report.problems.append(f"{_some(wrong)} in the directory of a class that the devkit does not give them")
+    if data.place.is_file() and (size := data.place.stat().st_size) != OFFICIAL[split].size:
+        report.problems.append(f"{data.place} has {size} bytes, the official archive {OFFICIAL[split].size}")
+    archive = root / f"{DEVKIT}.tar.gz"
+    if truth and hashlib.md5(archive.read_bytes()).hexdigest() != DEVKIT_MD5:
+        report.problems.append(f"{archive} is not the official devkit: its md5 is not {DEVKIT_MD5}")
+    if decode:
+        _decode(report, data.check, range(len(data)), progress)
+    return _concluded(report)
+
+
+def coco(root: Path, split: str, *, decode: bool, progress: Progress) -> Report:
+    """Counts, and whether every annotated image is there; with `decode`, whether it can be read and has its size."""
+    images, objects = _COCO[split]
+    report = Report(split, required=images)
+    try:
+        annotations, directory = read_annotations(annotations_path(root, split)), images_directory(root, split)
+        present = set(os.listdir(directory))
+    except ReproError as error:
+        report.problems.append(str(error))
+        return report
+    report.place, report.ids_sha256 = str(directory), digest(list(annotations.images))
+    report.annotations_sha256 = annotations.sha256
+    known = list(annotations.images.values())
+    report.missing = [image.file_name for image in known if image.file_name not in present]
+    report.images = len(known) - len(report.missing)
+    found = [one for several in annotations.objects.values() for one in several]
+    report.classes = len({one.category_id for one in found})
+    if len(known) != images:
+        report.problems.append(f"{len(known)} images are annotated, in the official split {images}")
+    if len(found) != objects:
+        report.problems.append(f"{len(found)} objects are annotated, in the official split {objects}")
+    if len(annotations.category_ids) != _COCO_CATEGORIES:
+        report.problems.append(f"{len(annotations.category_ids)} categories, COCO has {_COCO_CATEGORIES}")
+    if decode:
+        there = [image for image in known if image.file_name in present]
+        _decode(report, lambda image: _check(directory, image), there, progress)
+    return _concluded(report)
+
+
+def _truth(root: Path, split: Split) -> dict[str, str]:
+    """{id: wnid} by the devkit, where it is there."""
+    there = (root / f"{DEVKIT}.tar.gz").is_file()
+    return validation_classes(root, WNIDS) if split == "val" and there else {}
+
+
+def _check(directory: Path, image: Image) -> None:
+    try:
+        size = pictures.picture((directory / image.file_name).read_bytes()).size
+    except pictures.DAMAGED as error:
+        raise UnreadableImage(image.file_name, str(error)) from None
+    if size != (image.width, image.height):
+        raise UnreadableImage(image.file_name, f"{size} pixels, annotated are {(image.width, image.height)}")
+
+
+def _decode(report: Report, check: Callable, images: Iterable, progress: Progress) -> None:
+    """Decode all of `images`, on as many threads as there are processors: Pillow lets go of the interpreter's lock."""
+
+    def failure(image: object) -> str | None:
+        try:
+            check(image)
+        except UnreadableImage as error:
+            return error.image_id
+        return None
+
+    images = list(images)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, failed in enumerate(pool.map(failure, images), 1):
+            if failed is not None:
+                report.unreadable.append(failed)
+            progress(done, len(images))
+    report.decoded = True
+
+
+def _concluded(report: Report) -> Report:
+    if report.missing:
+        report.problems.append(f"missing: {_some(report.missing)}")
+    if report.unreadable:
+        report.problems.append(f"unreadable: {_some(report.unreadable)}")
+    return report
+
+
+def _some(names: list[str]) -> str:
+    return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
