@@ -1,5 +1,8 @@
 """Every task as a nox session. Arguments after `--` reach the command line: `nox -s verify -- --table 2`."""
 
+import os
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2024.10.9"
@@ -30,6 +33,13 @@ def reproduce_table2(session: nox.Session) -> None:
     session.run("repro", "reproduce", "--table", "2", *session.posargs)
 
 
+@nox.session(name="reproduce-table3")
+def reproduce_table3(session: nox.Session) -> None:
+    """Table 3 of the paper, stronger backbones, beside what this machine measures."""
+    install(session)
+    session.run("repro", "reproduce", "--table", "3", *session.posargs)
+
+
 @nox.session
 def verify(session: nox.Session) -> None:
     """Compare what was measured with what was published; exit 1 names the cells that are off."""
@@ -45,11 +55,46 @@ def complexity(session: nox.Session) -> None:
 
 
 @nox.session
+def figures(session: nox.Session) -> None:
+    """Figures 1 and 2 of the mini profile's network; options of `repro figure` after `--` choose another."""
+    install(session)
+    if not session.posargs:
+        session.run("repro", "run", "coco-r50-1nl", "--profile", "mini")
+    chosen = session.posargs or ["--experiment", "coco-r50-1nl", "--profile", "mini"]
+    for number in ("1", "2"):
+        session.run("repro", "figure", number, *chosen)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """The test suite, two single-threaded processes side by side."""
     install(session)
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     session.run("pytest", *(session.posargs or ["-n", "2", "--dist", "worksteal"]), env=threads)
+
+
+DETECTRON2 = "git+https://github.com/facebookresearch/detectron2.git"  #: as its documentation says
+
+
+@nox.session(name="tests-detectron2")
+def tests_detectron2(session: nox.Session) -> None:
+    """The tests of the engine on Detectron2, built here or from DETECTRON2: a checkout, a wheel or a pinned URL."""
+    install(session)
+    source = os.environ.get("DETECTRON2") or DETECTRON2
+    if "://" not in source and not Path(source).exists():
+        session.error(f"DETECTRON2 names {source}, which does not exist; it may be a checkout, a wheel or a URL")
+    # Its setup imports the installed torch. It runs with all of the locked environment but iopath, of which it wants
+    # an earlier version, and setuptools, of which its model zoo does.
+    session.install("setuptools<81", "wheel", "ninja")
+    try:
+        session.install("--no-build-isolation", source)
+    except nox.command.CommandFailed:
+        session.error(
+            f"Detectron2 cannot be installed from {source}: see above. It takes a C++ compiler, some minutes, and the "
+            "network unless the environment variable DETECTRON2 names a checkout or a wheel built for this torch."
+        )
+    tests = session.posargs or ["tests/detection/test_detectron2.py", "tests/detection/test_engines.py"]
+    session.run("pytest", *tests, env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
 
 
 @nox.session

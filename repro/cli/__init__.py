@@ -12,6 +12,7 @@ from repro.cli import (
     claims,
     complexity,
     data,
+    export,
     plan,
     record_external,
     reproduce,
@@ -36,6 +37,7 @@ app.command("claims")(claims.command)
 app.command("complexity")(complexity.command)
 app.add_typer(checkpoints.app, name="checkpoints")
 app.add_typer(data.app, name="data")
+app.add_typer(export.app, name="export")
 app.command("plan")(plan.command)
 app.command("run")(run.command)
 app.command("reproduce")(reproduce.command)

@@ -8,11 +8,10 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from repro.data.coco import Detections, Sample
-from repro.detection.boxes import clip, rescale
+from repro.data.coco import Sample
 from repro.detection.cascade import CascadeRoIHeads
 from repro.detection.conventions import AUTHORS, Conventions
-from repro.detection.masks import encode, prepare
+from repro.detection.detector import DetectorModule
 from repro.detection.roi import Instances, RoIHeads
 from repro.detection.rpn import RegionProposalNetwork
 from repro.experiments import STAGES, Detector
@@ -21,11 +20,8 @@ from repro.models.resnet import ResNet
 DIVISOR = 32  #: a batch's height and width are multiples of it
 
 
-class MaskRCNN(nn.Module):
+class MaskRCNN(DetectorModule):
     """Mask R-CNN, or its cascade, with a feature pyramid of P2 .. P6, P6 being every second cell of P5.
-
-    In training mode a call gives the losses of a batch, in evaluation mode its detections. Boxes are continuous
-    coordinates: a pixel is the square from x to x + 1, and a box around it is (x, y, x + 1, y + 1).
 
     Args:
         spec: widths, sizes and thresholds.
@@ -35,9 +31,7 @@ class MaskRCNN(nn.Module):
     """
 
     def __init__(self, spec: Detector, conventions: Conventions = AUTHORS) -> None:
-        super().__init__()
-        self.spec = spec
-        self.conventions = conventions
+        super().__init__(spec, conventions)
         self.backbone = ResNet(spec.backbone)
         self.fpn = FeaturePyramidNetwork(
             [self.backbone.channels[stage] for stage in STAGES], spec.fpn_channels, LastLevelMaxPool()
@@ -45,27 +39,14 @@ class MaskRCNN(nn.Module):
         for layer in self.fpn.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.xavier_uniform_(layer.weight)
-        self._generator = torch.Generator(device="cpu")
-        self.rpn = RegionProposalNetwork(spec, self._generator, conventions)
+        self.rpn = RegionProposalNetwork(spec, self.generator, conventions)
         heads = CascadeRoIHeads if spec.cascade else RoIHeads
-        self.roi_heads = heads(spec, self._generator, conventions)
+        self.roi_heads = heads(spec, self.generator, conventions)
         self.register_buffer("mean", torch.tensor(conventions.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(conventions.std).view(3, 1, 1), persistent=False)
 
-    @property
-    def generator(self) -> torch.Generator:
-        """Source of all randomness of training: which anchors and RoIs enter the losses. Seed it, or set its state."""
-        return self._generator
-
-    def forward(self, samples: list[Sample]) -> dict[str, Tensor] | list[Detections]:
-        """`losses` in training mode, `predict` in evaluation mode."""
-        return self.losses(samples) if self.training else self.predict(samples)
-
     def losses(self, samples: list[Sample]) -> dict[str, Tensor]:
-        """The terms whose sum is minimised, each a scalar averaged over the batch. Images without objects are fine.
-
-        Needs training mode.
-        """
+        """As of the base class. Needs training mode."""
         images = self.batch(samples)
         boxes, labels, masks = (
             [getattr(sample, name).to(self.mean.device) for sample in samples] for name in ("boxes", "labels", "masks")
@@ -80,13 +61,8 @@ class MaskRCNN(nn.Module):
         }
 
     @torch.no_grad()
-    def predict(self, samples: list[Sample]) -> list[Detections]:
-        """What is found in each image, best first, in the pixels of the original images. Needs evaluation mode."""
-        return [self.to_original(found, sample) for found, sample in zip(self.instances(samples), samples, strict=True)]
-
-    @torch.no_grad()
     def instances(self, samples: list[Sample]) -> list[Instances]:
-        """What is found in each image, best first, in the pixels of the resized images. Needs evaluation mode."""
+        """As of the base class. Needs evaluation mode."""
         images = self.batch(samples)
         features = self.features(images)
         proposals, _ = self.rpn(images, features)
@@ -108,29 +84,3 @@ class MaskRCNN(nn.Module):
                 values = values.flip(0)
             image[:, : size[0], : size[1]] = (values - self.mean) / self.std
         return ImageList(images, sizes)
-
-    def factors(self, sample: Sample) -> tuple[float, float]:
-        """How many times as (high, wide) the original image is as the resized one.
-
-        The two differ a little, for sizes are whole pixels. Where boxes are inclusive, both are the factor that was
-        asked for.
-        """
-        if self.conventions.inclusive_boxes:
-            factor = max(min(sample.size) / self.spec.short_side, max(sample.size) / self.spec.long_side)
-            return factor, factor
-        height, width = sample.image.shape[1:]
-        return sample.size[0] / height, sample.size[1] / width
-
-    def to_original(self, instances: Instances, sample: Sample) -> Detections:
-        """`instances` of the resized image of `sample`, in the pixels of the original one."""
-        inclusive = self.conventions.inclusive_boxes
-        boxes = rescale(instances.boxes, self.factors(sample), inclusive)
-        if not inclusive:
-            boxes = clip(boxes, sample.size, inclusive=False)
-        return Detections(
-            image_id=sample.image_id,
-            boxes=boxes.cpu().numpy(),
-            scores=instances.scores.cpu().numpy(),
-            labels=instances.labels.cpu().numpy(),
-            masks=encode(*prepare(instances.masks, boxes, self.conventions), sample.size),
-        )

@@ -1,0 +1,43 @@
+"""`repro export`: experiments in the forms that other tools take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Write an experiment in the form that another tool takes.", no_args_is_help=True)
+
+
+@app.callback()
+def _verbs() -> None:
+    """Keeps `detectron2` a verb of its own while it is the only one."""
+
+
+@app.command("detectron2")
+def detectron2(
+    experiment: Annotated[str, typer.Argument(help="Of COCO, as `repro list` names it.")],
+    output: Annotated[Path | None, typer.Option("--output", help="FILE.py; standard output by default.")] = None,
+) -> None:
+    """Write a LazyConfig file that Detectron2's own tools train and evaluate. Needs Detectron2.
+
+    Example: repro export detectron2 coco-r50-gc-r16 --output gc.py
+    """
+    from repro import experiments
+    from repro.detection import engines
+    from repro.errors import ReproError
+
+    chosen = experiments.get(experiment)
+    engines.resolve("detectron2")
+    from repro.detection.detectron2 import export
+    from repro.paths import write_atomically
+
+    text = export.source(chosen)
+    if output is None:
+        print(text, end="")
+        return
+    if output.suffix != ".py":
+        raise ReproError(f"--output {output}: Detectron2 reads a LazyConfig from a file whose name ends in .py")
+    write_atomically(output, text.encode())
+    print(f"{output}: train with Detectron2's tools/lazyconfig_train_net.py --config-file {output}")
