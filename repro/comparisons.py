@@ -12,8 +12,10 @@ from statistics import fmean
 from typing import Literal
 
 from repro import tolerances
+from repro.experiments import get
 from repro.measurements import Measurement, conditions, deviation
 from repro.paper import COLUMNS, DATASETS, Group, Row, Table
+from repro.records import Record
 from repro.tolerances import Orderings
 from repro.verify import RowVerdict
 
@@ -55,6 +57,11 @@ class Ordering:
     def question(self) -> tuple[str, str, str]:
         """The same for every group in which the two experiments meet."""
         return self.better.experiment, self.worse.experiment, self.column
+
+    @property
+    def against_baseline(self) -> bool:
+        """Whether one of the two is what the paper compares the other with."""
+        return self.group.baseline(self.better) == self.worse or self.group.baseline(self.worse) == self.better
 
 
 def effects(rows: Sequence[RowVerdict]) -> tuple[Effect, ...]:
@@ -117,10 +124,16 @@ def _ordering(
 
 def _paired(first: Measurement | None, second: Measurement | None, column: str) -> list[float]:
     """first - second for every seed that both have; nothing when they were not measured alike."""
-    if first is None or second is None or conditions(first.first) != conditions(second.first):
+    if first is None or second is None or not _alike(first.first, second.first):
         return []
     ours, theirs = first.values(column), second.values(column)
     return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+
+
+def _alike(first: Record, second: Record) -> bool:
+    """Whether only the network differs. Backbones of another kind begin, as in the paper, from weights of their own."""
+    kinds = {recipe and recipe.initial_weights for recipe in (get(r.experiment).recipe for r in (first, second))}
+    return conditions(first, initial=len(kinds) == 1) == conditions(second, initial=len(kinds) == 1)
 
 
 def _whole(row: RowVerdict) -> Measurement | None:

@@ -1,8 +1,9 @@
-"""The mini profile: the experiments of Table 2 scaled down to minutes on two CPU cores. Imports nothing heavy.
+"""The mini profile: the experiments of Tables 2 and 3 scaled down to minutes on two CPU cores. Imports nothing heavy.
 
 The networks keep every placement of the paper (before the last residual block of c4, all of c3 to c5, after the 1x1 or
-after the addition, all ratios), the frozen stages, the pre-training and the fine-tuning; widths, depths, image size and
-schedule are smaller, and the data set is generated (`repro.data.miniature`).
+after the addition, all ratios, deformable convolutions in c3 to c5), the frozen stages, the cascade, the pre-training
+and the fine-tuning; widths, depths, image size and schedule are smaller, and the data set is generated
+(`repro.data.miniature`).
 """
 
 from __future__ import annotations
@@ -44,17 +45,20 @@ SCENES = Scenes()
 #: Identity of the generated data set in cache keys.
 DATASET_KEY = digest(asdict(SCENES))
 
-#: Residual blocks of c2..c5. c4 needs a block before its last; a shallow network also sees little of the strip at once:
-#: a cell of c5 depends on 107 columns, of which those at the edges matter little.
-_BLOCKS = (1, 1, 2, 1)
-_WIDTH = 8
+#: c4 needs a block before its last; a shallow network also sees little of the strip at once: a cell of c5 depends on
+#: 107 columns, of which those at the edges matter little.
+_R50 = Backbone(blocks=(1, 1, 2, 1), width=8, norm="sync")
+#: As in the paper, only c4 is deeper. A cell of c5 depends on 139 columns.
+_R101 = replace(_R50, blocks=(1, 1, 3, 1))
+#: In four groups; not twice as wide as R101's, as the paper's are: deformable ones would take too long on a CPU.
+_X101 = replace(_R101, groups=4, width_per_group=16)
 
-#: The mini profile's counterpart of ImageNet pre-training: tags are the shapes and the colours of the lamp.
+#: The mini profile's counterpart of ImageNet pre-training, for R50: tags are the shapes and the colours of the lamp.
 PRETRAINING = Experiment(
     name="mini-pretraining",
     dataset="imagenet",
     network=Classifier(
-        Backbone(blocks=_BLOCKS, width=_WIDTH, norm="sync"),
+        _R50,
         num_classes=len(SCENES.shapes) + len(SCENES.cues),
         input_size=(SCENES.height, SCENES.classification_width),
     ),
@@ -70,28 +74,28 @@ _RECIPE = Recipe(
     weight_decay=0.01, clip_norm=10.0, initial_weights="pretraining",
 )  # fmt: skip
 
-SECONDS_PER_EXPERIMENT = 60.0  #: of one core, training and evaluation
-
 
 def shrink(experiment: Experiment) -> Experiment:
     """The experiment as the mini profile runs it: the same blocks at the same places of a smaller network.
 
     Raises:
-        ReproError: its network is not the baseline of Table 2 with or without context blocks.
+        ReproError: its network is none of Tables 2 and 3.
     """
-    network, table2 = experiment.network, get("coco-r50-baseline").network
-    if not isinstance(network, Detector) or _plain(network) != _plain(table2):
+    network = experiment.network
+    small = _SMALL.get(_trunk(network.backbone)) if isinstance(network, Detector) else None
+    if small is None or network != Detector(network.backbone, network.cascade):
         raise ReproError(
-            f"{experiment.name} has no mini version: the mini profile scales down Mask R-CNN with ResNet-50, "
-            "the network of Table 2."
+            f"{experiment.name} has no mini version: the mini profile scales down the networks of Tables 2 and 3, "
+            "Mask R-CNN and its cascade with ResNet-50, ResNet-101 and ResNeXt-101 32x4d."
         )
+    backbone = network.backbone
     return replace(
         experiment,
         profile="mini",
         recipe=_RECIPE,
         network=replace(
             network,
-            backbone=replace(network.backbone, blocks=_BLOCKS, width=_WIDTH),
+            backbone=replace(small, frozen=backbone.frozen, dcn=backbone.dcn, context=backbone.context),
             num_classes=len(SCENES.shapes) * len(SCENES.cues),
             fpn_channels=16,
             box_channels=64,
@@ -108,5 +112,27 @@ def shrink(experiment: Experiment) -> Experiment:
     )
 
 
-def _plain(network: Detector) -> Detector:
-    return replace(network, backbone=replace(network.backbone, context=None))
+def seconds(experiment: Experiment) -> float:
+    """About what an experiment takes of one core in the mini profile, training and evaluation."""
+    network = experiment.network
+    if network.backbone.dcn:  # a CPU has no fast deformable convolution
+        return 150.0
+    return 110.0 if network.cascade else 65.0
+
+
+def pretraining(experiment: Experiment) -> Experiment:
+    """What gives a mini experiment its initial weights: one pre-training for all backbones of the same shape."""
+    backbone = _trunk(experiment.network.backbone)
+    return replace(PRETRAINING, network=replace(PRETRAINING.network, backbone=backbone))
+
+
+def _trunk(backbone: Backbone) -> Backbone:
+    """The backbone as it is pre-trained: without context blocks and offsets, nothing frozen."""
+    return replace(backbone, context=None, dcn=(), frozen=())
+
+
+#: By the full-size backbone.
+_SMALL = {
+    _trunk(get(f"coco-{name}-baseline").network.backbone): small
+    for name, small in (("r50", _R50), ("r101", _R101), ("x101", _X101))
+}

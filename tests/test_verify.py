@@ -394,6 +394,37 @@ def test_orderings_are_all_pairs_that_the_paper_prints_apart():
     assert len(found) == pairs
 
 
+@pytest.mark.parametrize(
+    ("better", "worse", "compared"),
+    [
+        ("r101-gc-r16", "r50-gc-r16", True),  # from ResNet-101's and from ResNet-50's weights, as in the paper
+        ("x101-cascade-baseline", "x101-baseline", False),  # both from ResNeXt-101's, which must be the same
+    ],
+)
+def test_initial_weights_may_differ_only_where_the_papers_do(better, worse, compared):
+    table = paper.load(3)
+    labels = {row.experiment: row.label for row in table.rows}
+    made = {}
+    for digit, name in enumerate((f"coco-{better}", f"coco-{worse}")):
+        one = record(name, {"ap_box": 30.0 - digit, "ap_mask": 30.0 - digit}, profile="mini")
+        weights = one.weights.model_copy(update={"initial_sha256": str(digit) * 64})
+        made[name] = [measurements.Measurement(name, (one.model_copy(update={"weights": weights}),))]
+    (found,) = (
+        ordering
+        for ordering in comparisons.orderings(table, made, RULES.orderings)
+        if (ordering.group.name, ordering.column) == ("a", "ap_box")
+        and (ordering.better.label, ordering.worse.label) == (labels[f"coco-{better}"], labels[f"coco-{worse}"])
+    )
+    assert (found.n, found.ours) == ((1, pytest.approx(1.0)) if compared else (0, None))
+
+
+def test_an_ordering_against_the_baseline_is_against_its_own():
+    found = comparisons.orderings(paper.load(3), {}, RULES.orderings)
+    own = {(o.better.label, o.worse.label) for o in found if o.against_baseline and o.group.name == "a"}
+    networks = ("R50", "R101", "X101", "X101+Cascade", "X101+DCN+Cascade")
+    assert own == {(f"{name} +GC {ratio}", f"{name} baseline") for name in networks for ratio in ("r16", "r4")}
+
+
 # -- the command ------------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from repro.data.scenes import Point, Scene, Thing, classification_scene, detection_scene
 from repro.detection.conventions import AUTHORS
-from repro.mini import PRETRAINING, SCENES, Scenes
+from repro.mini import SCENES, Scenes
 from repro.models.resnet import ResNet
 from repro.paths import unwritable
 
@@ -67,7 +67,10 @@ class PretrainingData:
 
 
 class Tagger(ResNet):
-    """A backbone that says which tags an image has, several of them at once: the loss is a binary cross entropy."""
+    """A backbone that says which tags an image has, several of them at once: the loss is a binary cross entropy.
+
+    Its state dict is a `ResNet`'s.
+    """
 
     def forward(self, samples: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor] | Tensor:
         """The loss of a batch of (image uint8 (3, H, W), tags (T,)) in training mode, else its logits (B, T)."""
@@ -75,11 +78,6 @@ class Tagger(ResNet):
         mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (AUTHORS.mean, AUTHORS.std))
         logits = super().forward((images - mean) / std)
         return {"loss_tags": F.binary_cross_entropy_with_logits(logits, tags)} if self.training else logits
-
-
-def pretraining_network() -> Tagger:
-    """The network of the pre-training, freshly initialised; its state dict is a `ResNet`'s."""
-    return Tagger(PRETRAINING.network.backbone, PRETRAINING.network.num_classes)
 
 
 def _category_id(shape: int, cue: int) -> int:
