@@ -25,7 +25,7 @@ small divergences suffer no cancellation. The rule's error for a pair depends on
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -35,8 +35,8 @@ from repro.errors import ReproError
 
 #: Spacing and number of the nodes, lambda = 0, h, 2h, ...: the relative error of no pair exceeds 9.6e-7.
 STEP, NODES = 0.175, 26
-#: Elements of a tile: it and the arrays made from it stay in a core's cache.
-_TILE = 2**17
+#: Largest tile that is worked on at once: it and the arrays made from it stay in a core's cache.
+_ROWS, _COLUMNS = 64, 1024
 #: Below this a mean cannot divide: a column of such numbers counts as zeros.
 _SMALLEST = {torch.float32: 1e-37, torch.float64: 1e-300}
 
@@ -63,25 +63,27 @@ def jensen_shannon(rows: Iterable[Tensor]) -> float:
         ReproError: there are no rows, they are no distributions, or they are not the same the second time.
     """
     count, totals = 0, torch.zeros(())
-    for block in rows:
-        _check(block)
-        totals = totals + block.sum(dim=0, dtype=torch.float64)
-        count += len(block)
-        dtype = block.dtype
+    for strip in _strips(rows):
+        _check(strip)
+        totals = totals + strip.sum(dim=0, dtype=torch.float64)
+        count += len(strip)
+        dtype = strip.dtype
     if count == 0:
         raise ReproError("no rows: a divergence needs at least one attention map")
     centre = (totals / count).clamp(min=_SMALLEST[dtype])
-    moments = centre.new_zeros(2 * NODES + 1, len(centre))
+    moments = torch.zeros(NODES, len(centre), dtype=torch.complex128, device=centre.device)
+    excess = torch.zeros_like(centre)
+    parts = -(-len(centre) // _COLUMNS)
     seen = 0
-    for block in rows:
-        for tile in block.split(max(_TILE // block.shape[1], 1)):
-            _add_moments(moments, tile, centre.to(dtype))
-        seen += len(block)
+    for strip in _strips(rows):
+        tiles = (tensor.chunk(parts, dim=-1) for tensor in (strip, centre.to(dtype), moments, excess))
+        for tile in zip(*tiles, strict=True):
+            _add_moments(*tile)
+        seen += len(strip)
     if seen != count:
         raise ReproError(f"the rows are not the same when iterated again: {count} of them, then {seen}")
-    moments /= count
-    real, imaginary, excess = moments[:NODES], moments[NODES:-1], moments[-1]
-    variance = excess - 2 * real - real.square() - imaginary.square()
+    means = torch.view_as_real(moments / count)
+    variance = excess / count - 2 * means[..., 0] - means.square().sum(dim=-1)
     return max(0.0, float(_weights(centre) @ (variance @ centre)))
 
 
@@ -95,8 +97,8 @@ def cosine(rows: Iterable[Tensor]) -> CosineDistance:
         ReproError: there are no rows, or one is not finite.
     """
     count = zeros = 0
-    for block in rows:
-        vectors = block.to(torch.float64)
+    for strip in _strips(rows):
+        vectors = strip.to(torch.float64)
         if not vectors.isfinite().all():
             raise ReproError("a vector is not finite: its cosine with the others is not defined")
         vectors = vectors / vectors.abs().amax(dim=1, keepdim=True).clamp(min=_SMALLEST[torch.float64])
@@ -118,6 +120,12 @@ def cosine(rows: Iterable[Tensor]) -> CosineDistance:
     return CosineDistance(float(variance + zeros / count) / 2, zeros)
 
 
+def _strips(rows: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The same rows, few at a time: a whole map may be given as one block."""
+    for block in rows:
+        yield from block.split(_ROWS)
+
+
 def _check(block: Tensor) -> None:
     if block.dtype not in _SMALLEST:
         raise ReproError(f"attention in {block.dtype} has too few digits for a divergence: keep its logits in float32")
@@ -127,26 +135,26 @@ def _check(block: Tensor) -> None:
         raise ReproError("an attention map does not sum to 1: it is no distribution")
 
 
-def _add_moments(moments: Tensor, tile: Tensor, centre: Tensor) -> None:
-    """Add the column sums over a tile of Re d_q, Im d_q (q = 0..Q-1) and y, with d_q = (x / c)^(1/2 + i q h) - 1.
+def _add_moments(tile: Tensor, centre: Tensor, moments: Tensor, excess: Tensor) -> None:
+    """Add a tile's column sums: of d_q to `moments` (Q, k) and of y to `excess` (k).
 
-    d follows from one node to the next by d_(q+1) = d_q + w + d_q w, w = (x / c)^(i h) - 1, which keeps the digits of
-    small deviations y = x / c - 1.
+    d_q = (x / c)^(1/2 + i q h) - 1 with c = `centre` (k) follows from one node to the next by
+    d_(q+1) = d_q + w + d_q w, w = (x / c)^(i h) - 1, which keeps the digits of small deviations y = x / c - 1.
     """
     ratio = tile / centre
-    excess = (tile - centre) / centre
-    logarithm = torch.where(excess.abs() < 0.5, excess.log1p(), ratio.clamp(min=torch.finfo(tile.dtype).tiny).log())
-    real = excess / (1 + ratio.sqrt())
-    imaginary = torch.zeros_like(real)
-    step_imaginary = (STEP * logarithm).sin_()
-    step_real = (STEP / 2 * logarithm).sin_().square_().mul_(-2)
-    moments[-1] += excess.sum(dim=0)
+    deviation = (tile - centre).div_(centre)
+    smallest = torch.finfo(tile.dtype).tiny
+    logarithm = torch.where(deviation.abs() < 0.5, deviation.log1p(), ratio.clamp(min=smallest).log_())
+    excess += deviation.sum(dim=0)
+    d = torch.complex(deviation.div_(ratio.sqrt_().add_(1)), torch.zeros_like(tile))
+    w = torch.complex((STEP / 2 * logarithm).sin_().square_().mul_(-2), logarithm.mul_(STEP).sin_())
+    # Beside d, the rounding of 1 + w is as small as that of d itself: only w as a summand needs its digits.
+    factor = 1 + w
+    sums = torch.empty(*moments.shape, 2, dtype=tile.dtype, device=tile.device)
     for node in range(NODES):
-        moments[node] += real.sum(dim=0)
-        moments[NODES + node] += imaginary.sum(dim=0)
-        following = (real + step_real).addcmul_(real, step_real).addcmul_(imaginary, step_imaginary, value=-1)
-        imaginary = (imaginary + step_imaginary).addcmul_(real, step_imaginary).addcmul_(imaginary, step_real)
-        real = following
+        torch.sum(torch.view_as_real(d), dim=0, out=sums[node])
+        d.mul_(factor).add_(w)
+    moments += torch.view_as_complex(sums)
 
 
 def _weights(like: Tensor) -> Tensor:

@@ -7,12 +7,14 @@ import sys
 import typer
 
 from repro.cli import (
+    analyze,
     cells,
     checkpoints,
     claims,
     complexity,
     data,
     export,
+    figure,
     plan,
     record_external,
     reproduce,
@@ -43,6 +45,8 @@ app.command("run")(run.command)
 app.command("reproduce")(reproduce.command)
 app.command("submit")(submit.command)
 app.command("record-external")(record_external.command)
+app.command("analyze")(analyze.command)
+app.command("figure")(figure.command)
 app.command("verify")(verify.command)
 app.command("table")(table.command)
 

@@ -15,10 +15,10 @@ _CAUSES = (
     Cause("unexpected", r"^roi_heads\.stages", "the file's detector is a cascade, the network is not"),
     Cause("missing", r"context_block", "the network has context blocks where the file has none"),
     Cause("unexpected", r"context_block", "the file has context blocks where the network has none"),
+    Cause("shape", r"^backbone\..*(conv\d|downsample)", "the file's backbone has other widths or groups"),
     Cause("shape", r"context_block", "the bottleneck ratios of their context blocks differ"),
     Cause("missing", r"layer\d\.\d+\.conv1\.", "the file's backbone has fewer layers"),
     Cause("unexpected", r"layer\d\.\d+\.conv1\.", "the file's backbone has more layers"),
-    Cause("shape", r"^backbone\.", "the file's backbone has other widths or groups"),
     Cause("shape", r"predictor", "the file tells other classes apart"),
 )
 

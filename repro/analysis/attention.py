@@ -1,0 +1,238 @@
+"""What the non-local blocks of a network do with one image or clip, and Table 1's statistics of it (Section 3.2).
+
+A block is any module with a method `attention(x) -> (B, N, M)`: row i of the map holds the weights that query position
+i gives to the M keys, `x` (B, C, ...) being what the block was called with and N the number of positions that follow
+C. The block returns z, of the shape of x. `repro.models.context.NonLocalBlock` is one; its rows are made in blocks, so
+that its map is never in memory as a whole.
+
+Per image or clip, each a mean over all ordered pairs of positions, those of a position with itself included (the
+paper's 1/N^2; its N counts the padding of the image):
+
+- cos_input: cosine distance (1 - cos) / 2 of the inputs x_i.
+- cos_output: of the outputs before fusion, z_i - x_i. The rounding of z, 6e-8 of |x_i|, is part of it.
+- cos_att: of the rows of the map.
+- jsd_att: Jensen-Shannon divergence, natural logarithm, of the rows. Only where they are distributions: a dot product
+  has signed weights and concatenation weights of any sum, so that the paper prints a dash.
+
+A zero vector has no direction; its cosines count as 0, its distances as 1/2. So a block that was never trained, whose
+output is zero everywhere, has cos_output 1/2. `Statistics.zeros` says how many vectors there were.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from repro.analysis.divergence import cosine, jensen_shannon
+from repro.errors import ReproError
+from repro.models.context import GlobalContextBlock, NonLocalBlock
+
+#: The measured columns of Table 1.
+COLUMNS = ("cos_input", "cos_output", "cos_att", "jsd_att")
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one block did with one image or clip."""
+
+    block: str  #: a name that is the same for every image
+    input: Tensor  #: (C, ...): x
+    output: Tensor  #: (C, ...): z - x
+    rows: Iterable[Tensor]  #: of the map: blocks (n, M), float32 or float64, in order; may be iterated again
+    distributions: bool  #: whether the weights of a row are not negative and sum to 1
+
+
+class Statistics(BaseModel):
+    """Mean distances over all ordered pairs of positions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cos_input: float
+    cos_output: float
+    cos_att: float
+    jsd_att: float | None  #: None where the rows are no distributions
+    positions: int
+    keys: int
+    zeros: dict[str, int] = {}  #: by column: how many of its vectors are zero, where some are
+
+
+class Block(Protocol):
+    """What makes a module a non-local block."""
+
+    def attention(self, x: Tensor) -> Tensor: ...
+
+
+@contextmanager
+def float32() -> Iterator[None]:
+    """Float32 products in float32: at a divergence of 1e-4, logits of bfloat16 more than double it."""
+    precision, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.allow_tf32 = cudnn
+
+
+def blocks(network: nn.Module) -> dict[str, nn.Module]:
+    """The non-local blocks of a network by their names in it.
+
+    Raises:
+        ReproError: there is none.
+    """
+    modules = {name or type(network).__name__: module for name, module in network.named_modules()}
+    found = {
+        name: module
+        for name, module in modules.items()
+        if callable(getattr(type(module), "attention", None)) and not isinstance(module, GlobalContextBlock)
+    }
+    if not found:
+        if any(isinstance(module, GlobalContextBlock) for module in modules.values()):
+            raise ReproError(
+                "this network's context blocks have one attention map for all positions: there is nothing to compare. "
+                "Networks with non-local blocks (1nl, 5nl) have one map for each."
+            )
+        raise ReproError(
+            "this network has no non-local block, that is, no module with a method attention(x) which returns the "
+            "attention map (B, N, M)"
+        )
+    return found
+
+
+@float32()
+@torch.no_grad()
+def observe(network: nn.Module | Callable[[Tensor], Iterable[Observation]], inputs: Tensor) -> list[Observation]:
+    """What each block of `network` does when it is given `inputs`, a batch of one.
+
+    The forward pass ends with the last block, and each block counts where it is called first. Instead of a module,
+    `network` may be a function that returns the observations itself.
+
+    Raises:
+        ReproError: there is no block, one is not reached, or its maps do not fit its input.
+    """
+    if not isinstance(network, nn.Module):
+        return list(network(inputs))
+    found = blocks(network)
+    observations: dict[str, Observation] = {}
+    versions: dict[str, int] = {}
+    handles = []
+    for name, block in found.items():
+
+        def before(_: nn.Module, given: tuple[Tensor, ...], name: str = name) -> None:
+            if given:
+                versions[name] = given[0]._version
+
+        def after(block: nn.Module, given: tuple[Tensor, ...], z: Any, name: str = name) -> None:
+            if name in observations:
+                return
+            if not given or not isinstance(z, Tensor) or z.shape != given[0].shape:
+                raise ReproError(f"block {name} is no function of one feature map that returns another of its shape")
+            if given[0]._version != versions[name]:
+                raise ReproError(f"block {name} changes its input in place: its output before fusion is lost")
+            observations[name] = _observation(name, block, given[0], z)
+            if len(observations) == len(found):
+                raise _Complete
+
+        handles += [block.register_forward_pre_hook(before), block.register_forward_hook(after)]
+    try:
+        network(inputs)
+    except _Complete:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    if missing := found.keys() - observations.keys():
+        raise ReproError(f"the network does not call its block {min(missing)}")
+    return list(observations.values())
+
+
+@float32()
+@torch.no_grad()
+def statistics(observation: Observation) -> Statistics:
+    """The statistics of one block and one image or clip.
+
+    Raises:
+        ReproError: something is not finite, the rows are not one for each position, or they are no distributions
+            although they should be.
+    """
+    distances = {}
+    for column, rows in (
+        ("cos_input", [_vectors(observation.input)]),
+        ("cos_output", [_vectors(observation.output)]),
+        ("cos_att", _counted(observation)),
+    ):
+        try:
+            distances[column] = cosine(rows)
+        except ReproError as error:
+            raise ReproError(f"block {observation.block}, {column}: {error}") from None
+    try:
+        divergence = jensen_shannon(observation.rows) if observation.distributions else None
+    except ReproError as error:
+        raise ReproError(f"block {observation.block}, jsd_att: {error}") from None
+    return Statistics(
+        **{column: distance.mean for column, distance in distances.items()},
+        jsd_att=divergence,
+        positions=math.prod(observation.input.shape[1:]),
+        keys=next(iter(observation.rows)).shape[1],
+        zeros={column: distance.zeros for column, distance in distances.items() if distance.zeros},
+    )
+
+
+class _Complete(Exception):
+    """Every block was seen: what follows them need not be computed."""
+
+
+class _Streamed:
+    """The rows of one of this project's blocks, made anew whenever they are asked for."""
+
+    def __init__(self, block: NonLocalBlock, x: Tensor) -> None:
+        self.block, self.x = block, x
+
+    @torch.no_grad()
+    def __iter__(self) -> Iterator[Tensor]:
+        for rows in self.block.attention_rows(self.x):
+            yield rows[0]
+
+
+def _observation(name: str, block: nn.Module, x: Tensor, z: Tensor) -> Observation:
+    if x.dim() < 3 or len(x) != 1:
+        raise ReproError(
+            f"block {name} is called with {tuple(x.shape)}: needed is a feature map (1, C, ...), one image a batch"
+        )
+    x = x.clone()  # what follows may change it in place
+    if isinstance(block, NonLocalBlock):
+        distributions = block.instantiation in ("gaussian", "embedded_gaussian")
+        return Observation(name, x[0], (z - x)[0], _Streamed(block, x), distributions)
+    attention = block.attention(x)
+    positions = math.prod(x.shape[2:])
+    if not isinstance(attention, Tensor) or attention.dim() != 3 or attention.shape[:2] != (1, positions):
+        got = tuple(attention.shape) if isinstance(attention, Tensor) else type(attention).__name__
+        raise ReproError(f"block {name}: attention(x) gives {got}, not the map (1, {positions}, M) of {positions} rows")
+    if attention.dtype not in (torch.float32, torch.float64):
+        raise ReproError(f"block {name}: attention in {attention.dtype} has too few digits; compute it in float32")
+    sums = attention[0].sum(dim=1, dtype=torch.float64)
+    distributions = bool((attention >= 0).all()) and bool(((sums - 1).abs() <= 1e-4).all())
+    return Observation(name, x[0], (z - x)[0], [attention[0]], distributions)
+
+
+def _vectors(features: Tensor) -> Tensor:
+    """(N, C) of (C, ...)."""
+    return features.flatten(1).T.contiguous()
+
+
+def _counted(observation: Observation) -> Iterator[Tensor]:
+    """The rows, after which it is certain that there is one for each position."""
+    count, positions = 0, math.prod(observation.input.shape[1:])
+    for block in observation.rows:
+        count += len(block)
+        yield block
+    if count != positions:
+        raise ReproError(f"there are {count} attention maps for {positions} positions")

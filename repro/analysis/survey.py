@@ -1,0 +1,234 @@
+"""Statistics of attention over many images: each image's kept as it comes, their means and standard errors."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from repro import paper
+from repro.analysis.attention import COLUMNS, Statistics, statistics
+from repro.analysis.images import Images
+from repro.analysis.subjects import Subject
+from repro.errors import ReproError
+from repro.locks import locked
+from repro.paths import unwritable, write_atomically
+from repro.provenance import environment
+from repro.records import Metric, cache_key
+
+#: Part of every key: raise it when a statistic becomes another number.
+VERSION = 1
+#: Where a network has several blocks, the name under which the mean over them stands.
+MEAN = "mean of blocks"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Image(_Part):
+    """One image's statistics by block."""
+
+    image: str
+    seconds: float
+    blocks: dict[str, Statistics]
+
+
+class Value(_Part):
+    """A mean over images and its standard error, s / sqrt(n); None of a single image."""
+
+    mean: float
+    standard_error: float | None
+    n: int
+
+
+class Survey(_Part):
+    """What `repro analyze` found: `statistics.json`, beside the `images.jsonl` that it was made from."""
+
+    schema_version: int = 1
+    key: str
+    name: str
+    experiment: str | None
+    profile: str | None
+    weights: str
+    images: str
+    n: int
+    seconds_per_image: float
+    statistics: dict[str, dict[str, Value]]  #: by block, and with several blocks MEAN; then by column of Table 1
+    zeros: dict[str, dict[str, int]]  #: by block and column: zero vectors in all images, whose cosines count as 0
+    positions: dict[str, tuple[int, int]]  #: by block: fewest and most query positions of an image
+    not_comparable: list[str]  #: why these numbers are no measurement of the paper's; empty if they are one
+    environment: dict[str, str | bool | None]
+
+    @property
+    def total(self) -> str:
+        """The block whose statistics stand for the network: its only one, or the mean over all of them."""
+        return MEAN if len(self.statistics) > 1 else next(iter(self.statistics))
+
+    def metrics(self) -> list[Metric]:
+        """The network's statistics as a record has them."""
+        return [
+            Metric(name=column, value=value.mean, unit="", n=value.n, standard_error=value.standard_error)
+            for column, value in self.statistics[self.total].items()
+        ]
+
+
+def survey(
+    subject: Subject, images: Images, directory: Path, device: str, progress: Callable[[str, int, int], None]
+) -> tuple[Survey, Path]:
+    """The statistics of `subject` over `images`, and the directory under `directory` where they are kept.
+
+    Images that an earlier, interrupted call has finished with are not looked at again; those of a network that can
+    have changed without a trace are.
+
+    Raises:
+        ReproError: an image cannot be read, or a statistic is not defined for it; the image is named.
+    """
+    key = cache_key(stage="attention", version=VERSION, network=subject.key, images=images.identity)
+    place = directory / f"{subject.name}.{key[:12]}"
+    with locked(place):
+        kept = place / "images.jsonl"
+        if subject.key is None:
+            kept.unlink(missing_ok=True)
+        found = {one.image: one for one in _read(kept)}
+        try:
+            with kept.open("a") as file:
+                for index, name in enumerate(images.names):
+                    if name not in found:
+                        found[name] = _one(subject, images, index)
+                        print(found[name].model_dump_json(), file=file, flush=True)
+                    progress("analysis", index + 1, len(images.names))
+        except OSError as error:
+            raise unwritable(kept, error) from error
+        result = _summary(subject, images, key, [found[name] for name in images.names], device)
+        write_atomically(place / "statistics.json", (result.model_dump_json(indent=1) + "\n").encode())
+    return result, place
+
+
+def summary(images: Sequence[Image]) -> dict[str, dict[str, Value]]:
+    """Means over images and their standard errors by block and column, and those of the mean over blocks.
+
+    The paper does not say which of five blocks, or what mean of them, its rows for Kinetics are. The mean over blocks
+    is taken in each image first, so that its standard error knows how the blocks of an image vary together.
+
+    Raises:
+        ReproError: the images do not have the same blocks and columns.
+    """
+    shape = {name: _columns(one) for name, one in images[0].blocks.items()}
+    for image in images:
+        if {name: _columns(one) for name, one in image.blocks.items()} != shape:
+            raise ReproError(
+                f"image {image.image} has other blocks or other statistics than {images[0].image}: a map is a "
+                "distribution in one of them and none in the other"
+            )
+    result = {
+        name: {column: _value([getattr(image.blocks[name], column) for image in images]) for column in columns}
+        for name, columns in shape.items()
+    }
+    if len(shape) > 1:
+        common = [column for column in COLUMNS if all(column in columns for columns in shape.values())]
+        result[MEAN] = {
+            column: _value([_mean([getattr(one, column) for one in image.blocks.values()]) for image in images])
+            for column in common
+        }
+    return result
+
+
+def published(experiment: str | None) -> dict[str, float]:
+    """What Table 1 prints for an experiment, by column; empty where it has no row."""
+    rows = [row for row in paper.load(1).rows if row.experiment == experiment]
+    return {cell.column: cell.value for row in rows for cell in row.cells if cell.column in COLUMNS}
+
+
+def _one(subject: Subject, images: Images, index: int) -> Image:
+    begin = time.perf_counter()
+    pixels = images.pixels(index)
+    try:
+        found = {one.block: statistics(one) for one in subject.observe(pixels)}
+    except ReproError as error:
+        raise ReproError(f"image {images.names[index]}: {error}") from None
+    if not found:
+        raise ReproError(f"image {images.names[index]}: the network's function gave no observation")
+    return Image(image=images.names[index], seconds=round(time.perf_counter() - begin, 3), blocks=found)
+
+
+def _read(path: Path) -> Iterator[Image]:
+    """The images in a file of an earlier call; a last line that was cut off is passed over, with all after it."""
+    if not path.exists():
+        return
+    whole = 0
+    try:
+        for line in path.read_bytes().splitlines(keepends=True):
+            try:
+                image = Image.model_validate(json.loads(line))
+            except (ValidationError, ValueError):
+                break
+            if not line.endswith(b"\n"):
+                break
+            whole += len(line)
+            yield image
+        with path.open("r+b") as file:
+            file.truncate(whole)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _summary(subject: Subject, images: Images, key: str, found: list[Image], device: str) -> Survey:
+    statistics = summary(found)
+    blocks = found[0].blocks
+    zeros = {name: dict(sum((Counter(image.blocks[name].zeros) for image in found), Counter())) for name in blocks}
+    return Survey(
+        key=key,
+        name=subject.name,
+        experiment=subject.experiment.name if subject.experiment else None,
+        profile=subject.experiment.profile if subject.experiment else None,
+        weights=subject.weights,
+        images=images.source,
+        n=len(found),
+        seconds_per_image=_mean([image.seconds for image in found]),
+        statistics=statistics,
+        zeros=zeros,
+        positions={name: _range(image.blocks[name].positions for image in found) for name in blocks},
+        not_comparable=_not_comparable(subject, images),
+        environment=environment(device),
+    )
+
+
+def _not_comparable(subject: Subject, images: Images) -> list[str]:
+    reasons = []
+    if subject.experiment is None:
+        reasons.append("the network is none of the paper's")
+    elif subject.experiment.profile == "mini":
+        reasons.append("mini profile: a scaled-down network and generated images")
+    if not subject.trained:
+        reasons.append("the weights are random")
+    if subject.differs:
+        reasons.append(f"the weights are of another training: {subject.differs}")
+    if not images.complete:
+        reasons.append("the images are not the 5000 of val2017")
+    return reasons
+
+
+def _columns(statistics: Statistics) -> list[str]:
+    return [column for column in COLUMNS if getattr(statistics, column) is not None]
+
+
+def _range(numbers: Iterable[int]) -> tuple[int, int]:
+    numbers = list(numbers)
+    return min(numbers), max(numbers)
+
+
+def _value(values: list[float]) -> Value:
+    mean = _mean(values)
+    n = len(values)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1)) if n > 1 else None
+    return Value(mean=mean, standard_error=None if deviation is None else deviation / math.sqrt(n), n=n)
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values)

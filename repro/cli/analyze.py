@@ -1,0 +1,97 @@
+"""`repro analyze`: Table 1's statistics of the attention in a network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from repro.cli import analysed, options
+from repro.cli.progress import Report
+
+if TYPE_CHECKING:
+    from repro.analysis.survey import Survey, Value
+
+
+def command(
+    experiment: Annotated[str | None, typer.Argument(help="Its name; `repro list` prints them all.")] = None,
+    model: analysed.Model = None,
+    weights: analysed.Weights = None,
+    random: analysed.Random = False,
+    profile: analysed.Profile = "auto",
+    seed: analysed.Seed = 0,
+    images: analysed.ImageFiles = None,
+    data_root: analysed.DataRoot = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Look at the first so many images only.")] = None,
+    device: analysed.Device = "auto",
+    threads: analysed.Threads = 1,
+    json: options.Json = False,
+    results: options.Results = options.RESULTS,
+) -> None:
+    """Average the distances between all pairs of positions in each image, as Table 1 does. Interrupted, it goes on.
+
+    What a network of your own has to be is told in `docs/attention.md`.
+
+    Examples:
+
+      repro analyze coco-r50-1nl --profile mini
+
+      repro analyze coco-r50-1nl --random --data-root /data/coco --limit 100
+
+      repro analyze --model net.py:build --images photographs/
+    """
+    subject, shown, hardware = analysed.choose(
+        experiment, model, weights, random, profile, seed, images, data_root, limit, device, threads, results
+    )
+
+    from repro.analysis.survey import survey
+
+    found, place = survey(subject, shown, results / "analysis", hardware, Report())
+    if json:
+        print(found.model_dump_json(indent=1))
+        return
+    print(_text(found))
+    print(f"each image's: {place / 'images.jsonl'}")
+
+
+def _text(found: Survey) -> str:
+    from repro import paper
+    from repro.analysis.attention import COLUMNS
+    from repro.analysis.survey import published
+
+    columns = [column for column in COLUMNS if any(column in values for values in found.statistics.values())]
+    rows = [("", *(paper.COLUMNS[column].heading for column in columns))]
+    for name, values in found.statistics.items():
+        rows.append((name, *(_cell(values.get(column)) for column in columns)))
+    if printed := published(found.experiment):
+        rows.append(("Table 1 prints", *(f"{printed[c]:.3f}" if c in printed else "-" for c in columns)))
+        if not found.not_comparable:
+            own = found.statistics[found.total]
+            rows.append(("difference", *(f"{own[c].mean - printed[c]:+.4f}" if c in printed else "-" for c in columns)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        f"{found.name}: {found.weights}",
+        found.images,
+        f"{found.n} images, {found.seconds_per_image:.2f} s each; mean and standard error over images"
+        if found.n > 1
+        else f"one image, {found.seconds_per_image:.2f} s",
+        "",
+        *("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows),
+        "",
+    ]
+    for name, (fewest, most) in found.positions.items():
+        lines.append(f"{name}: {fewest if fewest == most else f'{fewest} to {most}'} query positions in an image")
+    for name, zeros in found.zeros.items():
+        for column, count in zeros.items():
+            what = paper.COLUMNS[column].heading
+            lines.append(f"{name}, {what}: {count} zero vectors in all images; their cosines count as 0")
+    if printed and found.not_comparable:
+        lines.append(f"Not to be compared with Table 1: {'; '.join(found.not_comparable)}.")
+    return "\n".join(lines)
+
+
+def _cell(value: Value | None) -> str:
+    if value is None:
+        return "-"
+    error = "" if value.standard_error is None else f" ± {value.standard_error:.2g}"
+    return f"{value.mean:.4f}{error}"

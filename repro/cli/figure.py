@@ -1,0 +1,74 @@
+"""`repro figure`: draws Figure 1 or 2 of any network with non-local blocks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from repro.cli import analysed, options
+from repro.errors import ReproError
+
+
+def command(
+    number: Annotated[int, typer.Argument(min=1, max=2, help="Figure of the paper: 1 or 2.")],
+    experiment: Annotated[
+        str | None, typer.Option("--experiment", help="Its name; `repro list` prints them all.")
+    ] = None,
+    model: analysed.Model = None,
+    weights: analysed.Weights = None,
+    random: analysed.Random = False,
+    profile: analysed.Profile = "auto",
+    seed: analysed.Seed = 0,
+    images: analysed.ImageFiles = None,
+    data_root: analysed.DataRoot = None,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=12, help="Of Figure 2: draw the first so many images.")
+    ] = 6,
+    block: Annotated[
+        str | None, typer.Option("--block", help="Of several non-local blocks; the last by default.")
+    ] = None,
+    device: analysed.Device = "auto",
+    threads: analysed.Threads = 1,
+    results: options.Results = options.RESULTS,
+) -> None:
+    """Draw attention maps of query positions as PNG and PDF: Figure 1 of one image, Figure 2 of several.
+
+    Figure 2 adds the distances between all positions of a grid, as a matrix and as a distribution.
+
+    Examples:
+
+      repro figure 2 --experiment coco-r50-1nl --profile mini
+
+      repro figure 1 --experiment coco-r50-1nl --random --images photograph.jpg
+    """
+    count = 1 if number == 1 else limit
+    subject, shown, _ = analysed.choose(
+        experiment, model, weights, random, profile, seed, images, data_root, count, device, threads, results
+    )
+
+    from repro.analysis import figures
+    from repro.errors import unknown
+    from repro.paths import write_atomically
+    from repro.records import cache_key
+
+    panels = []
+    for index, name in enumerate(shown.names):
+        pixels = shown.pixels(index)
+        try:
+            observations = {one.block: one for one in subject.observe(pixels)}
+            if not observations:
+                raise ReproError("the network's function gave no observation")
+            wanted = block or list(observations)[-1]
+            if wanted not in observations:
+                raise unknown("block", wanted, observations)
+            panels.append(figures.panel(pixels, observations[wanted]))
+        except ReproError as error:
+            raise ReproError(f"image {name}: {error}") from None
+    figure = figures.figure1(panels[0]) if number == 1 else figures.figure2(panels)
+    key = cache_key(network=subject.key or subject.name, images=shown.identity, block=block)
+    for suffix, content in figures.save(figure).items():
+        path = results / "figures" / f"figure{number}.{subject.name}.{key[:12]}.{suffix}"
+        write_atomically(path, content)
+        print(path)
+    print(f"{subject.name}: {subject.weights}; {shown.source}")

@@ -1,0 +1,58 @@
+"""Python files of the user's own: a function in one, and its errors as messages."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from repro.errors import ReproError
+
+
+def split_reference(reference: str) -> tuple[Path, str]:
+    """The file and the function's name of "path.py:factory".
+
+    Raises:
+        ReproError: it is not of that form, or there is no such file.
+    """
+    file, _, name = reference.rpartition(":")
+    if not file or not name:
+        raise ReproError(f"--model {reference!r}: write FILE.py:FACTORY, a file and the name of a function in it")
+    path = Path(file).resolve()
+    if not path.is_file():
+        raise ReproError(f"--model: there is no file {path}")
+    return path, name
+
+
+def factory(reference: str) -> Callable[[], object]:
+    """The function that "path.py:factory" names. The file is carried out.
+
+    Raises:
+        ReproError: there is none, or the file cannot be imported.
+    """
+    path, name = split_reference(reference)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ReproError(f"--model: {path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))  # what it imports may lie beside it, as if it were a script
+    with guarded(f"--model: {path} cannot be imported"):
+        spec.loader.exec_module(module)
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise ReproError(f"--model: {path} has no function {name!r}")
+    return found
+
+
+@contextmanager
+def guarded(what: str) -> Iterator[None]:
+    """Code of others may raise anything. Whoever asked for it wants to read what in one message."""
+    try:
+        yield
+    except ReproError:
+        raise
+    except (Exception, SystemExit) as error:
+        said = " ".join(str(error).split())
+        raise ReproError(f"{what}: {type(error).__name__}: {said[:500]}") from error

@@ -1,0 +1,228 @@
+"""Statistics over images: means, standard errors, what is kept and what is taken up again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as pillow
+from test_attention import Whole, trained
+from torch import nn
+
+from repro import plan
+from repro.analysis import survey as surveys
+from repro.analysis.attention import COLUMNS, Statistics, blocks
+from repro.analysis.images import Photographs, Split, normalised
+from repro.analysis.subjects import Subject, images, of_experiment
+from repro.analysis.survey import MEAN, Image, published, summary, survey
+from repro.data.coco import CocoDetection, Sample
+from repro.detection.conventions import AUTHORS, DETECTRON2
+from repro.detection.torchvision import MaskRCNN
+from repro.errors import ReproError
+from repro.experiments import get
+from repro.mini import shrink
+from repro.models.context import NonLocalBlock
+from repro.settings import Settings
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    pass
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    generator = np.random.default_rng(0)
+    for name, size in (("b.png", (24, 40, 3)), ("a.jpg", (40, 24, 3)), ("c.png", (32, 32))):
+        pillow.fromarray(generator.integers(0, 256, size, dtype=np.uint8)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    return Photographs([tmp_path], 32, 64)
+
+
+def subject(key: str | None = "1") -> Subject:
+    network = nn.Sequential(nn.AvgPool2d(8), Whole(), nn.Conv2d(3, 3, 1), Whole())
+    return Subject("own", trained(network), AUTHORS, "drawn", key)
+
+
+def test_images_of_a_directory(photographs):
+    assert photographs.names == ["a.jpg", "b.png", "c.png"]
+    assert [tuple(photographs.pixels(i).shape) for i in range(3)] == [(3, 53, 32), (3, 32, 53), (3, 32, 32)]
+    assert (photographs.pixels(2)[0] == photographs.pixels(2)[2]).all()  # grey
+
+
+def test_images_that_cannot_be_read(tmp_path):
+    with pytest.raises(ReproError, match="there is no"):
+        Photographs([tmp_path / "missing"], 32, 64)
+    with pytest.raises(ReproError, match="has no images"):
+        Photographs([tmp_path], 32, 64)
+    (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 torn")
+    with pytest.raises(ReproError, match=r"torn\.jpg cannot be read"):
+        Photographs([tmp_path], 32, 64).pixels(0)
+
+
+@pytest.mark.parametrize("conventions", [AUTHORS, DETECTRON2])
+def test_the_input_is_the_detectors(conventions):
+    """Normalised and padded as in the forward pass of the detector that the weights are of."""
+    image = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    sample = Sample(image, 1, (50, 70), torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 50, 70))
+    model = MaskRCNN(shrink(get("coco-r50-1nl")).network, conventions)
+    assert torch.equal(normalised(image, conventions), model.batch([sample]).tensors)
+
+
+def test_a_split_is_the_data_sets(coco_tiny):
+    data = CocoDetection(coco_tiny, "val2017", 80, 80, 133)
+    split = Split(data, 3)
+    assert split.names == [str(i) for i in data.image_ids[:3]]
+    assert torch.equal(split.pixels(2), data.sample(2).image)
+    assert not split.complete
+    assert (
+        split.identity != Split(data, 2).identity != Split(CocoDetection(coco_tiny, "val2017", 80, 64, 133), 2).identity
+    )
+
+
+def test_means_and_standard_errors():
+    values = np.random.default_rng(1).random((7, 2, 4))
+
+    def of_block(block: np.ndarray) -> Statistics:
+        return Statistics(**dict(zip(COLUMNS, block, strict=True)), positions=4, keys=4)
+
+    made = [
+        Image(image=str(i), seconds=0, blocks={"a": of_block(a), "b": of_block(b)}) for i, (a, b) in enumerate(values)
+    ]
+    found = summary(made)
+    assert list(found) == ["a", "b", MEAN]
+    for name, of in (("a", values[:, 0]), ("b", values[:, 1]), (MEAN, values.mean(1))):
+        for column, one in zip(COLUMNS, of.T, strict=True):
+            assert found[name][column].mean == pytest.approx(one.mean(), rel=1e-12)
+            assert found[name][column].standard_error == pytest.approx(one.std(ddof=1) / np.sqrt(7), rel=1e-12)
+            assert found[name][column].n == 7
+    assert summary(made[:1])["a"]["jsd_att"].standard_error is None
+
+
+def test_a_map_that_is_a_distribution_in_some_images_only():
+    blocks = {"a": Statistics(cos_input=0, cos_output=0, cos_att=0, jsd_att=0.1, positions=4, keys=4)}
+    other = {"a": blocks["a"].model_copy(update={"jsd_att": None})}
+    with pytest.raises(ReproError, match="image y has other blocks or other statistics"):
+        summary([Image(image="x", seconds=0, blocks=blocks), Image(image="y", seconds=0, blocks=other)])
+
+
+def test_what_is_kept(photographs, tmp_path):
+    found, place = survey(subject(), photographs, tmp_path / "out", "cpu", silent)
+    lines = [json.loads(line) for line in (place / "images.jsonl").read_text().splitlines()]
+    assert [line["image"] for line in lines] == photographs.names
+    assert json.loads((place / "statistics.json").read_text()) == json.loads(found.model_dump_json())
+    assert list(found.statistics) == ["1", "3", MEAN]
+    mean = np.mean([[line["blocks"][name]["cos_att"] for name in "13"] for line in lines])
+    assert found.statistics[MEAN]["cos_att"].mean == pytest.approx(mean, rel=1e-12)
+    assert [(m.name, m.n, m.standard_error is not None) for m in found.metrics()] == [(c, 3, True) for c in COLUMNS]
+    assert found.positions == {"1": (16, 32), "3": (16, 32)}
+    again, elsewhere = survey(subject(), photographs, tmp_path / "elsewhere", "cpu", silent)
+    assert again.statistics == found.statistics
+    assert elsewhere.name == place.name
+
+
+def test_why_numbers_are_not_the_papers(photographs, tmp_path):
+    experiment = get("coco-r50-1nl")
+    other = replace(subject(), experiment=experiment, trained=False, differs="no FPN")
+    found, _ = survey(other, photographs, tmp_path, "cpu", silent)
+    assert len(found.not_comparable) == 3
+    assert "no FPN" in found.not_comparable[1]
+    photographs.complete = True
+    found, _ = survey(replace(subject(), experiment=experiment), photographs, tmp_path, "cpu", silent)
+    assert found.not_comparable == []
+    found, _ = survey(replace(subject(), experiment=shrink(experiment)), photographs, tmp_path, "cpu", silent)
+    assert found.not_comparable == ["mini profile: a scaled-down network and generated images"]
+
+
+def test_an_interrupted_survey_goes_on(photographs, tmp_path, monkeypatch):
+    whole, place = survey(subject(), photographs, tmp_path / "whole", "cpu", silent)
+    kept = (place / "images.jsonl").read_bytes().splitlines(keepends=True)
+    torn = tmp_path / "torn" / place.name / "images.jsonl"
+    torn.parent.mkdir(parents=True)
+    torn.write_bytes(kept[0] + kept[1][:40])
+    looked_at = []
+    original = surveys._one
+    monkeypatch.setattr(surveys, "_one", lambda s, i, index: looked_at.append(index) or original(s, i, index))
+    found, _ = survey(subject(), photographs, tmp_path / "torn", "cpu", silent)
+    assert looked_at == [1, 2]
+    assert found.statistics == whole.statistics
+    assert len(torn.read_bytes().splitlines()) == 3
+    survey(subject(), photographs, tmp_path / "torn", "cpu", silent)
+    assert looked_at == [1, 2]
+
+
+def test_a_network_that_can_change_without_a_trace_is_looked_at_again(photographs, tmp_path):
+    first, _ = survey(subject(key=None), photographs, tmp_path, "cpu", silent)
+    other = subject(key=None)
+    trained(other.network, seed=7)
+    second, _ = survey(other, photographs, tmp_path, "cpu", silent)
+    assert second.statistics != first.statistics
+
+
+def test_an_image_that_fails_is_named(photographs, tmp_path):
+    broken = subject()
+    nn.init.constant_(broken.network[2].weight, torch.nan)
+    with pytest.raises(ReproError, match=r"image a\.jpg: block 3, cos_input: a vector is not finite"):
+        survey(broken, photographs, tmp_path, "cpu", silent)
+
+
+def test_random_weights_have_an_output_and_are_those_of_the_seed():
+    settings = Settings(results=None, profile="mini")
+    made = of_experiment("coco-r50-1nl", settings, random=True)
+    (block,) = blocks(made.network).values()
+    assert isinstance(block, NonLocalBlock)
+    assert block.conv_out.weight.abs().sum() > 0
+    again = of_experiment("coco-r50-1nl", settings, random=True)
+    assert all(torch.equal(a, b) for a, b in zip(made.network.parameters(), again.network.parameters(), strict=True))
+    assert not made.trained
+
+
+def test_the_mini_profile_takes_the_weights_of_its_training(tmp_path):
+    settings = Settings(results=tmp_path, profile="mini", seed=3)
+    with pytest.raises(ReproError, match="--profile mini --seed 3"):
+        of_experiment("coco-r50-1nl", settings, random=False)
+
+
+def test_weights_of_a_file(tmp_path, monkeypatch):
+    """A weights.pt that a training here left; the full-size network is replaced by the small one to save time."""
+    small = shrink(get("coco-r50-1nl"))
+    monkeypatch.setattr(plan, "at_profile", lambda name, profile: small)
+    file = tmp_path / "weights.pt"
+    full = Settings(results=tmp_path, profile="full", weights=str(file))
+    model = MaskRCNN(small.network)
+    torch.save(model.state_dict(), file)
+    made = of_experiment("coco-r50-1nl", full, random=False)
+    assert torch.equal(made.network.conv1.weight, model.backbone.conv1.weight)
+    wider = replace(small.network, backbone=replace(small.network.backbone, width=16))
+    torch.save(MaskRCNN(wider).state_dict(), file)
+    with pytest.raises(ReproError, match="does not fit the network"):
+        of_experiment("coco-r50-1nl", full, random=False)
+    with pytest.raises(ReproError, match="which weights"):
+        of_experiment("coco-r50-1nl", replace(full, weights=None), random=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("coco-r50-baseline", "no non-local block"),
+        ("coco-r50-gc-r16", "one attention map for all positions"),
+        ("kinetics-r50-5nl", "--model"),
+        ("coco-r50-1nll", "did you mean coco-r50-1nl"),
+    ],
+)
+def test_experiments_without_blocks(name, says, tmp_path):
+    with pytest.raises(ReproError, match=says):
+        of_experiment(name, Settings(results=tmp_path, profile="mini"), random=True)
+
+
+def test_no_images(tmp_path):
+    with pytest.raises(ReproError, match="--images"):
+        images(subject(), Settings(results=tmp_path, profile="full"))
+
+
+def test_what_table_1_prints():
+    assert published("coco-r50-1nl") == {"cos_input": 0.402, "cos_output": 0.012, "cos_att": 0.020, "jsd_att": 0.011}
+    assert set(published("coco-r50-1nl-concat")) == {"cos_input", "cos_output", "cos_att"}
+    assert published("coco-r50-baseline") == published(None) == {}
