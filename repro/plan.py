@@ -10,7 +10,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from repro import mini, paper
-from repro.checkpoints import CONVERTER, choice, download, initial
+from repro.checkpoints import CONVERTER, choice, download, initial, registry
 from repro.checkpoints.choice import Choice
 from repro.data.layout import TRAINING_IMAGES, annotations_path
 from repro.errors import ReproError
@@ -238,6 +238,30 @@ def _download(weights: Choice, count: Count | None) -> str:
     return f"download of {size} from {urlsplit(entry.fetchable[0]).hostname}, "
 
 
+#: GPUs of the authors' machine, and images on each.
+_GPUS, _IMAGES = 8, 2
+
+
+def _on_gpus(experiment: Experiment) -> str:
+    """The hours and the memory of a training by what the authors report: of it, or of what it adds something to."""
+    network = experiment.network
+    plain = replace(network, backbone=replace(network.backbone, context=None))
+    simple = replace(plain, cascade=False, backbone=replace(plain.backbone, dcn=()))
+    candidates = [("about", experiment)]
+    candidates += [("at least", e) for of in (plain, simple) for e in EXPERIMENTS.values() if e.network == of]
+    for bound, like in candidates:
+        took = next((e.training for e, _ in registry.load().serving(like.name) if e.training), None)
+        if took:
+            iterations = experiment.recipe.epochs * TRAINING_IMAGES / (_GPUS * _IMAGES)
+            hours = iterations * took.seconds_per_iteration * _GPUS / 3600
+            what = "" if like is experiment else f" for {like.name}"
+            return (
+                f"; {bound} {hours:.0f} hours of a V100 by the {took.seconds_per_iteration} s an iteration that the "
+                f"authors report{what}, and {took.memory} GB for {_IMAGES} images"
+            )
+    return ""
+
+
 def _cost(experiment: Experiment, settings: Settings, records: list[Record]) -> str:
     if settings.profile == "mini":
         run = [r for r in records if r.profile == "mini" and r.experiment in EXPERIMENTS]
@@ -249,6 +273,7 @@ def _cost(experiment: Experiment, settings: Settings, records: list[Record]) -> 
     if settings.iterations is not None:
         return f"{settings.iterations} iterations of {batch} images, and the evaluation"
     cost = f"{recipe.epochs} epochs of {TRAINING_IMAGES} images in batches of {batch}, 5000 images evaluated"
+    cost += _on_gpus(experiment)
     if settings.initial is None and not initial.cached(recipe.initial_weights).exists():
         cost = f"download of {recipe.initial_weights}, {cost}"
     return cost

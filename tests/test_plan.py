@@ -13,7 +13,7 @@ from samples import count, record
 from repro import paper, plan
 from repro.errors import ReproError
 from repro.evaluation import COCO_EVALUATOR
-from repro.experiments import get
+from repro.experiments import EXPERIMENTS, get
 from repro.settings import Settings
 
 NAME = "coco-r50-gc-r16"
@@ -160,6 +160,24 @@ def test_rows_without_released_weights_are_trained(full):
 )
 def test_what_only_a_training_has_asks_for_a_training(full, changes):
     assert only(replace(full, **changes)).source == "trained"
+
+
+def test_the_cost_of_a_full_training_is_in_gpu_hours_by_the_authors_speed(full):
+    trained = replace(full, source="trained")
+    # 12 epochs of 117,266 images in batches of 16 at 0.547 s on 8 GPUs
+    hours = 12 * 117_266 / 16 * 0.547 * 8 / 3600
+    assert f"about {hours:.0f} hours of a V100" in only(trained).cost
+    assert "4.5 GB for 2 images" in only(trained).cost
+    assert "report for coco-r50-baseline, and 3.9 GB" in only(trained, "coco-r50-att-scale").cost
+    cascade = only(trained, "coco-x101-dcn-cascade-gc-r4").cost
+    assert "at least 178 hours of a V100 by the 0.912 s an iteration that the authors report for coco-x101" in cascade
+
+
+def test_every_full_training_has_a_cost(full):
+    names = [name for name in EXPERIMENTS if name.startswith("coco-")]
+    steps = plan.plan(names, replace(full, source="trained"))
+    assert len(steps) == 33
+    assert all("hours of a V100" in step.cost for step in steps)
 
 
 def test_the_size_of_a_download_is_told_by_the_parameters_where_they_are_counted(full):

@@ -78,6 +78,13 @@ class Serves(_Part):
         return self
 
 
+class Training(_Part):
+    """What training the file's network took its publisher, on 8 V100 with two images each."""
+
+    seconds_per_iteration: Annotated[float, Field(gt=0)]
+    memory: Annotated[float, Field(gt=0)]  #: of a GPU, GB
+
+
 class Entry(_Part):
     """One published file."""
 
@@ -92,6 +99,7 @@ class Entry(_Part):
     size: Annotated[int, Field(gt=0)] | None = None  #: bytes
     #: by the publisher, by column of the tables
     reported: dict[Annotated[str, AfterValidator(_metric)], Annotated[float, Field(strict=True, ge=0, le=100)]] = {}
+    training: Training | None = None
     network: dict[str, Any] = {}  #: fields in which its network differs from the experiment's
     serves: tuple[Serves, ...] = ()
     obstacle: str | None = None  #: why the file cannot be fetched and evaluated
