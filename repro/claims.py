@@ -189,7 +189,7 @@ def load(path: Path = CLAIMS, published: Path = PUBLISHED) -> tuple[Claim, ...]:
         content = yaml.load(path.read_bytes(), paper.UniqueKeyLoader)
     except OSError as error:
         raise ReproError(f"{path} cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
         raise ReproError(f"{path} is not whole, valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, list):
         raise ReproError(f"{path} must be a list of claims")

@@ -57,7 +57,7 @@ def resumed(segments: Sequence[Segment]) -> list[str]:
     return [f"trained by a changing number of processes: {', '.join(parts)}"]
 
 
-def asked_for(experiment: Experiment, settings: Settings) -> list[str]:
+def asked_for(experiment: Experiment, settings: Settings, division: Division) -> list[str]:
     """What was asked for that makes it another recipe than the paper's; no verdict follows from such a training."""
     found = []
     batch = settings.batch_size or experiment.recipe.batch_size
@@ -71,8 +71,8 @@ def asked_for(experiment: Experiment, settings: Settings) -> list[str]:
         )
     if settings.iterations is not None:
         found.append(f"trained for {settings.iterations} iterations instead of {experiment.recipe.epochs} epochs")
-    if settings.micro_batch is not None:
-        found.append(f"batch norm over {settings.micro_batch} images, gradients accumulated to the batch")
+    if division.per_pass < division.per_process:
+        found.append(f"batch norm over {division.statistics} images, gradients accumulated to the batch")
     return found + asked_for_numerics(settings)
 
 
@@ -87,7 +87,7 @@ def of_weights(choice: Choice, checkpoint: Checkpoint) -> list[str]:
     """Of evaluating weights that others trained: what they are, and by whose conventions they are evaluated."""
     found = []
     if choice.match == "exact":
-        found.append(f"the authors' released weights ({choice.id}); that they are the paper's own run is not stated")
+        found.append("the authors' released weights; that they are the paper's own run is not stated")
     else:
         found.append(f"not the paper's training: {choice.id}: {choice.differs}")
     if not checkpoint.verified:

@@ -119,7 +119,10 @@ def read_metrics(path: Path) -> dict[str, float]:
         raise ReproError(f'{path} is not JSON such as {{"ap_box": 45.0}}: {error}') from None
     if not isinstance(content, dict) or not all(type(value) in (int, float) for value in content.values()):
         raise ReproError(f'{path} must be a JSON object of numbers such as {{"ap_box": 45.0}}')
-    return {name: float(value) for name, value in content.items()}
+    try:
+        return {name: float(value) for name, value in content.items()}
+    except OverflowError:
+        raise ReproError(f"{path} holds a number that is no percentage: it has hundreds of digits") from None
 
 
 def check_metrics(metrics: Mapping[str, float]) -> None:

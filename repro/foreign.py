@@ -33,10 +33,11 @@ def factory(reference: str) -> Callable[[], object]:
         ReproError: there is none, or the file cannot be imported.
     """
     path, name = split_reference(reference)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"_{path.stem}_of_the_user", path)
     if spec is None or spec.loader is None:
         raise ReproError(f"--model: {path} is no Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
     sys.path.insert(0, str(path.parent))  # what it imports may lie beside it, as if it were a script
     with guarded(f"--model: {path} cannot be imported"):
         spec.loader.exec_module(module)

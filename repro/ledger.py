@@ -80,10 +80,10 @@ def load(path: Path = LEDGER) -> Ledger:
             quotes it wrongly; the message names file and entry.
     """
     try:
-        content = yaml.safe_load(path.read_bytes())
+        content = yaml.load(path.read_bytes(), paper.UniqueKeyLoader)
     except OSError as error:
         raise ReproError(f"ledger {path} cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # tags such as !!int x raise any
         raise ReproError(f"ledger {path} is not whole, valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, list):
         raise ReproError(f"ledger {path} must be a list of entries")

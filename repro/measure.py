@@ -137,6 +137,7 @@ def _task(name: str, settings: Settings, processes: Processes, progress: Progres
     weights = plan.chosen(experiment, settings)
     key = plan.evaluation_key(experiment, settings, weights) if weights else plan.training_key(experiment, settings)
     accelerator = distributed.accelerator(settings.device, processes)
+    plan.check_precision(experiment, settings.precision, accelerator)
     division = None if weights else divide(experiment, settings, processes, accelerator)
     return _Task(experiment, weights, settings, key, processes, accelerator, division, progress)
 
@@ -232,7 +233,7 @@ def _trained(task: _Task, start: Start) -> _Network:
             experiment, settings, task.training_data, start, task.division, task.key, task.directory, task.fabric,
             task.progress,
         )  # fmt: skip
-    departures = deviations.asked_for(experiment, settings)
+    departures = deviations.asked_for(experiment, settings, trained.division)
     return _Network(
         model=trained.model,
         weights=trained.weights,

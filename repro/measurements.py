@@ -86,8 +86,8 @@ def collect(
     """The measurements of each experiment at one profile, best first, and the records left out.
 
     Runs are averaged only if all that a cache key holds but the seed is the same. Better is: no fewer items evaluated,
-    the authors' weights before own training before near weights, fewer deviations from the paper's protocol, more
-    seeds.
+    the paper's recipe, the authors' weights before own training before near weights, fewer deviations from the paper's
+    protocol, more seeds.
 
     Args:
         experiments: by name, as this version defines them; a record of another specification is stale.
@@ -151,6 +151,7 @@ def _preference(measurement: Measurement) -> tuple:
     first = measurement.first
     return (
         -first.dataset.evaluated,
+        bool(first.departures),
         _SOURCES.index(first.weights.checkpoint.match if first.weights.checkpoint else first.source),
         len(first.deviations),
         -measurement.n,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,8 @@ from repro.settings import Settings
 
 #: Part of every training key: raise it when a change to the training code changes what a recipe ends in.
 TRAINING_VERSION = 1
+#: The same for evaluating weights of others.
+EVALUATION_VERSION = 1
 
 Source = Literal["trained", "checkpoint"]
 
@@ -43,6 +45,19 @@ class Step:
     def seconds(self) -> float:
         """About how long it takes, to compare steps of one plan; alike where that is not known."""
         return mini.seconds(self.experiment) if self.experiment.profile == "mini" else 0.0
+
+
+def check_precision(experiment: Experiment, precision: str, accelerator: str) -> None:
+    """Refuse what PyTorch has no kernel for.
+
+    Raises:
+        ReproError: a deformable convolution in bfloat16 on the CPU.
+    """
+    if experiment.network.backbone.dcn and precision != "32-true" and accelerator == "cpu":
+        raise ReproError(
+            f"{experiment.name} has deformable convolutions, which run in float32 only on a CPU: leave out --precision "
+            f"{precision}, or use a GPU"
+        )
 
 
 def at_profile(name: str, profile: str) -> Experiment:
@@ -69,7 +84,7 @@ def distinct(table: int) -> dict[str, list[str]]:
     return rows
 
 
-_NEEDS_COCO = "needs COCO 2017: pass --data-root DIR or set REPRO_DATA"
+NEEDS_COCO = "needs COCO 2017: pass --data-root DIR or set REPRO_DATA"
 
 
 def data_identity(settings: Settings) -> str:
@@ -81,7 +96,7 @@ def data_identity(settings: Settings) -> str:
     if settings.profile == "mini":
         return mini.DATASET_KEY
     if settings.data_root is None:
-        raise ReproError(_NEEDS_COCO)
+        raise ReproError(NEEDS_COCO)
     return _files(settings.data_root, ("train2017", "val2017"))
 
 
@@ -151,12 +166,15 @@ def chosen(experiment: Experiment, settings: Settings) -> Choice | None:
 def evaluation_key(experiment: Experiment, settings: Settings, weights: Choice) -> str:
     """The cache key of evaluating weights that others trained: weights, translation, network, data and numerics."""
     if settings.data_root is None:
-        raise ReproError(_NEEDS_COCO)
+        raise ReproError(NEEDS_COCO)
     return cache_key(
         stage="evaluation",
+        version=EVALUATION_VERSION,
         converter=CONVERTER,
         weights=weights.identity,
+        format=weights.format,
         spec=experiment.spec_hash,
+        network=asdict(weights.network(experiment)),
         data=_files(settings.data_root, ("val2017",)),
         precision=settings.precision,
         **_assembled(settings),
@@ -195,19 +213,24 @@ def _step(name: str, settings: Settings, records: list[Record], counts: Mapping[
         weights = chosen(experiment, settings)
         source = "checkpoint" if weights else "trained"
         experiment = at_profile(name, settings.profile)
-        key = evaluation_key(experiment, settings, weights) if weights else training_key(experiment, settings)
     except ReproError as error:
         return Step(experiment, settings.seed, "blocked", str(error), "-", source=source, weights=weights)
+    if weights:
+        cost = _download(weights, counts.get(experiment.spec_hash)) + "5000 images evaluated"
+    else:
+        cost = _cost(experiment, settings, records)
+    try:
+        key = evaluation_key(experiment, settings, weights) if weights else training_key(experiment, settings)
+    except ReproError as error:
+        return Step(experiment, settings.seed, "blocked", str(error), cost, source=source, weights=weights)
     if record := find(records, key):
         reason = f"record {record.filename}"
         return Step(experiment, settings.seed, "measured", reason, "none", record, source, weights)
     mine = [r for r in records if (r.experiment, r.profile) == (name, settings.profile)]
     if weights:
         mine = [r for r in mine if r.weights.checkpoint and r.weights.checkpoint.id == weights.id]
-        cost = _download(weights, counts.get(experiment.spec_hash)) + "5000 images evaluated"
     else:
         mine = [r for r in mine if r.training and r.seed == settings.seed]
-        cost = _cost(experiment, settings, records)
     return Step(experiment, settings.seed, "ready", _why(experiment, key, mine), cost, source=source, weights=weights)
 
 
@@ -219,7 +242,11 @@ def _why(experiment: Experiment, key: str, records: list[Record]) -> str:
     if record.spec_hash != experiment.spec_hash:
         return f"stale: the network or the recipe changed since {record.filename}"
     if _key(record) != key:
-        what = "data, initial weights, length or numerics" if record.training else "data, file, conversion or numerics"
+        what = (
+            "data, initial weights, length, batch, engine or numerics"
+            if record.training
+            else "data, file, conversion, engine or numerics"
+        )
         return f"stale: {what} differ from {record.filename}"
     return f"stale: evaluated by {record.evaluator}, now {COCO_EVALUATOR}"
 

@@ -85,6 +85,7 @@ def submit(
             return output, found
         reset_peak_memory()
         fabric = devices.one_device(settings)
+        plan.check_precision(experiment, settings.precision, fabric.device.type)
         if trained:
             network = _of_run(experiment, settings, trained)
         else:
@@ -131,7 +132,7 @@ def submit(
 def _images(experiment: Experiment, settings: Settings, split: str) -> CocoDetection:
     """The official split, whole: the server takes what is missing for images on which nothing was found."""
     if settings.data_root is None:
-        raise ReproError("needs COCO 2017: pass --data-root DIR or set REPRO_DATA")
+        raise ReproError(plan.NEEDS_COCO)
     network = experiment.network
     data = CocoDetection(settings.data_root, split, network.num_classes, network.short_side, network.long_side)
     size = paper.DATASETS[f"coco-{split}"].size

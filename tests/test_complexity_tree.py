@@ -18,11 +18,19 @@ from repro.complexity.tree import Counted
 from repro.errors import ReproError
 
 FILE = """
+from __future__ import annotations
+
 import sys
+from dataclasses import dataclass
 
 import beside
 import torch
 from torch import nn
+
+
+@dataclass
+class Widths:  # dataclasses look up the module that they stand in
+    out: int = 8
 
 
 class Net(nn.Module):

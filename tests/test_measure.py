@@ -11,6 +11,8 @@ import torch
 from repro import mini, plan, train
 from repro.data import miniature
 from repro.deviations import asked_for
+from repro.division import divide
+from repro.engine.launch import Processes
 from repro.errors import ReproError
 from repro.measure import measure
 from repro.settings import Settings
@@ -171,15 +173,24 @@ def test_the_weights_of_another_network_are_refused_as_initial_ones(whole, coco_
 def test_what_was_asked_for_instead_of_the_papers_recipe_is_listed(tmp_path):
     experiment = plan.at_profile("coco-r50-baseline", "full")
     plain = Settings(results=None, profile="full")
-    assert asked_for(experiment, plain) == []
+
+    def listed(settings, processes=1, accelerator="cpu"):
+        parts = divide(experiment, settings, Processes(processes, processes), accelerator)
+        return asked_for(experiment, settings, parts)
+
+    assert listed(plain) == []
     hand_made = tmp_path / "resnet50-19c8e357.pth"
     hand_made.write_text("by name alone it is not the recipe's file")
-    assert "given by hand" in asked_for(experiment, replace(plain, initial=str(hand_made)))[0]
+    assert "given by hand" in listed(replace(plain, initial=str(hand_made)))[0]
     asked = {"initial": "random", "iterations": 3, "batch_size": 2, "micro_batch": 1, "precision": "bf16-mixed"}
     for option, value in asked.items():
-        (text,) = asked_for(experiment, replace(plain, **{option: value}))
+        (text,) = listed(replace(plain, **{option: value}))
         assert str(value) in text
-    assert len(asked_for(experiment, replace(plain, **asked))) == len(asked)
+    assert len(listed(replace(plain, **asked))) == len(asked)
+    # The paper's own division: 8 GPUs with two images each, one pass, statistics over all sixteen.
+    assert listed(replace(plain, micro_batch=2), processes=8, accelerator="cuda") == []
+    (text,) = listed(replace(plain, micro_batch=1), processes=8, accelerator="cuda")
+    assert text == "batch norm over 8 images, gradients accumulated to the batch"
 
 
 def test_the_log_has_a_line_for_every_iteration(whole):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from mmdetection_peer import Peer
 
-from repro import experiments, mini, paper, verify
+from repro import experiments, mini, paper, plan, verify
 from repro.checkpoints import registry
 from repro.checkpoints.registry import Entry, Registry, Url
 from repro.data import miniature
@@ -21,7 +21,7 @@ from repro.detection.torchvision import MaskRCNN
 from repro.errors import ReproError
 from repro.experiments import Backbone, Detector, get
 from repro.measure import measure
-from repro.measurements import Measurement
+from repro.measurements import Measurement, conditions
 from repro.settings import Settings
 
 NAME = "coco-r50-baseline"
@@ -197,3 +197,33 @@ def test_weights_that_were_trained_here_are_evaluated_by_this_projects_own_arith
     checkpoint = record.weights.checkpoint
     assert (checkpoint.format, checkpoint.conventions, checkpoint.reshaped) == ("gcnet-repro", "authors", [])
     assert not any(deviation.startswith("legacy") for deviation in record.deviations)
+
+
+def test_two_rows_of_the_authors_weights_are_compared(site, settings, monkeypatch):
+    """What they are compared by must not name their files."""
+    first = run(settings)
+    second = first.model_copy(
+        update={
+            "experiment": "coco-r50-gc-r16",
+            "weights": first.weights.model_copy(
+                update={"checkpoint": first.weights.checkpoint.model_copy(update={"id": "other", "sha256": "3" * 64})}
+            ),
+        }
+    )
+    assert conditions(first) == conditions(second)
+    assert not any(first.weights.checkpoint.id in deviation for deviation in first.deviations)
+
+
+def test_a_file_that_is_not_the_named_one_is_refused_although_a_record_exists(site, settings, tmp_path):
+    run(settings)
+    (tmp_path / "other.pth").write_bytes(b"another file")
+    with pytest.raises(ReproError, match="is not gcnet/small: its sha256 is"):
+        run(replace(settings, weights=f"gcnet/small={tmp_path / 'other.pth'}", source="checkpoint"))
+
+
+def test_a_correction_in_the_registry_is_another_measurement(site, settings, monkeypatch):
+    before = plan.evaluation_key(get(NAME), settings, plan.chosen(get(NAME), settings))
+    known = registry.load()
+    corrected = known.entries[0].model_copy(update={"network": {"backbone": {"stride_in": "1x1"}}})
+    monkeypatch.setattr(registry, "load", lambda: Registry((corrected,), known.path))
+    assert plan.evaluation_key(get(NAME), settings, plan.chosen(get(NAME), settings)) != before

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from repro import deviations, mini, paper, plan
+from repro.division import divide
+from repro.engine.launch import Processes
 from repro.errors import ReproError
 from repro.experiments import ALL_STAGES, BEFORE_LAST_OF_C4, EXPERIMENTS, GlobalContext, NonLocal, digest, get
 from repro.records import Store
@@ -191,7 +193,9 @@ def test_a_training_key_holds_the_pretraining(tmp_path, monkeypatch):
 
 def test_a_run_by_the_recipe_departs_from_nothing(tmp_path):
     for name in NAMES:
-        assert deviations.asked_for(plan.at_profile(f"coco-{name}", "mini"), Settings(results=tmp_path)) == []
+        experiment, settings = plan.at_profile(f"coco-{name}", "mini"), Settings(results=tmp_path)
+        parts = divide(experiment, settings, Processes(1, 1), "cpu")
+        assert deviations.asked_for(experiment, settings, parts) == []
 
 
 def test_all_of_table_3_is_ready_on_an_empty_machine(tmp_path):

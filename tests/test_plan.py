@@ -68,7 +68,7 @@ def test_a_record_of_the_same_measurement_is_not_measured_again(settings):
     ("changes", "why"),
     [
         ({"spec_hash": "0" * 64}, "the network or the recipe changed"),
-        ({}, "data, initial weights, length or numerics differ"),
+        ({}, "data, initial weights, length, batch, engine or numerics differ"),
     ],
 )
 def test_a_stale_record_says_why_it_is_stale(settings, changes, why):
@@ -213,7 +213,7 @@ def test_an_evaluation_is_stale_when_the_data_or_the_conversion_change(full, mon
     monkeypatch.setattr(plan, "CONVERTER", "another")
     step = only(full)
     assert (step.status, step.reason.split(":")[0]) == ("ready", "stale")
-    assert "data, file, conversion or numerics differ" in step.reason
+    assert "data, file, conversion, engine or numerics differ" in step.reason
 
 
 @pytest.mark.parametrize("name", ["imagenet-r50-baseline", "kinetics-r50-5nl"])
@@ -237,3 +237,19 @@ def test_engines_are_measured_apart_and_the_embedded_one_is_no_part_of_the_key(s
     settings.store.add(measured(settings))
     assert only(replace(settings, engine="detectron2")).status == "ready"
     assert only(settings).status == "measured"
+
+
+def test_what_it_would_cost_is_known_without_the_data(full):
+    step = only(replace(full, data_root=None))
+    assert (step.status, step.reason) == ("blocked", plan.NEEDS_COCO)
+    assert "download of" in step.cost
+    assert "hours of a V100" in only(replace(full, data_root=None, source="trained")).cost
+
+
+def test_what_pytorch_has_no_kernel_for_is_refused():
+    deformable = get("coco-x101-dcn-cascade-baseline")
+    with pytest.raises(ReproError, match="float32 only on a CPU"):
+        plan.check_precision(deformable, "bf16-mixed", "cpu")
+    plan.check_precision(deformable, "bf16-mixed", "cuda")
+    plan.check_precision(deformable, "32-true", "cpu")
+    plan.check_precision(get(NAME), "bf16-mixed", "cpu")

@@ -471,3 +471,10 @@ def test_two_files_for_one_row_are_not_two_runs_of_one():
     )
     assert cell(verdicts([first, second])).n == 1
     assert verdicts([first, second]).unused == ()
+
+
+def test_what_another_recipe_gave_does_not_hide_what_the_papers_gave():
+    departed = record("coco-r50-baseline", BASELINE, checkpoint={}, departures=["precision bf16-mixed"])
+    trained = record("coco-r50-baseline", BASELINE, deviations=["one", "two"])
+    found = cell(verdicts([departed, trained]))
+    assert (found.verdict, found.records) == ("match", (trained.filename,))

@@ -24,7 +24,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -61,12 +61,6 @@ class Statistics(BaseModel):
     positions: int
     keys: int
     zeros: dict[str, int] = {}  #: by column: how many of its vectors are zero, where some are
-
-
-class Block(Protocol):
-    """What makes a module a non-local block."""
-
-    def attention(self, x: Tensor) -> Tensor: ...
 
 
 @contextmanager

@@ -66,7 +66,7 @@ class Photographs:
     They are resized as a detector's are: until the shorter side has `short_side` pixels or the longer `long_side`.
 
     Raises:
-        ReproError: there are none.
+        ReproError: there are none, or two of the same name.
     """
 
     complete = False
@@ -75,6 +75,9 @@ class Photographs:
         self._paths = [file for path in paths for file in _files(path)][:limit]
         self._sides = short_side, long_side
         self.names = [path.name for path in self._paths]
+        if repeated := next((name for name in self.names if self.names.count(name) > 1), None):
+            where = " and ".join(str(path) for path in self._paths if path.name == repeated)
+            raise ReproError(f"two images have the same name, by which results are kept: {where}. Rename one.")
         given = ", ".join(map(str, paths[:3])) + (", ..." if len(paths) > 3 else "")
         self.source = f"{given}: {len(self.names)} image{'s'[: len(self.names) != 1]}"
 

@@ -96,7 +96,7 @@ def of_experiment(name: str, settings: Settings, random: bool) -> Subject:
         chosen = choice.choose(experiment, settings.weights)
         prepared = prepare.prepare(experiment, chosen, "", lambda stage, done, total: None)
         model, weights = prepared.model, prepared.weights.origin
-        conventions, differs = model.conventions, chosen.differs if chosen.entry else ""
+        conventions, differs = model.conventions, chosen.differs
         key = cache_key(spec=experiment.spec_hash, weights=prepared.weights.sha256)
     blocks(model.backbone)
     return Subject(

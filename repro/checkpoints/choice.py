@@ -10,7 +10,7 @@ from typing import Literal
 from repro.checkpoints import registry
 from repro.checkpoints.registry import Entry
 from repro.errors import ReproError
-from repro.experiments import Experiment
+from repro.experiments import Classifier, Detector, Experiment
 from repro.paths import sha256
 
 
@@ -27,6 +27,10 @@ class Choice:
     file: Path | None = None
     reported: Mapping[str, float] = field(default_factory=dict)  #: by their publisher, by column of the tables
 
+    def network(self, experiment: Experiment) -> Detector | Classifier:
+        """The network of the file: the experiment's, with what the registry says is different."""
+        return self.entry.network_of(experiment.network) if self.entry else experiment.network
+
 
 def choose(experiment: Experiment, weights: str | None) -> Choice:
     """The weights to evaluate for `experiment`.
@@ -36,7 +40,8 @@ def choose(experiment: Experiment, weights: str | None) -> Choice:
             of an entry that was fetched by hand.
 
     Raises:
-        ReproError: there are none, they do not belong to the experiment, or something stands in the way.
+        ReproError: there are none, they do not belong to the experiment, something stands in the way, or a file is not
+            what its publisher says.
     """
     if weights is None:
         return _authors(experiment)
@@ -78,6 +83,8 @@ def _of_entry(experiment: Experiment, entry: Entry, file: Path | None = None) ->
     if serves is None:
         experiments = ", ".join(s.experiment for s in entry.serves)
         raise ReproError(f"weights {entry.id} do not belong to {experiment.name}; they serve {experiments}.")
+    if file is not None:
+        entry.check(file)
     return Choice(
         id=entry.id,
         match=serves.match,

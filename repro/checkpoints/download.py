@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from repro.checkpoints.cache import Cache, Wanted, cache_directory, safe_name
 from repro.errors import ReproError
-from repro.paths import sha256 as hash_of
 
 if TYPE_CHECKING:
     from repro.checkpoints.transfer import Patience
@@ -91,21 +90,6 @@ def fetch(
 def cached(sha256: str, directory: Path | None = None) -> Path | None:
     """A file of the cache by its sha256 or the beginning of it, if there is one; found by its address, not read."""
     return next(Cache(directory or cache_directory()).stored(_prefix(sha256)), None)
-
-
-def verified(path: Path, sha256: str) -> str:
-    """The sha256 of the file at `path`, all 64 hex digits, if it begins with `sha256`.
-
-    Raises:
-        ReproError: it does not, or the file cannot be read.
-    """
-    expected, found = _prefix(sha256), hash_of(path)
-    if not found.startswith(expected):
-        raise ReproError(
-            f"{path} is not the file that is wanted: its sha256 is {found}, not {expected}"
-            f"{'...' * (len(expected) < 64)}. It was cut off, changed or mixed up with another."
-        )
-    return found
 
 
 def _stored(cache: Cache, wanted: Wanted, urls: Sequence[str]) -> Iterator[Path]:

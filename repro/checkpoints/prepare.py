@@ -41,8 +41,8 @@ def prepare(
     """
     fetched = obtain(choice, progress)
     contents = reading.read(fetched.path)
-    network = choice.entry.network_of(experiment.network) if choice.entry else experiment.network
-    converted = conversion.convert(contents.tensors, choice.format or conversion.recognise(contents.tensors), network)
+    format = choice.format or conversion.recognise(contents.tensors)
+    converted = conversion.convert(contents.tensors, format, choice.network(experiment))
     checkpoint = Checkpoint(
         key=key,
         id=choice.id,
@@ -64,14 +64,12 @@ def prepare(
 
 
 def obtain(choice: Choice, progress: Callable[[str, int, int], None]) -> Fetched:
-    """The file, from the cache, the network or the user's hand, checked against the published hash if there is one.
+    """The file, from the cache, the network or the user's hand (checked when it was chosen).
 
     Raises:
         ReproError: it cannot be fetched or read, or its hash is not the published one.
     """
     if choice.file is None:
         return fetching.fetch(choice.entry, lambda done, total: progress("download", done, total or max(done, 1)))
-    if choice.entry is not None:
-        choice.entry.check(choice.file)
     verified = choice.entry is not None and choice.entry.digest is not None
     return Fetched(choice.file, sha256(choice.file), choice.file.stat().st_size, None, verified)

@@ -229,7 +229,7 @@ class _Redirects(HTTPRedirectHandler):
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
         scheme = urlsplit(newurl).scheme
-        if scheme not in ("http", "https") or (req.full_url.startswith("https:") and scheme != "https"):
+        if scheme not in ("http", "https") or (req.type == "https" and scheme != "https"):
             raise Unavailable(f"it redirects to {newurl[:200]}, which is not followed from {req.type}")
         # Python 3.10 knows 308 only as an error; for a GET it is 307.
         return super().redirect_request(req, fp, 307 if code == 308 else code, msg, headers, newurl)

@@ -84,11 +84,13 @@ def choose(
         raise ReproError("--weights belongs to the full profile; mini has the weights that `repro run` trains")
 
     from repro.analysis import subjects
+    from repro.detection import engines
     from repro.devices import hardware, one_device
 
     settings = Settings(
         results=results,
         profile=profile,
+        engine=engines.resolve("auto"),
         weights=weights,
         data_root=data_root,
         seed=seed,

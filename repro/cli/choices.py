@@ -133,10 +133,11 @@ def settings(
     return chosen, why
 
 
-def measuring(verb: Callable[..., None]) -> Callable[..., None]:
+def measuring(verb: Callable[..., None], profile: str | None = None) -> Callable[..., None]:
     """A verb that takes `chosen: Settings` and `why: str`, with the options of `settings` in their place.
 
-    typer reads a verb's options from its signature; this writes it, so that the options are told once.
+    typer reads a verb's options from its signature; this writes it, so that the options are told once. A verb of one
+    `profile` has no option for it.
     """
     hints, shared = get_type_hints(verb, include_extras=True), get_type_hints(settings, include_extras=True)
     own = [
@@ -145,12 +146,15 @@ def measuring(verb: Callable[..., None]) -> Callable[..., None]:
         if name not in ("chosen", "why")
     ]
     common = [
-        parameter.replace(annotation=shared[name]) for name, parameter in inspect.signature(settings).parameters.items()
+        parameter.replace(annotation=shared[name])
+        for name, parameter in inspect.signature(settings).parameters.items()
+        if name != "profile" or profile is None
     ]
     ordered = sorted(own + common, key=lambda parameter: parameter.default is not inspect.Parameter.empty)
 
     def command(**values: Any) -> None:
-        chosen, why = settings(**{parameter.name: values.pop(parameter.name) for parameter in common})
+        given = {parameter.name: values.pop(parameter.name) for parameter in common}
+        chosen, why = settings(**({"profile": profile} if profile else {}), **given)
         verb(chosen=chosen, why=why, **values)
 
     command.__doc__ = verb.__doc__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from repro.cli.progress import Report
 from repro.settings import Settings
 
 
-@measuring
+@partial(measuring, profile="full")
 def command(
     experiment: Annotated[str, typer.Argument(help="Its name; `repro list` prints them all.")],
     split: Annotated[
@@ -38,18 +39,15 @@ def command(
 
       repro submit coco-x101-cascade-gc-r4 --data-root /data/coco
 
-      repro submit coco-x101-cascade-gc-r4 --source trained --profile full --seed 1 --data-root /data/coco
+      repro submit coco-x101-cascade-gc-r4 --source trained --seed 1 --data-root /data/coco
     """
     from dataclasses import replace
 
-    from repro.errors import ReproError
     from repro.experiments import get
 
     get(experiment)
     options.one_of("--split", split, ("test-dev2017", "val2017"))
-    if chosen.profile == "mini" and why == "as asked":
-        raise ReproError("--profile mini: the server evaluates the full profile only")
-    chosen = replace(chosen, profile="full", seed=seed, threads=threads)
+    chosen = replace(chosen, seed=seed, threads=threads)
 
     from repro.submit import submit
 

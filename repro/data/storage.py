@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -155,6 +157,11 @@ class _Part(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
+    def read(self, size: int = -1) -> bytes:
+        """No more than there is: the base class allocates whatever a forged header asks for."""
+        rest = max(0, self._length - self._at)
+        return super().read(rest if size < 0 else min(size, rest))
+
     def readinto(self, buffer: memoryview) -> int:
         self._file.seek(self._begin + self._at)
         content = self._file.read(max(0, min(len(buffer), self._length - self._at)))
@@ -165,7 +172,7 @@ class _Part(io.RawIOBase):
 
 def _save_index(path: Path, names: list[str], spans: np.ndarray) -> None:
     content = io.BytesIO()
-    np.savez_compressed(content, names=np.array("\n".join(names).encode()), spans=spans)
+    np.savez_compressed(content, names=np.array("\n".join(names).encode(errors="surrogateescape")), spans=spans)
     with suppress(ReproError):  # a cache that cannot be written costs time, no more
         write_atomically(path, content.getvalue())
 
@@ -174,7 +181,8 @@ def _load_index(path: Path) -> tuple[list[str], np.ndarray] | None:
     """None: there is none, or a damaged disk left no whole one."""
     try:
         with np.load(path, allow_pickle=False) as content:
-            names, spans = bytes(content["names"]).decode().split("\n"), content["spans"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            names, spans = bytes(content["names"]).decode(errors="surrogateescape").split("\n"), content["spans"]
+    # What zipfile and numpy raise depends on where the damage is; RuntimeError, for one, where it looks encrypted.
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error):
         return None
     return (names, spans) if spans.shape == (len(names), 2) else None

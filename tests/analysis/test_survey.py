@@ -52,6 +52,13 @@ def test_images_of_a_directory(photographs):
     assert (photographs.pixels(2)[0] == photographs.pixels(2)[2]).all()  # grey
 
 
+def test_two_images_of_one_name_are_refused(photographs, tmp_path):
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "b.png").write_bytes((tmp_path / "b.png").read_bytes())
+    with pytest.raises(ReproError, match=r"b\.png and .*more/b\.png"):
+        Photographs([tmp_path, tmp_path / "more"], 32, 64)
+
+
 def test_images_that_cannot_be_read(tmp_path):
     with pytest.raises(ReproError, match="there is no"):
         Photographs([tmp_path / "missing"], 32, 64)
@@ -177,6 +184,8 @@ def test_random_weights_have_an_output_and_are_those_of_the_seed():
     again = of_experiment("coco-r50-1nl", settings, random=True)
     assert all(torch.equal(a, b) for a, b in zip(made.network.parameters(), again.network.parameters(), strict=True))
     assert not made.trained
+    other = of_experiment("coco-r50-1nl", replace(settings, seed=1), random=True)
+    assert not torch.equal(block.conv_out.weight, next(iter(blocks(other.network).values())).conv_out.weight)
 
 
 def test_the_mini_profile_takes_the_weights_of_its_training(tmp_path):

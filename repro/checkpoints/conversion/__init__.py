@@ -40,6 +40,8 @@ FORMATS = {
 
 #: Formats of public files that are left out, and why.
 NOT_CONVERTED = {
+    "paddle": "Paddle's files are not read here, and the backbone of its networks (ResNet-vd) is not built",
+    "maskrcnn-benchmark": "none of its files has a published hash, nor a row that others do not serve",
     "cgnl": "compact generalised non-local blocks group channels with positions; no network of the paper has them",
     "caffe2": "the channel order of the networks that Caffe2 trained is not established",
     "pyslowfast": "none of its files is of a row that others do not serve, and none has a published hash",

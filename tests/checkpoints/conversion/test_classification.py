@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torchvision
 from classifiers_peer import Tensors, se_resnet50
 from torch import Tensor, nn
 
-from repro.checkpoints import registry
+from repro.checkpoints import conversion, registry
 from repro.checkpoints.conversion import build, convert, preprocessing, recognise
 from repro.errors import ReproError
 from repro.experiments import SE, Backbone, Classifier, Insertion, get
@@ -204,6 +205,11 @@ def test_weights_without_a_converter_are_refused_with_the_reason(format, tensors
     tensors = {key: torch.zeros(1) for key in tensors}
     with pytest.raises(ReproError, match=says):
         convert(tensors, format, get("imagenet-r50-1gc").network)
+
+
+def test_every_format_of_the_registry_is_converted_or_refused_with_a_reason() -> None:
+    known = {*conversion.FORMATS, *conversion.NOT_CONVERTED}
+    assert {*get_args(registry.Format)} <= known
 
 
 @pytest.mark.parametrize(("weights", "name"), [("IMAGENET1K_V1", "torchvision/resnet50-0676ba61")])
