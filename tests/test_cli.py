@@ -256,3 +256,7 @@ def test_ctrl_c_ends_the_workers_and_says_how_to_go_on(tmp_path):
     size = logs[0].stat().st_size
     time.sleep(2)
     assert logs[0].stat().st_size == size, "a worker went on without the process that started it"
+
+
+def test_two_formats_at_once_are_refused(tmp_path):
+    refused(repro("complexity", "--json", "--format", "tex", "--results", tmp_path), "--format", "--json")

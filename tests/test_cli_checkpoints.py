@@ -183,6 +183,11 @@ def test_fetch_asks_no_server_for_a_file_that_could_not_be_used(site):
     assert site.requests == []
 
 
+def test_fetch_is_told_what_in_one_way():
+    for given in (("small/one", "--table", 3), ("--experiment", "small", "--table", 3), ("x", "--experiment", "small")):
+        assert "give one of them" in refused(repro("fetch", *given))
+
+
 def test_fetch_wants_to_know_what():
     assert "name what to fetch" in refused(repro("fetch"))
     assert "unknown weights 'gcnet/r50'" in refused(repro("fetch", "gcnet/r50"))

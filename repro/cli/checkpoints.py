@@ -80,6 +80,8 @@ def fetch(
     from repro.errors import ReproError
     from repro.experiments import get
 
+    if sum(given is not None for given in (ids or None, experiment, table)) > 1:
+        raise ReproError("IDs, --experiment and --table each say what to fetch: give one of them")
     if ids:
         entries = [registry.load().entry(id_) for id_ in ids]
     elif experiment is not None:

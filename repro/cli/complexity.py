@@ -52,6 +52,8 @@ def command(
 
     if experiment is None and model is None:
         _refuse("it goes with --experiment or --model", {"--input": inputs, "--depth": depth})
+        if json:
+            _refuse("--json is a format of its own", {"--format": form})
         _tables(table, "json" if json else options.one_of("--format", form or "md", ("md", "csv", "tex")), results)
         return
     _refuse("it is for the paper's tables, not for one network", {"--table": table, "--format": form})
