@@ -11,7 +11,7 @@ from repro import paper
 from repro.complexity import COUNTER
 from repro.experiments import get
 from repro.ledger import SCALE
-from repro.measurements import Measurement, collect
+from repro.measurements import Measurement, collect, conditions
 from repro.paper import COLUMNS, DATASETS, Cell
 from repro.records import Count, Store
 
@@ -99,7 +99,7 @@ class Measured:
             found: dict[str, dict[int, float]] = {}
             for measurement in self._row(cell).measurements:
                 if values := measurement.values(cell.column):
-                    found.setdefault(_way(measurement), values)
+                    found.setdefault(conditions(measurement.first, initial=False), values)
             ways.append(found)
         for way in ways[0]:
             runs = [found.get(way, {}) for found in ways]
@@ -107,22 +107,3 @@ class Measured:
                 means = (Fraction(fmean(run[seed] for seed in sorted(seeds))) for run in runs)
                 return dict(zip(cells, means, strict=True))
         return None
-
-
-def _way(measurement: Measurement) -> str:
-    """What two measurements must share to be compared: all but the network, its weights and the seed."""
-    first = measurement.first
-    dataset, checkpoint = first.dataset, first.weights.checkpoint
-    protocol = checkpoint.conventions if checkpoint else sorted(first.deviations)
-    numerics = sorted((name, value) for name, value in first.numerics.items() if name != "threads")
-    return repr(
-        (
-            first.source,
-            protocol,
-            first.engine,
-            first.evaluator,
-            dataset.annotations_sha256,
-            dataset.ids_sha256,
-            numerics,
-        )
-    )

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -13,12 +9,12 @@ from typing import Annotated
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval.core import mask as mask_api
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from repro.data.coco import CocoDetection, Detections
 from repro.errors import ReproError
-from repro.paths import write_atomically
+from repro.evaluation import predictions
 
 _METRICS = ("ap", "ap50", "ap75")  # the first three of the twelve COCO statistics
 
@@ -144,10 +140,7 @@ def save_predictions(detections: Iterable[Detections], path: Path) -> str:
         }
         for one in images
     ]
-    text = json.dumps(document, separators=(",", ":"), sort_keys=True)
-    content = gzip.compress(text.encode(), compresslevel=6, mtime=0)
-    write_atomically(path, content)
-    return hashlib.sha256(content).hexdigest()
+    return predictions.write(document, path)
 
 
 def _text(mask: dict) -> str:
@@ -179,21 +172,7 @@ def load_predictions(path: Path, sha256: str | None = None) -> list[Detections]:
     Raises:
         ReproError: the file is missing, cut short, changed, or not a predictions file.
     """
-    remedy = "Delete it to have the predictions made again."
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ReproError(f"predictions {path} cannot be read: {error.strerror}") from None
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise ReproError(f"predictions {path} are not the ones recorded: the sha256 is not {sha256}. {remedy}")
-    try:
-        images = TypeAdapter(list[_Image]).validate_json(gzip.decompress(content))
-    except (OSError, EOFError, zlib.error) as error:
-        raise ReproError(f"predictions {path} are damaged: {error}. {remedy}") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "top level"
-        raise ReproError(f"{path} is not a predictions file: {where}: {first['msg']}. {remedy}") from None
+    images = predictions.read(path, TypeAdapter(list[_Image]), sha256)
     return [
         Detections(
             image_id=one.image_id,

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
 import math
-import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -14,13 +10,13 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as checked
 from torch import Tensor
 
 from repro.data.imagenet import ImageNet
 from repro.errors import ReproError
-from repro.paths import write_atomically
+from repro.evaluation import predictions as files
 
 #: As records name what computed top-1 and top-5. Ties go to the lower class.
 EVALUATOR = "repro top-k 1"
@@ -123,9 +119,7 @@ def save_predictions(found: Iterable[Prediction], path: Path) -> str:
     """
     images = sorted(found, key=lambda one: one.image_id)
     document = [[one.image_id, one.label, one.classes, one.logits] for one in images]
-    content = gzip.compress(json.dumps(document, separators=(",", ":"), allow_nan=False).encode(), 6, mtime=0)
-    write_atomically(path, content)
-    return hashlib.sha256(content).hexdigest()
+    return files.write(document, path)
 
 
 def load_predictions(path: Path, sha256: str | None = None) -> list[Prediction]:
@@ -137,24 +131,12 @@ def load_predictions(path: Path, sha256: str | None = None) -> list[Prediction]:
     Raises:
         ReproError: the file is missing, cut short, changed, or not a predictions file.
     """
-    remedy = "Delete it to have the predictions made again."
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ReproError(f"predictions {path} cannot be read: {error.strerror}") from None
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise ReproError(f"predictions {path} are not the ones recorded: the sha256 is not {sha256}. {remedy}")
-    try:
-        rows = _ROWS.validate_json(gzip.decompress(content))
-    except (OSError, EOFError, zlib.error) as error:
-        raise ReproError(f"predictions {path} are damaged: {error}. {remedy}") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "top level"
-        raise ReproError(f"{path} is not a predictions file: {where}: {first['msg']}. {remedy}") from None
+    rows = files.read(path, _ROWS, sha256)
     for image_id, _, classes, logits in rows:
         if len(classes) != len(logits) or len(set(classes)) != len(classes) or np.any(np.diff(logits) > 0):
-            raise ReproError(f"{path}: the classes of image {image_id} are not in the order of their logits. {remedy}")
+            raise ReproError(
+                f"{path}: the classes of image {image_id} are not in the order of their logits. {files.REMEDY}"
+            )
     return [Prediction(*row) for row in rows]
 
 

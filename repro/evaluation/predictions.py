@@ -1,0 +1,56 @@
+"""Files of predictions: JSON in gzip, the same bytes for the same predictions, refused when damaged."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import zlib
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from repro.errors import ReproError
+from repro.paths import write_atomically
+
+Document = TypeVar("Document")
+
+REMEDY = "Delete it to have the predictions made again."
+
+
+def write(document: object, path: Path) -> str:
+    """Write `document` to `path` (.json.gz) and return the sha256 of the file.
+
+    Raises:
+        ReproError: the file cannot be written.
+    """
+    text = json.dumps(document, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    content = gzip.compress(text.encode(), compresslevel=6, mtime=0)
+    write_atomically(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def read(path: Path, schema: TypeAdapter[Document], sha256: str | None = None) -> Document:
+    """What `write` wrote.
+
+    Args:
+        sha256: of the file, where it is known, to refuse a file that is whole but another.
+
+    Raises:
+        ReproError: the file is missing, cut short, changed, or not of that schema.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ReproError(f"predictions {path} cannot be read: {error.strerror}") from None
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise ReproError(f"predictions {path} are not the ones recorded: the sha256 is not {sha256}. {REMEDY}")
+    try:
+        return schema.validate_json(gzip.decompress(content))
+    except (OSError, EOFError, zlib.error) as error:
+        raise ReproError(f"predictions {path} are damaged: {error}. {REMEDY}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "top level"
+        raise ReproError(f"{path} is not a predictions file: {where}: {first['msg']}. {REMEDY}") from None
