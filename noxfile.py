@@ -26,18 +26,23 @@ def reproduce(session: nox.Session) -> None:
     session.run("repro", "reproduce", *session.posargs)
 
 
-@nox.session(name="reproduce-table2")
-def reproduce_table2(session: nox.Session) -> None:
-    """Table 2 of the paper, beside what this machine measures."""
-    install(session)
-    session.run("repro", "reproduce", "--table", "2", *session.posargs)
+def _reproduce(number: int, what: str) -> None:
+    def session(session: nox.Session) -> None:
+        install(session)
+        session.run("repro", "reproduce", "--table", str(number), *session.posargs)
+
+    session.__doc__ = f"Table {number} of the paper, {what}, beside what this machine measures."
+    nox.session(name=f"reproduce-table{number}")(session)
 
 
-@nox.session(name="reproduce-table3")
-def reproduce_table3(session: nox.Session) -> None:
-    """Table 3 of the paper, stronger backbones, beside what this machine measures."""
-    install(session)
-    session.run("repro", "reproduce", "--table", "3", *session.posargs)
+for _number, _what in {
+    1: "statistics of attention",
+    2: "ablations on COCO",
+    3: "stronger backbones",
+    4: "ImageNet",
+    5: "Kinetics",
+}.items():
+    _reproduce(_number, _what)
 
 
 @nox.session
@@ -45,6 +50,13 @@ def verify(session: nox.Session) -> None:
     """Compare what was measured with what was published; exit 1 names the cells that are off."""
     install(session)
     session.run("repro", "verify", *session.posargs)
+
+
+@nox.session
+def tables(session: nox.Session) -> None:
+    """Render the committed tables from the committed records; with `-- --check`, prove that they are such renderings."""
+    install(session)
+    session.run("repro", "tables", *session.posargs)
 
 
 @nox.session

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from repro import plan
+from repro.checkpoints import preprocessing
 from repro.checkpoints.choice import Choice
+from repro.data.sources import SOURCES
 from repro.detection.conventions import AUTHORS
 from repro.division import Division
 from repro.experiments import Experiment
 from repro.records import Checkpoint, Segment
 from repro.settings import Settings
 
-#: "We trained on 8 GPUs with 2 images per GPU", "we use Synchronized BatchNorm" (Section 5.1).
+#: "We trained on 8 GPUs with 2 images per GPU" (Section 5.1), "on 8 GPUs with 64 images per GPU" (Section 5.2).
 _GPUS = 8
+#: `models.conventions.PAPER.name`; that module imports torch.
+_PAPER = "paper"
 
 
 def inherent(experiment: Experiment, settings: Settings, division: Division) -> list[str]:
@@ -24,6 +29,12 @@ def inherent(experiment: Experiment, settings: Settings, division: Division) -> 
             f"{experiment.recipe.optimizer}, {experiment.recipe.schedule} schedule, batch of "
             f"{experiment.recipe.batch_size}, {_batch_norm(division)}",
         ]
+    if experiment.dataset == "coco":
+        return _detector(experiment, division)
+    return _classifier(experiment, division)
+
+
+def _detector(experiment: Experiment, division: Division) -> list[str]:
     found = [
         "learning rate drops after epochs 8 and 11, as in the authors' configurations; the paper says 'at the 9th "
         "and 11th epochs'",
@@ -39,6 +50,43 @@ def inherent(experiment: Experiment, settings: Settings, division: Division) -> 
         found.append(
             f"{division.processes} processes instead of {_GPUS} GPUs with synchronised batch norm: "
             f"{division.normalisation}; losses normalised over the {division.per_pass} images of each"
+        )
+    return found
+
+
+_IMAGES = [
+    "test images are resized to 256 pixels on the short side; the paper states only the crop of 224",
+    "augmentation as in [33] and its authors' code: crops of 8 to 100 % of the area, flips, brightness, contrast "
+    "(the text of [33] says hue) and saturation by 0.6 to 1.4, noise along the principal components of RGB; [14] has "
+    "no change of colour",
+    "crops are resized by PyTorch's antialiased bilinear filter, at most 2 of 255 from Pillow's, and colours are "
+    "changed without clipping in between",
+]
+_STAGE1 = "stage 1: learning rate of 0.2, in proportion to the 0.1 for 256 images of [10]; the paper does not state it"
+_STAGE2 = "stage 2 starts from one stage-1 network (seed 0) for all experiments and seeds; without warm-up"
+_VIDEOS = [
+    "schedule of [6] for clips of 8 frames: 196 epochs, 34 of them warm-up, learning rate of 0.1 for 64 clips in "
+    "proportion to its 1.6 for 1024; the paper states none",
+    "inflated: the 2-D kernel in the middle tap of each 3-D one; the paper refers to [2], which divides by the taps",
+    "dropout of 0.5 before the last layer, short sides of 256 to 320 pixels and crops of 224 in training, 10 clips of "
+    "3 crops of 256 in testing, as in [6]",
+]
+
+
+def _classifier(experiment: Experiment, division: Division) -> list[str]:
+    """What the paper leaves open, and what is different here."""
+    if experiment.dataset == "imagenet":
+        first = experiment.recipe.initial_weights == "random"
+        found = [*_IMAGES, _STAGE1 if first else _STAGE2]
+    else:
+        found = list(_VIDEOS)
+    paper = SOURCES[experiment.dataset].per_gpu
+    if division.statistics != paper:
+        found.append(f"{division.normalisation} instead of the {paper} of one of {_GPUS} GPUs")
+    if division.processes != _GPUS:
+        found.append(
+            f"{division.processes} {'process' if division.processes == 1 else 'processes'} instead of {_GPUS} GPUs, "
+            f"batch of {division.effective} in passes of {division.per_pass}"
         )
     return found
 
@@ -61,17 +109,18 @@ def asked_for(experiment: Experiment, settings: Settings, division: Division) ->
     """What was asked for that makes it another recipe than the paper's; no verdict follows from such a training."""
     found = []
     batch = settings.batch_size or experiment.recipe.batch_size
-    if settings.initial == "random":
-        found.append("random initial weights instead of ImageNet's")
-    elif settings.initial and plan.start(experiment, settings) != experiment.recipe.initial_weights:
-        found.append(f"initial weights from a file given by hand instead of {experiment.recipe.initial_weights}")
+    wanted = experiment.recipe.initial_weights
+    if settings.initial == "random" and wanted != "random":
+        found.append(f"random initial weights instead of {wanted}")
+    elif settings.initial and plan.start(experiment, settings) != wanted:
+        found.append(f"initial weights given by hand, {Path(settings.initial).name}, instead of {wanted}")
     if batch != experiment.recipe.batch_size:
         found.append(
             f"effective batch of {batch} instead of {experiment.recipe.batch_size}, learning rate in proportion"
         )
     if settings.iterations is not None:
         found.append(f"trained for {settings.iterations} iterations instead of {experiment.recipe.epochs} epochs")
-    if division.per_pass < division.per_process:
+    if experiment.dataset == "coco" and division.per_pass < division.per_process:
         found.append(f"batch norm over {division.statistics} images, gradients accumulated to the batch")
     return found + asked_for_numerics(settings)
 
@@ -92,7 +141,12 @@ def of_weights(choice: Choice, checkpoint: Checkpoint) -> list[str]:
         found.append(f"not the paper's training: {choice.id}: {choice.differs}")
     if not checkpoint.verified:
         found.append("the file was checked against no published hash")
-    if checkpoint.conventions != AUTHORS.name:
+    if checkpoint.format in preprocessing.FORMATS:
+        inputs = preprocessing.of(checkpoint.format, checkpoint.id)
+        found.append(f"inputs as their publisher's: {inputs.describe()}")
+        if checkpoint.conventions != _PAPER:
+            found.append(f"legacy: computed as in {checkpoint.conventions}, in which the weights were trained")
+    elif checkpoint.conventions != AUTHORS.name:
         found.append(
             f"legacy: images, anchors, RoIAlign, boxes and masks as in {checkpoint.conventions}, in which the weights "
             "were trained"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from lightning_fabric import Fabric
 
@@ -22,14 +24,23 @@ def one_device(settings: Settings) -> Fabric:
     return distributed.fabric(alone, distributed.accelerator(settings.device, alone), settings.precision)
 
 
-def numerics(settings: Settings) -> dict[str, str | int | bool]:
-    """The arithmetic of an evaluation, as a record says it."""
+def loading_processes(fabric: Fabric) -> int:
+    """Processes that load data ahead: a GPU would wait for one; on the CPU they would take its cores."""
+    if fabric.device.type == "cpu":
+        return 0
+    return max(1, min(8, (os.cpu_count() or 1) // torch.cuda.device_count()))
+
+
+def numerics(settings: Settings, batch: int = 1, channels_last: bool = False) -> dict[str, str | int | bool]:
+    """The arithmetic of an evaluation in batches of `batch`, as a record says it."""
+    others = {name: True for name, used in (("compiled", settings.compile), ("channels_last", channels_last)) if used}
     return {
         "precision": settings.precision,
         "threads": settings.threads,
         "tf32": False,
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
-        "evaluation_batch": 1,
+        "evaluation_batch": batch,
+        **others,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from repro.data.sources import SOURCES
 from repro.engine.launch import Processes
 from repro.errors import ReproError
 from repro.experiments import Experiment, Recipe
@@ -29,7 +30,7 @@ class Division:
     effective: int  #: images of one update
     processes: int
     per_node: int  #: of the processes
-    micro_batch: int | None  #: images of one forward pass at most; gradients are accumulated over the passes
+    micro_batch: int | None  #: items of one forward pass at most; gradients are accumulated over the passes
     norm: str  #: kind of the backbone's norm layers, see `experiments.Backbone.norm`
     accelerator: str  #: "cpu" or "cuda"
 
@@ -93,7 +94,15 @@ def divide(experiment: Experiment, settings: Settings, processes: Processes, acc
         effective=batch,
         processes=processes.count,
         per_node=processes.per_node,
-        micro_batch=settings.micro_batch,
+        micro_batch=settings.micro_batch or _per_gpu(experiment),
         norm=experiment.network.backbone.norm,
         accelerator=accelerator,
     )
+
+
+def _per_gpu(experiment: Experiment) -> int | None:
+    """What a classifier of the paper had on each GPU, over which its batch norm took its statistics.
+
+    On fewer GPUs the gradients are accumulated to the paper's batch. A detector's statistics were of the whole batch.
+    """
+    return None if experiment.profile == "mini" or experiment.dataset == "coco" else SOURCES[experiment.dataset].per_gpu

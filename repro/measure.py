@@ -12,85 +12,49 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from repro import deviations, devices, mini, paper, plan
+from repro import deviations, devices, plan, tasks
 from repro.checkpoints import prepare
 from repro.checkpoints.choice import Choice
-from repro.data import miniature
-from repro.data.coco import CocoDetection
-from repro.data.layout import is_val2017
-from repro.detection.detector import DetectorModule
 from repro.division import Division, carried_out, divide
 from repro.engine import distributed, launch
 from repro.engine.launch import Processes
 from repro.engine.memory import enough_memory, peak_memory, reset_peak_memory
 from repro.engine.state import finished
-from repro.evaluation import COCO_EVALUATOR
-from repro.evaluation import coco as evaluation
+from repro.evaluated import Evaluated, of_others
 from repro.experiments import Experiment
 from repro.locks import locked
 from repro.predict import Predictor, ProgressReport
 from repro.provenance import environment
-from repro.records import Complexity, Cost, DataSet, Metric, Record, Training, Weights, cache_key
+from repro.records import Complexity, Cost, Record, cache_key
 from repro.settings import Settings
+from repro.tasks import Task
 from repro.train import Start, starting_point, train
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Measurement:
     """One measurement, as every process that shares it sees it."""
 
-    experiment: Experiment
+    task: Task
     weights: Choice | None  #: to evaluate; None: to be trained
-    settings: Settings
     key: str
+    directory: Path
     processes: Processes
     accelerator: str
     division: Division | None  #: of a training's batch
     progress: ProgressReport
 
     @property
-    def directory(self) -> Path:
-        kind = "checkpoint" if self.weights else f"seed{self.settings.seed}"
-        name = f"{self.experiment.name}.{self.settings.profile}.{kind}.{self.key[:12]}"
-        return self.settings.results / "runs" / name
+    def experiment(self) -> Experiment:
+        return self.task.experiment
+
+    @property
+    def settings(self) -> Settings:
+        return self.task.settings
 
     @cached_property
     def fabric(self) -> Fabric:
         return distributed.fabric(self.processes, self.accelerator, self.settings.precision)
-
-    @property
-    def root(self) -> Path:
-        if self.settings.profile == "full":
-            return self.settings.data_root
-        return self.settings.results / "data" / f"mini-{mini.DATASET_KEY[:12]}"
-
-    @cached_property
-    def training_data(self) -> CocoDetection:
-        return self._split("train2017")
-
-    @cached_property
-    def validation_data(self) -> CocoDetection:
-        return self._split("val2017")
-
-    def _split(self, split: str) -> CocoDetection:
-        network = self.experiment.network
-        return CocoDetection(
-            self.root, split, network.num_classes, network.short_side, network.long_side,
-            flip=self.experiment.recipe.flip,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Network:
-    """What is to be evaluated, and what the record says of how it came to be."""
-
-    model: DetectorModule
-    weights: Weights
-    deviations: list[str]
-    departures: list[str]
-    training: Training | None = None
-    seconds: float = 0.0
-    peak_memory_bytes: int = 0
 
 
 def measure(
@@ -116,10 +80,12 @@ def measure(
     processes = launch.processes(settings.devices)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # cuDNN's default is True
     torch.set_num_threads(settings.threads)
-    with distributed.together(processes):
-        task = _task(name, settings, processes, progress if processes.rank == 0 else lambda stage, done, total: None)
-        with locked(task.directory) if task.fabric.is_global_zero else nullcontext():
-            return _shared(task, command, say)
+    report = progress if processes.rank == 0 else lambda stage, done, total: None
+    measurement = _measurement(name, settings, processes, report)
+    earlier = plan.prerequisite(measurement.experiment, settings) if measurement.division else None
+    if earlier and not _recorded(measurement):
+        _together(_measurement(earlier[0].name, earlier[1], processes, report), command, say, keep_weights=True)
+    return _together(measurement, command, say)
 
 
 def check(name: str, settings: Settings) -> None:
@@ -128,115 +94,133 @@ def check(name: str, settings: Settings) -> None:
     Raises:
         ReproError: as of `measure`, for what the settings and the data set's annotations show.
     """
-    _task(name, settings, launch.processes(settings.devices), progress=lambda stage, done, total: None)
+    _measurement(name, settings, launch.processes(settings.devices), progress=lambda stage, done, total: None)
 
 
-def _task(name: str, settings: Settings, processes: Processes, progress: ProgressReport) -> _Task:
+def _measurement(name: str, settings: Settings, processes: Processes, progress: ProgressReport) -> _Measurement:
     processes.confirm(settings.devices)
     experiment = plan.at_profile(name, settings.profile)
     weights = plan.chosen(experiment, settings)
     key = plan.evaluation_key(experiment, settings, weights) if weights else plan.training_key(experiment, settings)
     accelerator = distributed.accelerator(settings.device, processes)
-    plan.check_precision(experiment, settings.precision, accelerator)
+    plan.check_arithmetic(experiment, settings, accelerator)
     division = None if weights else divide(experiment, settings, processes, accelerator)
-    return _Task(experiment, weights, settings, key, processes, accelerator, division, progress)
+    directory = plan.run_directory(experiment, settings, weights)
+    return _Measurement(
+        tasks.of(experiment, settings), weights, key, directory, processes, accelerator, division, progress
+    )
 
 
-def _shared(task: _Task, command: str, say: Callable[[str], None]) -> Record:
-    """The record, in every process."""
-    fabric, settings = task.fabric, task.settings
+def _recorded(measurement: _Measurement) -> Record | None:
+    return plan.find(measurement.settings.store.all(), measurement.key, measurement.experiment)
+
+
+def _together(
+    measurement: _Measurement, command: str, say: Callable[[str], None], keep_weights: bool = False
+) -> Record:
+    """The record, in every process.
+
+    Args:
+        keep_weights: a record will not do, if the trained weights are not there any more.
+    """
+    with distributed.together(measurement.processes):
+        first = measurement.fabric.is_global_zero
+        with locked(measurement.directory) if first else nullcontext():
+            return _shared(measurement, command, say, keep_weights)
+
+
+def _shared(measurement: _Measurement, command: str, say: Callable[[str], None], keep_weights: bool) -> Record:
+    fabric, settings, task = measurement.fabric, measurement.settings, measurement.task
     first = fabric.is_global_zero
-    record = plan.find(settings.store.all(), task.key) if first else None
+    record = _recorded(measurement) if first else None
+    if keep_weights and not finished(measurement.directory):
+        record = None
     # What one process does for all is done before it joins the others, who wait for it in `launch`.
-    start = _prepared(task) if first and not record else None
+    start = _prepared(measurement) if first and not record else None
     fabric.launch()
     torch.set_num_threads(settings.threads)  # `launch` may set another number
     record, start = fabric.broadcast((record, start))
     if record is None:
-        if task.division and first and not finished(task.directory):
-            say(task.division.describe(carried_out(task.experiment, settings), task.experiment.recipe))
-        record = fabric.broadcast(_measured(task, start, command))
+        if measurement.division and first and not finished(measurement.directory):
+            how = measurement.division.describe(carried_out(task.experiment, settings), task.experiment.recipe)
+            say(f"{task.experiment.name}: {how}")
+        record = fabric.broadcast(_measured(measurement, start, command))
     return record
 
 
-def _prepared(task: _Task) -> Start | None:
+def _prepared(measurement: _Measurement) -> Start | None:
     """Generate or open the data, and fetch or train the weights, that all will read. What a training starts from."""
     reset_peak_memory()
+    task = measurement.task
     if task.settings.profile == "mini":
-        miniature.generate(task.root, mini.MINI_DATA_SEED)
+        task.generate()
     _ = task.validation_data
-    if task.weights:
-        if task.fabric.world_size > 1:
-            prepare.obtain(task.weights, task.progress)
+    if measurement.weights:
+        if measurement.fabric.world_size > 1:
+            prepare.obtain(measurement.weights, measurement.progress)
         return None
     _ = task.training_data
-    return starting_point(task.experiment, task.settings, task.fabric, task.progress)
+    return starting_point(task, measurement.fabric, measurement.progress)
 
 
-def _measured(task: _Task, start: Start | None, command: str) -> Record | None:
+def _measured(measurement: _Measurement, start: Start | None, command: str) -> Record | None:
     """Train, predict and evaluate; the record in the first process, nothing in the others."""
-    experiment, settings, fabric = task.experiment, task.settings, task.fabric
-    validation = task.validation_data
-    network = _fetched(task) if task.weights else _trained(task, start)
-    predictor = Predictor(network.model, validation, task.directory, fabric)
-    with enough_memory("evaluation", "One image at a time is the least: free the GPU, or evaluate with --device cpu."):
-        detections = predictor.predict(network.weights.sha256, task.progress)
+    task, fabric = measurement.task, measurement.fabric
+    experiment, settings = task.experiment, task.settings
+    network = _fetched(measurement) if measurement.weights else _trained(measurement, start)
+    evaluation = task.evaluation(network.model, network.weights.checkpoint)
+    predictor = Predictor(evaluation, measurement.directory, fabric)
+    with enough_memory("evaluation", "It is as small as it gets: free the GPU, or evaluate with --device cpu."):
+        predicted = predictor.predict(network.weights.sha256, measurement.progress)
     if not fabric.is_global_zero:
         return None
-    predictions = evaluation.save_predictions(detections, task.directory / "predictions.json.gz")
-    metrics = evaluation.evaluate(detections, validation)
-    n = len(validation)
+    found, failed = predicted.found, [one.item_id for one in predicted.failed]
+    predictions = evaluation.save(found, measurement.directory / f"predictions{evaluation.suffix}")
     record = Record(
         experiment=experiment.name,
         profile=settings.profile,
         source="trained" if network.training else "checkpoint",
-        engine=settings.engine,
+        engine=network.engine,
         seed=settings.seed,
         spec_hash=experiment.spec_hash,
         command=command,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         deviations=network.deviations,
         departures=network.departures,
-        metrics=[Metric(name=metric, value=value, unit="%", n=n) for metric, value in metrics.items()],
-        evaluator=COCO_EVALUATOR,
+        metrics=task.metrics(found, failed),
+        evaluator=task.evaluator,
         predictions_sha256=predictions,
         weights=network.weights,
-        dataset=DataSet(
-            name=_name(validation, settings),
-            annotations_sha256=validation.annotations_sha256,
-            ids_sha256=validation.ids_sha256,
-            required=paper.DATASETS["coco-val2017"].size if settings.profile == "full" else n,
-            expected=n,
-            evaluated=len(detections),
-        ),
+        dataset=task.dataset(len(found), failed),
         training=network.training,
-        numerics=devices.numerics(settings),
+        numerics=devices.numerics(settings, task.evaluation_batch, task.channels_last(fabric)),
         environment=environment(devices.hardware(fabric)),
         cost=Cost(
-            train_seconds=network.seconds,
+            train_seconds=network.train_seconds,
             evaluate_seconds=predictor.seconds,
             peak_memory_bytes=max(network.peak_memory_bytes, peak_memory(fabric.device)),
-            images_per_second=n / predictor.seconds,
+            images_per_second=len(found) / predictor.seconds,
         ),
         complexity=_complexity(experiment, settings),
-        key=cache_key(predictions=predictions, evaluator=COCO_EVALUATOR, training=task.key),
+        key=cache_key(predictions=predictions, evaluator=task.evaluator, training=measurement.key),
     )
     settings.store.add(record)
     predictor.clean()
     return record
 
 
-def _trained(task: _Task, start: Start) -> _Network:
-    experiment, settings = task.experiment, task.settings
-    with enough_memory("training", _less_memory(settings, task.division)):
+def _trained(measurement: _Measurement, start: Start) -> Evaluated:
+    experiment, settings = measurement.experiment, measurement.settings
+    with enough_memory("training", _less_memory(settings, measurement.division)):
         trained = train(
-            experiment, settings, task.training_data, start, task.division, task.key, task.directory, task.fabric,
-            task.progress,
+            measurement.task, start, measurement.division, measurement.key, measurement.directory, measurement.fabric,
+            measurement.progress,
         )  # fmt: skip
     departures = deviations.asked_for(experiment, settings, trained.division)
-    return _Network(
+    return Evaluated(
         model=trained.model,
         weights=trained.weights,
+        engine=settings.engine,
         deviations=[
             *deviations.inherent(experiment, settings, trained.division),
             *deviations.resumed(trained.training.segments),
@@ -244,7 +228,7 @@ def _trained(task: _Task, start: Start) -> _Network:
         ],
         departures=departures,
         training=trained.training,
-        seconds=trained.seconds,
+        train_seconds=trained.seconds,
         peak_memory_bytes=trained.peak_memory_bytes,
     )
 
@@ -252,29 +236,17 @@ def _trained(task: _Task, start: Start) -> _Network:
 def _less_memory(settings: Settings, division: Division) -> str:
     if settings.profile == "mini":
         return "Free the GPU, or train with --device cpu."
-    return (
-        f"Lower --micro-batch (now {division.per_pass} images a pass), use --precision bf16-mixed, or more --devices."
-    )
+    return f"Lower --micro-batch (now {division.per_pass} a pass), use --precision bf16-mixed, or more --devices."
 
 
-def _fetched(task: _Task) -> _Network:
-    prepared = prepare.prepare(task.experiment, task.weights, task.key, task.progress, task.settings.engine)
-    departures = deviations.asked_for_numerics(task.settings)
-    return _Network(
-        model=prepared.model,
-        weights=prepared.weights,
-        deviations=deviations.of_weights(task.weights, prepared.weights.checkpoint) + departures,
-        departures=departures,
-    )
-
-
-def _name(validation: CocoDetection, settings: Settings) -> str:
-    """What the evaluated data are, as records and tables name it."""
-    if settings.profile == "mini":
-        return "mini-val2017"
-    return (
-        "coco-val2017" if is_val2017(validation.category_ids, len(validation), validation.objects) else "not COCO 2017"
-    )
+def _fetched(measurement: _Measurement) -> Evaluated:
+    settings = measurement.settings
+    network = of_others(measurement.experiment, measurement.weights, measurement.key, settings, measurement.progress)
+    if measurement.task.channels_last(measurement.fabric):
+        network.model.to(memory_format=torch.channels_last)
+    if settings.compile:
+        network.model.compile()
+    return network
 
 
 def _complexity(experiment: Experiment, settings: Settings) -> Complexity | None:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
-from repro import mini, paper
-from repro.checkpoints import CONVERTER, choice, download, initial, registry
+from repro import costs, mini, paper
+from repro.checkpoints import CONVERTER, choice, initial
 from repro.checkpoints.choice import Choice
-from repro.data.layout import TRAINING_IMAGES, annotations_path
+from repro.data import sources
 from repro.errors import ReproError
-from repro.evaluation import COCO_EVALUATOR
+from repro.evaluation import EVALUATORS
 from repro.experiments import EXPERIMENTS, Experiment, get
-from repro.paths import sha256
 from repro.records import Count, Record, cache_key
 from repro.settings import Settings
 
@@ -40,6 +37,7 @@ class Step:
     record: Record | None = None
     source: Source = "trained"
     weights: Choice | None = None  #: which are evaluated, where others trained them
+    needed_by: tuple[str, ...] = ()  #: experiments that start from this one's weights
 
     @property
     def seconds(self) -> float:
@@ -47,16 +45,21 @@ class Step:
         return mini.seconds(self.experiment) if self.experiment.profile == "mini" else 0.0
 
 
-def check_precision(experiment: Experiment, precision: str, accelerator: str) -> None:
-    """Refuse what PyTorch has no kernel for.
+def check_arithmetic(experiment: Experiment, settings: Settings, accelerator: str) -> None:
+    """Refuse what PyTorch cannot carry out.
 
     Raises:
-        ReproError: a deformable convolution in bfloat16 on the CPU.
+        ReproError: a deformable convolution in bfloat16 on the CPU, or a detector to be compiled.
     """
-    if experiment.network.backbone.dcn and precision != "32-true" and accelerator == "cpu":
+    if experiment.network.backbone.dcn and settings.precision != "32-true" and accelerator == "cpu":
         raise ReproError(
             f"{experiment.name} has deformable convolutions, which run in float32 only on a CPU: leave out --precision "
-            f"{precision}, or use a GPU"
+            f"{settings.precision}, or use a GPU"
+        )
+    if settings.compile and experiment.dataset == "coco":
+        raise ReproError(
+            f"{experiment.name}: --compile is for classifiers; every image gives a detector tensors of other sizes, "
+            "and torch.compile would compile it anew again and again"
         )
 
 
@@ -64,14 +67,9 @@ def at_profile(name: str, profile: str) -> Experiment:
     """The experiment as that profile runs it.
 
     Raises:
-        ReproError: no such experiment, or the profile does not run its task.
+        ReproError: no such experiment.
     """
     experiment = get(name)
-    if experiment.dataset != "coco":
-        raise ReproError(
-            f"{name} cannot be run: this version trains and evaluates Mask R-CNN on COCO; {experiment.dataset} "
-            "experiments are registered and their published cells are listed."
-        )
     return mini.shrink(experiment) if profile == "mini" else experiment
 
 
@@ -84,46 +82,55 @@ def distinct(table: int) -> dict[str, list[str]]:
     return rows
 
 
-NEEDS_COCO = "needs COCO 2017: pass --data-root DIR or set REPRO_DATA"
-
-
-def data_identity(settings: Settings) -> str:
+def data_identity(experiment: Experiment, settings: Settings) -> str:
     """What the data set contributes to a cache key.
 
     Raises:
         ReproError: the full profile has no data set, or one without annotations.
     """
     if settings.profile == "mini":
-        return mini.DATASET_KEY
-    if settings.data_root is None:
-        raise ReproError(NEEDS_COCO)
-    return _files(settings.data_root, ("train2017", "val2017"))
+        return mini.dataset_key(experiment)
+    return sources.identity(experiment, settings.data_root, sources.SPLITS)
 
 
-def _files(root: Path, splits: Iterable[str]) -> str:
-    paths = {split: annotations_path(root, split) for split in splits}
-    return cache_key(**{split: _sha256(path, path.stat().st_mtime_ns) for split, path in paths.items()})
+def prerequisite(experiment: Experiment, settings: Settings) -> tuple[Experiment, Settings] | None:
+    """The experiment whose weights this one starts from, trained with the same options, and with seed 0 for all seeds.
 
-
-@cache
-def _sha256(path: Path, changed: int) -> str:
-    """Of a file last `changed` then: train2017's annotations are hashed once, not for every experiment and seed."""
-    return sha256(path)
+    None where it starts from something else.
+    """
+    wanted = experiment.recipe.initial_weights
+    if wanted not in EXPERIMENTS or settings.initial:
+        return None
+    return at_profile(wanted, settings.profile), replace(settings, seed=0, source="trained", weights=None)
 
 
 def start(experiment: Experiment, settings: Settings) -> str:
     """What a training begins from: the recipe's initial weights, whether fetched or given as a file, or something else.
 
     Raises:
-        ReproError: the file given with --init cannot be read.
+        ReproError: what is given with --init cannot be read, or is not known.
     """
-    if settings.profile == "mini":
-        return mini.pretraining(experiment).spec_hash
+    if earlier := prerequisite(experiment, settings):
+        return training_key(*earlier)
     wanted = experiment.recipe.initial_weights
+    if wanted == "pretraining":
+        return mini.pretraining(experiment).spec_hash
     if settings.initial in (None, "random"):
         return settings.initial or wanted
-    given = sha256(Path(settings.initial))
-    return wanted if given.startswith(initial.sha256_prefix(wanted)) else given
+    given = initial.identity(settings.initial)
+    public = wanted != "random" and wanted not in EXPERIMENTS
+    return wanted if public and given.startswith(initial.sha256_prefix(wanted)) else given
+
+
+def run_directory(experiment: Experiment, settings: Settings, weights: Choice | None = None) -> Path:
+    """Where a training, or an evaluation of weights, keeps its files.
+
+    Raises:
+        ReproError: as of `training_key` and `evaluation_key`.
+    """
+    key = evaluation_key(experiment, settings, weights) if weights else training_key(experiment, settings)
+    kind = "checkpoint" if weights else f"seed{settings.seed}"
+    return settings.results / "runs" / f"{experiment.name}.{experiment.profile}.{kind}.{key[:12]}"
 
 
 def training_key(experiment: Experiment, settings: Settings) -> str:
@@ -132,7 +139,7 @@ def training_key(experiment: Experiment, settings: Settings) -> str:
         stage="training",
         version=TRAINING_VERSION,
         spec=experiment.spec_hash,
-        data=data_identity(settings),
+        data=data_identity(experiment, settings),
         initial=start(experiment, settings),
         seed=settings.seed,
         iterations=settings.iterations,
@@ -143,9 +150,10 @@ def training_key(experiment: Experiment, settings: Settings) -> str:
     )
 
 
-def _assembled(settings: Settings) -> dict[str, str]:
-    """What the engine contributes to a cache key."""
-    return {} if settings.engine == "torchvision" else {"engine": settings.engine}
+def _assembled(settings: Settings) -> dict[str, str | bool]:
+    """What the engine and the compiler contribute to a cache key."""
+    engine = {} if settings.engine == "torchvision" else {"engine": settings.engine}
+    return {**engine, "compile": True} if settings.compile else engine
 
 
 def chosen(experiment: Experiment, settings: Settings) -> Choice | None:
@@ -165,8 +173,6 @@ def chosen(experiment: Experiment, settings: Settings) -> Choice | None:
 
 def evaluation_key(experiment: Experiment, settings: Settings, weights: Choice) -> str:
     """The cache key of evaluating weights that others trained: weights, translation, network, data and numerics."""
-    if settings.data_root is None:
-        raise ReproError(NEEDS_COCO)
     return cache_key(
         stage="evaluation",
         version=EVALUATION_VERSION,
@@ -175,15 +181,15 @@ def evaluation_key(experiment: Experiment, settings: Settings, weights: Choice) 
         format=weights.format,
         spec=experiment.spec_hash,
         network=asdict(weights.network(experiment)),
-        data=_files(settings.data_root, ("val2017",)),
+        data=sources.identity(experiment, settings.data_root, ("val",)),
         precision=settings.precision,
         **_assembled(settings),
     )
 
 
-def find(records: Iterable[Record], key: str) -> Record | None:
+def find(records: Iterable[Record], key: str, experiment: Experiment) -> Record | None:
     """The record of a finished training, or of weights, with this key, evaluated as it would be now."""
-    return next((r for r in records if _key(r) == key and r.evaluator == COCO_EVALUATOR), None)
+    return next((r for r in records if _key(r) == key and r.evaluator == EVALUATORS[experiment.dataset]), None)
 
 
 def _key(record: Record) -> str | None:
@@ -202,7 +208,22 @@ def plan(names: Iterable[str], settings: Settings, seeds: Iterable[int] = (0,)) 
             step = _step(name, replace(settings, seed=seed), records, counts)
             if step.source == "trained" or position == 0:
                 steps.append(step)
-    return steps
+    return _earlier(steps, settings, records, counts) + steps
+
+
+def _earlier(steps: list[Step], settings: Settings, records: list[Record], counts: Mapping[str, Count]) -> list[Step]:
+    """The steps that others start from and that are not among them."""
+    needed: dict[str, dict[str, None]] = {}
+    for step in steps:
+        earlier = prerequisite(step.experiment, settings) if step.source == "trained" else None
+        if earlier:
+            needed.setdefault(earlier[0].name, {})[step.experiment.name] = None
+    present = {step.experiment.name for step in steps if step.seed == 0}
+    return [
+        replace(_step(name, replace(settings, seed=0, source="trained"), records, counts), needed_by=tuple(by))
+        for name, by in needed.items()
+        if name not in present
+    ]
 
 
 def _step(name: str, settings: Settings, records: list[Record], counts: Mapping[str, Count]) -> Step:
@@ -216,14 +237,14 @@ def _step(name: str, settings: Settings, records: list[Record], counts: Mapping[
     except ReproError as error:
         return Step(experiment, settings.seed, "blocked", str(error), "-", source=source, weights=weights)
     if weights:
-        cost = _download(weights, counts.get(experiment.spec_hash)) + "5000 images evaluated"
+        cost = costs.of_weights(experiment, weights, counts.get(experiment.spec_hash))
     else:
-        cost = _cost(experiment, settings, records)
+        cost = costs.of_training(experiment, settings, records)
     try:
         key = evaluation_key(experiment, settings, weights) if weights else training_key(experiment, settings)
     except ReproError as error:
         return Step(experiment, settings.seed, "blocked", str(error), cost, source=source, weights=weights)
-    if record := find(records, key):
+    if record := find(records, key, experiment):
         reason = f"record {record.filename}"
         return Step(experiment, settings.seed, "measured", reason, "none", record, source, weights)
     mine = [r for r in records if (r.experiment, r.profile) == (name, settings.profile)]
@@ -231,7 +252,10 @@ def _step(name: str, settings: Settings, records: list[Record], counts: Mapping[
         mine = [r for r in mine if r.weights.checkpoint and r.weights.checkpoint.id == weights.id]
     else:
         mine = [r for r in mine if r.training and r.seed == settings.seed]
-    return Step(experiment, settings.seed, "ready", _why(experiment, key, mine), cost, source=source, weights=weights)
+    reason = _why(experiment, key, mine)
+    if not weights and (earlier := prerequisite(experiment, settings)):
+        reason += f"; starts from {earlier[0].name}"
+    return Step(experiment, settings.seed, "ready", reason, cost, source=source, weights=weights)
 
 
 def _why(experiment: Experiment, key: str, records: list[Record]) -> str:
@@ -248,59 +272,4 @@ def _why(experiment: Experiment, key: str, records: list[Record]) -> str:
             else "data, file, conversion, engine or numerics"
         )
         return f"stale: {what} differ from {record.filename}"
-    return f"stale: evaluated by {record.evaluator}, now {COCO_EVALUATOR}"
-
-
-def _download(weights: Choice, count: Count | None) -> str:
-    """What fetching costs, in words that a list goes on after; empty where the file is here."""
-    entry = weights.entry
-    if weights.file or entry is None or (entry.sha256 and download.cached(entry.sha256)):
-        return ""
-    if entry.size:
-        size = f"{entry.size / 1e6:.0f} MB"
-    elif count:
-        size = f"about {4 * count.params / 1e6:.0f} MB by its parameters"
-    else:
-        size = "size unknown"
-    return f"download of {size} from {urlsplit(entry.fetchable[0]).hostname}, "
-
-
-#: GPUs of the authors' machine, and images on each.
-_GPUS, _IMAGES = 8, 2
-
-
-def _on_gpus(experiment: Experiment) -> str:
-    """The hours and the memory of a training by what the authors report: of it, or of what it adds something to."""
-    network = experiment.network
-    plain = replace(network, backbone=replace(network.backbone, context=None))
-    simple = replace(plain, cascade=False, backbone=replace(plain.backbone, dcn=()))
-    candidates = [("about", experiment)]
-    candidates += [("at least", e) for of in (plain, simple) for e in EXPERIMENTS.values() if e.network == of]
-    for bound, like in candidates:
-        took = next((e.training for e, _ in registry.load().serving(like.name) if e.training), None)
-        if took:
-            iterations = experiment.recipe.epochs * TRAINING_IMAGES / (_GPUS * _IMAGES)
-            hours = iterations * took.seconds_per_iteration * _GPUS / 3600
-            what = "" if like is experiment else f" for {like.name}"
-            return (
-                f"; {bound} {hours:.0f} hours of a V100 by the {took.seconds_per_iteration} s an iteration that the "
-                f"authors report{what}, and {took.memory} GB for {_IMAGES} images"
-            )
-    return ""
-
-
-def _cost(experiment: Experiment, settings: Settings, records: list[Record]) -> str:
-    if settings.profile == "mini":
-        run = [r for r in records if r.profile == "mini" and r.experiment in EXPERIMENTS]
-        took = sum(r.cost.train_seconds + r.cost.evaluate_seconds for r in run)
-        expected = sum(mini.seconds(get(r.experiment)) for r in run)
-        return f"about {mini.seconds(experiment) * (took / expected if run else 1):.0f} s of one core"
-    recipe = experiment.recipe
-    batch = settings.batch_size or recipe.batch_size
-    if settings.iterations is not None:
-        return f"{settings.iterations} iterations of {batch} images, and the evaluation"
-    cost = f"{recipe.epochs} epochs of {TRAINING_IMAGES} images in batches of {batch}, 5000 images evaluated"
-    cost += _on_gpus(experiment)
-    if settings.initial is None and not initial.cached(recipe.initial_weights).exists():
-        cost = f"download of {recipe.initial_weights}, {cost}"
-    return cost
+    return f"stale: evaluated by {record.evaluator}, now {EVALUATORS[experiment.dataset]}"

@@ -51,7 +51,8 @@ def run(steps: Sequence[Step], settings: Settings, jobs: int, command: str, cons
             f"{launcher} and with --devices, or the experiments one by one with `repro run`"
         )
     waiting: Queue[Step] = Queue()
-    for step in sorted(steps, key=lambda step: (step.seed, -step.seconds)):  # else a long one ends alone
+    # What others start from comes first; of the rest the longest, else it ends alone.
+    for step in sorted(steps, key=lambda step: (not step.needed_by, step.seed, -step.seconds)):
         waiting.put(step)
     display = _Display(console, len(steps))
     outcomes: list[Outcome] = []

@@ -27,7 +27,8 @@ class Settings:
     initial: str | None = None  #: a file, or "random", instead of the recipe's initial weights
     iterations: int | None = None  #: train for so many instead of the recipe's length
     batch_size: int | None = None  #: effective batch; the learning rate is scaled with it
-    micro_batch: int | None = None  #: images of one forward pass in training; the whole batch by default
+    micro_batch: int | None = None  #: items of one forward pass in training; default: see `division.divide`
+    compile: bool = False  #: the network with torch.compile
     threads: int = 1
 
     @property

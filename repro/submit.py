@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from repro import deviations, devices, external, paper, plan
-from repro.checkpoints import CONVERTER, prepare
-from repro.checkpoints.choice import Choice
-from repro.data import layout
+from repro import devices, external, paper, plan
+from repro.checkpoints import CONVERTER
+from repro.data import layout, sources
 from repro.data.coco import CocoDetection, Detections
 from repro.detection import engines
 from repro.engine.memory import enough_memory, peak_memory, reset_peak_memory
 from repro.errors import UNREADABLE, ReproError
+from repro.evaluated import Evaluated, of_others
 from repro.evaluation import coco as evaluation
 from repro.evaluation import submission as archives
 from repro.experiments import Experiment
@@ -25,24 +23,12 @@ from repro.external import Archive, Submission
 from repro.locks import locked
 from repro.predict import Predictor, ProgressReport
 from repro.provenance import environment
-from repro.records import Cost, DataSet, Record, Training, Weights, cache_key
+from repro.records import Cost, DataSet, Record, cache_key
 from repro.settings import Settings
+from repro.tasks.detection import Detecting
 
 #: That the server evaluates; val2017 to try out an upload, as often as one likes.
 SPLITS = ("test-dev2017", "val2017")
-
-
-@dataclass(frozen=True)
-class _Network:
-    """What predicts, and what a record says of how it came to be."""
-
-    model: nn.Module
-    weights: Weights
-    engine: str
-    deviations: list[str]
-    departures: list[str]
-    training: Training | None
-    train_seconds: float
 
 
 def submit(
@@ -85,14 +71,14 @@ def submit(
             return output, found
         reset_peak_memory()
         fabric = devices.one_device(settings)
-        plan.check_precision(experiment, settings.precision, fabric.device.type)
+        plan.check_arithmetic(experiment, settings, fabric.device.type)
         if trained:
             network = _of_run(experiment, settings, trained)
         else:
-            network = _of_others(experiment, choice, settings, key, progress)
-        predictor = Predictor(network.model, data, directory, fabric)
+            network = of_others(experiment, choice, key, settings, progress)
+        predictor = Predictor(Detecting(network.model, data), directory, fabric)
         with enough_memory("prediction", "One image at a time is the least: free the GPU, or use --device cpu."):
-            detections = predictor.predict(network.weights.sha256, progress)
+            detections = predictor.predict(network.weights.sha256, progress).found
         sizes = {image_id: data.original_size(image_id) for image_id in data.image_ids}
         submission = Submission(
             archives=_write(detections, data, output, archives.stem(split, name), sizes),
@@ -131,10 +117,9 @@ def submit(
 
 def _images(experiment: Experiment, settings: Settings, split: str) -> CocoDetection:
     """The official split, whole: the server takes what is missing for images on which nothing was found."""
-    if settings.data_root is None:
-        raise ReproError(plan.NEEDS_COCO)
     network = experiment.network
-    data = CocoDetection(settings.data_root, split, network.num_classes, network.short_side, network.long_side)
+    root = sources.root(settings.data_root, "coco")
+    data = CocoDetection(root, split, network.num_classes, network.short_side, network.long_side)
     size = paper.DATASETS[f"coco-{split}"].size
     official = (
         layout.is_val2017(data.category_ids, len(data), data.objects)
@@ -175,31 +160,22 @@ def _trained(experiment: Experiment, settings: Settings) -> Record:
     )
 
 
-def _of_run(experiment: Experiment, settings: Settings, record: Record) -> _Network:
-    found = sorted((settings.results / "runs").glob(f"{experiment.name}.*.{record.training.key[:12]}/weights.pt"))
-    if not found:
+def _of_run(experiment: Experiment, settings: Settings, record: Record) -> Evaluated:
+    path = plan.run_directory(experiment, settings) / "weights.pt"
+    if not path.exists():
         raise ReproError(
-            f"the weights of record {record.filename} are not in {settings.results / 'runs'}. Restore them, or delete "
-            "the record to have it trained again."
+            f"the weights of record {record.filename} are not there: {path}. Restore them, or delete the record to "
+            "have it trained again."
         )
     model = engines.build(record.engine, experiment.network)
     try:
-        content = found[0].read_bytes()
+        content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != record.weights.sha256:
-            raise ReproError(f"{found[0]} is damaged: its sha256 is not the one in record {record.filename}")
+            raise ReproError(f"{path} is damaged: its sha256 is not the one in record {record.filename}")
         model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
     except UNREADABLE as error:
-        raise ReproError(f"{found[0]} cannot be read: {error}") from None
-    return _Network(
+        raise ReproError(f"{path} cannot be read: {error}") from None
+    return Evaluated(
         model, record.weights, record.engine, record.deviations, record.departures, record.training,
         record.cost.train_seconds,
     )  # fmt: skip
-
-
-def _of_others(
-    experiment: Experiment, choice: Choice, settings: Settings, key: str, progress: ProgressReport
-) -> _Network:
-    prepared = prepare.prepare(experiment, choice, key, progress, settings.engine)
-    departures = deviations.asked_for_numerics(settings)
-    found = deviations.of_weights(choice, prepared.weights.checkpoint) + departures
-    return _Network(prepared.model, prepared.weights, settings.engine, found, departures, None, 0.0)

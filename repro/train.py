@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
-from repro import mini, plan
-from repro.checkpoints import initial, reading
-from repro.data import miniature
-from repro.data.coco import CocoDetection
-from repro.data.layout import TRAINING_IMAGES
-from repro.detection import engines
-from repro.detection.detector import DetectorModule
+from repro import plan
+from repro.checkpoints import initial
+from repro.devices import loading_processes
 from repro.division import Division, carried_out
 from repro.engine.loop import fit
 from repro.engine.schedule import iterations_per_epoch, length
-from repro.experiments import Experiment
-from repro.locks import locked
 from repro.models import norm
-from repro.models.resnet import load_initial
 from repro.paths import sha256
 from repro.predict import ProgressReport
-from repro.records import Segment, Training, Weights, cache_key
-from repro.settings import Settings
+from repro.records import Segment, Training, Weights
+from repro.tasks import Task
 
 
 @dataclass(frozen=True)
 class Trained:
     """A network with the weights that training ended in, and what a record says of it."""
 
-    model: DetectorModule
+    model: nn.Module
     weights: Weights
     training: Training
     division: Division  #: with which the training ended; another one may have been asked for only to evaluate it
@@ -45,15 +38,13 @@ class Trained:
 class Start:
     """What a training begins from."""
 
-    path: Path | None  #: of the backbone's initial weights; None: random ones
+    path: Path | None  #: of the initial weights; None: random ones
     origin: str  #: in words
     sha256: str | None
 
 
 def train(
-    experiment: Experiment,
-    settings: Settings,
-    data: CocoDetection,
+    task: Task,
     start: Start,
     division: Division,
     key: str,
@@ -61,29 +52,34 @@ def train(
     fabric: Fabric,
     progress: ProgressReport,
 ) -> Trained:
-    """The experiment's network, trained on `data`; goes on from what `directory` holds of an interrupted run.
+    """The task's network, trained; goes on from what `directory` holds of an interrupted run.
 
     Raises:
         ReproError: bad initial weights, a training that diverged, a directory that cannot be written.
     """
-    model = _network(experiment, settings)
+    experiment, settings = task.experiment, task.settings
+    model = _network(task)
     recipe = carried_out(experiment, settings)
-    images = TRAINING_IMAGES if settings.profile == "full" else len(data)
-    per_epoch = iterations_per_epoch(images, recipe.batch_size)
+    per_epoch = iterations_per_epoch(task.training_items, recipe.batch_size)
     if start.path:
-        load_initial(model.backbone, reading.read(start.path).tensors)
+        task.load_initial(model, start.path)
     if division.synchronised:
         model = norm.synchronised(model)
+    if task.channels_last(fabric):
+        model.to(memory_format=torch.channels_last)
+    if settings.compile:
+        model.compile()
     fitted = fit(
         model,
         recipe,
-        data,
+        task.training_data,
         identity=key,
         directory=directory,
         seed=settings.seed,
         fabric=fabric,
-        micro_batch=settings.micro_batch,
-        workers=_workers(division),
+        collate=task.collate,
+        micro_batch=division.micro_batch,
+        workers=loading_processes(fabric),
         progress=lambda at: progress("training", at.iteration, at.total),
     )
     last = fitted.segments[-1]
@@ -110,51 +106,29 @@ def train(
     )
 
 
-def _network(experiment: Experiment, settings: Settings) -> DetectorModule:
+def _network(task: Task) -> nn.Module:
     """Freshly initialised as a function of the seed; the global generator is as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        return engines.build(settings.engine, experiment.network)
+        torch.manual_seed(task.settings.seed)
+        return task.network()
 
 
-def starting_point(experiment: Experiment, settings: Settings, fabric: Fabric, progress: ProgressReport) -> Start:
+def starting_point(task: Task, fabric: Fabric, progress: ProgressReport) -> Start:
     """The initial weights, fetched or, in the mini profile, pre-trained by this process alone if they are not here.
 
     Raises:
         ReproError: they cannot be fetched or read.
     """
-    if settings.initial == "random":
+    settings, wanted = task.settings, task.experiment.recipe.initial_weights
+    if "random" in (settings.initial, wanted) and settings.initial in (None, "random"):
         return Start(None, "trained here from random weights", None)
-    if settings.profile == "mini":
-        path = _pretrained(experiment, settings, fabric, progress)
+    if settings.initial:
+        path = initial.given(settings.initial)
+        return Start(path, f"trained here from {path.name}", sha256(path))
+    if earlier := plan.prerequisite(task.experiment, settings):
+        path = plan.run_directory(*earlier) / "weights.pt"
+        return Start(path, f"trained here from {wanted}, which was trained here", sha256(path))
+    path = task.initial_weights(fabric, progress)
+    if wanted == "pretraining":
         return Start(path, "trained here from the mini profile's shared pre-training", sha256(path))
-    wanted = experiment.recipe.initial_weights
-    path = Path(settings.initial) if settings.initial else initial.fetch(wanted)
-    return Start(path, f"trained here from {path.name if settings.initial else wanted}", sha256(path))
-
-
-def _pretrained(experiment: Experiment, settings: Settings, fabric: Fabric, progress: ProgressReport) -> Path:
-    """The weights that all mini experiments with such a backbone start from, trained by whoever needs them first."""
-    spec = mini.pretraining(experiment)
-    key = cache_key(stage="pre-training", version=plan.TRAINING_VERSION, spec=spec.spec_hash, data=mini.DATASET_KEY)
-    directory = settings.results / "runs" / f"{spec.name}.{key[:12]}"
-    with locked(directory):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = miniature.Tagger(spec.network.backbone, spec.network.num_classes)
-        fitted = fit(
-            model,
-            spec.recipe,
-            miniature.PretrainingData(),
-            identity=key,
-            directory=directory,
-            seed=0,
-            fabric=Fabric(accelerator=fabric.device.type, devices=1),  # float32 whatever the experiments use
-            progress=lambda at: progress("pre-training", at.iteration, at.total),
-        )
-    return fitted.weights
-
-
-def _workers(division: Division) -> int:
-    """Processes that load images ahead: a GPU would wait for one; on the CPU they would take its cores."""
-    return max(1, min(8, (os.cpu_count() or 1) // division.per_node)) if division.accelerator == "cuda" else 0
+    return Start(path, f"trained here from {wanted}", sha256(path))

@@ -47,7 +47,7 @@ def _measure(task: dict, events: TextIO) -> bool:
             task["experiment"],
             settings,
             command=task["command"],
-            say=lambda text: print(f"{task['experiment']}: {text}", file=sys.stderr, flush=True),
+            say=lambda text: print(text, file=sys.stderr, flush=True),
             progress=lambda stage, done, total: _emit(events, event="progress", stage=stage, done=done, total=total),
         )
     except ReproError as error:

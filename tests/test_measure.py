@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from repro import mini, plan, train
-from repro.data import miniature
+from repro.data.miniature import coco as miniature
 from repro.deviations import asked_for
 from repro.division import divide
 from repro.engine.launch import Processes
@@ -24,12 +24,14 @@ NAME = "coco-r50-gc-r16"
 def small():
     """The mini profile with 24 + 8 images, four iterations of pre-training and six of training."""
     patch = pytest.MonkeyPatch()
-    scenes = replace(mini.SCENES, train_images=24, val_images=8, classification_images=16)
-    pretraining = replace(mini.PRETRAINING, recipe=replace(mini.PRETRAINING.recipe, batch_size=4, iterations=4))
-    for module in (mini, miniature):
+    scenes = replace(mini.coco.SCENES, train_images=24, val_images=8, classification_images=16)
+    pretraining = replace(
+        mini.coco.PRETRAINING, recipe=replace(mini.coco.PRETRAINING.recipe, batch_size=4, iterations=4)
+    )
+    for module in (mini.coco, miniature):
         patch.setattr(module, "SCENES", scenes)
-    patch.setattr(mini, "PRETRAINING", pretraining)
-    patch.setattr(mini, "DATASET_KEY", "0" * 64)
+    patch.setattr(mini.coco, "PRETRAINING", pretraining)
+    patch.setattr(mini.coco, "DATASET_KEY", "0" * 64)
     shrink = mini.shrink
     short = {"iterations": 6, "batch_size": 4, "warmup_iterations": 2}
     patch.setattr(mini, "shrink", lambda e: replace(shrink(e), recipe=replace(shrink(e).recipe, **short)))

@@ -16,7 +16,7 @@ from mmdetection_peer import Peer
 from repro import experiments, mini, paper, plan, verify
 from repro.checkpoints import registry
 from repro.checkpoints.registry import Entry, Registry, Url
-from repro.data import miniature
+from repro.data.miniature import coco as miniature
 from repro.detection.torchvision import MaskRCNN
 from repro.errors import ReproError
 from repro.experiments import Backbone, Detector, get
@@ -37,7 +37,7 @@ NETWORK = Detector(
 def coco(tmp_path_factory):
     """Six generated images in the layout of COCO."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(miniature, "SCENES", replace(mini.SCENES, train_images=2, val_images=6, classification_images=2))
+    patch.setattr(miniature, "SCENES", replace(mini.coco.SCENES, train_images=2, val_images=6, classification_images=2))
     root = tmp_path_factory.mktemp("data") / "coco"
     miniature.generate(root, 0)
     patch.undo()
@@ -171,9 +171,9 @@ def test_weights_of_another_network_are_refused_by_name_of_the_first_key(site, s
 
 
 def test_an_interrupted_evaluation_goes_on(site, settings, monkeypatch):
-    from repro import predict
+    from repro.tasks.detection import Detecting
 
-    monkeypatch.setattr(predict, "SHARD", 2)
+    monkeypatch.setattr(Detecting, "shard", 2)
 
     class Interrupted(Exception):
         pass

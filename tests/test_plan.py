@@ -11,6 +11,7 @@ import pytest
 from samples import count, record
 
 from repro import paper, plan
+from repro.data import sources
 from repro.errors import ReproError
 from repro.evaluation import COCO_EVALUATOR
 from repro.experiments import EXPERIMENTS, get
@@ -185,10 +186,12 @@ def test_the_size_of_a_download_is_told_by_the_parameters_where_they_are_counted
     assert "download of about 188 MB by its parameters from" in only(full).cost
 
 
-def test_a_row_without_weights_offers_those_near_it(full):
+def test_a_row_without_weights_takes_those_near_it_if_there_are_any(full):
     step = only(replace(full, source="checkpoint"), "coco-r50-att-scale")
     assert (step.status, step.source) == ("blocked", "checkpoint")
-    assert "no public weights of its own" in step.reason
+    assert "no public weights that can be evaluated" in step.reason
+    nearest = plan.chosen(get("imagenet-r50-baseline"), replace(full, source="checkpoint"))
+    assert (nearest.id, nearest.match) == ("torchvision/resnet50-19c8e357", "near")
     near = only(replace(full, source="checkpoint", weights="detectron2/mask_rcnn_R_50_FPN_1x"), "coco-r50-baseline")
     assert (near.status, near.weights.match) == ("ready", "near")
     other = only(replace(full, source="checkpoint", weights="gcnet/r50-syncbn-gc-r4-1x"))
@@ -216,11 +219,38 @@ def test_an_evaluation_is_stale_when_the_data_or_the_conversion_change(full, mon
     assert "data, file, conversion, engine or numerics differ" in step.reason
 
 
-@pytest.mark.parametrize("name", ["imagenet-r50-baseline", "kinetics-r50-5nl"])
-def test_what_this_version_cannot_run_is_blocked_not_hidden(settings, name):
-    step = only(settings, name)
-    assert step.status == "blocked"
-    assert name in step.reason
+def test_the_second_stage_depends_on_the_first(settings):
+    first, *others = plan.plan(["imagenet-r50-baseline", "imagenet-r50-gc-r16"], settings, range(2))
+    assert (first.experiment.name, first.seed) == ("imagenet-r50-stage1", 0)
+    assert first.needed_by == ("imagenet-r50-baseline", "imagenet-r50-gc-r16")
+    assert [(step.experiment.name, step.seed) for step in others] == [
+        ("imagenet-r50-baseline", 0), ("imagenet-r50-gc-r16", 0), ("imagenet-r50-baseline", 1),
+        ("imagenet-r50-gc-r16", 1),
+    ]  # fmt: skip
+    assert all(step.reason == "no record yet; starts from imagenet-r50-stage1" for step in others)
+    keys = {plan.start(step.experiment, replace(settings, seed=step.seed)) for step in others}
+    assert keys == {plan.training_key(first.experiment, settings)}
+    alone = plan.plan(["imagenet-r50-stage1"], settings)
+    assert [step.needed_by for step in alone] == [()]
+
+
+def test_what_is_given_with_init_takes_the_place_of_the_first_stage(full):
+    experiment = get("imagenet-r50-gc-r16")
+    given = replace(full, initial="torchvision/resnet50-19c8e357")
+    assert plan.prerequisite(experiment, full) is not None
+    assert plan.prerequisite(experiment, given) is None
+    assert plan.start(experiment, given) == "19c8e357"
+    with pytest.raises(ReproError, match="--init nothing: no such file, and no id of checkpoints.yaml"):
+        plan.start(experiment, replace(full, initial="nothing"))
+
+
+def test_a_directory_may_hold_several_data_sets(full, tmp_path):
+    assert sources.root(tmp_path / "coco", "coco") == tmp_path / "coco"
+    (tmp_path / "kinetics400").mkdir()
+    assert sources.root(tmp_path, "kinetics") == tmp_path / "kinetics400"
+    assert sources.root(tmp_path, "imagenet") == tmp_path
+    with pytest.raises(ReproError, match="needs Kinetics-400: pass --data-root DIR or set REPRO_DATA"):
+        sources.root(None, "kinetics")
 
 
 def test_an_unknown_experiment_offers_the_nearest_names(settings):
@@ -241,15 +271,21 @@ def test_engines_are_measured_apart_and_the_embedded_one_is_no_part_of_the_key(s
 
 def test_what_it_would_cost_is_known_without_the_data(full):
     step = only(replace(full, data_root=None))
-    assert (step.status, step.reason) == ("blocked", plan.NEEDS_COCO)
+    assert (step.status, step.reason) == (
+        "blocked",
+        "needs COCO 2017: pass --data-root DIR or set REPRO_DATA",
+    )
     assert "download of" in step.cost
     assert "hours of a V100" in only(replace(full, data_root=None, source="trained")).cost
 
 
-def test_what_pytorch_has_no_kernel_for_is_refused():
-    deformable = get("coco-x101-dcn-cascade-baseline")
+def test_what_pytorch_has_no_kernel_for_is_refused(full):
+    deformable, mixed = get("coco-x101-dcn-cascade-baseline"), replace(full, precision="bf16-mixed")
     with pytest.raises(ReproError, match="float32 only on a CPU"):
-        plan.check_precision(deformable, "bf16-mixed", "cpu")
-    plan.check_precision(deformable, "bf16-mixed", "cuda")
-    plan.check_precision(deformable, "32-true", "cpu")
-    plan.check_precision(get(NAME), "bf16-mixed", "cpu")
+        plan.check_arithmetic(deformable, mixed, "cpu")
+    plan.check_arithmetic(deformable, mixed, "cuda")
+    plan.check_arithmetic(deformable, full, "cpu")
+    plan.check_arithmetic(get(NAME), mixed, "cpu")
+    with pytest.raises(ReproError, match="--compile is for classifiers"):
+        plan.check_arithmetic(get(NAME), replace(full, compile=True), "cuda")
+    plan.check_arithmetic(get("imagenet-r50-baseline"), replace(full, compile=True), "cuda")

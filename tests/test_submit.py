@@ -16,13 +16,14 @@ import typer
 from mmdetection_peer import Peer
 from typer.testing import CliRunner
 
-from repro import experiments, external, mini, paper, predict, render, tolerances, verify
+from repro import experiments, external, mini, paper, render, tolerances, verify
 from repro.checkpoints import registry
 from repro.checkpoints.registry import Entry, Registry
 from repro.cli import record_external as record_external_verb
 from repro.cli import submit as submit_verb
-from repro.data import layout, miniature
+from repro.data import layout
 from repro.data.coco import CocoDetection, Detections
+from repro.data.miniature import coco as miniature
 from repro.detection.torchvision import MaskRCNN
 from repro.errors import ReproError
 from repro.evaluation import coco as evaluation
@@ -33,6 +34,7 @@ from repro.paths import TABLES
 from repro.records import Record
 from repro.settings import Settings
 from repro.submit import submit
+from repro.tasks.detection import Detecting
 
 NAME = "coco-x101-cascade-baseline"
 OTHER = "coco-x101-cascade-gc-r16"
@@ -53,7 +55,9 @@ OPTIONS = [part for name, value in ANSWER.items() for part in (f"--{name.replace
 def coco(tmp_path_factory):
     """Generated images in the layout of COCO, test-dev among them: a list of images, and no annotations."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(miniature, "SCENES", replace(mini.SCENES, train_images=2, val_images=IMAGES, classification_images=2))
+    patch.setattr(
+        miniature, "SCENES", replace(mini.coco.SCENES, train_images=2, val_images=IMAGES, classification_images=2)
+    )
     root = tmp_path_factory.mktemp("data") / "coco"
     miniature.generate(root, 0)
     patch.undo()
@@ -166,7 +170,7 @@ def test_a_finished_submission_is_not_predicted_again_and_the_same_elsewhere(set
 
 
 def test_interrupted_it_goes_on(settings, monkeypatch):
-    monkeypatch.setattr(predict, "SHARD", 2)
+    monkeypatch.setattr(Detecting, "shard", 2)
 
     class Interrupted(Exception):
         pass
@@ -256,7 +260,7 @@ def test_the_weights_of_a_run_are_found_by_its_key(training):
     with pytest.raises(ReproError, match="is damaged"):
         sent(training)
     weights.unlink()
-    with pytest.raises(ReproError, match=r"weights of record .* are not in"):
+    with pytest.raises(ReproError, match=r"weights of record .* are not there"):
         sent(training)
 
 

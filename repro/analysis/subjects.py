@@ -13,8 +13,9 @@ from repro import foreign, mini, plan
 from repro.analysis.attention import Observation, blocks, observe
 from repro.analysis.images import Images, Photographs, Split, normalised
 from repro.checkpoints import choice, prepare, reading
-from repro.data import miniature
+from repro.data import sources
 from repro.data.coco import CocoDetection
+from repro.data.miniature import coco as miniature
 from repro.detection.conventions import AUTHORS, Conventions
 from repro.detection.torchvision import MaskRCNN
 from repro.errors import ReproError
@@ -146,10 +147,10 @@ def images(subject: Subject, settings: Settings, given: list[Path] | None = None
     if given:
         return Photographs(given, short_side, long_side, limit)
     if settings.profile == "mini" and subject.experiment:
-        root = settings.results / "data" / f"mini-{mini.DATASET_KEY[:12]}"
-        miniature.generate(root, mini.MINI_DATA_SEED)
+        root = settings.results / "data" / mini.data_directory(subject.experiment)
+        miniature.generate(root, mini.coco.MINI_DATA_SEED)
     elif settings.data_root is not None:
-        root = settings.data_root
+        root = sources.root(settings.data_root, "coco")
     else:
         raise ReproError("no images: pass --images DIR, or --data-root DIR (or REPRO_DATA) with COCO 2017 in it")
     classes = network.num_classes if network else 80
@@ -173,9 +174,7 @@ def _random(experiment: Experiment, seed: int) -> MaskRCNN:
 
 
 def _trained(experiment: Experiment, settings: Settings) -> Path:
-    key = plan.training_key(experiment, replace(settings, source="trained"))
-    run = f"{experiment.name}.{settings.profile}.seed{settings.seed}.{key[:12]}"
-    path = settings.results / "runs" / run / "weights.pt"
+    path = plan.run_directory(experiment, replace(settings, source="trained")) / "weights.pt"
     if not path.is_file():
         raise ReproError(
             f"{experiment.name} has not been trained in the mini profile with seed {settings.seed}: {path} is missing. "

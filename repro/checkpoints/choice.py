@@ -36,15 +36,15 @@ def choose(experiment: Experiment, weights: str | None) -> Choice:
     """The weights to evaluate for `experiment`.
 
     Args:
-        weights: None for the authors' own of this very row; else an id of the registry, a file, or ID=FILE for a copy
-            of an entry that was fetched by hand.
+        weights: None for the authors' own of this very row, or where they released none for the nearest; else an id of
+            the registry, a file, or ID=FILE for a copy of an entry that was fetched by hand.
 
     Raises:
         ReproError: there are none, they do not belong to the experiment, something stands in the way, or a file is not
             what its publisher says.
     """
     if weights is None:
-        return _authors(experiment)
+        return _nearest(experiment)
     known = registry.load()
     id_, separator, file = weights.partition("=")
     if separator and any(entry.id == id_ for entry in known.entries):
@@ -64,15 +64,13 @@ def exact(experiment: Experiment) -> Choice | None:
     return None
 
 
-def _authors(experiment: Experiment) -> Choice:
-    if found := exact(experiment):
-        return found
-    serving = registry.load().serving(experiment.name)
-    near = [entry.id for entry, serves in serving if serves.match == "near" and entry.obstacle is None]
+def _nearest(experiment: Experiment) -> Choice:
+    for entry, serves in registry.load().serving(experiment.name):  # exact ones first
+        if serves.match in ("exact", "near") and entry.obstacle is None:
+            return _of_entry(experiment, entry)
     raise ReproError(
-        f"{experiment.name} has no public weights of its own"
-        + (f"; near ones, named with --weights: {', '.join(near)}" if near else "")
-        + ". Train it with --source trained, or bring a file with --weights FILE."
+        f"{experiment.name} has no public weights that can be evaluated (`repro checkpoints list --experiment "
+        f"{experiment.name}`). Train it with --source trained, or bring a file with --weights FILE."
     )
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from repro.checkpoints import download, fetching, registry
+from repro.checkpoints.registry import Entry
 from repro.errors import ReproError
 from repro.paths import sha256
 
@@ -36,6 +37,33 @@ def fetch(weights: str) -> Path:
             f"initial weights {weights}: {error}\nFetch the file by hand and pass it with --init FILE, or pass "
             "--init random (recorded as a deviation)."
         ) from None
+
+
+def given(text: str) -> Path:
+    """The file that --init names: its path, or an id of the registry, fetched.
+
+    Raises:
+        ReproError: it is neither, or cannot be fetched.
+    """
+    path = Path(text)
+    return path if path.is_file() else fetching.fetch(_entry(text)).path
+
+
+def identity(text: str) -> str:
+    """What stands in cache keys for the weights that --init names: the sha256 of the file, as far as it is known.
+
+    Raises:
+        ReproError: as of `given`, but nothing is fetched.
+    """
+    path = Path(text)
+    return sha256(path) if path.is_file() else _entry(text).sha256 or text
+
+
+def _entry(text: str) -> Entry:
+    known = registry.load()
+    if text not in {entry.id for entry in known.entries}:
+        raise ReproError(f"--init {text}: no such file, and no id of checkpoints.yaml (`repro checkpoints list`)")
+    return known.entry(text)
 
 
 def _in_torch_hub(weights: str) -> Path:

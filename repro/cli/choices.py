@@ -10,7 +10,6 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from repro.cli.options import RESULTS, Results, one_of
-from repro.data.layout import annotations_path
 from repro.detection import engines
 from repro.errors import ReproError
 from repro.settings import Settings
@@ -42,7 +41,11 @@ def settings(
     results: Results = RESULTS,
     data_root: Annotated[
         Path | None,
-        typer.Option("--data-root", envvar="REPRO_DATA", help="COCO 2017: annotations/, train2017/ and val2017/."),
+        typer.Option(
+            "--data-root",
+            envvar="REPRO_DATA",
+            help="The data set of the experiments, or a directory that holds coco/, imagenet/ and kinetics400/.",
+        ),
     ] = None,
     engine: Annotated[
         str,
@@ -64,7 +67,9 @@ def settings(
     initial: Annotated[
         str | None,
         typer.Option(
-            "--init", help="Initial weights of the full profile: a FILE, or 'random' (recorded as a deviation)."
+            "--init",
+            help="Initial weights of the full profile: a FILE, an id of checkpoints.yaml, or 'random' (recorded as a "
+            "deviation). An ImageNet experiment then starts from them instead of its first stage.",
         ),
     ] = None,
     iterations: Annotated[
@@ -76,7 +81,8 @@ def settings(
         typer.Option(
             "--batch-size",
             min=1,
-            help="Effective batch instead of 16; the learning rate is scaled with it (recorded as a deviation).",
+            help="Effective batch instead of the recipe's; the learning rate is scaled with it (recorded as a "
+            "deviation).",
         ),
     ] = None,
     micro_batch: Annotated[
@@ -84,10 +90,14 @@ def settings(
         typer.Option(
             "--micro-batch",
             min=1,
-            help="Images of one forward pass in training, to fit the memory; gradients are accumulated to the "
-            "effective batch, but batch norm sees so many images only (recorded as a deviation).",
+            help="Images or clips of one forward pass in training, to fit the memory; gradients are accumulated to the "
+            "effective batch, but batch norm sees so many only (recorded). Default: for classifiers what the paper "
+            "had on a GPU, for detectors the whole batch.",
         ),
     ] = None,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Classifiers of the full profile through torch.compile (recorded).")
+    ] = False,
 ) -> tuple[Settings, str]:
     """The settings, and in words why this profile.
 
@@ -119,11 +129,14 @@ def settings(
         iterations=iterations,
         batch_size=batch_size,
         micro_batch=micro_batch,
+        compile=compile,
     )
     if profile == "mini" and chosen.training_options:
         raise ReproError(
             "--init, --iterations, --batch-size and --micro-batch belong to the full profile; mini has its own recipe"
         )
+    if profile == "mini" and compile:
+        raise ReproError("--compile belongs to the full profile; compiling takes longer than a mini training")
     if profile == "mini" and source == "checkpoint":
         raise ReproError("--source checkpoint and --weights belong to the full profile; nobody has weights of mini's")
     if source == "checkpoint" and chosen.training_options:
@@ -167,11 +180,12 @@ def _choose(data_root: Path | None, device: str, source: str) -> tuple[str, str]
     if source == "checkpoint":
         return "full", "weights that others trained are of the full profile"
     if data_root is None:
-        return "mini", "no COCO 2017 here: neither --data-root nor REPRO_DATA is set"
-    annotations_path(data_root, "val2017")
+        return "mini", "no data set here: neither --data-root nor REPRO_DATA is set"
+    if not data_root.is_dir():
+        raise ReproError(f"--data-root {data_root} (or REPRO_DATA) is no directory")
     if device != "cpu":
         import torch
 
         if torch.cuda.is_available():
-            return "full", f"COCO 2017 in {data_root}"
+            return "full", f"data in {data_root}"
     return "mini", "no CUDA device, and the full schedule would take months on a CPU; --profile full insists"

@@ -39,11 +39,16 @@ def command(
     for step in steps:
         how = step.weights.id if step.weights else f"seed {step.seed}"
         print(f"  {step.experiment.name:<{width}}  {how}  {step.status:<8}  {step.reason}; cost: {step.cost}")
-        print(f"  {'':<{width}}  rows: {', '.join(rows[step.experiment.name])}")
+        what = f"rows: {', '.join(rows[step.experiment.name])}" if not step.needed_by else _needed(step.needed_by)
+        print(f"  {'':<{width}}  {what}")
         if chosen.profile == "full":
             print(f"  {'':<{width}}  public weights: {_public(step.experiment)}")
     tally = {status: sum(step.status == status for step in steps) for status in ("measured", "ready", "blocked")}
     print(", ".join(f"{count} {status}" for status, count in tally.items()))
+
+
+def _needed(by: tuple[str, ...]) -> str:
+    return f"no row: {', '.join(by)} start{'s' if len(by) == 1 else ''} from it"
 
 
 def _public(experiment: Experiment) -> str:
@@ -63,7 +68,8 @@ def _json(step, rows: dict[str, list[str]]) -> dict:
         "source": step.source,
         "weights": step.weights and step.weights.id,
         "seed": step.seed,
-        "rows": rows[step.experiment.name],
+        "rows": rows.get(step.experiment.name, []),
+        "needed_by": list(step.needed_by),
         "status": step.status,
         "reason": step.reason,
         "cost": step.cost,

@@ -36,6 +36,7 @@ def command(
     """
     from dataclasses import replace
 
+    from repro.data.sources import SOURCES
     from repro.engine import launch
     from repro.experiments import get
 
@@ -63,10 +64,14 @@ def command(
     for metric in record.metrics:
         published = record.weights.checkpoint and record.weights.checkpoint.reported.get(metric.name)
         note = f"  published with the weights: {published}" if published else ""
-        print(f"{metric.name:<12} {metric.value:6.2f} {metric.unit}  (n = {metric.n}){note}")
+        error = f" ± {metric.standard_error:.2f}" if metric.standard_error is not None else ""
+        print(f"{metric.name:<12} {metric.value:6.2f}{error} {metric.unit}  (n = {metric.n}){note}")
     data = record.dataset
-    print(f"{data.evaluated} of {data.required} images evaluated; {record.cost.images_per_second:.2f} images/s, "
+    items = SOURCES[get(experiment).dataset].items
+    print(f"{data.evaluated} of {data.required} {items} evaluated; {record.cost.images_per_second:.2f} {items}/s, "
           f"peak memory {record.cost.peak_memory_bytes / 2**30:.2f} GiB")  # fmt: skip
+    if data.failed:
+        print(f"could not be read: {', '.join(data.failed)}")
     for deviation in record.deviations:
         print(f"deviation: {deviation}")
     print(f"record: {path}")

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from repro.checkpoints.conversion.preprocessing import Preprocessing
+from repro.checkpoints.preprocessing import Preprocessing
 from repro.errors import ReproError
 
 #: Shares of R, G and B in a pixel's brightness (ITU-R BT.601).

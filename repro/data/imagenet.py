@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from repro.checkpoints.conversion.preprocessing import Preprocessing
+from repro.checkpoints.preprocessing import Preprocessing
 from repro.data import pictures
 from repro.data.classification import Augmentation, Sample, evaluation_image, training_image
 from repro.data.devkit import validation_classes

@@ -4,3 +4,10 @@ from importlib.metadata import version
 
 #: What computes COCO's metrics, as records name it.
 COCO_EVALUATOR = f"faster-coco-eval {version('faster-coco-eval')}"
+#: What computes top-1 and top-5 of images. Ties go to the lower class.
+TOPK_EVALUATOR = "repro top-k 1"
+#: What computes top-1 and top-5 of videos, over several views of each.
+MULTIVIEW_EVALUATOR = "repro multi-view 1"
+
+#: By the experiments' data sets.
+EVALUATORS = {"coco": COCO_EVALUATOR, "imagenet": TOPK_EVALUATOR, "kinetics": MULTIVIEW_EVALUATOR}

@@ -18,9 +18,6 @@ from repro.data.imagenet import ImageNet
 from repro.errors import ReproError
 from repro.evaluation import predictions as files
 
-#: As records name what computed top-1 and top-5. Ties go to the lower class.
-EVALUATOR = "repro top-k 1"
-
 KEPT = 5  #: classes of an image that are kept
 
 

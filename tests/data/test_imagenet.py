@@ -18,8 +18,8 @@ from torchvision import datasets, transforms
 from torchvision.datasets import imagenet as peer
 from torchvision.transforms._presets import ImageClassification
 
-from repro.checkpoints.conversion import preprocessing as formats
-from repro.checkpoints.conversion.preprocessing import Preprocessing
+from repro.checkpoints import preprocessing as formats
+from repro.checkpoints.preprocessing import Preprocessing
 from repro.data import classification, pictures, storage, synsets
 from repro.data.classification import Augmentation, collate, evaluation_image, normalise, recolor
 from repro.data.imagenet import ImageNet, UnreadableImage

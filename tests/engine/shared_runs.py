@@ -31,6 +31,7 @@ from repro.data.coco import CocoDetection
 from repro.detection.torchvision import MaskRCNN
 from repro.engine import distributed
 from repro.errors import ReproError
+from repro.tasks.detection import Detecting
 
 NAME = "coco-r50-gc-r16"
 
@@ -110,7 +111,7 @@ def hash_weights(directory: Path, rank: int) -> None:
     original = predict.Predictor.predict
 
     def hashed(predictor, *arguments):
-        state = predictor.model.state_dict()
+        state = predictor.evaluation.model.state_dict()
         digest = hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in state.values()))
         (directory / f"evaluated{rank}").write_text(digest.hexdigest())
         return original(predictor, *arguments)
@@ -156,7 +157,7 @@ def refuse(rank: int) -> None:
 
 def main(root: Path) -> None:
     torch.set_num_threads(1)
-    predict.SHARD = 3
+    Detecting.shard = 3
     report: dict[str, dict] = {}
 
     def begun(name: str) -> Path:

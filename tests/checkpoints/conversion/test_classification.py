@@ -11,8 +11,8 @@ import torchvision
 from classifiers_peer import Tensors, se_resnet50
 from torch import Tensor, nn
 
-from repro.checkpoints import conversion, registry
-from repro.checkpoints.conversion import build, convert, preprocessing, recognise
+from repro.checkpoints import conversion, preprocessing, registry
+from repro.checkpoints.conversion import build, convert, recognise
 from repro.errors import ReproError
 from repro.experiments import SE, Backbone, Classifier, Insertion, get
 from repro.models.conventions import CAFFE

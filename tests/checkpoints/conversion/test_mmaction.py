@@ -9,8 +9,8 @@ import torch
 from classifiers_peer import Tensors, slow_only, slow_r50
 from torch import Tensor
 
-from repro.checkpoints import registry
-from repro.checkpoints.conversion import build, convert, preprocessing, recognise
+from repro.checkpoints import preprocessing, registry
+from repro.checkpoints.conversion import build, convert, recognise
 from repro.errors import ReproError
 from repro.experiments import GC, Classifier, NonLocal, get
 from repro.models.context import NonLocalBlock

@@ -5,9 +5,11 @@ from dataclasses import replace
 
 from repro import mini
 
-mini.SCENES = replace(mini.SCENES, train_images=24, val_images=10, classification_images=16)
-mini.PRETRAINING = replace(mini.PRETRAINING, recipe=replace(mini.PRETRAINING.recipe, batch_size=4, iterations=3))
-mini.DATASET_KEY = "0" * 64
+mini.coco.SCENES = replace(mini.coco.SCENES, train_images=24, val_images=10, classification_images=16)
+mini.coco.PRETRAINING = replace(
+    mini.coco.PRETRAINING, recipe=replace(mini.coco.PRETRAINING.recipe, batch_size=4, iterations=3)
+)
+mini.coco.DATASET_KEY = "0" * 64
 
 _shrink = mini.shrink
 _CHANGES = {"batch_size": 4, "warmup_iterations": 2, "iterations": int(os.environ.get("REPRO_TEST_ITERATIONS", "6"))}

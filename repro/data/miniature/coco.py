@@ -15,9 +15,9 @@ from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
-from repro.data.scenes import Point, Scene, Thing, classification_scene, detection_scene
+from repro.data.miniature.scenes import Point, Scene, Thing, classification_scene, detection_scene
 from repro.detection.conventions import AUTHORS
-from repro.mini import SCENES, Scenes
+from repro.mini.coco import SCENES, Scenes
 from repro.models.resnet import ResNet
 from repro.paths import unwritable
 

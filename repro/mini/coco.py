@@ -1,9 +1,9 @@
-"""The mini profile: the experiments of Tables 2 and 3 scaled down to minutes on two CPU cores. Imports nothing heavy.
+"""Tables 2 and 3 in the mini profile, on a generated detection set. Imports nothing heavy.
 
 The networks keep every placement of the paper (before the last residual block of c4, all of c3 to c5, after the 1x1 or
 after the addition, all ratios, deformable convolutions in c3 to c5), the frozen stages, the cascade, the pre-training
 and the fine-tuning; widths, depths, image size and schedule are smaller, and the data set is generated
-(`repro.data.miniature`).
+(`repro.data.miniature.coco`).
 """
 
 from __future__ import annotations

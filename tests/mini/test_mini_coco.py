@@ -33,7 +33,7 @@ STRONGER = [
 ]
 NAMES = TABLE_2 + STRONGER
 FULL = [get(f"coco-{name}") for name in NAMES]
-REFERENCE = Path(__file__).parents[1] / "tables" / "reference"
+REFERENCE = Path(__file__).parents[2] / "tables" / "reference"
 
 
 def backbone(name):
@@ -125,8 +125,8 @@ def test_sites_are_distinct_places_of_the_small_network():
 
 
 def test_every_ratio_leaves_a_bottleneck_of_its_own():
-    assert {backbone(name).width for name in NAMES} == {mini.PRETRAINING.network.backbone.width}
-    channels = [mini.PRETRAINING.network.backbone.width * factor for factor in (8, 16, 32)]  # c3, c4, c5
+    assert {backbone(name).width for name in NAMES} == {mini.coco.PRETRAINING.network.backbone.width}
+    channels = [mini.coco.PRETRAINING.network.backbone.width * factor for factor in (8, 16, 32)]  # c3, c4, c5
     blocks = [full.network.backbone.context.block for full in FULL if full.network.backbone.context]
     ratios = {block.ratio for block in blocks if isinstance(block, GlobalContext) and block.ratio}
     assert ratios == {4, 8, 16, 32}
@@ -140,21 +140,21 @@ def test_every_ratio_leaves_a_bottleneck_of_its_own():
 def test_there_is_a_pretraining_for_every_public_weights_file_of_the_paper():
     by_file = {}
     for full in FULL:
-        by_file.setdefault(full.recipe.initial_weights, set()).add(mini.pretraining(mini.shrink(full)).spec_hash)
+        by_file.setdefault(full.recipe.initial_weights, set()).add(mini.coco.pretraining(mini.shrink(full)).spec_hash)
     assert len(by_file) == 3  # ResNet-50, ResNet-101, ResNeXt-101
     assert all(len(hashes) == 1 for hashes in by_file.values())
     assert len(set.union(*by_file.values())) == 3
-    assert by_file["torchvision/resnet50-19c8e357"] == {mini.PRETRAINING.spec_hash}
+    assert by_file["torchvision/resnet50-19c8e357"] == {mini.coco.PRETRAINING.spec_hash}
 
 
 def test_pretrained_weights_fit_every_experiment():
-    from repro.data.miniature import Tagger
+    from repro.data.miniature.coco import Tagger
     from repro.detection.torchvision import MaskRCNN
     from repro.models.resnet import load_initial
 
     for full in FULL:
         small = mini.shrink(full)
-        spec = mini.pretraining(small).network
+        spec = mini.coco.pretraining(small).network
         missing, unexpected = load_initial(
             MaskRCNN(small.network).backbone, Tagger(spec.backbone, spec.num_classes).state_dict()
         )
@@ -166,11 +166,11 @@ def test_pretrained_weights_fit_every_experiment():
 
 
 def test_pretrained_weights_of_another_backbone_are_refused():
-    from repro.data.miniature import Tagger
+    from repro.data.miniature.coco import Tagger
     from repro.detection.torchvision import MaskRCNN
     from repro.models.resnet import load_initial
 
-    spec = mini.PRETRAINING.network
+    spec = mini.coco.PRETRAINING.network
     weights = Tagger(spec.backbone, spec.num_classes).state_dict()
     for name in ("r101-baseline", "x101-baseline"):
         with pytest.raises(ReproError, match="another network"):
@@ -185,8 +185,8 @@ def test_a_training_key_holds_the_pretraining(tmp_path, monkeypatch):
     small = [plan.at_profile(f"coco-{name}", "mini") for name in NAMES]
     keys = [plan.training_key(experiment, settings) for experiment in small]
     assert len({*keys}) == len(NAMES)
-    recipe = replace(mini.PRETRAINING.recipe, epochs=2)
-    monkeypatch.setattr(mini, "PRETRAINING", replace(mini.PRETRAINING, recipe=recipe))
+    recipe = replace(mini.coco.PRETRAINING.recipe, epochs=2)
+    monkeypatch.setattr(mini.coco, "PRETRAINING", replace(mini.coco.PRETRAINING, recipe=recipe))
     again = [plan.training_key(experiment, settings) for experiment in small]
     assert not {*keys} & {*again}
 
@@ -244,9 +244,9 @@ def test_the_instantiations_of_the_non_local_block_are_run_as_well():
 
 
 def test_the_key_of_the_data_follows_what_is_drawn():
-    assert digest(asdict(mini.SCENES)) == mini.DATASET_KEY
+    assert digest(asdict(mini.coco.SCENES)) == mini.coco.DATASET_KEY
     for change in ({"seed": 1}, {"version": 99}, {"distance": 0}, {"cue_hues": (0.5, 0.0)}):
-        assert digest(asdict(replace(mini.SCENES, **change))) != mini.DATASET_KEY
+        assert digest(asdict(replace(mini.coco.SCENES, **change))) != mini.coco.DATASET_KEY
 
 
 def test_importing_the_profile_imports_nothing_heavy():

@@ -38,7 +38,16 @@ class Preprocessing:
     #: the video. Videos that are too short are played again from their beginning. None: images, or not known.
     clip_starts: Literal["middles", "ends"] | None = None
 
+    def describe(self) -> str:
+        """In words, for records."""
+        found = f"short side {self.resize} by {self.resizer} ({self.interpolation}), crop {self.crop}, {self.color}"
+        if self.frames == 1:
+            return found
+        return f"{found}, {self.clips} clips of {self.frames} frames at stride {self.stride}, {self.crops} crops"
 
+
+#: Of images for the networks that are trained here. The paper states the crop alone.
+TRAINED_HERE = Preprocessing(resize=256, crop=224)
 _TIMM = Preprocessing(resize=256, crop=224, interpolation="bicubic")
 _OPENMMLAB = Preprocessing(
     resize=256, crop=224, resizer="opencv", maximum=255, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)
@@ -53,7 +62,7 @@ _PYTORCHVIDEO = Preprocessing(
 )  # fmt: skip
 
 #: Of a format's files, but for `_OF_ENTRIES`.
-_OF_FORMATS = {
+FORMATS = {
     "torchvision": Preprocessing(resize=256, crop=224),
     "timm": _TIMM,
     "mmpretrain": _OPENMMLAB,
@@ -104,6 +113,6 @@ def of(format: str, entry: str | None = None) -> Preprocessing:
     Raises:
         ReproError: `format` is none of a classifier that is converted.
     """
-    if format not in _OF_FORMATS:
+    if format not in FORMATS:
         raise ReproError(f"how inputs for weights in the format {format} are made is not known")
-    return _OF_ENTRIES.get(entry or "", _OF_FORMATS[format])
+    return _OF_ENTRIES.get(entry or "", FORMATS[format])

@@ -16,12 +16,12 @@ from PIL import Image
 from pycocotools import mask as pycocotools_mask
 
 from repro import mini
-from repro.data import miniature
 from repro.data.coco import CocoDetection
-from repro.data.scenes import detection_scene
+from repro.data.miniature import coco as miniature
+from repro.data.miniature.scenes import detection_scene
 from repro.errors import ReproError
 
-SMALL = replace(mini.SCENES, train_images=48, val_images=16, crowds=0.5)
+SMALL = replace(mini.coco.SCENES, train_images=48, val_images=16, crowds=0.5)
 SPLITS = ("train2017", "val2017")
 
 
@@ -47,7 +47,7 @@ def content(root):
 
 @pytest.fixture(scope="module")
 def scenes():
-    return [detection_scene(mini.SCENES, "train2017", index) for index in range(300)]
+    return [detection_scene(mini.coco.SCENES, "train2017", index) for index in range(300)]
 
 
 def files(directory: Path) -> dict[str, bytes]:
@@ -71,12 +71,12 @@ def test_what_is_drawn_changes_only_with_the_version():
     drawn = hashlib.sha256()
     for split in SPLITS:
         for index in range(10):
-            scene = detection_scene(mini.SCENES, split, index)
+            scene = detection_scene(mini.coco.SCENES, split, index)
             drawn.update(scene.image.tobytes() + repr((scene.cue, scene.things)).encode())
     for index in range(10):
         image, tags = miniature.PretrainingData().sample(index)
         drawn.update(image.numpy().tobytes() + tags.numpy().tobytes())
-    assert (mini.SCENES.version, drawn.hexdigest()[:16]) == (1, "6870e6ef43f1c3c8")
+    assert (mini.coco.SCENES.version, drawn.hexdigest()[:16]) == (1, "6870e6ef43f1c3c8")
 
 
 def test_an_existing_set_is_left_as_it_is(small, tmp_path):
@@ -150,12 +150,12 @@ def test_pycocotools_decodes_every_segmentation_to_the_pixels_that_were_painted(
 
 def test_the_reader_of_coco_takes_it(root, content):
     for split in SPLITS:
-        data = CocoDetection(root, split, 6, mini.SCENES.height, mini.SCENES.width)
+        data = CocoDetection(root, split, 6, mini.coco.SCENES.height, mini.coco.SCENES.width)
         annotations = content[split]["annotations"]
         for index, image_id in enumerate(data.image_ids):
             sample = data.sample(index, train=True)
             expected = [a for a in annotations if a["image_id"] == image_id and not a["iscrowd"]]
-            assert tuple(sample.image.shape) == (3, mini.SCENES.height, mini.SCENES.width)
+            assert tuple(sample.image.shape) == (3, mini.coco.SCENES.height, mini.coco.SCENES.width)
             assert [data.category_ids[label] for label in sample.labels] == [a["category_id"] for a in expected]
             assert (sample.boxes[:, 2:] - sample.boxes[:, :2]).tolist() == [a["bbox"][2:] for a in expected]
     assert len(data) == SMALL.val_images
@@ -170,7 +170,7 @@ def test_objects_differ_in_size_and_all_classes_are_about_as_frequent(scenes):
     assert min(sides) < 20
     assert max(sides) > 35
     shares = Counter((thing.shape, cue) for thing, cue in objects)
-    assert len(shares) == len(mini.SCENES.shapes) * len(mini.SCENES.cues)
+    assert len(shares) == len(mini.coco.SCENES.shapes) * len(mini.coco.SCENES.cues)
     assert all(0.6 < count * len(shares) / len(objects) < 1.5 for count in shares.values())
 
 
@@ -178,19 +178,19 @@ def test_the_lamp_is_far_from_every_object(scenes):
     for scene in scenes:
         for thing in scene.things:
             x1, _, x2, _ = thing.box
-            assert max(x1 - scene.lamp[0], scene.lamp[0] - x2) > mini.SCENES.distance
+            assert max(x1 - scene.lamp[0], scene.lamp[0] - x2) > mini.coco.SCENES.distance
 
 
 def test_the_same_objects_occur_under_both_lights(scenes):
     """With the hues exchanged an image changes nowhere but at its lamp: nothing else tells the colour of the light."""
-    exchanged = replace(mini.SCENES, cue_hues=mini.SCENES.cue_hues[::-1])
+    exchanged = replace(mini.coco.SCENES, cue_hues=mini.coco.SCENES.cue_hues[::-1])
     for index, scene in enumerate(scenes[:50]):
         other = detection_scene(exchanged, "train2017", index)
         assert (other.cue, other.things) == (scene.cue, scene.things)
         rows, columns = np.where((scene.image != other.image).any(axis=2))
         assert len(rows) > 50
-        assert abs(columns - scene.lamp[0]).max() <= mini.SCENES.lamp / 2
-        assert abs(rows - scene.lamp[1]).max() <= mini.SCENES.lamp / 2
+        assert abs(columns - scene.lamp[0]).max() <= mini.coco.SCENES.lamp / 2
+        assert abs(rows - scene.lamp[1]).max() <= mini.coco.SCENES.lamp / 2
 
 
 def test_a_classifier_of_windows_finds_the_light_at_the_lamp_and_not_at_the_objects(scenes):
@@ -218,7 +218,7 @@ def test_a_classifier_of_windows_finds_the_light_at_the_lamp_and_not_at_the_obje
 
 def test_the_classification_set_has_one_shape_and_one_light_per_image():
     data = miniature.PretrainingData()
-    assert len(data) == mini.SCENES.classification_images
+    assert len(data) == mini.coco.SCENES.classification_images
     tags = np.array([data.sample(index)[1].numpy() for index in range(200)])
     shapes, cues = tags[:, :3], tags[:, 3:]
     assert (shapes.sum(axis=1) == 1).mean() > 0.98  # now and then no place is found for the object
@@ -226,8 +226,8 @@ def test_the_classification_set_has_one_shape_and_one_light_per_image():
     assert all(0.2 < share < 0.5 for share in shapes.mean(axis=0))
     assert all(0.35 < share < 0.65 for share in cues.mean(axis=0))
     image, _ = data.sample(0)
-    assert tuple(image.shape) == (3, *mini.PRETRAINING.network.input_size)
-    assert mini.PRETRAINING.network.num_classes == tags.shape[1]
+    assert tuple(image.shape) == (3, *mini.coco.PRETRAINING.network.input_size)
+    assert mini.coco.PRETRAINING.network.num_classes == tags.shape[1]
     again, _ = data.sample(0, seed=5, epoch=3, train=True)
     assert bool((image == again).all())
 
@@ -236,7 +236,7 @@ def test_the_pretraining_lowers_its_loss():
     import torch
 
     torch.manual_seed(0)
-    spec, data = mini.PRETRAINING.network, miniature.PretrainingData()
+    spec, data = mini.coco.PRETRAINING.network, miniature.PretrainingData()
     network = miniature.Tagger(spec.backbone, spec.num_classes)
     batch = [data.sample(index) for index in range(16)]
     optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)

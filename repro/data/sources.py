@@ -1,0 +1,88 @@
+"""The paper's data sets as a plan sees them: where they are, what there is to learn from, what identifies them.
+
+Imports no torch until ImageNet's or Kinetics' files have to be listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from repro import paper
+from repro.data.layout import TRAINING_IMAGES, annotations_path
+from repro.data.synsets import OFFICIAL
+from repro.errors import ReproError
+from repro.experiments import Experiment
+from repro.paths import sha256
+from repro.records import cache_key
+
+Split = Literal["train", "val"]
+SPLITS: tuple[Split, ...] = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One of the three data sets."""
+
+    directory: str  #: its own, in a directory that holds several data sets
+    validation: str  #: the validation split's name in the published tables and in records
+    items: str  #: what it consists of
+    training_items: int  #: of an epoch
+    validation_items: int  #: as the official list has them
+    per_gpu: int  #: of the paper's batch on each of its eight GPUs
+
+
+SOURCES: dict[str, Source] = {
+    "coco": Source("coco", "coco-val2017", "images", TRAINING_IMAGES, 5000, per_gpu=2),
+    "imagenet": Source("imagenet", "imagenet-val", "images", OFFICIAL["train"].images, 50000, per_gpu=64),
+    # Rows of the official lists; no copy has all of the videos.
+    "kinetics": Source("kinetics400", "kinetics-val", "videos", 246534, 19906, per_gpu=8),
+}
+
+
+def root(data_root: Path | None, dataset: str) -> Path:
+    """The directory of a data set: `data_root` itself, or the one of the data set's name in it.
+
+    Raises:
+        ReproError: none was named.
+    """
+    if data_root is None:
+        needs = paper.DATASETS[SOURCES[dataset].validation].needs
+        raise ReproError(f"needs {needs}: pass --data-root DIR or set REPRO_DATA")
+    own = data_root / SOURCES[dataset].directory
+    return own if own.is_dir() else data_root
+
+
+def identity(experiment: Experiment, data_root: Path | None, splits: Iterable[Split]) -> str:
+    """What the full profile's data contribute to a cache key: which items there are, and what is true of them.
+
+    Raises:
+        ReproError: there is no data set, or one without annotations.
+    """
+    directory = root(data_root, experiment.dataset)
+    if experiment.dataset == "coco":
+        paths = {f"{split}2017": annotations_path(directory, f"{split}2017") for split in splits}
+        return cache_key(**{name: _sha256(path, path.stat().st_mtime_ns) for name, path in paths.items()})
+    return cache_key(**{split: _listed(experiment.dataset, directory, split) for split in splits})
+
+
+@cache
+def _sha256(path: Path, changed: int) -> str:
+    """Of a file last `changed` then: train2017's annotations are hashed once, not for every experiment and seed."""
+    return sha256(path)
+
+
+@cache
+def _listed(dataset: str, directory: Path, split: Split) -> str:
+    """Listing more than a million files takes a while: once a process, not for every experiment and seed."""
+    if dataset == "imagenet":
+        from repro.data.imagenet import ImageNet
+
+        return ImageNet(directory, split).annotations_sha256
+    from repro.data.kinetics import Kinetics
+
+    videos = Kinetics(directory, split)
+    return cache_key(listed=videos.annotations_sha256, present=videos.ids_sha256)

@@ -1,0 +1,20 @@
+"""The three tasks: what measuring an experiment needs to know of its data, its network and its evaluation."""
+
+from repro.experiments import Experiment
+from repro.settings import Settings
+from repro.tasks.task import Task
+
+
+def of(experiment: Experiment, settings: Settings) -> Task:
+    """The task of an experiment. Each is imported when it is asked for, with the libraries that it takes."""
+    if experiment.dataset == "coco":
+        from repro.tasks.detection import Detection
+
+        return Detection(experiment, settings)
+    if experiment.dataset == "imagenet":
+        from repro.tasks.classification import Classification
+
+        return Classification(experiment, settings)
+    from repro.tasks.video import VideoClassification
+
+    return VideoClassification(experiment, settings)

@@ -1,0 +1,172 @@
+"""Image classifiers on ImageNet, single crop (Section 5.2, Table 4)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from repro import mini
+from repro.checkpoints import preprocessing
+from repro.data.classification import Augmentation, Batch, Sample, collate, normalise, recolor
+from repro.data.imagenet import ImageNet, UnreadableImage
+from repro.data.sources import SOURCES, Split
+from repro.devices import loading_processes
+from repro.evaluation import TOPK_EVALUATOR, topk
+from repro.evaluation.topk import Prediction
+from repro.experiments import Classifier
+from repro.models.resnet import ResNet, load_initial
+from repro.predict import Failed
+from repro.records import Checkpoint, DataSet, Metric
+from repro.tasks.task import Task
+
+
+class ImageClassifier(ResNet):
+    """A classifier that can be trained. Its state dict, and what it does in evaluation mode, are a `ResNet`'s."""
+
+    def __init__(self, network: Classifier, inputs: preprocessing.Preprocessing) -> None:
+        super().__init__(network.backbone, network.num_classes)
+        self.inputs = inputs
+
+    def forward(self, x: Batch | Tensor) -> dict[str, Tensor] | Tensor:
+        """In training mode the cross entropy of a batch; else the logits (B, K) of normalised images (B, 3, H, W)."""
+        if not self.training:
+            return super().forward(x)
+        images = x.images if x.colors is None else recolor(x.images, x.colors)
+        logits = super().forward(normalise(images, self.inputs))
+        return {"loss_class": F.cross_entropy(logits.float(), x.labels)}
+
+
+class _Items(Dataset):
+    """A split's images by their number; of one that cannot be read, why."""
+
+    def __init__(self, data: ImageNet) -> None:
+        self.data = data
+
+    def __getitem__(self, index: int) -> Sample | Failed:
+        try:
+            return self.data.sample(index)
+        except UnreadableImage as error:
+            return Failed(error.image_id, str(error))
+
+
+class Classifying:
+    """A classifier on the images of a split, in batches that do not depend on how many processes share the work."""
+
+    shard = 1000
+    suffix = ".json.gz"
+    batch = 50
+
+    def __init__(self, model: nn.Module, data: ImageNet) -> None:
+        self.model, self.data = model, data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def predict(self, items: range, fabric: Fabric) -> Iterator[Prediction | Failed]:
+        loader = DataLoader(
+            _Items(self.data), batch_size=self.batch, sampler=items, num_workers=loading_processes(fabric),
+            collate_fn=list,
+            generator=torch.Generator(),
+        )  # fmt: skip
+        for batch in loader:
+            read = [one for one in batch if isinstance(one, Sample)]
+            found = iter(self._predictions(read, fabric) if read else ())
+            yield from (one if isinstance(one, Failed) else next(found) for one in batch)
+
+    def _predictions(self, samples: list[Sample], fabric: Fabric) -> list[Prediction]:
+        batch = collate(samples)
+        images = normalise(fabric.to_device(batch.images), self.data.preprocessing)
+        if fabric.device.type == "cuda":
+            images = images.contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), fabric.autocast():
+            logits = self.model(images)
+        return topk.predictions(logits, batch.labels.tolist(), batch.image_ids)
+
+    def save(self, found: list[Prediction], path: Path) -> str:
+        return topk.save_predictions(found, path)
+
+    def load(self, path: Path, sha256: str) -> list[Prediction]:
+        return topk.load_predictions(path, sha256)
+
+
+class Classification(Task[Prediction]):
+    """A classifier on ILSVRC2012, or on the generated set of the mini profile."""
+
+    evaluator = TOPK_EVALUATOR
+    evaluation_batch = Classifying.batch
+
+    def generate(self) -> None:
+        from repro.data.miniature import imagenet as miniature
+
+        miniature.generate(self.root)
+
+    @cached_property
+    def training_data(self) -> ImageNet:
+        return self._split("train")
+
+    @cached_property
+    def validation_data(self) -> ImageNet:
+        return self._split("val")
+
+    def _split(self, split: Split) -> ImageNet:
+        if self.settings.profile == "full":
+            augmentation = Augmentation(flip=self.experiment.recipe.flip)
+            return ImageNet(self.root, split, self._inputs, augmentation)
+        return ImageNet(
+            self.root, split, self._inputs, Augmentation(**mini.imagenet.AUGMENTATION), wnids=mini.imagenet.CLASSES
+        )
+
+    @property
+    def _inputs(self) -> preprocessing.Preprocessing:
+        """How images are prepared for a network that is trained here."""
+        return preprocessing.TRAINED_HERE if self.settings.profile == "full" else mini.imagenet.PREPROCESSING
+
+    def network(self) -> ImageClassifier:
+        return ImageClassifier(self.experiment.network, self._inputs)
+
+    def channels_last(self, fabric: Fabric) -> bool:
+        return fabric.device.type == "cuda"
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        return collate(samples)
+
+    def start_from(self, model: ImageClassifier, tensors: Mapping[str, Tensor]) -> None:
+        load_initial(model, tensors)
+
+    def evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> Classifying:
+        if checkpoint is not None:  # its publisher's own inputs, which the accuracy belongs to
+            self.validation_data = copy.copy(self.validation_data)
+            self.validation_data.preprocessing = preprocessing.of(checkpoint.format, checkpoint.id)
+        return Classifying(model, self.validation_data)
+
+    def metrics(self, found: Sequence[Prediction], failed: Collection[str]) -> list[Metric]:
+        return accuracies(topk.evaluate(found, self.validation_data, failed), len(found))
+
+    def dataset(self, evaluated: int, failed: Sequence[str]) -> DataSet:
+        data = self.validation_data
+        full = self.settings.profile == "full"
+        return DataSet(
+            name=SOURCES["imagenet"].validation if full else "mini-imagenet-val",
+            annotations_sha256=data.annotations_sha256,
+            ids_sha256=data.ids_sha256,
+            required=data.required,
+            expected=len(data) + len(data.missing),
+            evaluated=evaluated,
+            failed=list(failed),
+        )
+
+
+def accuracies(values: Mapping[str, float], n: int) -> list[Metric]:
+    """Accuracies in percent over `n` items, each with the binomial's standard error."""
+    return [
+        Metric(name=name, value=value, unit="%", n=n, standard_error=topk.standard_error(value, n))
+        for name, value in values.items()
+    ]

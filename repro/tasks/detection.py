@@ -1,0 +1,130 @@
+"""Mask R-CNN on COCO (Sections 5.1, Tables 1 to 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from repro import mini, paper, plan
+from repro.data.coco import CocoDetection, Detections
+from repro.data.layout import is_val2017
+from repro.data.miniature import coco as miniature
+from repro.detection import engines
+from repro.detection.detector import DetectorModule
+from repro.engine.loop import fit
+from repro.evaluation import COCO_EVALUATOR
+from repro.evaluation import coco as evaluation
+from repro.locks import locked
+from repro.models.resnet import load_initial
+from repro.predict import Failed, ProgressReport
+from repro.records import Checkpoint, DataSet, Metric, cache_key
+from repro.tasks.task import Task
+
+
+class Detecting:
+    """A detector on the images of a split, one at a time."""
+
+    shard = 100
+    suffix = ".json.gz"
+
+    def __init__(self, model: DetectorModule, data: CocoDetection) -> None:
+        self.model, self.data = model, data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def predict(self, items: range, fabric: Fabric) -> Iterator[Detections | Failed]:
+        """Raises ReproError for an image that cannot be read: COCO's are all there."""
+        for index in items:
+            sample = self.data.sample(index)
+            sample.image = sample.image.to(fabric.device)
+            with torch.inference_mode(), fabric.autocast():
+                found = self.model([sample])
+            yield from found
+
+    def save(self, found: list[Detections], path: Path) -> str:
+        return evaluation.save_predictions(found, path)
+
+    def load(self, path: Path, sha256: str) -> list[Detections]:
+        return evaluation.load_predictions(path, sha256)
+
+
+class Detection(Task[Detections]):
+    """A detector on COCO 2017, or on the generated set of the mini profile."""
+
+    evaluator = COCO_EVALUATOR
+
+    def generate(self) -> None:
+        miniature.generate(self.root, mini.coco.MINI_DATA_SEED)
+
+    @cached_property
+    def training_data(self) -> CocoDetection:
+        return self._split("train2017")
+
+    @cached_property
+    def validation_data(self) -> CocoDetection:
+        return self._split("val2017")
+
+    def _split(self, split: str) -> CocoDetection:
+        network = self.experiment.network
+        return CocoDetection(
+            self.root, split, network.num_classes, network.short_side, network.long_side,
+            flip=self.experiment.recipe.flip,
+        )  # fmt: skip
+
+    def network(self) -> DetectorModule:
+        return engines.build(self.settings.engine, self.experiment.network)
+
+    def initial_weights(self, fabric: Fabric, progress: ProgressReport) -> Path:
+        """In the mini profile what all experiments with such a backbone start from, trained by who needs it first."""
+        if self.settings.profile == "full":
+            return super().initial_weights(fabric, progress)
+        spec = mini.coco.pretraining(self.experiment)
+        key = cache_key(
+            stage="pre-training", version=plan.TRAINING_VERSION, spec=spec.spec_hash, data=mini.coco.DATASET_KEY
+        )
+        directory = self.settings.results / "runs" / f"{spec.name}.{key[:12]}"
+        with locked(directory):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                model = miniature.Tagger(spec.network.backbone, spec.network.num_classes)
+            fitted = fit(
+                model,
+                spec.recipe,
+                miniature.PretrainingData(),
+                identity=key,
+                directory=directory,
+                seed=0,
+                fabric=Fabric(accelerator=fabric.device.type, devices=1),  # float32 whatever the experiments use
+                progress=lambda at: progress("pre-training", at.iteration, at.total),
+            )
+        return fitted.weights
+
+    def start_from(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+        load_initial(model.backbone, tensors)
+
+    def evaluation(self, model: DetectorModule, checkpoint: Checkpoint | None = None) -> Detecting:
+        return Detecting(model, self.validation_data)
+
+    def metrics(self, found: Sequence[Detections], failed: Collection[str]) -> list[Metric]:
+        data = self.validation_data
+        values = evaluation.evaluate(found, data)
+        return [Metric(name=name, value=value, unit="%", n=len(data)) for name, value in values.items()]
+
+    def dataset(self, evaluated: int, failed: Sequence[str]) -> DataSet:
+        data = self.validation_data
+        full = self.settings.profile == "full"
+        official = is_val2017(data.category_ids, len(data), data.objects)
+        return DataSet(
+            name="mini-val2017" if not full else "coco-val2017" if official else "not COCO 2017",
+            annotations_sha256=data.annotations_sha256,
+            ids_sha256=data.ids_sha256,
+            required=paper.DATASETS["coco-val2017"].size if full else len(data),
+            expected=len(data),
+            evaluated=evaluated,
+        )

@@ -1,0 +1,170 @@
+"""Clip classifiers on Kinetics-400, many views of each video (Section 5.3, Table 5)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from repro import mini
+from repro.checkpoints import preprocessing
+from repro.data import clips
+from repro.data.clips import ClipAugmentation, ClipBatch, ClipSample, collate, normalise
+from repro.data.kinetics import Kinetics
+from repro.data.sources import SOURCES, Split
+from repro.data.video import UnreadableVideo
+from repro.devices import loading_processes
+from repro.evaluation import MULTIVIEW_EVALUATOR, multiview
+from repro.evaluation.multiview import Scores
+from repro.experiments import Classifier
+from repro.models.resnet import ResNet, load_initial
+from repro.models.resnet3d import inflate
+from repro.predict import Failed
+from repro.records import Checkpoint, DataSet, Metric
+from repro.tasks.classification import accuracies
+from repro.tasks.task import Task
+
+#: Probability with which a feature is left out in training, before the last layer, as in [6].
+DROPOUT = 0.5
+
+
+class ClipClassifier(ResNet):
+    """A 3-D classifier that can be trained. Its state dict, and what it does in evaluation mode, are a `ResNet`'s."""
+
+    def __init__(self, network: Classifier, inputs: preprocessing.Preprocessing, dropout: float = DROPOUT) -> None:
+        super().__init__(network.backbone, network.num_classes)
+        self.inputs, self.dropout = inputs, dropout
+
+    def forward(self, x: ClipBatch | Tensor) -> dict[str, Tensor] | Tensor:
+        """In training mode the cross entropy of a batch, a clip of each video; else the logits (B, K) of clips.
+
+        Clips are normalised, (B, 3, T, H, W).
+        """
+        if not self.training:
+            return super().forward(x)
+        pooled = self.avgpool(self.features(normalise(x.clips[:, 0], self.inputs))["c5"]).flatten(1)
+        logits = self.fc(F.dropout(pooled, self.dropout))
+        return {"loss_class": F.cross_entropy(logits.float(), x.labels)}
+
+
+class _Items(Dataset):
+    """A split's videos by their number; of one that cannot be read, why."""
+
+    def __init__(self, data: Kinetics) -> None:
+        self.data = data
+
+    def __getitem__(self, index: int) -> ClipSample | Failed:
+        try:
+            return self.data.sample(index)
+        except UnreadableVideo as error:
+            return Failed(error.video_id, str(error))
+
+
+class Viewing:
+    """A classifier on all views of the videos of a split, one video at a time."""
+
+    shard = 50
+    suffix = ".npz"
+    views = 10  #: that go through the network together
+
+    def __init__(self, model: nn.Module, data: Kinetics) -> None:
+        self.model, self.data = model, data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def predict(self, items: range, fabric: Fabric) -> Iterator[Scores | Failed]:
+        loader = DataLoader(
+            _Items(self.data), batch_size=None, sampler=items, num_workers=loading_processes(fabric),
+            collate_fn=_as_is, generator=torch.Generator(),
+        )  # fmt: skip
+        for one in loader:
+            yield one if isinstance(one, Failed) else self._scores(one, fabric)
+
+    def _scores(self, sample: ClipSample, fabric: Fabric) -> Scores:
+        parts = []
+        for views in sample.clips.split(self.views):
+            inputs = normalise(fabric.to_device(views), self.data.preprocessing)
+            with torch.inference_mode(), fabric.autocast():
+                parts.append(self.model(inputs).float())
+        return multiview.scores(torch.cat(parts), sample.label, sample.video_id)
+
+    def save(self, found: list[Scores], path: Path) -> str:
+        return multiview.save_scores(found, path)
+
+    def load(self, path: Path, sha256: str) -> list[Scores]:
+        return multiview.load_scores(path, sha256)
+
+
+class VideoClassification(Task[Scores]):
+    """A classifier on Kinetics-400, or on the generated set of the mini profile."""
+
+    evaluator = MULTIVIEW_EVALUATOR
+    evaluation_batch = Viewing.views
+
+    def generate(self) -> None:
+        from repro.data.miniature import kinetics as miniature
+
+        miniature.generate(self.root)
+
+    @cached_property
+    def training_data(self) -> Kinetics:
+        return self._split("train")
+
+    @cached_property
+    def validation_data(self) -> Kinetics:
+        return self._split("val")
+
+    def _split(self, split: Split) -> Kinetics:
+        if self.settings.profile == "full":
+            return Kinetics(self.root, split, self._inputs, ClipAugmentation(flip=self.experiment.recipe.flip))
+        return Kinetics(
+            self.root, split, self._inputs, ClipAugmentation(**mini.kinetics.AUGMENTATION), labels=mini.kinetics.CLASSES
+        )
+
+    @property
+    def _inputs(self) -> preprocessing.Preprocessing:
+        """How clips are prepared for a network that is trained here."""
+        return clips.PAPER if self.settings.profile == "full" else mini.kinetics.PREPROCESSING
+
+    def network(self) -> ClipClassifier:
+        return ClipClassifier(self.experiment.network, self._inputs)
+
+    def collate(self, samples: Sequence[ClipSample]) -> ClipBatch:
+        return collate(samples)
+
+    def start_from(self, model: ClipClassifier, tensors: Mapping[str, Tensor]) -> None:
+        load_initial(model, inflate(tensors, model))
+
+    def evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> Viewing:
+        if checkpoint is not None:  # its publisher's own inputs, which the accuracy belongs to
+            self.validation_data = copy.copy(self.validation_data)
+            self.validation_data.preprocessing = preprocessing.of(checkpoint.format, checkpoint.id)
+        return Viewing(model, self.validation_data)
+
+    def metrics(self, found: Sequence[Scores], failed: Collection[str]) -> list[Metric]:
+        return accuracies(multiview.evaluate(found, self.validation_data, failed), len(found))
+
+    def dataset(self, evaluated: int, failed: Sequence[str]) -> DataSet:
+        data = self.validation_data
+        full = self.settings.profile == "full"
+        return DataSet(
+            name=SOURCES["kinetics"].validation if full else "mini-kinetics-val",
+            annotations_sha256=data.annotations_sha256,
+            ids_sha256=data.ids_sha256,
+            required=data.required,
+            expected=len(data) + len(data.missing),
+            evaluated=evaluated,
+            failed=list(failed),
+        )
+
+
+def _as_is(sample: ClipSample | Failed) -> ClipSample | Failed:
+    return sample
