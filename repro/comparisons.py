@@ -124,13 +124,13 @@ def _ordering(
 
 def _paired(first: Measurement | None, second: Measurement | None, column: str) -> list[float]:
     """first - second for every seed that both have; nothing when they were not measured alike."""
-    if first is None or second is None or not _alike(first.first, second.first):
+    if first is None or second is None or not alike(first.first, second.first):
         return []
     ours, theirs = first.values(column), second.values(column)
     return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
 
 
-def _alike(first: Record, second: Record) -> bool:
+def alike(first: Record, second: Record) -> bool:
     """Whether only the network differs. Backbones of another kind begin, as in the paper, from weights of their own."""
     kinds = {recipe and recipe.initial_weights for recipe in (get(r.experiment).recipe for r in (first, second))}
     return conditions(first, initial=len(kinds) == 1) == conditions(second, initial=len(kinds) == 1)

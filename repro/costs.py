@@ -44,6 +44,14 @@ def of_training(experiment: Experiment, settings: Settings, records: Iterable[Re
     return cost
 
 
+def of_attention(experiment: Experiment) -> str:
+    """Of the statistics of attention in a network whose weights are here."""
+    if experiment.profile == "mini":
+        return "some seconds of one core"
+    source = SOURCES[experiment.dataset]
+    return f"{source.validation_items} {source.items} looked at"
+
+
 def _download(weights: Choice, count: Count | None) -> str:
     """What fetching costs, in words that a list goes on after; empty where the file is here."""
     entry = weights.entry

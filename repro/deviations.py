@@ -31,7 +31,7 @@ def inherent(experiment: Experiment, settings: Settings, division: Division) -> 
         ]
     if experiment.dataset == "coco":
         return _detector(experiment, division)
-    return _classifier(experiment, division)
+    return _classifier(experiment, settings, division)
 
 
 def _detector(experiment: Experiment, division: Division) -> list[str]:
@@ -55,14 +55,18 @@ def _detector(experiment: Experiment, division: Division) -> list[str]:
 
 
 _IMAGES = [
-    "test images are resized to 256 pixels on the short side; the paper states only the crop of 224",
+    "test images: short side of 256 pixels, crop of 224 in the centre, as in [33]; the paper says 'single-crop'",
     "augmentation as in [33] and its authors' code: crops of 8 to 100 % of the area, flips, brightness, contrast "
     "(the text of [33] says hue) and saturation by 0.6 to 1.4, noise along the principal components of RGB; [14] has "
     "no change of colour",
     "crops are resized by PyTorch's antialiased bilinear filter, at most 2 of 255 from Pillow's, and colours are "
     "changed without clipping in between",
+    "plain momentum and the initialisation of [10]; [33] has Nesterov's and Xavier's",
 ]
-_STAGE1 = "stage 1: learning rate of 0.2, in proportion to the 0.1 for 256 images of [10]; the paper does not state it"
+_STAGE1 = (
+    "stage 1: learning rate of 0.2, in proportion to the 0.1 for 256 images of [10]; the paper does not state it. "
+    "Warm-up multiplies the cosine of the whole stage"
+)
 _STAGE2 = "stage 2 starts from one stage-1 network (seed 0) for all experiments and seeds; without warm-up"
 _VIDEOS = [
     "schedule of [6] for clips of 8 frames: 196 epochs, 34 of them warm-up, learning rate of 0.1 for 64 clips in "
@@ -73,11 +77,13 @@ _VIDEOS = [
 ]
 
 
-def _classifier(experiment: Experiment, division: Division) -> list[str]:
+def _classifier(experiment: Experiment, settings: Settings, division: Division) -> list[str]:
     """What the paper leaves open, and what is different here."""
     if experiment.dataset == "imagenet":
-        first = experiment.recipe.initial_weights == "random"
-        found = [*_IMAGES, _STAGE1 if first else _STAGE2]
+        if experiment.recipe.initial_weights == "random":
+            found = [*_IMAGES, _STAGE1]
+        else:
+            found = [*_IMAGES, *([] if settings.initial else [_STAGE2])]
     else:
         found = list(_VIDEOS)
     paper = SOURCES[experiment.dataset].per_gpu
@@ -119,7 +125,8 @@ def asked_for(experiment: Experiment, settings: Settings, division: Division) ->
             f"effective batch of {batch} instead of {experiment.recipe.batch_size}, learning rate in proportion"
         )
     if settings.iterations is not None:
-        found.append(f"trained for {settings.iterations} iterations instead of {experiment.recipe.epochs} epochs")
+        length = "1 iteration" if settings.iterations == 1 else f"{settings.iterations} iterations"
+        found.append(f"trained for {length} instead of {experiment.recipe.epochs} epochs")
     if experiment.dataset == "coco" and division.per_pass < division.per_process:
         found.append(f"batch norm over {division.statistics} images, gradients accumulated to the batch")
     return found + asked_for_numerics(settings)

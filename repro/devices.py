@@ -6,6 +6,7 @@ import os
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from repro.engine import distributed
 from repro.engine.launch import Processes
@@ -29,6 +30,12 @@ def loading_processes(fabric: Fabric) -> int:
     if fabric.device.type == "cpu":
         return 0
     return max(1, min(8, (os.cpu_count() or 1) // torch.cuda.device_count()))
+
+
+def compiled(model: nn.Module) -> None:
+    """Have `model` run through torch.compile. Its parameters and their names stay."""
+    torch.compiler.reset()  # the networks of a process share a limit, beyond which they would silently not be compiled
+    model.compile()
 
 
 def numerics(settings: Settings, batch: int = 1, channels_last: bool = False) -> dict[str, str | int | bool]:

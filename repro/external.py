@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from repro import paper
+from repro import paper, tolerances
 from repro.errors import ReproError
 from repro.experiments import get
 from repro.paths import sha256, write_atomically
@@ -204,6 +204,7 @@ def record(name: str, directory: Path, metrics: Mapping[str, float], store: Stor
         ],
         evaluator=EVALUATOR,
         complexity=_complexity(store, submission),
+        tolerances=tolerances.load().in_force(metrics, submission.dataset.name),
         submitted=Submitted(
             key=submission.key, files={task: archive.sha256 for task, archive in submission.archives.items()}
         ),

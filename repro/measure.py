@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from repro import deviations, devices, plan, tasks
+from repro import deviations, devices, plan, tasks, tolerances
 from repro.checkpoints import prepare
 from repro.checkpoints.choice import Choice
 from repro.division import Division, carried_out, divide
@@ -25,7 +25,7 @@ from repro.experiments import Experiment
 from repro.locks import locked
 from repro.predict import Predictor, ProgressReport
 from repro.provenance import environment
-from repro.records import Complexity, Cost, Record, cache_key
+from repro.records import Complexity, Cost, DataSet, Metric, Record, cache_key
 from repro.settings import Settings
 from repro.tasks import Task
 from repro.train import Start, starting_point, train
@@ -64,6 +64,7 @@ def measure(
     command: str,
     progress: ProgressReport,
     say: Callable[[str], None] = lambda text: None,
+    keep_weights: bool = False,
 ) -> Record:
     """The record of an experiment: an existing one of the same cache key, or a new measurement.
 
@@ -72,6 +73,7 @@ def measure(
     Args:
         progress: called as the work advances.
         say: called with how the batch is divided, before a training.
+        keep_weights: a record will not do, if the weights that were trained for it are not here any more.
 
     Raises:
         ReproError: bad or missing input, a training that diverged, an output directory that cannot be written, a GPU
@@ -83,9 +85,10 @@ def measure(
     report = progress if processes.rank == 0 else lambda stage, done, total: None
     measurement = _measurement(name, settings, processes, report)
     earlier = plan.prerequisite(measurement.experiment, settings) if measurement.division else None
-    if earlier and not _recorded(measurement):
+    lost = keep_weights and not finished(measurement.directory)
+    if earlier and (lost or not _recorded(measurement)):
         _together(_measurement(earlier[0].name, earlier[1], processes, report), command, say, keep_weights=True)
-    return _together(measurement, command, say)
+    return _together(measurement, command, say, keep_weights=keep_weights and measurement.weights is None)
 
 
 def check(name: str, settings: Settings) -> None:
@@ -176,6 +179,7 @@ def _measured(measurement: _Measurement, start: Start | None, command: str) -> R
         return None
     found, failed = predicted.found, [one.item_id for one in predicted.failed]
     predictions = evaluation.save(found, measurement.directory / f"predictions{evaluation.suffix}")
+    metrics, dataset = task.metrics(found, failed), task.dataset(len(found), failed)
     record = Record(
         experiment=experiment.name,
         profile=settings.profile,
@@ -187,11 +191,11 @@ def _measured(measurement: _Measurement, start: Start | None, command: str) -> R
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         deviations=network.deviations,
         departures=network.departures,
-        metrics=task.metrics(found, failed),
+        metrics=metrics,
         evaluator=task.evaluator,
         predictions_sha256=predictions,
         weights=network.weights,
-        dataset=task.dataset(len(found), failed),
+        dataset=dataset,
         training=network.training,
         numerics=devices.numerics(settings, task.evaluation_batch, task.channels_last(fabric)),
         environment=environment(devices.hardware(fabric)),
@@ -202,6 +206,7 @@ def _measured(measurement: _Measurement, start: Start | None, command: str) -> R
             images_per_second=len(found) / predictor.seconds,
         ),
         complexity=_complexity(experiment, settings),
+        tolerances=_in_force(metrics, dataset) if settings.profile == "full" else None,
         key=cache_key(predictions=predictions, evaluator=task.evaluator, training=measurement.key),
     )
     settings.store.add(record)
@@ -245,8 +250,13 @@ def _fetched(measurement: _Measurement) -> Evaluated:
     if measurement.task.channels_last(measurement.fabric):
         network.model.to(memory_format=torch.channels_last)
     if settings.compile:
-        network.model.compile()
+        devices.compiled(network.model)
     return network
+
+
+def _in_force(metrics: list[Metric], dataset: DataSet) -> dict[str, dict[str, float]]:
+    """The tolerances before the metrics were known, so that a later edit shows."""
+    return tolerances.load().in_force([metric.name for metric in metrics], dataset.name)
 
 
 def _complexity(experiment: Experiment, settings: Settings) -> Complexity | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 from repro.errors import ReproError
+from repro.evaluation import ATTENTION_EVALUATOR, is_attention
 from repro.experiments import Experiment
-from repro.paper import COLUMNS, DataSet
+from repro.paper import COLUMNS, STATISTICS, DataSet
 from repro.records import Record
 
 Profile = Literal["full", "mini"]
@@ -17,10 +19,14 @@ Profile = Literal["full", "mini"]
 
 @dataclass(frozen=True)
 class Measurement:
-    """Runs of one experiment that differ in the seed alone: a record for each seed, in the order of the seeds."""
+    """Runs of one experiment that differ in the seed alone: a record for each seed, in the order of the seeds.
+
+    `statistics`: records of the attention in the networks of some of them, likewise.
+    """
 
     experiment: str
     records: tuple[Record, ...]
+    statistics: tuple[Record, ...] = ()
 
     @property
     def first(self) -> Record:
@@ -31,16 +37,27 @@ class Measurement:
     def n(self) -> int:
         return len(self.records)
 
-    def shortfall(self, dataset: DataSet) -> str:
-        """What the paper's protocol evaluates or trains that these runs did not, in words; empty if nothing."""
+    def of(self, column: str) -> Measurement | None:
+        """The runs that a column is taken from: these, or those whose attention was looked at; None if there are none.
+
+        The result's `records` are those with the column's metric.
+        """
+        records = self.statistics if column in STATISTICS else self.records
+        return replace(self, records=records, statistics=()) if records else None
+
+    def shortfall(self, dataset: DataSet, *, items: bool = True) -> str:
+        """What the paper's protocol evaluates or trains that these runs did not, in words; empty if nothing.
+
+        Without `items`, whether all were evaluated is not asked.
+        """
         for record in self.records:
             checkpoint = record.weights.checkpoint
             if checkpoint and checkpoint.match == "near":
                 return f"not the paper's training but weights near it: {checkpoint.id}"
-            required = record.dataset.required if dataset.size is None else dataset.size
-            if record.dataset.evaluated != required:
+            required = required_items(record, dataset)
+            if items and record.dataset.evaluated != required:
                 return f"{record.dataset.evaluated} of {required} {dataset.items} were evaluated"
-            if record.dataset.failed:
+            if items and record.dataset.failed:
                 return f"{len(record.dataset.failed)} of {required} {dataset.items} failed"
             training = record.training
             if record.departures:
@@ -56,7 +73,7 @@ class Measurement:
             ReproError: a record holds the metric in another unit.
         """
         found = {}
-        for record in self.records:
+        for record in (self.statistics if metric in STATISTICS else ()) or self.records:
             measured = record.metric(metric)
             if measured is None:
                 return {}
@@ -67,6 +84,16 @@ class Measurement:
                 )
             found[record.seed] = measured.value
         return found
+
+
+def required_items(record: Record, dataset: DataSet) -> int:
+    """How many items the protocol evaluates. A record cannot say fewer than the official list has."""
+    if dataset.size is not None:
+        return dataset.size
+    from repro.data.sources import SOURCES  # imports what few commands need
+
+    official = next((s.validation_items for s in SOURCES.values() if s.validation == record.dataset.name), 0)
+    return max(record.dataset.required, official)
 
 
 @dataclass(frozen=True)
@@ -87,19 +114,25 @@ def collect(
 
     Runs are averaged only if all that a cache key holds but the seed is the same. Better is: no fewer items evaluated,
     the paper's recipe, the authors' weights before own training before near weights, fewer deviations from the paper's
-    protocol, more seeds.
+    protocol, more seeds. Statistics of attention go with the run of the same weights.
 
     Args:
         experiments: by name, as this version defines them; a record of another specification is stale.
     """
     pools: dict[str, dict[str, dict[int, Record]]] = {name: {} for name in experiments}
-    unused = []
+    specified: dict[str, str] = {}  # a hash per experiment, not per record
+    unused, looked_at = [], []
     for record in sorted(records, key=lambda record: (record.created, record.key)):
         if record.profile != profile or record.experiment not in experiments:
             continue
-        if record.spec_hash != experiments[record.experiment].spec_hash:
+        if record.experiment not in specified:
+            specified[record.experiment] = experiments[record.experiment].spec_hash
+        if record.spec_hash != specified[record.experiment]:
             reason = "stale: the network or the recipe has changed since it was measured"
             unused.append(Unused(record.experiment, record.dataset.name, record.filename, reason, stale=True))
+            continue
+        if is_attention(record.evaluator):
+            looked_at.append(record)
             continue
         checkpoint = record.weights.checkpoint  # two files are two measurements, not two runs of one
         which = conditions(record) + (checkpoint.sha256 if checkpoint else "")
@@ -110,16 +143,40 @@ def collect(
             unused.append(Unused(record.experiment, record.dataset.name, replaced, reason, stale=False))
         runs[record.seed] = record
     measured = {}
+    attention = {record.network: record for record in looked_at if record.evaluator == ATTENTION_EVALUATOR}
     for name, pool in pools.items():
-        found = [Measurement(name, tuple(runs[seed] for seed in sorted(runs))) for runs in pool.values()]
+        found = []
+        for runs in pool.values():
+            ordered = tuple(runs[seed] for seed in sorted(runs))
+            statistics = tuple(attention[record.network] for record in ordered if record.network in attention)
+            found.append(Measurement(name, ordered, statistics))
         measured[name] = sorted(found, key=_preference)
-    return measured, unused
+    return measured, unused + _unused_statistics(looked_at, measured)
+
+
+def _unused_statistics(looked_at: Iterable[Record], measured: Mapping[str, Iterable[Measurement]]) -> list[Unused]:
+    used = {record.key for found in measured.values() for one in found for record in one.statistics}
+    networks = {record.network for found in measured.values() for one in found for record in one.records}
+    unused = []
+    for record in (record for record in looked_at if record.key not in used):
+        reason = "replaced by later statistics of the same weights"
+        if record.network not in networks:
+            reason = "there is no record of the accuracy of these weights"
+        elif record.evaluator != ATTENTION_EVALUATOR:
+            reason = f"computed by {record.evaluator}, now {ATTENTION_EVALUATOR}"
+        unused.append(Unused(record.experiment, record.dataset.name, record.filename, reason, stale=False))
+    return unused
 
 
 def deviation(values: Iterable[float]) -> float | None:
     """Standard deviation over seeds; None of fewer than two."""
-    values = list(values)
-    return statistics.stdev(values) if len(values) > 1 else None
+    values = tuple(values)
+    return _deviation(values) if len(values) > 1 else None
+
+
+@cache  # exact arithmetic is slow, and a baseline's values stand in many rows
+def _deviation(values: tuple[float, ...]) -> float:
+    return statistics.stdev(values)
 
 
 def conditions(record: Record, *, initial: bool = True) -> str:

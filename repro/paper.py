@@ -48,6 +48,9 @@ COLUMNS: dict[str, Column] = {
     "jsd_att": Column("JSD att", ""),
 }
 
+#: Those that are no metric of predictions but computed from what the network does inside.
+STATISTICS = ("cos_input", "cos_output", "cos_att", "jsd_att")
+
 
 @dataclass(frozen=True)
 class DataSet:

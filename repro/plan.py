@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ from repro.checkpoints import CONVERTER, choice, initial
 from repro.checkpoints.choice import Choice
 from repro.data import sources
 from repro.errors import ReproError
-from repro.evaluation import EVALUATORS
+from repro.evaluation import ATTENTION_EVALUATOR, EVALUATORS, is_attention
 from repro.experiments import EXPERIMENTS, Experiment, get
 from repro.records import Count, Record, cache_key
 from repro.settings import Settings
@@ -38,10 +38,14 @@ class Step:
     source: Source = "trained"
     weights: Choice | None = None  #: which are evaluated, where others trained them
     needed_by: tuple[str, ...] = ()  #: experiments that start from this one's weights
+    attention: bool = False  #: whether the statistics of its attention are wanted, too
+    statistics: Record | None = None  #: of its attention
 
     @property
     def seconds(self) -> float:
         """About how long it takes, to compare steps of one plan; alike where that is not known."""
+        if self.record:
+            return 0.0
         return mini.seconds(self.experiment) if self.experiment.profile == "mini" else 0.0
 
 
@@ -80,6 +84,13 @@ def distinct(table: int) -> dict[str, list[str]]:
         for row in group.rows:
             rows.setdefault(row.experiment, []).append(f"({group.name}) {row.label}" if group.name else row.label)
     return rows
+
+
+def of_attention(table: int) -> frozenset[str]:
+    """The experiments of whose attention the table prints statistics."""
+    return frozenset(
+        row.experiment for row in paper.load(table).rows if any(cell.column in paper.STATISTICS for cell in row.cells)
+    )
 
 
 def data_identity(experiment: Experiment, settings: Settings) -> str:
@@ -198,14 +209,28 @@ def _key(record: Record) -> str | None:
     return record.weights.checkpoint and record.weights.checkpoint.key
 
 
-def plan(names: Iterable[str], settings: Settings, seeds: Iterable[int] = (0,)) -> list[Step]:
-    """A step for every experiment and seed, in the given order; one only for weights, which have no seed."""
-    records = [record for record in settings.store.all() if not record.submitted]
+def find_attention(records: Iterable[Record], of: Record) -> Record | None:
+    """The record of the statistics of attention, as they would be computed now, in the network of another record."""
+    return next((r for r in records if r.evaluator == ATTENTION_EVALUATOR and r.network == of.network), None)
+
+
+def plan(
+    names: Iterable[str], settings: Settings, seeds: Iterable[int] = (0,), attention: Collection[str] = ()
+) -> list[Step]:
+    """A step for every experiment and seed, in the given order; one only for weights, which have no seed.
+
+    Args:
+        attention: the experiments of whose attention statistics are wanted, too.
+    """
+    every = settings.store.all()
+    records = [record for record in every if not record.submitted and not is_attention(record.evaluator)]
     counts = settings.store.counts()
     names, steps = list(names), []
     for position, seed in enumerate(seeds):
         for name in names:
             step = _step(name, replace(settings, seed=seed), records, counts)
+            if name in attention:
+                step = _with_attention(step, settings, every)
             if step.source == "trained" or position == 0:
                 steps.append(step)
     return _earlier(steps, settings, records, counts) + steps
@@ -215,7 +240,8 @@ def _earlier(steps: list[Step], settings: Settings, records: list[Record], count
     """The steps that others start from and that are not among them."""
     needed: dict[str, dict[str, None]] = {}
     for step in steps:
-        earlier = prerequisite(step.experiment, settings) if step.source == "trained" else None
+        wanted = step.source == "trained" and step.status != "measured"
+        earlier = prerequisite(step.experiment, settings) if wanted else None
         if earlier:
             needed.setdefault(earlier[0].name, {})[step.experiment.name] = None
     present = {step.experiment.name for step in steps if step.seed == 0}
@@ -256,6 +282,33 @@ def _step(name: str, settings: Settings, records: list[Record], counts: Mapping[
     if not weights and (earlier := prerequisite(experiment, settings)):
         reason += f"; starts from {earlier[0].name}"
     return Step(experiment, settings.seed, "ready", reason, cost, source=source, weights=weights)
+
+
+def _with_attention(step: Step, settings: Settings, records: list[Record]) -> Step:
+    """The step that is done only with the statistics of its network's attention."""
+    if step.status == "blocked":
+        return step
+    if step.record is None:
+        return replace(step, attention=True, reason=f"{step.reason}; with the statistics of its attention")
+    if found := find_attention(records, step.record):
+        return replace(
+            step,
+            attention=True,
+            reason=f"{step.reason}; statistics of its attention {found.filename}",
+            statistics=found,
+        )
+    outdated = next((r for r in records if is_attention(r.evaluator) and r.network == step.record.network), None)
+    why = f"computed by {outdated.evaluator}, now {ATTENTION_EVALUATOR}" if outdated else "missing"
+    cost = costs.of_attention(step.experiment)
+    if step.source == "trained":
+        directory = run_directory(step.experiment, replace(settings, seed=step.seed, source="trained"))
+        if not (directory / "weights.pt").is_file():
+            why += ", and its weights are not here: it is trained again"
+            trained = [record for record in records if not is_attention(record.evaluator)]
+            cost = f"{costs.of_training(step.experiment, settings, trained)}; {cost}"
+    return replace(
+        step, status="ready", attention=True, reason=f"{step.reason}; statistics of its attention {why}", cost=cost
+    )
 
 
 def _why(experiment: Experiment, key: str, records: list[Record]) -> str:

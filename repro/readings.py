@@ -10,6 +10,7 @@ from statistics import fmean
 from repro import paper
 from repro.complexity import COUNTER
 from repro.experiments import get
+from repro.integrity import findings
 from repro.ledger import SCALE
 from repro.measurements import Measurement, collect, conditions
 from repro.paper import COLUMNS, DATASETS, Cell
@@ -35,7 +36,12 @@ class _Row:
     def has(self, column: str) -> bool:
         if not COLUMNS[column].measured:
             return self.count is not None
-        return any(measurement.values(column) for measurement in self.measurements)
+        return bool(self.of(column))
+
+    def of(self, column: str) -> list[Measurement]:
+        """The measurements of a column, of all that the protocol asks for."""
+        found = [one for measurement in self.measurements if (one := measurement.of(column))]
+        return [one for one in found if one.values(column) and not one.shortfall(DATASETS[self.dataset])]
 
 
 class Measured:
@@ -52,17 +58,15 @@ class Measured:
         experiments = {name: get(name) for table in tables for name in table.experiments}
         counts = {count.spec_hash: count for count in store.counts().values() if count.counter == COUNTER}
         counted = {name: counts.get(experiment.spec_hash) for name, experiment in experiments.items()}
-        measured, _ = collect(store.all(), experiments, "full")
+        files = store.files()
+        wrong = {finding.record.key for finding in findings(files) if finding.alone}
+        records = [record for record in files.values() if record.key not in wrong]
+        measured, _ = collect(records, experiments, "full")
         self._rows: dict[tuple[int, str, str], _Row] = {}
         for number, group in ((table.number, group) for table in tables for group in table.groups):
-            dataset = DATASETS[group.dataset]
             for row in group.rows:
-                whole = tuple(
-                    measurement
-                    for measurement in measured[row.experiment]
-                    if measurement.first.dataset.name == group.dataset and not measurement.shortfall(dataset)
-                )
-                self._rows[number, group.name, row.label] = _Row(group.dataset, counted[row.experiment], whole)
+                mine = tuple(m for m in measured[row.experiment] if m.first.dataset.name == group.dataset)
+                self._rows[number, group.name, row.label] = _Row(group.dataset, counted[row.experiment], mine)
 
     def values(self, cells: Sequence[Cell]) -> dict[Cell, Fraction] | Unmeasured:
         """The value of each cell in the unit that the paper prints, where all of them have one.
@@ -97,9 +101,8 @@ class Measured:
         ways: list[dict[str, dict[int, float]]] = []
         for cell in cells:
             found: dict[str, dict[int, float]] = {}
-            for measurement in self._row(cell).measurements:
-                if values := measurement.values(cell.column):
-                    found.setdefault(conditions(measurement.first, initial=False), values)
+            for measurement in self._row(cell).of(cell.column):
+                found.setdefault(conditions(measurement.first, initial=False), measurement.values(cell.column))
             ways.append(found)
         for way in ways[0]:
             runs = [found.get(way, {}) for found in ways]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
 import os
+import re
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -30,10 +31,10 @@ class Metric(_Part):
     n: int  #: items (images, clips) that the value was computed from
     standard_error: float | None = None
 
-    @field_validator("value")
+    @field_validator("value", "standard_error")
     @classmethod
-    def _finite(cls, value: float) -> float:
-        if not math.isfinite(value):
+    def _finite(cls, value: float | None) -> float | None:
+        if value is not None and not math.isfinite(value):
             raise ValueError("a metric must be a finite number")
         return value
 
@@ -151,6 +152,8 @@ class Record(_Part):
     complexity: Complexity | None = None
     #: None where the metrics were computed here. Records from before it was thought of stay as they are.
     submitted: Submitted | None = Field(default=None, exclude_if=lambda value: value is None)
+    #: What counted as agreement when it was measured (`Tolerances.in_force`), by rule and metric; None: not known.
+    tolerances: dict[str, dict[str, float]] | None = Field(default=None, exclude_if=lambda value: value is None)
     key: str = Field(description="cache key: sha256 of what can change the answer, and nothing else")
 
     @model_validator(mode="after")
@@ -167,6 +170,18 @@ class Record(_Part):
     def answered_by(self) -> str:
         """Where the numbers come from, in a word or two: "trained", "checkpoint" or "evaluation server"."""
         return "evaluation server" if self.submitted else self.source
+
+    @property
+    def measured_by(self) -> str | None:
+        """The cache key of what was evaluated: of the training, or of the weights that others trained."""
+        if self.training:
+            return self.training.key
+        return self.weights.checkpoint and self.weights.checkpoint.key
+
+    @property
+    def network(self) -> tuple[str | None, str]:
+        """The same in two records of the same weights that were evaluated alike."""
+        return self.measured_by, self.weights.sha256
 
     @property
     def filename(self) -> str:
@@ -202,16 +217,20 @@ class Store:
         """Write `record`. The same measurement again replaces nothing: the first record of a key stands."""
         path = self.directory / record.filename
         if not path.exists():
-            write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
+            write_atomically(path, _sealed((record.model_dump_json(indent=1) + "\n").encode()))
         return path
 
     def all(self) -> list[Record]:
         """Every record, ordered by file name.
 
         Raises:
-            ReproError: a file is not a whole, valid record; it is named and left as it is.
+            ReproError: a file is not a whole, valid record, or not as it was written; it is named and left as it is.
         """
-        return [_read(path, Record) for path in self._files(self.directory)]
+        return list(self.files().values())
+
+    def files(self) -> dict[str, Record]:
+        """As `all`, by the name of the file."""
+        return {path.name: read(path) for path in self._files(self.directory)}
 
     @staticmethod
     def _files(directory: Path) -> list[Path]:
@@ -234,21 +253,49 @@ class Store:
         return {count.spec_hash: count for count in counts}
 
 
+def read(path: Path) -> Record:
+    """The record in one file.
+
+    Raises:
+        ReproError: as `Store.all`.
+    """
+    return _read(path, Record)
+
+
 _Model = TypeVar("_Model", bound=_Part)
+_REMEDY = "Delete it to have it measured again, or restore it from a backup; the other records are untouched."
+#: The last key of a record's file: the sha256 of the file without it. Records from before it was thought of have none.
+_SEAL = re.compile(rb',\s*"content_sha256":\s*"([0-9a-f]{64})"')
+
+
+def _sealed(content: bytes) -> bytes:
+    return content.removesuffix(b"\n}\n") + b',\n "content_sha256": "%s"\n}\n' % _sha256(content)
+
+
+def _sha256(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def _read(path: Path, model: type[_Model]) -> _Model:
-    remedy = "Delete it to have it measured again, or restore it from a backup; the other records are untouched."
     try:
-        return model.model_validate(json.loads(path.read_bytes()))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ReproError(f"record {path} is damaged (not whole JSON: {error}). {remedy}") from None
+        content = path.read_bytes()
+    except OSError as error:
+        raise ReproError(f"record {path} cannot be read: {error.strerror}. {_REMEDY}") from None
+    seal = _SEAL.search(content)
+    if seal:
+        content = content[: seal.start()] + content[seal.end() :]
+    try:
+        found = model.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            reason = first["ctx"]["error"]
+            raise ReproError(f"record {path} is damaged (not whole JSON: {reason}). {_REMEDY}") from None
         where = ".".join(map(str, first["loc"])) or "top level"
-        raise ReproError(f"record {path} is not a valid record: {where}: {first['msg']}. {remedy}") from None
-    except OSError as error:
-        raise ReproError(f"record {path} cannot be read: {error.strerror}. {remedy}") from None
+        raise ReproError(f"record {path} is not a valid record: {where}: {first['msg']}. {_REMEDY}") from None
+    if seal and _sha256(content) != seal[1]:
+        raise ReproError(f"record {path} was changed after it was written: its content_sha256 is another. {_REMEDY}")
+    return found
 
 
 def cache_key(**parts: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -26,13 +27,13 @@ MARKS = {
 }
 
 
-def render(table: Table, store: Store, form: Format) -> str:
-    """`table` with what `store` holds.
+def render(table: Table, store: Store, form: Format, deltas: bool = True) -> str:
+    """`table` with what `store` holds. LaTeX can do without the deltas.
 
     Raises:
         ReproError: a record, the ledger or the tolerances are damaged; the file is named.
     """
-    return _text(view.build(table, store), form)
+    return _text(view.build(table, store), form, deltas)
 
 
 def write_generated(table: Table, store: Store, directory: Path = GENERATED) -> list[Path]:
@@ -50,7 +51,7 @@ def write_generated(table: Table, store: Store, directory: Path = GENERATED) -> 
     return paths
 
 
-def _text(built: View, form: Format) -> str:
+def _text(built: View, form: Format, deltas: bool = True) -> str:
     if form == "csv":
         return tidy_csv(built)
     import jinja2
@@ -64,7 +65,8 @@ def _text(built: View, form: Format) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(md=escape_md, md_grid=markdown_grid, tex=escape_tex, tex_grid=latex_grid)
-    return environment.get_template(f"table.{form}.j2").render(view=built, marks=MARKS[form], not_run=view.NOT_RUN)
+    template = environment.get_template(f"table.{form}.j2")
+    return template.render(view=built, marks=MARKS[form], not_run=view.NOT_RUN, deltas=deltas)
 
 
 # -- Markdown ---------------------------------------------------------------------------------------------------------
@@ -91,6 +93,8 @@ def _markdown(text: Text) -> str:
     shown = escape_md(text.text)
     if text.bold:
         shown = f"**{shown}**"
+    if text.delta:
+        shown += f" ({text.delta})"
     if text.mark:
         shown += f" {MARKS['md'][text.mark]}"
     return shown + " ".join(str(number).translate(_SUPERSCRIPT) for number in text.notes)
@@ -111,26 +115,65 @@ def escape_tex(text: str) -> str:
     return re.sub(r"`([^`]*)`", r"\\texttt{\1}", escaped)
 
 
-def latex_grid(grid: Grid) -> str:
-    """A booktabs tabular. Blocks are set apart by a little space."""
-    lines = [r"\begin{tabular}{l" + "r" * (len(grid.header) - 1) + "}", r"\toprule"]
-    lines.append(_row(map(escape_tex, grid.header)))
-    lines.append(r"\midrule")
+_MARKUP = re.compile(r"\\[a-z]+|[\\${}]")
+_NUMBER = re.compile(r"(?P<number>[+-]?\d+(\.\d+)?)(?P<behind>[MG%]?( ?[±/] ?.*| s)?)")
+
+
+def latex_grid(grid: Grid, deltas: bool = True) -> str:
+    """A booktabs tabular, its numbers aligned by siunitx. Blocks are set apart by a little space."""
+    first, *columns = zip(*(line for block in grid.blocks for line in block), strict=True)
+    aligned = [_column(column, deltas) for column in columns]
+    lines = [r"\begin{tabular}{l" + "".join(spec for spec, _ in aligned) + "}", r"\toprule"]
+    heads = [f"{{{escape_tex(head)}}}" for head in grid.header[1:]]  # braces: no number, for siunitx
+    lines += [_row([escape_tex(grid.header[0]), *heads]), r"\midrule"]
+    cells = zip((_latex(text) for text in first), *(cells for _, cells in aligned), strict=True)
     for number, block in enumerate(grid.blocks):
         if number:
             lines.append(r"\addlinespace")
-        lines += [_row(map(_latex, line)) for line in block]
+        lines += [_row(next(cells)) for _ in block]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
 
-def _row(cells) -> str:
+def _column(texts: Sequence[Text], deltas: bool) -> tuple[str, list[str]]:
+    """(type, cells) of a column: aligned at the decimal marker if it has numbers and what has none are dashes."""
+    found = [(_NUMBER.fullmatch(text.text), text) for text in texts]
+    others = [text.text for match, text in found if match is None]
+    if len(others) == len(found) or any(character.isalnum() for text in others for character in text):
+        return "r", [_latex(text) + _behind(text, deltas) for text in texts]
+    cells, behind, widths = [], [], [(0, 0)]
+    for match, text in found:
+        if match is None:
+            cells.append(f"{{{_latex(text)}{_behind(text, deltas)}}}")
+            continue
+        after = _signs(escape_tex(match["behind"])) + _behind(text, deltas)
+        cells.append(match["number"] + (f" {{{after}}}" if after else ""))
+        behind.append(after)
+        whole, _, fraction = match["number"].lstrip("+-").partition(".")
+        widths.append((len(whole), len(fraction)))
+    signed = any(match and match["number"][0] in "+-" for match, _ in found)
+    options = "retain-explicit-plus,table-format=+" if signed else "table-format="
+    options += ".".join(str(max(digits)) for digits in zip(*widths, strict=True))
+    if longest := max(behind, key=lambda after: len(_MARKUP.sub("", after))):
+        options += f",table-space-text-post={{{longest}}}"
+    return f"S[{options}]", cells
+
+
+def _row(cells: Iterable[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
+def _signs(escaped: str) -> str:
+    return re.sub(r"(?<!\w)([+-])(?=\d)", r"$\1$", escaped)  # a sign, not the hyphen of a name
+
+
 def _latex(text: Text) -> str:
-    shown = re.sub(r"(?<!\w)([+-])(?=\d)", r"$\1$", escape_tex(text.text))  # a sign, not the hyphen of a name
-    if text.bold:
-        shown = rf"\textbf{{{shown}}}"
+    shown = _signs(escape_tex(text.text))
+    return rf"\textbf{{{shown}}}" if text.bold else shown
+
+
+def _behind(text: Text, deltas: bool) -> str:
+    """What stands behind the text of a cell: its delta, the mark of its verdict, its notes."""
+    shown = f" ({_signs(text.delta)})" if text.delta and deltas else ""
     if text.mark:
         shown += f" {MARKS['tex'][text.mark]}"
     if text.notes:

@@ -125,7 +125,14 @@ class _Worker(threading.Thread):
 
     def _measure(self, step: Step) -> tuple[str | None, str | None]:
         settings = settings_to_json(replace(self.settings, seed=step.seed))
-        task = json.dumps({"experiment": step.experiment.name, "settings": settings, "command": self.command})
+        task = json.dumps(
+            {
+                "experiment": step.experiment.name,
+                "settings": settings,
+                "command": self.command,
+                "attention": step.attention,
+            }
+        )
         if (self.settings.devices or 1) > 1:
             self._start(task)
             record, failure = self._listen(step)

@@ -17,6 +17,7 @@ from repro.engine.memory import enough_memory, peak_memory, reset_peak_memory
 from repro.errors import UNREADABLE, ReproError
 from repro.evaluated import Evaluated, of_others
 from repro.evaluation import coco as evaluation
+from repro.evaluation import is_attention
 from repro.evaluation import submission as archives
 from repro.experiments import Experiment
 from repro.external import Archive, Submission
@@ -151,7 +152,7 @@ def _trained(experiment: Experiment, settings: Settings) -> Record:
     """The record of the training whose weights are to be submitted."""
     key = plan.training_key(experiment, settings)
     for record in settings.store.all():
-        if record.training and record.training.key == key:
+        if record.training and record.training.key == key and not is_attention(record.evaluator):
             return record
     raise ReproError(
         f"{experiment.name} was not trained with these options and seed {settings.seed}: no record in "

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from repro.errors import ReproError
-from repro.paper import COLUMNS
+from repro.measurements import deviation
+from repro.paper import COLUMNS, DATASETS
 from repro.paths import TABLES
 
 
@@ -24,25 +26,66 @@ class _Part(BaseModel):
     @field_validator("half_width", "widest", "metrics", check_fields=False)
     @classmethod
     def _known(cls, named: dict[str, float] | tuple[str, ...]) -> dict[str, float] | tuple[str, ...]:
-        for name in named:
-            if name not in COLUMNS or not COLUMNS[name].measured:
-                raise ValueError(f"{name!r} is no metric of the published tables")
-        if isinstance(named, dict) and not all(0 < width < math.inf for width in named.values()):
-            raise ValueError("a width must be a positive number")
+        return _checked(named)
+
+
+def _checked(named: dict[str, float] | tuple[str, ...]) -> dict[str, float] | tuple[str, ...]:
+    for name in named:
+        if name not in COLUMNS or not COLUMNS[name].measured:
+            raise ValueError(f"{name!r} is no metric of the published tables")
+    if isinstance(named, dict) and not all(0 < width < math.inf for width in named.values()):
+        raise ValueError("a width must be a positive number")
+    return named
+
+
+class _Widths(_Part):
+    """Widths per metric, in the metric's unit; `elsewhere` by the data sets on which they are others."""
+
+    elsewhere: dict[str, dict[str, float]] = {}
+
+    @field_validator("elsewhere")
+    @classmethod
+    def _known_elsewhere(cls, named: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        for dataset, widths in named.items():
+            if dataset not in DATASETS:
+                raise ValueError(f"{dataset!r} is no data set of the published tables")
+            _checked(widths)
         return named
 
+    def on(self, dataset: str) -> dict[str, float]:
+        """The width of each metric on a data set."""
+        return {**self._general, **self.elsewhere.get(dataset, {})}
 
-class Fixed(_Part):
-    """A half-width per metric, in the metric's unit, around the published number."""
+    @property
+    def _general(self) -> dict[str, float]:
+        raise NotImplementedError
+
+
+class Fixed(_Widths):
+    """A half-width per metric around the published number."""
 
     half_width: dict[str, float]
 
+    @property
+    def _general(self) -> dict[str, float]:
+        return self.half_width
 
-class Seeds(_Part):
+
+class Seeds(_Widths):
     """A prediction interval from several seeds. Half-widths beyond `widest` decide nothing."""
 
     confidence: float = Field(gt=0.5, lt=1)
     widest: dict[str, float]
+
+    @property
+    def _general(self) -> dict[str, float]:
+        return self.widest
+
+
+class Undeclared(_Part):
+    """Metrics that are measured and get no verdict, and why."""
+
+    metrics: tuple[str, ...]
 
 
 class Orderings(_Part):
@@ -53,6 +96,11 @@ class Orderings(_Part):
     seeds: int = Field(ge=2)  #: fewer decide nothing
 
 
+#: Rules with a width for each metric, and the name of each in `tables/tolerances.yaml`.
+Rule = Literal["checkpoint", "converted", "one_seed", "seeds"]
+RULES: tuple[Rule, ...] = ("checkpoint", "converted", "one_seed", "seeds")
+
+
 class Tolerances(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -60,7 +108,40 @@ class Tolerances(BaseModel):
     converted: Fixed
     one_seed: Fixed
     seeds: Seeds
+    undeclared: Undeclared
     orderings: Orderings
+
+    @model_validator(mode="after")
+    def _complete(self) -> Tolerances:
+        for rule in RULES:
+            declared = self.rule(rule).on("")
+            for name in (name for name, column in COLUMNS.items() if column.measured):
+                if (name in declared) == (name in self.undeclared.metrics):
+                    raise ValueError(f"{name!r} must stand either in {rule} or in undeclared")
+        return self
+
+    def rule(self, name: Rule) -> Fixed | Seeds:
+        return getattr(self, name)
+
+    def in_force(self, metrics: Iterable[str], dataset: str) -> dict[str, dict[str, float]]:
+        """What a record keeps of the tolerances: by rule, the width of each of its metrics on its data set."""
+        widths = {name: self.rule(name).on(dataset) for name in RULES}
+        kept = {
+            name: {metric: found[metric] for metric in metrics if metric in found} for name, found in widths.items()
+        }
+        kept = {name: found for name, found in kept.items() if found}
+        return kept | {"confidence": {"seeds": self.seeds.confidence}}
+
+    def as_of(self, kept: Mapping[str, Mapping[str, float]], dataset: str) -> Tolerances:
+        """These, with the widths that a record of that data set kept."""
+        changes = {}
+        for name in (name for name in RULES if name in kept):
+            rule = self.rule(name)
+            changes[name] = rule.model_copy(update={"elsewhere": {dataset: {**rule.on(dataset), **kept[name]}}})
+        if "confidence" in kept:
+            seeds = changes.get("seeds", self.seeds)
+            changes["seeds"] = seeds.model_copy(update={"confidence": kept["confidence"]["seeds"]})
+        return self.model_copy(update=changes)
 
 
 def load(path: Path = TABLES / "tolerances.yaml") -> Tolerances:
@@ -80,20 +161,42 @@ def load(path: Path = TABLES / "tolerances.yaml") -> Tolerances:
         raise ReproError(f"{path}: {'.'.join(map(str, first['loc'])) or 'top level'}: {first['msg']}") from None
 
 
+@cache
 def student(confidence: float, n: int) -> float:
-    """The two-sided quantile of Student's t with n - 1 degrees of freedom."""
-    from scipy.special import stdtrit  # a fraction of a second, and needed with two seeds or more only
+    """The two-sided quantile of Student's t with n - 1 degrees of freedom, to float precision; n >= 2.
 
-    return float(stdtrit(n - 1, 0.5 + confidence / 2))
+    By bisection of the closed form for whole degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4): importing
+    scipy for one number takes longer than everything else that `repro verify` does.
+    """
+    freedom = n - 1
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, freedom) < confidence else (low, middle)
+    return math.tan((low + high) / 2) * math.sqrt(freedom)
+
+
+def _within(angle: float, freedom: int) -> float:
+    """The probability of |t| < sqrt(freedom) tan(angle)."""
+    cosine = math.cos(angle)
+    odd = freedom % 2
+    term = total = cosine if odd else 1.0
+    if freedom == 1:
+        total = 0.0
+    for k in range(2 + odd, freedom - 1, 2):
+        term *= cosine * cosine * (k - 1) / k
+        total += term
+    total *= math.sin(angle)
+    return (angle + total) * 2 / math.pi if odd else total
 
 
 def prediction_half_width(values: Sequence[float], confidence: float) -> float:
     """Of the interval around the mean that holds one more draw from the same normal distribution; n >= 2."""
     n = len(values)
-    return student(confidence, n) * statistics.stdev(values) * math.sqrt(1 + 1 / n)
+    return student(confidence, n) * deviation(values) * math.sqrt(1 + 1 / n)
 
 
 def mean_half_width(values: Sequence[float], confidence: float) -> float:
     """Of the interval around the mean of `values` that holds the true mean; n >= 2."""
     n = len(values)
-    return student(confidence, n) * statistics.stdev(values) / math.sqrt(n)
+    return student(confidence, n) * deviation(values) / math.sqrt(n)

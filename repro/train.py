@@ -11,7 +11,7 @@ from torch import nn
 
 from repro import plan
 from repro.checkpoints import initial
-from repro.devices import loading_processes
+from repro.devices import compiled, loading_processes
 from repro.division import Division, carried_out
 from repro.engine.loop import fit
 from repro.engine.schedule import iterations_per_epoch, length
@@ -68,7 +68,7 @@ def train(
     if task.channels_last(fabric):
         model.to(memory_format=torch.channels_last)
     if settings.compile:
-        model.compile()
+        compiled(model)
     fitted = fit(
         model,
         recipe,

@@ -9,11 +9,12 @@ from statistics import fmean
 from repro import __version__, comparisons, ledger, tolerances
 from repro.comparisons import Effect, Ordering
 from repro.experiments import get
+from repro.integrity import Finding, findings
 from repro.measurements import Measurement, collect, deviation
 from repro.paper import COLUMNS, Group, Table
 from repro.paths import PUBLISHED, TABLES, sha256
 from repro.records import Record, Store
-from repro.tolerances import Tolerances
+from repro.tolerances import Fixed, Seeds, Tolerances
 from repro.verify import CellVerdict, RowVerdict, Verification, coverage, verify
 
 LOCK = TABLES.parent / "requirements.lock"
@@ -29,12 +30,17 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Text:
-    """The content of one grid cell: text, the verdict it is marked with, the notes it points to."""
+    """The content of one grid cell: text, the verdict it is marked with, the notes it points to.
+
+    `delta` stands behind the text in parentheses where a format shows deltas; `about` is what the verdict rests on.
+    """
 
     text: str
+    delta: str = ""
     mark: str = ""
     notes: tuple[int, ...] = ()
     bold: bool = False
+    about: CellVerdict | None = None
 
 
 @dataclass(frozen=True)
@@ -102,8 +108,9 @@ def build(table: Table, store: Store) -> View:
     Raises:
         ReproError: a record, the ledger or the tolerances are damaged; the file is named.
     """
-    records, counts, rules = store.all(), store.counts(), tolerances.load()
-    verification = verify(table, records, counts, rules)
+    files, counts, rules = store.files(), store.counts(), tolerances.load()
+    records, wrong = list(files.values()), findings(files)
+    verification = verify(table, records, counts, rules, wrong)
     mini = mini_measurements(table, records)
     notes, deviations = _Notes(), _Notes()
     groups = []
@@ -124,7 +131,7 @@ def build(table: Table, store: Store) -> View:
         mini=_mini(table, mini, rules) if mini else None,
         deviations=tuple(deviations.texts),
         tolerances=_tolerances(table, rules),
-        provenance=_provenance(table, verification, mini),
+        provenance=_provenance(table, verification, mini, wrong),
         verification=verification,
         mini_measurements=tuple(mini.values()),
     )
@@ -192,14 +199,14 @@ def _source(row: RowVerdict, deviations: _Notes) -> str:
 
 def _ours(verdict: CellVerdict, notes: _Notes) -> Text:
     if verdict.ours is None:
-        return Text(NOT_RUN, notes=notes.number(f"not run: {verdict.reason}"))
+        return Text(NOT_RUN, notes=notes.number(f"not run: {verdict.reason}"), about=verdict)
     reason = "" if verdict.verdict in ("match", "ledger") else f"{verdict.verdict}: {verdict.reason}"
     spread = "" if verdict.spread is None else f"±{verdict.spread:.{verdict.cell.decimals}f}"
     suffix = "" if verdict.cell.printed[-1].isdigit() else verdict.cell.unit
     text = f"{verdict.ours:.{verdict.cell.decimals}f}{spread}{suffix}"
-    if verdict.verdict != "inconclusive":  # a difference would be read as one from the paper
-        text += f" ({signed(verdict.delta, verdict.cell.decimals)})"
-    return Text(text, mark=verdict.verdict, notes=notes.number(reason, verdict.note))
+    undecided = verdict.verdict == "inconclusive"  # its difference would be read as one from the paper
+    delta = "" if undecided else signed(verdict.delta, verdict.cell.decimals)
+    return Text(text, delta, verdict.verdict, notes.number(reason, verdict.note), about=verdict)
 
 
 def signed(value: float, decimals: int) -> str:
@@ -330,13 +337,14 @@ def _tolerances(table: Table, rules: Tolerances) -> tuple[tuple[str, str], ...]:
     columns = list(dict.fromkeys(cell.column for cell in table.cells))
     stated = []
     for rule in (rules.checkpoint, rules.converted, rules.one_seed):
-        widths = ", ".join(f"{COLUMNS[c].heading} {rule.half_width[c]:g}" for c in columns if c in rule.half_width)
-        if widths:
+        if widths := _widths(table, rule):
             stated.append((rule.applies_to, f"half-width in %: {widths}. {rule.rationale}"))
-    widest = ", ".join(f"{COLUMNS[c].heading} {rules.seeds.widest[c]:g}" for c in columns if c in rules.seeds.widest)
-    if widest:
+    if widest := _widths(table, rules.seeds):
         text = f"{rules.seeds.confidence:.0%} prediction interval, at most (in %): {widest}. {rules.seeds.rationale}"
         stated.append((rules.seeds.applies_to, text))
+    if without := [COLUMNS[c].heading for c in columns if c in rules.undeclared.metrics]:
+        text = f"{', '.join(without)}: none is declared, and no verdict is given. {rules.undeclared.rationale}"
+        stated.append((rules.undeclared.applies_to, text))
     if "params" in columns or "flops" in columns:
         text = "the exact count, rounded or truncated, is the print; what is not stands in the ledger with its reason."
         stated.append(("#param", text))
@@ -347,7 +355,18 @@ def _tolerances(table: Table, rules: Tolerances) -> tuple[tuple[str, str], ...]:
     return tuple(stated)
 
 
-def _provenance(table: Table, verification: Verification, mini: dict[str, Measurement]) -> tuple[tuple[str, str], ...]:
+def _widths(table: Table, rule: Fixed | Seeds) -> str:
+    """The width of each column on the data sets that the table has it on."""
+    found: dict[str, dict[str, None]] = {}
+    for group in table.groups:
+        for column in (column for column in group.columns if column in rule.on(group.dataset)):
+            found.setdefault(column, {})[f"{rule.on(group.dataset)[column]:g}"] = None
+    return ", ".join(f"{COLUMNS[column].heading} {' or '.join(widths)}" for column, widths in found.items())
+
+
+def _provenance(
+    table: Table, verification: Verification, mini: dict[str, Measurement], wrong: Sequence[Finding]
+) -> tuple[tuple[str, str], ...]:
     used = [m for m in (row.measurement for row in verification.rows) if m] + list(mini.values())
     records = {record.filename: record for measurement in used for record in measurement.records}
     counts = {row.count.filename: row.count for row in verification.rows if row.count}
@@ -364,6 +383,7 @@ def _provenance(table: Table, verification: Verification, mini: dict[str, Measur
         facts.append(("complexity", f"{len(counts)} networks counted by {counters}"))
     inputs = [PUBLISHED / f"table{table.number}.yaml", TABLES / "tolerances.yaml", ledger.LEDGER, LOCK]
     facts += [(path.name, f"sha256 {sha256(path)}") for path in inputs if path.exists()]
+    facts += [(f"wrong: record {f.file}", f.text) for f in wrong if f.record.experiment in table.experiments]
     facts += [(f"unused record {unused.filename}", unused.reason) for unused in verification.unused]
     again = f"`nox -s reproduce -- --table {table.number}`; from the records alone: `repro table {table.number}`"
     facts.append(("regenerate", again))

@@ -38,22 +38,35 @@ def main() -> None:
 
 
 def _measure(task: dict, events: TextIO) -> bool:
-    """Whether it could be measured. Of several processes, the first tells of the record and the progress."""
+    """Whether it could be measured, with the statistics of its attention if they are asked for.
+
+    Of several processes, the first tells of the record and the progress, and looks at attention alone.
+    """
     from repro.measure import measure
 
     settings = settings_from_json(task["settings"])
+    first = launch.processes(settings.devices).rank == 0
+
+    def progress(stage: str, done: int, total: int) -> None:
+        _emit(events, event="progress", stage=stage, done=done, total=total)
+
     try:
         record = measure(
             task["experiment"],
             settings,
             command=task["command"],
             say=lambda text: print(text, file=sys.stderr, flush=True),
-            progress=lambda stage, done, total: _emit(events, event="progress", stage=stage, done=done, total=total),
+            progress=progress,
+            keep_weights=task["attention"],
         )
+        if task["attention"] and first:
+            from repro.analysis.measuring import measure_attention
+
+            measure_attention(record, settings, command=task["command"], progress=progress)
     except ReproError as error:
         _emit(events, event="failed", message=str(error))
         return False
-    if launch.processes(settings.devices).rank == 0:
+    if first:
         _emit(events, event="measured", record=record.filename)
     return True
 

@@ -53,7 +53,7 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
         "deviations": [],
         "metrics": [Metric(name=k, value=v, unit="%", n=dataset["evaluated"]) for k, v in metrics.items()],
         "evaluator": "faster-coco-eval 1.8.0",
-        "predictions_sha256": "c" * 64,
+        "predictions_sha256": cache_key(name=name, metrics=metrics, seed=seed, profile=profile, changes=repr(changes)),
         "weights": Weights(sha256="d" * 64, origin="trained here"),
         "dataset": DataSet(**dataset),
         "training": Training(
@@ -68,7 +68,6 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
         "numerics": {"precision": "32-true"},
         "environment": {"commit": "f" * 40, "dirty": False},
         "cost": Cost(train_seconds=60.0, evaluate_seconds=4.0, peak_memory_bytes=2**30, images_per_second=20.0),
-        "key": cache_key(name=name, metrics=metrics, seed=seed, profile=profile, changes=repr(changes)),
         **changes,
     }
     if checkpoint is not None:
@@ -91,7 +90,12 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
         fields["weights"] = Weights(
             sha256="d" * 64, origin=f"checkpoint {made['id']}", converter=CONVERTER, checkpoint=Checkpoint(**made)
         )
-        fields["key"] = cache_key(key=fields["key"], checkpoint=made)
+        if "predictions_sha256" not in changes:
+            fields["predictions_sha256"] = cache_key(of=fields["predictions_sha256"], checkpoint=made)
+    if "key" not in fields:
+        evaluated = made["key"] if checkpoint is not None else fields["training"].key
+        parts = {"predictions": fields["predictions_sha256"], "evaluator": fields["evaluator"]}
+        fields["key"] = cache_key(**parts, training=evaluated)
     return Record(**fields)
 
 

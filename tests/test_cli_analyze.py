@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 import typer
+import video_files
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -45,6 +46,9 @@ def observing():
         yield Observation("mine", x, 2 * x, [torch.full((n, n), 1 / n)], True)
 
     return observe
+
+def of_clips():
+    return nn.Sequential(nn.AvgPool3d((4, 32, 32)), Attends())
 
 def nothing():
     return 3
@@ -119,11 +123,40 @@ def test_json_is_alone_on_stdout_and_deterministic(repro, photographs, tmp_path)
 def test_a_difference_is_shown_only_of_what_can_be_compared(repro, photographs):
     found = Survey.model_validate_json(repro("analyze", *MINI, "--images", photographs, "--limit", 1, "--json"))
     assert "the weights are random" in found.not_comparable
-    assert "the images are not the 5000 of val2017" in found.not_comparable
+    assert "the images or videos are not the whole of the paper's validation set" in found.not_comparable
     assert "\ndifference" not in analyze._text(found)
     comparable = found.model_copy(update={"not_comparable": []})
     own = found.statistics[found.total]["jsd_att"].mean
     assert re.search(rf"difference .* {re.escape(f'{own - 0.011:+.4f}')}\n", analyze._text(comparable))
+
+
+def test_videos_and_a_network_for_clips(repro, model, tmp_path):
+    """Each video is its clip in the middle, (1, 3, 8, 256, 256)."""
+    (tmp_path / "videos").mkdir()
+    for name in ("one.mp4", "two.avi"):
+        video_files.write(tmp_path / "videos" / name, "libx264" if name.endswith("4") else "mpeg4", frames=70)
+    text = repro("analyze", "--model", f"{model}:of_clips", "--images", tmp_path / "videos")
+    assert f"{tmp_path / 'videos'}: 2 videos" in text
+    assert "1: 128 query positions in each" in text
+    repro("figure", 2, "--model", f"{model}:of_clips", "--images", tmp_path / "videos")
+    assert len(list((tmp_path / "results" / "figures").iterdir())) == 2
+
+
+def test_an_experiment_of_kinetics(repro, tmp_path):
+    video_files.write(tmp_path / "clip.mp4", frames=30)
+    kinetics = ("kinetics-r50-5nl", "--profile", "mini", "--random", "--images")
+    found = Survey.model_validate_json(repro("analyze", *kinetics, tmp_path / "clip.mp4", "--json"))
+    names = [f"layer2.{i}.context_block" for i in (1, 3)] + [f"layer3.{i}.context_block" for i in (1, 3, 5)]
+    assert list(found.statistics) == [*names, "mean of blocks"]
+    assert [metric.name for metric in found.metrics()] == ["cos_input", "cos_output", "cos_att", "jsd_att"]
+    assert "figure2.kinetics-r50-5nl.mini" in repro("figure", 2, "--experiment", *kinetics, tmp_path / "clip.mp4")
+    (tmp_path / "photograph.png").write_bytes(b"")
+    with pytest.raises(ReproError, match="kinetics-r50-5nl takes videos, and --images names photographs"):
+        repro("analyze", *kinetics, tmp_path / "photograph.png")
+    with pytest.raises(ReproError, match="coco-r50-1nl takes photographs, and --images names videos"):
+        repro("analyze", *MINI, "--images", tmp_path / "clip.mp4")
+    with pytest.raises(ReproError, match=r"photograph\.png is a photograph and .*clip\.mp4 a video"):
+        repro("analyze", *kinetics, tmp_path)
 
 
 def test_signed_maps_have_a_dash(repro, photographs):

@@ -69,7 +69,7 @@ def unpacked(root, truth=TRUTH):
 def test_the_whole_set_is_verified(imagenet):
     result = run("imagenet", "--root", imagenet, "--decode")
     assert result.stdout.count("1000 of 1000 images, 1000 classes") == 2
-    assert result.stdout.count("every image decoded") == 2
+    assert result.stdout.count("images all decoded") == 2
     assert "train: verified" in result.stdout
     assert "val: verified" in result.stdout
 

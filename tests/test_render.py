@@ -210,23 +210,50 @@ def test_latex_is_well_formed(number, store):
         else:
             assert stack.pop() == name
     assert stack == []
-    for spec, body in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, flags=re.DOTALL):
+    for spec, body in re.findall(r"\\begin\{tabular\}\{([^\n]+)\}\n(.*?)\\end\{tabular\}", text, flags=re.DOTALL):
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
         assert rows
-        assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {len(spec)}
+        kinds = re.sub(r"\[[^\]]*\]", "", spec)
+        assert re.fullmatch("l[rS]+", kinds)
+        assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {len(kinds)}
     outside = re.sub(r"\$[^$]*\$", "", re.sub(r"\\begin\{tabular\}.*?\\end\{tabular\}", "", text, flags=re.DOTALL))
     assert not re.search(r"(?<!\\)[&%_#]", outside)
     assert not re.search(r"(?<!\\)[%_#]", text)
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
 
 
+def _has_siunitx() -> bool:
+    found = shutil.which("kpsewhich") and subprocess.run(["kpsewhich", "siunitx.sty"], capture_output=True, text=True)
+    return bool(found and found.stdout.strip())
+
+
+def test_latex_numbers_are_aligned_and_deltas_optional(store):
+    text = render.render(TABLE, store, "tex")
+    assert r"\textbf{$+$1 NL} & 38.0 & 59.8 &" in text
+    assert re.search(
+        r"ours \(trained, n = 1; D1\) & 36\.1 \{ \(\$-\$1\.9\) \$\\times\$\\textsuperscript\{\d\}\} &", text
+    )
+    without = render.render(TABLE, store, "tex", deltas=False)
+    assert re.search(r"ours \(trained, n = 1; D1\) & 36\.1 \{ \$\\times\$\\textsuperscript\{\d\}\} &", without)
+    assert "(0.0)" not in without
+
+
+def test_deltas_can_be_left_out_of_latex_alone(monkeypatch, empty, capsys):
+    monkeypatch.setattr("sys.argv", ["repro", "table", "2", "--no-deltas", "--results", str(empty.directory.parent)])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == 2
+    assert "--no-deltas is for --format tex" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed (texlive-latex-recommended)")
+@pytest.mark.skipif(not _has_siunitx(), reason="siunitx is not installed (texlive-science)")
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_latex_compiles(number, store, tmp_path):
     (tmp_path / "table.tex").write_text(render.render(paper.load(number), store, "tex"))
     (tmp_path / "paper.tex").write_text(
         "\\documentclass[a4paper]{article}\n\\usepackage[utf8]{inputenc}\n\\usepackage[margin=15mm]{geometry}\n"
-        "\\usepackage{booktabs,graphicx}\n\\begin{document}\n\\input{table}\n\\end{document}\n"
+        "\\usepackage{booktabs,graphicx,siunitx}\n\\begin{document}\n\\input{table}\n\\end{document}\n"
     )
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],

@@ -54,7 +54,7 @@ _KINDS = {"input": "#0072b2", "output": "#e69f00", "att": "#000000"}
 
 @dataclass(frozen=True)
 class Panel:
-    """One image's data for Figures 1 and 2."""
+    """One image's data for Figures 1 and 2, or that of a frame of a clip."""
 
     image: np.ndarray  #: uint8 (H, W, 3)
     points: np.ndarray  #: (Q, 2): centres of the query positions, (x, y) in pixels
@@ -68,28 +68,41 @@ class Panel:
 
 @float32()
 @torch.no_grad()
-def panel(image: Tensor, observation: Observation) -> Panel:
-    """What is drawn of `image`, uint8 (3, H, W), and of what a block did with it.
+def panel(pixels: Tensor, observation: Observation) -> Panel:
+    """What is drawn of an image, uint8 (3, H, W), and of what a block did with it.
 
-    Query positions and the grid lie in the image, not in its padding, through which keys may still lie.
+    Query positions and the grid lie in the image, not in its padding, through which keys may still lie. Of a clip,
+    (3, T, H, W), the frame in the middle is drawn: positions in it, and what their maps give to the keys in it.
 
     Raises:
-        ReproError: the observation is of a clip, or its keys lie on no grid over the image.
+        ReproError: the block was not called with a map of an image, or of a clip, as `pixels` are; or the keys lie on
+            no grid over it.
     """
-    if observation.input.dim() != 3:
-        raise ReproError("attention in videos is not drawn: figures are of images")
+    if observation.input.dim() != pixels.dim():
+        is_clip, of_clip = (one.dim() == 4 for one in (pixels, observation.input))
+        kinds = ["a clip" if one else "an image" for one in (of_clip, is_clip)]
+        raise ReproError(
+            f"block {observation.block} was called with a map of {kinds[0]}, and {kinds[1]} is to be drawn"
+        )
+    image, frames, moment = pixels, 1, 0
+    if pixels.dim() == 4:
+        frames = observation.input.shape[1]
+        moment = frames // 2
+        image = pixels[:, (2 * moment + 1) * pixels.shape[1] // (2 * frames)]
     height, width = image.shape[1:]
-    positions = tuple(observation.input.shape[1:])
-    # The image was padded to multiples of 32; every stride of a backbone divides that.
-    stride = [-(-side // 32) * 32 / count for side, count in zip((height, width), positions, strict=True)]
+    positions = tuple(observation.input.shape[-2:])
+    # An image was padded to multiples of 32; every stride of a backbone divides that. A clip was not.
+    whole = (height, width) if pixels.dim() == 4 else [-(-side // 32) * 32 for side in (height, width)]
+    stride = [side / count for side, count in zip(whole, positions, strict=True)]
     inside = [math.ceil(side / one) for side, one in zip((height, width), stride, strict=True)]
     queries = [tuple(int(f * n) for f, n in zip(fraction, inside, strict=True)) for fraction in QUERIES]
     step = _step(inside)
     axes = [np.arange(n % step // 2 if n % step else step // 2, n, step) for n in inside]
     grid = [(i, j) for i in axes[0] for j in axes[1]]
-    chosen = torch.tensor([i * positions[1] + j for i, j in [*queries, *grid]])
+    first = moment * math.prod(positions)
+    chosen = torch.tensor([first + i * positions[1] + j for i, j in [*queries, *grid]])
     rows = _rows(observation, chosen)
-    keys, scale = _key_grid(positions, rows.shape[1])
+    keys, scale = _key_grid(positions, rows.shape[1], frames)
     of_grid = slice(len(queries), None)
     vectors = {
         "input": observation.input.flatten(1).T[chosen[of_grid]].double(),
@@ -101,7 +114,7 @@ def panel(image: Tensor, observation: Observation) -> Panel:
     return Panel(
         image=image.permute(1, 2, 0).numpy(),
         points=np.array([((j + 0.5) * stride[1], (i + 0.5) * stride[0]) for i, j in queries]),
-        maps=rows[: len(queries)].unflatten(1, keys).double().numpy(),
+        maps=rows[: len(queries)].unflatten(1, (frames, *keys))[:, moment].double().numpy(),
         extent=(0, keys[1] * scale * stride[1], keys[0] * scale * stride[0], 0),
         grid=(len(axes[0]), len(axes[1])),
         matrix=_divergence_matrix(vectors["att"]) if observation.distributions else cosines["att"],
@@ -286,13 +299,14 @@ def _rows(observation: Observation, chosen: Tensor) -> Tensor:
     return torch.stack([found[i] for i in chosen.tolist()])
 
 
-def _key_grid(positions: tuple[int, int], keys: int) -> tuple[tuple[int, int], int]:
-    """The grid on which M keys lie, and how many positions a key has along a side."""
+def _key_grid(positions: tuple[int, int], keys: int, frames: int) -> tuple[tuple[int, int], int]:
+    """The grid on which the M keys of each frame lie, and how many positions a key has along a side."""
     for scale in range(1, min(positions) + 1):
         grid = (positions[0] // scale, positions[1] // scale)
-        if math.prod(grid) == keys:
+        if math.prod(grid) * frames == keys:
             return grid, scale
-    raise ReproError(f"{keys} keys lie on no grid over {positions[0]} x {positions[1]} positions")
+    over = f"{frames} x " if frames > 1 else ""
+    raise ReproError(f"{keys} keys lie on no grid over {over}{positions[0]} x {positions[1]} positions")
 
 
 def _cosine_matrix(vectors: Tensor) -> np.ndarray:

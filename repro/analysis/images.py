@@ -1,8 +1,10 @@
-"""Images to analyse: a COCO validation split, or whatever photographs a directory holds."""
+"""Images and clips to analyse: a validation split, or whatever photographs or videos a directory holds."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -11,8 +13,13 @@ import torch
 from PIL import Image as pillow
 from torch import Tensor
 
+from repro.checkpoints.preprocessing import Preprocessing
+from repro.data import classification, clips
 from repro.data.coco import CocoDetection, resized
+from repro.data.imagenet import ImageNet, UnreadableImage
+from repro.data.kinetics import OFFICIAL, Kinetics
 from repro.data.layout import is_val2017
+from repro.data.video import UnreadableVideo, Video
 from repro.detection.conventions import Conventions
 from repro.errors import ReproError
 from repro.experiments import digest
@@ -20,14 +27,19 @@ from repro.paths import sha256
 
 #: Height and width of what a detector is given are multiples of it.
 _DIVISOR = 32
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_VIDEOS = (".mp4", ".mkv", ".webm", ".avi")
+
+
+class Unreadable(ReproError):
+    """An item of a validation split that cannot be read, as a measurement counts and names it."""
 
 
 class Images(Protocol):
-    """A sequence of images, resized as a detector takes them."""
+    """A sequence of images or clips, resized as the network takes them."""
 
     source: str  #: in words
-    complete: bool  #: whether it is the official val2017, all of it
+    complete: bool  #: whether it is the official validation set; of Kinetics, all of it that is still to be had
 
     @property
     def names(self) -> Sequence[str]: ...
@@ -35,7 +47,13 @@ class Images(Protocol):
     @property
     def identity(self) -> str: ...
 
-    def pixels(self, index: int) -> Tensor: ...
+    def pixels(self, index: int) -> Tensor:
+        """uint8 RGB, (3, H, W) of an image or (3, T, H, W) of a clip.
+
+        Raises:
+            Unreadable: it cannot be read, and a measurement would go on without it.
+            ReproError: it cannot be read.
+        """
 
 
 class Split:
@@ -60,6 +78,33 @@ class Split:
         return self._data.sample(index).image
 
 
+class Views:
+    """The first items of a classifier's validation split: an image's central crop, or that of a clip of a video.
+
+    The clip lies in the middle of the video. Which clips and crops Table 1 averages over, the paper does not say.
+    """
+
+    def __init__(self, data: ImageNet | Kinetics, inputs: Preprocessing, limit: int | None = None) -> None:
+        self._data = copy.copy(data)
+        self._data.preprocessing = middle(inputs) if isinstance(data, Kinetics) else inputs
+        self.names = list(data.ids[:limit])
+        items = "videos" if isinstance(data, Kinetics) else "images"
+        self.source = f"{data.place}, {len(self.names)} of {len(data)} {items}"
+        self.complete = isinstance(data, Kinetics) and data.required == OFFICIAL["val"] and len(self.names) == len(data)
+
+    @property
+    def identity(self) -> str:
+        return digest([self._data.annotations_sha256, asdict(self._data.preprocessing), self.names])
+
+    def pixels(self, index: int) -> Tensor:
+        """uint8 (3, S, S) or (3, T, S, S), RGB."""
+        try:
+            sample = self._data.sample(index)
+        except (UnreadableImage, UnreadableVideo) as error:
+            raise Unreadable(str(error)) from error
+        return sample.clips[0] if isinstance(sample, clips.ClipSample) else sample.image
+
+
 class Photographs:
     """The image files of a directory in the order of their names, or given ones.
 
@@ -72,14 +117,10 @@ class Photographs:
     complete = False
 
     def __init__(self, paths: Sequence[Path], short_side: int, long_side: int, limit: int | None = None) -> None:
-        self._paths = [file for path in paths for file in _files(path)][:limit]
+        self._paths = _files(paths, _PHOTOGRAPHS)[:limit]
         self._sides = short_side, long_side
-        self.names = [path.name for path in self._paths]
-        if repeated := next((name for name in self.names if self.names.count(name) > 1), None):
-            where = " and ".join(str(path) for path in self._paths if path.name == repeated)
-            raise ReproError(f"two images have the same name, by which results are kept: {where}. Rename one.")
-        given = ", ".join(map(str, paths[:3])) + (", ..." if len(paths) > 3 else "")
-        self.source = f"{given}: {len(self.names)} image{'s'[: len(self.names) != 1]}"
+        self.names = _names(self._paths)
+        self.source = _source(paths, len(self.names), "image")
 
     @property
     def identity(self) -> str:
@@ -100,6 +141,61 @@ class Photographs:
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
+class Videos:
+    """The video files of a directory in the order of their names, or given ones: of each the clip in its middle.
+
+    Raises:
+        ReproError: there are none, or two of the same name.
+    """
+
+    complete = False
+
+    def __init__(self, paths: Sequence[Path], inputs: Preprocessing, limit: int | None = None) -> None:
+        self._paths = _files(paths, _VIDEOS)[:limit]
+        self._preprocessing = middle(inputs)
+        self.names = _names(self._paths)
+        self.source = _source(paths, len(self.names), "video")
+
+    @property
+    def identity(self) -> str:
+        return digest([asdict(self._preprocessing), *([path.name, sha256(path)] for path in self._paths)])
+
+    def pixels(self, index: int) -> Tensor:
+        """uint8 (3, T, S, S), RGB."""
+        with Video(self._paths[index], self.names[index]) as video:
+            return clips.evaluation_clips(video, self._preprocessing)[0]
+
+
+def middle(preprocessing: Preprocessing) -> Preprocessing:
+    """One view of a video instead of all that an evaluation takes: its clip in the middle, the crop in the centre."""
+    return replace(preprocessing, clips=1, crops=1, clip_starts="middles")
+
+
+def holds_videos(paths: Sequence[Path]) -> bool:
+    """Whether files and directories are of videos. Files of neither kind are taken for photographs.
+
+    Raises:
+        ReproError: they are of both.
+    """
+    files = [file for path in paths for file in (path.iterdir() if path.is_dir() else [path])]
+    kinds = [[file for file in files if file.suffix.lower() in suffixes] for suffixes in (_PHOTOGRAPHS, _VIDEOS)]
+    if all(kinds):
+        raise ReproError(f"--images: {kinds[0][0]} is a photograph and {kinds[1][0]} a video: show one kind at a time")
+    return bool(kinds[1])
+
+
+def network_input(pixels: Tensor, inputs: Conventions | Preprocessing) -> Tensor:
+    """float32 (1, 3, H, W) or (1, 3, T, H, W): what a network takes that was trained with such inputs.
+
+    A network of the user's own, whose images are a detector's, takes clips as those that are trained here.
+    """
+    if pixels.dim() == 4:
+        return clips.normalise(pixels[None], inputs if isinstance(inputs, Preprocessing) else clips.PAPER)
+    if isinstance(inputs, Conventions):
+        return normalised(pixels, inputs)
+    return classification.normalise(pixels[None], inputs)
+
+
 def normalised(image: Tensor, conventions: Conventions) -> Tensor:
     """float32 (1, 3, H, W): normalised, and padded right and below with zeros to multiples of 32, as in a detector."""
     values = (image.flip(0) if conventions.color == "BGR" else image).float()
@@ -110,12 +206,30 @@ def normalised(image: Tensor, conventions: Conventions) -> Tensor:
     return padded
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise ReproError(f"--images: there is no {path}")
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
-    if not files:
-        raise ReproError(f"--images: {path} has no images, that is, no files named {', '.join(_SUFFIXES)}")
-    return files
+def _files(paths: Sequence[Path], suffixes: tuple[str, ...]) -> list[Path]:
+    found = []
+    for path in paths:
+        if path.is_file():
+            found.append(path)
+            continue
+        if not path.is_dir():
+            raise ReproError(f"--images: there is no {path}")
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes)
+        if not files:
+            what = "videos" if suffixes == _VIDEOS else "images"
+            raise ReproError(f"--images: {path} has no {what}, that is, no files named {', '.join(suffixes)}")
+        found += files
+    return found
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    names = [path.name for path in paths]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        where = " and ".join(str(path) for path in paths if path.name == repeated)
+        raise ReproError(f"two files have the same name, by which results are kept: {where}. Rename one.")
+    return names
+
+
+def _source(paths: Sequence[Path], count: int, what: str) -> str:
+    given = ", ".join(map(str, paths[:3])) + (", ..." if len(paths) > 3 else "")
+    return f"{given}: {count} {what}{'s'[: count != 1]}"

@@ -9,20 +9,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from repro import foreign, mini, plan
+from repro import foreign, mini, plan, tasks
 from repro.analysis.attention import Observation, blocks, observe
-from repro.analysis.images import Images, Photographs, Split, normalised
-from repro.checkpoints import choice, prepare, reading
-from repro.data import sources
+from repro.analysis.images import Images, Photographs, Split, Videos, Views, holds_videos, network_input
+from repro.checkpoints import choice, prepare, preprocessing, reading
+from repro.checkpoints.preprocessing import Preprocessing
+from repro.data import clips, sources
 from repro.data.coco import CocoDetection
-from repro.data.miniature import coco as miniature
 from repro.detection.conventions import AUTHORS, Conventions
-from repro.detection.torchvision import MaskRCNN
 from repro.errors import ReproError
-from repro.experiments import Detector, Experiment, get
+from repro.experiments import Detector, Experiment
 from repro.models.context import NonLocalBlock
 from repro.paths import sha256
-from repro.records import cache_key
+from repro.records import Checkpoint, cache_key
 from repro.settings import Settings
 
 #: Sides to which the images for a network of the user's own are resized: the detectors'.
@@ -35,21 +34,22 @@ class Subject:
 
     name: str  #: of files about it
     network: nn.Module | Callable[[Tensor], Iterable[Observation]]  #: see `attention.observe`
-    conventions: Conventions
+    inputs: Conventions | Preprocessing  #: of a detector, or of a classifier
     weights: str  #: where they come from, in words
     key: str | None  #: of network and weights in cache keys; None: they can change without a trace
     experiment: Experiment | None = None
     trained: bool = True  #: False: the weights are random
     differs: str = ""  #: from the experiment, in words, where the weights are others' of a similar network
+    weights_sha256: str | None = None  #: as a record has it; None where there is no file of them
 
-    def observe(self, image: Tensor) -> list[Observation]:
-        """What each non-local block does with an image, uint8 (3, H, W).
+    def observe(self, pixels: Tensor) -> list[Observation]:
+        """What each non-local block does with an image, uint8 (3, H, W), or a clip, (3, T, H, W).
 
         Raises:
             ReproError: of `attention.observe`; and where the network is the user's own, whatever it raises.
         """
         device = next((p.device for p in self._parameters()), torch.device("cpu"))
-        inputs = normalised(image, self.conventions).to(device)
+        inputs = network_input(pixels, self.inputs).to(device)
         with foreign.guarded(f"{self.name} failed with input {'x'.join(map(str, inputs.shape))}"):
             return observe(self.network, inputs)
 
@@ -64,59 +64,43 @@ class Subject:
 
 
 def of_experiment(name: str, settings: Settings, random: bool) -> Subject:
-    """The network of an experiment.
+    """The network of an experiment, with the weights that were measured, or would be.
 
     Args:
-        settings: its profile; `weights` that others or an earlier run trained; without them the mini profile's own,
-            trained under `results` with `seed`.
+        settings: its profile; `weights` that others trained, else those that `repro run` takes: the authors', or what
+            it trained under `results` with `seed`.
         random: take weights drawn from `seed` instead, in the last layer of the non-local blocks, too.
 
     Raises:
-        ReproError: the experiment has no non-local block, is none of image detection, or has no weights yet.
+        ReproError: the experiment has no non-local block, or has no weights yet.
     """
-    if not isinstance(get(name).network, Detector):
-        raise ReproError(
-            f"{name} cannot be analysed by name: this version reads images for detectors. Bring its network with "
-            "--model FILE.py:FACTORY, where the function makes of each image what the network wants."
-        )
     experiment = plan.at_profile(name, settings.profile)
-    conventions, differs = AUTHORS, ""
     if random:
-        model, weights = _random(experiment, settings.seed), f"random weights of seed {settings.seed}"
-        key = cache_key(spec=experiment.spec_hash, random=settings.seed)
-    elif settings.profile == "mini":
+        model = _random(experiment, settings)
+        found = _subject(experiment, model, _inputs(experiment, model), f"random weights of seed {settings.seed}")
+        return replace(found, key=cache_key(spec=experiment.spec_hash, random=settings.seed), trained=False)
+    chosen = choice.choose(experiment, settings.weights) if settings.weights else plan.chosen(experiment, settings)
+    if chosen is None:
         path = _trained(experiment, settings)
-        model, weights = _loaded(experiment, path), f"trained here, {path}"
-        key = cache_key(spec=experiment.spec_hash, weights=sha256(path))
-    elif settings.weights is None:
-        raise ReproError(
-            f"{name}: which weights? Give --weights ID|FILE, --random for an untrained network, or --profile mini for "
-            "the small network that `repro run` trains in minutes."
-        )
+        model = _network(experiment, settings)
+        model.load_state_dict(reading.read(path).tensors)
+        found = _subject(experiment, model, _inputs(experiment, model), f"trained here, {path}")
+        found = replace(found, weights_sha256=sha256(path))
     else:
-        chosen = choice.choose(experiment, settings.weights)
-        prepared = prepare.prepare(experiment, chosen, "", lambda stage, done, total: None)
-        model, weights = prepared.model, prepared.weights.origin
-        conventions, differs = model.conventions, chosen.differs
-        key = cache_key(spec=experiment.spec_hash, weights=prepared.weights.sha256)
-    blocks(model.backbone)
-    return Subject(
-        name=f"{name}.{settings.profile}",
-        network=model.backbone.eval(),
-        conventions=conventions,
-        weights=weights,
-        key=key,
-        experiment=experiment,
-        trained=not random,
-        differs=differs,
-    )
+        prepared = prepare.prepare(experiment, chosen, "", lambda stage, done, total: None, settings.engine)
+        weights = prepared.weights
+        inputs = _inputs(experiment, prepared.model, weights.checkpoint)
+        found = _subject(experiment, prepared.model, inputs, weights.origin)
+        found = replace(found, differs=chosen.differs, weights_sha256=weights.sha256)
+    return replace(found, key=cache_key(spec=experiment.spec_hash, weights=found.weights_sha256))
 
 
 def of_file(reference: str) -> Subject:
     """The network that "path.py:factory" returns: a module with non-local blocks, or a function (`attention.observe`).
 
     It is given each image as float32 (1, 3, H, W), RGB, normalised by ImageNet's mean and standard deviation, the
-    shorter side 800 pixels unless the longer one exceeds 1333, padded with zeros to multiples of 32.
+    shorter side 800 pixels unless the longer one exceeds 1333, padded with zeros to multiples of 32; and each video as
+    the clip in its middle, (1, 3, 8, 256, 256), 8 frames apart.
 
     Raises:
         ReproError: the file, the function or what it returns is not as it should be.
@@ -137,34 +121,70 @@ def of_file(reference: str) -> Subject:
 
 
 def images(subject: Subject, settings: Settings, given: list[Path] | None = None, limit: int | None = None) -> Images:
-    """What to show to the network: given image files or directories, else the validation split of its profile.
+    """What to show to the network: given files or directories of images or videos, else its validation split.
 
     Raises:
-        ReproError: there is nothing, or it cannot be read.
+        ReproError: there is nothing, it cannot be read, or it is not what the network takes.
     """
-    network = subject.experiment.network if subject.experiment else None
-    short_side, long_side = (network.short_side, network.long_side) if network else (_SHORT_SIDE, _LONG_SIDE)
+    experiment = subject.experiment
     if given:
-        return Photographs(given, short_side, long_side, limit)
-    if settings.profile == "mini" and subject.experiment:
-        root = settings.results / "data" / mini.data_directory(subject.experiment)
-        miniature.generate(root, mini.coco.MINI_DATA_SEED)
-    elif settings.data_root is not None:
+        return _given(subject, given, limit)
+    if settings.profile == "full" and settings.data_root is None:
+        raise ReproError("no images: pass --images DIR, or --data-root DIR (or REPRO_DATA) with the data set in it")
+    if experiment is None:
         root = sources.root(settings.data_root, "coco")
-    else:
-        raise ReproError("no images: pass --images DIR, or --data-root DIR (or REPRO_DATA) with COCO 2017 in it")
-    classes = network.num_classes if network else 80
-    return Split(CocoDetection(root, "val2017", classes, short_side, long_side), limit)
+        return Split(CocoDetection(root, "val2017", 80, _SHORT_SIDE, _LONG_SIDE), limit)
+    task = tasks.of(experiment, settings)
+    if settings.profile == "mini":
+        task.generate()
+    if experiment.dataset == "coco":
+        return Split(task.validation_data, limit)
+    return Views(task.validation_data, subject.inputs, limit)
 
 
-def _random(experiment: Experiment, seed: int) -> MaskRCNN:
+def _given(subject: Subject, given: list[Path], limit: int | None) -> Images:
+    experiment, videos = subject.experiment, holds_videos(given)
+    if experiment and videos != (experiment.dataset == "kinetics"):
+        wants, has = ("videos", "photographs") if experiment.dataset == "kinetics" else ("photographs", "videos")
+        raise ReproError(f"{experiment.name} takes {wants}, and --images names {has}")
+    if experiment and experiment.dataset == "imagenet":
+        raise ReproError(f"{experiment.name} looks at its validation split alone: pass --data-root instead of --images")
+    if videos:
+        return Videos(given, subject.inputs if isinstance(subject.inputs, Preprocessing) else clips.PAPER, limit)
+    network = experiment.network if experiment else None
+    sides = (network.short_side, network.long_side) if network else (_SHORT_SIDE, _LONG_SIDE)
+    return Photographs(given, *sides, limit)
+
+
+def _subject(experiment: Experiment, model: nn.Module, inputs: Conventions | Preprocessing, weights: str) -> Subject:
+    """Of a detector, its backbone."""
+    network = model.backbone if isinstance(experiment.network, Detector) else model
+    blocks(network)
+    name = f"{experiment.name}.{experiment.profile}"
+    return Subject(name, network.eval(), inputs, weights, key=None, experiment=experiment)
+
+
+def _inputs(
+    experiment: Experiment, model: nn.Module, checkpoint: Checkpoint | None = None
+) -> Conventions | Preprocessing:
+    """What a whole network takes: a classifier that others trained, as its publisher has it."""
+    if isinstance(experiment.network, Detector):
+        return model.conventions
+    return preprocessing.of(checkpoint.format, checkpoint.id) if checkpoint else model.inputs
+
+
+def _network(experiment: Experiment, settings: Settings) -> nn.Module:
+    return tasks.of(experiment, settings).network()
+
+
+def _random(experiment: Experiment, settings: Settings) -> nn.Module:
     """Freshly initialised as a function of the seed, the last layer of the non-local blocks as any other convolution.
 
     That layer starts from zero, so that a fresh block has no output of which a distance could be measured.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = MaskRCNN(experiment.network)
+        torch.manual_seed(settings.seed)
+        model = _network(experiment, settings)
         for block in model.modules():
             if isinstance(block, NonLocalBlock):
                 block.conv_out.reset_parameters()
@@ -174,17 +194,22 @@ def _random(experiment: Experiment, seed: int) -> MaskRCNN:
 
 
 def _trained(experiment: Experiment, settings: Settings) -> Path:
+    name, seed = experiment.name, settings.seed
+    if settings.profile == "full" and settings.data_root is None:
+        raise ReproError(
+            f"{name}: which weights? Give --weights ID|FILE, --random for an untrained network, or --profile mini for "
+            "the small network that `repro run` trains in minutes."
+        )
     path = plan.run_directory(experiment, replace(settings, source="trained")) / "weights.pt"
+    if not path.is_file() and settings.profile == "full":
+        raise ReproError(
+            f"{name}: which weights? Nothing was trained here with seed {seed}: {path} is missing. Give --weights "
+            "ID|FILE, or --random for an untrained network."
+        )
     if not path.is_file():
         raise ReproError(
-            f"{experiment.name} has not been trained in the mini profile with seed {settings.seed}: {path} is missing. "
-            f"Run `repro run {experiment.name} --profile mini --seed {settings.seed}` (about a minute), or take "
-            "--random for an untrained network."
+            f"{name} has not been trained in the mini profile with seed {seed}: {path} is missing. Run `repro run "
+            f"{name} --profile mini --seed {seed}` (about {mini.seconds(experiment):.0f} s), or take --random for an "
+            "untrained network."
         )
     return path
-
-
-def _loaded(experiment: Experiment, path: Path) -> MaskRCNN:
-    model = MaskRCNN(experiment.network)
-    model.load_state_dict(reading.read(path).tensors)
-    return model

@@ -13,16 +13,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from repro import paper
 from repro.analysis.attention import COLUMNS, Statistics, statistics
-from repro.analysis.images import Images
+from repro.analysis.images import Images, Unreadable
 from repro.analysis.subjects import Subject
 from repro.errors import ReproError
+from repro.evaluation import ATTENTION_EVALUATOR
+from repro.experiments import digest
 from repro.locks import locked
 from repro.paths import unwritable, write_atomically
 from repro.provenance import environment
 from repro.records import Metric, cache_key
 
-#: Part of every key: raise it when a statistic becomes another number.
-VERSION = 1
 #: Where a network has several blocks, the name under which the mean over them stands.
 MEAN = "mean of blocks"
 
@@ -32,7 +32,7 @@ class _Part(BaseModel):
 
 
 class Image(_Part):
-    """One image's statistics by block."""
+    """One image's or clip's statistics by block."""
 
     image: str
     seconds: float
@@ -58,6 +58,8 @@ class Survey(_Part):
     weights: str
     images: str
     n: int
+    failed: list[str] = []  #: items of a validation split that could not be read
+    values_sha256: str  #: of the statistics of every image
     seconds_per_image: float
     statistics: dict[str, dict[str, Value]]  #: by block, and with several blocks MEAN; then by column of Table 1
     zeros: dict[str, dict[str, int]]  #: by block and column: zero vectors in all images, whose cosines count as 0
@@ -84,28 +86,35 @@ def survey(
     """The statistics of `subject` over `images`, and the directory under `directory` where they are kept.
 
     Images that an earlier, interrupted call has finished with are not looked at again; those of a network that can
-    have changed without a trace are.
+    have changed without a trace are. Items of a validation split that a measurement counts as failed are, too.
 
     Raises:
         ReproError: an image cannot be read, or a statistic is not defined for it; the image is named.
     """
-    key = cache_key(stage="attention", version=VERSION, network=subject.key, images=images.identity)
+    key = cache_key(stage="attention", evaluator=ATTENTION_EVALUATOR, network=subject.key, images=images.identity)
     place = directory / f"{subject.name}.{key[:12]}"
     with locked(place):
         kept = place / "images.jsonl"
         if subject.key is None:
             kept.unlink(missing_ok=True)
-        found = {one.image: one for one in _read(kept)}
+        found, failed = {one.image: one for one in _read(kept)}, []
         try:
             with kept.open("a") as file:
                 for index, name in enumerate(images.names):
                     if name not in found:
-                        found[name] = _one(subject, images, index)
-                        print(found[name].model_dump_json(), file=file, flush=True)
+                        try:
+                            found[name] = _one(subject, images, index)
+                        except Unreadable as error:
+                            failed.append((name, error))
+                        else:
+                            print(found[name].model_dump_json(), file=file, flush=True)
                     progress("analysis", index + 1, len(images.names))
         except OSError as error:
             raise unwritable(kept, error) from error
-        result = _summary(subject, images, key, [found[name] for name in images.names], device)
+        if len(failed) == len(images.names):
+            raise ReproError(f"none of {images.source} can be read: {failed[0][1]}")
+        ordered = [found[name] for name in images.names if name in found]
+        result = _summary(subject, images, key, ordered, [name for name, _ in failed], device)
         write_atomically(place / "statistics.json", (result.model_dump_json(indent=1) + "\n").encode())
     return result, place
 
@@ -178,7 +187,7 @@ def _read(path: Path) -> Iterator[Image]:
         raise unwritable(path, error) from error
 
 
-def _summary(subject: Subject, images: Images, key: str, found: list[Image], device: str) -> Survey:
+def _summary(subject: Subject, images: Images, key: str, found: list[Image], failed: list[str], device: str) -> Survey:
     statistics = summary(found)
     blocks = found[0].blocks
     zeros = {name: dict(sum((Counter(image.blocks[name].zeros) for image in found), Counter())) for name in blocks}
@@ -190,6 +199,8 @@ def _summary(subject: Subject, images: Images, key: str, found: list[Image], dev
         weights=subject.weights,
         images=images.source,
         n=len(found),
+        failed=failed,
+        values_sha256=digest([one.model_dump(exclude={"seconds"}) for one in found]),
         seconds_per_image=_mean([image.seconds for image in found]),
         statistics=statistics,
         zeros=zeros,
@@ -210,7 +221,7 @@ def _not_comparable(subject: Subject, images: Images) -> list[str]:
     if subject.differs:
         reasons.append(f"the weights are of another training: {subject.differs}")
     if not images.complete:
-        reasons.append("the images are not the 5000 of val2017")
+        reasons.append("the images or videos are not the whole of the paper's validation set")
     return reasons
 
 

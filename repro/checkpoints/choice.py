@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from repro.checkpoints import registry
+from repro.checkpoints import OWN_FORMAT, registry
 from repro.checkpoints.registry import Entry
 from repro.errors import ReproError
 from repro.experiments import Classifier, Detector, Experiment
@@ -37,7 +37,7 @@ def choose(experiment: Experiment, weights: str | None) -> Choice:
 
     Args:
         weights: None for the authors' own of this very row, or where they released none for the nearest; else an id of
-            the registry, a file, or ID=FILE for a copy of an entry that was fetched by hand.
+            the registry, a file, ID=FILE for a copy of an entry that was fetched by hand, or FORMAT=FILE.
 
     Raises:
         ReproError: there are none, they do not belong to the experiment, something stands in the way, or a file is not
@@ -49,6 +49,8 @@ def choose(experiment: Experiment, weights: str | None) -> Choice:
     id_, separator, file = weights.partition("=")
     if separator and any(entry.id == id_ for entry in known.entries):
         return _of_entry(experiment, known.entry(id_), Path(file))
+    if separator and id_ in (OWN_FORMAT, *get_args(registry.Format)) and Path(file).is_file():
+        return Choice("file", "near", "a file of unknown origin", sha256(Path(file)), id_, file=Path(file))
     if Path(weights).is_file():
         if entry := known.identify(Path(weights)):
             return _of_entry(experiment, entry, Path(weights))

@@ -46,7 +46,7 @@ class Preprocessing:
         return f"{found}, {self.clips} clips of {self.frames} frames at stride {self.stride}, {self.crops} crops"
 
 
-#: Of images for the networks that are trained here. The paper states the crop alone.
+#: Of images for the networks that are trained here, as [33]. The paper says "single-crop" and no size.
 TRAINED_HERE = Preprocessing(resize=256, crop=224)
 _TIMM = Preprocessing(resize=256, crop=224, interpolation="bicubic")
 _OPENMMLAB = Preprocessing(

@@ -8,19 +8,26 @@ import typer
 
 from repro.cli import (
     analyze,
+    bundle,
     cells,
     checkpoints,
     claims,
     complexity,
     data,
+    diff,
+    effects,
+    explain,
     export,
     figure,
     plan,
     record_external,
+    report,
     reproduce,
     run,
+    status,
     submit,
     table,
+    tables,
     verify,
 )
 from repro.cli import list as list_
@@ -48,7 +55,14 @@ app.command("record-external")(record_external.command)
 app.command("analyze")(analyze.command)
 app.command("figure")(figure.command)
 app.command("verify")(verify.command)
+app.command("status")(status.command)
+app.command("explain")(explain.command)
+app.command("diff")(diff.command)
+app.command("effects")(effects.command)
 app.command("table")(table.command)
+app.command("tables")(tables.command)
+app.command("report")(report.command)
+app.command("bundle")(bundle.command)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What `analyze` and `figure` let a user choose: a network, its weights and images to show to it."""
+"""What `analyze` and `figure` let a user choose: a network, its weights and images or videos to show to it."""
 
 from __future__ import annotations
 
@@ -41,11 +41,19 @@ Profile = Annotated[
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the mini profile's training, or of random weights.")]
 ImageFiles = Annotated[
     list[Path] | None,
-    typer.Option("--images", metavar="DIR|FILE", help="Photographs instead of a validation split. Repeatable."),
+    typer.Option(
+        "--images",
+        metavar="DIR|FILE",
+        help="Photographs, or videos for a 3-D network, instead of a validation split. Repeatable.",
+    ),
 ]
 DataRoot = Annotated[
     Path | None,
-    typer.Option("--data-root", envvar="REPRO_DATA", help="COCO 2017: annotations/ and val2017/."),
+    typer.Option(
+        "--data-root",
+        envvar="REPRO_DATA",
+        help="The data set of the experiment, or a directory that holds coco/, imagenet/ and kinetics400/.",
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads of this process.")]

@@ -22,19 +22,25 @@ def command(
     seed: analysed.Seed = 0,
     images: analysed.ImageFiles = None,
     data_root: analysed.DataRoot = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Look at the first so many images only.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Look at the first so many images or videos only.")
+    ] = None,
     device: analysed.Device = "auto",
     threads: analysed.Threads = 1,
     json: options.Json = False,
     results: options.Results = options.RESULTS,
 ) -> None:
-    """Average the distances between all pairs of positions in each image, as Table 1 does. Interrupted, it goes on.
+    """Average the distances between all pairs of positions in each image or clip, as Table 1 does.
+
+    Interrupted, it goes on.
 
     What a network of your own has to be is told in `docs/attention.md`.
 
     Examples:
 
       repro analyze coco-r50-1nl --profile mini
+
+      repro analyze kinetics-r50-5nl --profile mini
 
       repro analyze coco-r50-1nl --random --data-root /data/coco --limit 100
 
@@ -72,19 +78,20 @@ def _text(found: Survey) -> str:
     lines = [
         f"{found.name}: {found.weights}",
         found.images,
-        f"{found.n} images, {found.seconds_per_image:.2f} s each; mean and standard error over images"
+        f"{found.n} looked at, {found.seconds_per_image:.2f} s each; mean and standard error over them"
         if found.n > 1
-        else f"one image, {found.seconds_per_image:.2f} s",
+        else f"one looked at, {found.seconds_per_image:.2f} s",
+        *([f"could not be read: {', '.join(found.failed)}"] if found.failed else []),
         "",
         *("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows),
         "",
     ]
     for name, (fewest, most) in found.positions.items():
-        lines.append(f"{name}: {fewest if fewest == most else f'{fewest} to {most}'} query positions in an image")
+        lines.append(f"{name}: {fewest if fewest == most else f'{fewest} to {most}'} query positions in each")
     for name, zeros in found.zeros.items():
         for column, count in zeros.items():
             what = paper.COLUMNS[column].heading
-            lines.append(f"{name}, {what}: {count} zero vectors in all images; their cosines count as 0")
+            lines.append(f"{name}, {what}: {count} zero vectors in all; their cosines count as 0")
     if printed and found.not_comparable:
         lines.append(f"Not to be compared with Table 1: {'; '.join(found.not_comparable)}.")
     return "\n".join(lines)

@@ -34,8 +34,9 @@ def settings(
         str | None,
         typer.Option(
             "--weights",
-            metavar="ID|FILE|ID=FILE",
-            help="Weights to evaluate: an id of checkpoints.yaml, a file, or a file that is a copy of an id's.",
+            metavar="ID|FILE|ID=FILE|FORMAT=FILE",
+            help="Weights to evaluate: an id of checkpoints.yaml, a file, a file that is a copy of an "
+            "id's, or a file in a format (torchvision, timm, gcnet-repro, ...).",
         ),
     ] = None,
     results: Results = RESULTS,

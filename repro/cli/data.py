@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 #: Splits of each data set.
-_SPLITS = {"imagenet": ("train", "val"), "coco": ("train2017", "val2017")}
+_SPLITS = {"imagenet": ("train", "val"), "coco": ("train2017", "val2017"), "kinetics": ("train", "val")}
 
 
 @app.callback()
@@ -28,15 +28,15 @@ def group() -> None:
 
 @app.command("verify")
 def verify(
-    dataset: Annotated[str, typer.Argument(metavar="imagenet|coco")],
+    dataset: Annotated[str, typer.Argument(metavar="imagenet|coco|kinetics")],
     root: Annotated[Path, typer.Option("--root", help="The data set's directory.")],
     split: Annotated[str | None, typer.Option("--split", help="One split only; all by default.")] = None,
     decode: Annotated[
-        bool, typer.Option("--decode", help="Decode every image: minutes, for training sets an hour.")
+        bool, typer.Option("--decode", help="Decode everything: minutes, for training sets hours.")
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Count images and classes, compare them with the official ones, and name what is missing or unreadable.
+    """Count images (videos) and classes, compare them with the official ones, and name what is missing or unreadable.
 
     Exit 1 if a split is not the official one, whole.
 
@@ -45,6 +45,8 @@ def verify(
       repro data verify imagenet --root /data/imagenet
 
       repro data verify coco --root /data/coco --split val2017 --decode
+
+      repro data verify kinetics --root /data/kinetics400 --split val
     """
     splits = _SPLITS[options.one_of("the data set", dataset, tuple(_SPLITS))]
     if split is not None:
@@ -57,10 +59,13 @@ def verify(
 
     if not root.is_dir():
         raise ReproError(f"--root {root}: there is no such directory")
+    if dataset == "kinetics":
+        from repro.data.kinetics_verification import kinetics as check
+    else:
+        check = verification.imagenet if dataset == "imagenet" else verification.coco
     reports = []
     for one in splits:
         with _progress(f"decoding {one}") as progress:
-            check = verification.imagenet if dataset == "imagenet" else verification.coco
             reports.append(check(root, one, decode=decode, progress=progress))
     if json:
         import json as json_
@@ -77,8 +82,8 @@ def verify(
 def _print(report: Report) -> None:
     print(f"{report.split}: {'not verified' if report.problems else 'verified'}")
     if report.place:
-        print(f"  {report.images} of {report.required} images, {report.classes} classes, in {report.place}")
-        print(f"  {'every image decoded' if report.decoded else 'images not decoded (--decode)'}")
+        print(f"  {report.images} of {report.required} {report.items}, {report.classes} classes, in {report.place}")
+        print(f"  {report.items} {'all decoded' if report.decoded else 'not decoded (--decode)'}")
         print(f"  sha256 of the ids: {report.ids_sha256}")
         print(f"  sha256 of the annotations: {report.annotations_sha256}")
     for problem in report.problems:

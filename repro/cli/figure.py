@@ -34,6 +34,8 @@ def command(
 ) -> None:
     """Draw attention maps of query positions as PNG and PDF: Figure 1 of one image, Figure 2 of several.
 
+    Of a video it draws the frame in the middle of a clip from its middle.
+
     Figure 2 adds the distances between all positions of a grid, as a matrix and as a distribution.
 
     Examples:

@@ -28,7 +28,7 @@ def command(
     from repro import plan as planning
 
     rows = planning.distinct(table)
-    steps = planning.plan(rows, chosen, range(seeds))
+    steps = planning.plan(rows, chosen, range(seeds), planning.of_attention(table))
     if json:
         import json as json_
 
@@ -74,4 +74,5 @@ def _json(step, rows: dict[str, list[str]]) -> dict:
         "reason": step.reason,
         "cost": step.cost,
         "record": step.record.filename if step.record else None,
+        "statistics": step.statistics.filename if step.statistics else None,
     }

@@ -47,7 +47,8 @@ def command(
     say(f"Table {table} of the paper, profile {chosen.profile} ({why})")
     if chosen.profile == "mini":
         say(f"the full profile is not run: `repro plan --table {table} --profile full` says what each row would take")
-    steps = planning.plan(published.experiments, chosen, range(seeds))
+    attention = planning.of_attention(table)
+    steps = planning.plan(published.experiments, chosen, range(seeds), attention)
     blocked = [step for step in steps if step.status == "blocked"]
     for reason in dict.fromkeys(step.reason for step in blocked):
         say(f"blocked: {', '.join(step.experiment.name for step in blocked if step.reason == reason)}: {reason}")

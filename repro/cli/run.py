@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from repro.cli import options
 from repro.cli.choices import measuring
 from repro.cli.progress import Report
 from repro.settings import Settings
+
+if TYPE_CHECKING:
+    from repro.records import DataSet, Metric
 
 
 @measuring
@@ -64,17 +67,27 @@ def command(
     for metric in record.metrics:
         published = record.weights.checkpoint and record.weights.checkpoint.reported.get(metric.name)
         note = f"  published with the weights: {published}" if published else ""
-        error = f" ± {metric.standard_error:.2f}" if metric.standard_error is not None else ""
-        print(f"{metric.name:<12} {metric.value:6.2f}{error} {metric.unit}  (n = {metric.n}){note}")
+        interval = "" if metric.standard_error is None else f", {_interval(metric, record.dataset)}"
+        print(f"{metric.name:<12} {metric.value:6.2f} {metric.unit}  (n = {metric.n}{interval}){note}")
     data = record.dataset
     items = SOURCES[get(experiment).dataset].items
-    print(f"{data.evaluated} of {data.required} {items} evaluated; {record.cost.images_per_second:.2f} {items}/s, "
+    print(f"{data.evaluated} of {data.required} {items} evaluated; {record.cost.images_per_second:.3g} {items}/s, "
           f"peak memory {record.cost.peak_memory_bytes / 2**30:.2f} GiB")  # fmt: skip
     if data.failed:
         print(f"could not be read: {', '.join(data.failed)}")
     for deviation in record.deviations:
         print(f"deviation: {deviation}")
     print(f"record: {path}")
+
+
+def _interval(metric: Metric, data: DataSet) -> str:
+    """Of an accuracy, in words; items that were not evaluated may all be wrong or all be right."""
+    from repro.statistics.intervals import with_missing
+
+    missing = max(0, data.required - data.evaluated)
+    low, high = with_missing(round(metric.value * metric.n / 100), metric.n, missing)
+    of_all = f" of all {data.required}" if missing else ""
+    return f"95 % interval{of_all} {100 * low:.2f} to {100 * high:.2f}"
 
 
 def _say(text: str) -> None:

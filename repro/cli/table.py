@@ -15,18 +15,22 @@ def command(
     form: Annotated[str, typer.Option("--format", help="md, tex or csv.")] = "md",
     results: options.Results = options.RESULTS,
     output: Annotated[Path | None, typer.Option("--output", help="Write to this file instead of stdout.")] = None,
+    deltas: Annotated[bool, typer.Option("--deltas/--no-deltas", help="Deltas behind our numbers (tex).")] = True,
 ) -> None:
     """Print a table of the paper with our numbers, deltas and verdicts.
 
     Example: repro table 2 --format tex --output table2.tex
     """
     from repro import paper
+    from repro.errors import ReproError
     from repro.paths import write_atomically
     from repro.records import Store
     from repro.render import render
 
     options.one_of("--format", form, ("md", "tex", "csv"))
-    text = render(paper.load(number), Store(results / "records"), form)
+    if not deltas and form != "tex":
+        raise ReproError("--no-deltas is for --format tex; the other formats always show them")
+    text = render(paper.load(number), Store(results / "records"), form, deltas)
     if output is None:
         print(text, end="")
     else:

@@ -2,46 +2,96 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
 from repro.cli import options
 
+if TYPE_CHECKING:
+    from repro.verify import Verified
+
 
 def command(
-    table: options.AnyTable = None, results: options.Results = options.RESULTS, json: options.Json = False
+    table: options.AnyTable = None,
+    results: options.Results = options.RESULTS,
+    json: options.Json = False,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit report with a case for every cell.")
+    ] = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option("--summary", metavar="FILE", help="Append a summary in Markdown: $GITHUB_STEP_SUMMARY in a job."),
+    ] = None,
 ) -> None:
-    """Compare every measured cell with the paper. Exit 1 names the cells that are off; missing data is never a pass.
+    """Compare every measured cell with the paper. Exit 1 names the cells that are off, and the records that are not
+    what they say; missing data is never a pass.
 
-    Example: repro verify --table 2
+    Examples:
+
+      repro verify --table 2
+
+      repro verify --junit verify.xml --summary "$GITHUB_STEP_SUMMARY"
     """
     from repro import paper
     from repro.records import Store
-    from repro.verify import coverage, verify_store
+    from repro.verify import verify_all
 
-    store = Store(results / "records")
     chosen = paper.tables() if table is None else (paper.load(table),)
-    verifications = [verify_store(loaded, store) for loaded in chosen]
-    off = [verdict for verification in verifications for verdict in verification.off]
-    if json:
-        import json as json_
+    verified = verify_all(chosen, Store(results / "records"))
+    if junit is not None:
+        from datetime import datetime, timezone
 
-        output = [
-            {
-                "table": verification.table.number,
-                "coverage": coverage(verification.cells),
-                "cells": [verdict.as_dict() for verdict in verification.cells],
-                "unused": [{"record": unused.filename, "reason": unused.reason} for unused in verification.unused],
-            }
-            for verification in verifications
-        ]
-        print(json_.dumps(output, indent=1, ensure_ascii=False, allow_nan=False))
+        from repro.junit import report
+        from repro.paths import write_atomically
+
+        write_atomically(junit, report(verified, datetime.now(timezone.utc)))
+    if summary is not None:
+        from repro.summary import append
+
+        append(verified, summary)
+    if json:
+        _print_json(verified)
     else:
-        for verification in verifications:
-            print(f"Table {verification.table.number}: {coverage(verification.cells)}")
-            for verdict in verification.cells:
-                if verdict.verdict in ("off", "ledger", "inconclusive"):
-                    print(f"  {verdict}")
-            for unused in verification.unused:
-                print(f"  unused record {unused.filename}: {unused.reason}")
-    if off:
+        _print(verified)
+    if not verified.passed:
         raise typer.Exit(1)
+
+
+def _print(verified: Verified) -> None:
+    from repro.verify import coverage
+
+    for verification in verified.verifications:
+        print(f"Table {verification.table.number}: {coverage(verification.cells)}")
+        for verdict in verification.cells:
+            if verdict.verdict in ("off", "ledger", "inconclusive") or verdict.note.startswith("its tolerance"):
+                print(f"  {verdict}")
+    for finding in verified.findings:
+        print(f"wrong: {finding}")
+    for unused in verified.unused:
+        print(f"unused record {unused.filename}: {unused.reason}")
+    if verified.mini:
+        number = len(verified.mini)
+        others = f" and {number - 1} more, which --json names" if number > 1 else ""
+        print(f"of the mini profile, and not compared with the paper: {verified.mini[0]}{others}")
+
+
+def _print_json(verified: Verified) -> None:
+    import json
+
+    from repro.verify import coverage
+
+    wrong = [{"record": one.file, "reason": one.text} for one in verified.findings]
+    output = [
+        {
+            "table": verification.table.number,
+            "coverage": coverage(verification.cells),
+            "cells": [verdict.as_dict() for verdict in verification.cells],
+            "unused": [{"record": one.filename, "reason": one.reason} for one in verification.unused],
+            "wrong": wrong,
+            "mini": verified.mini,
+        }
+        for verification in verified.verifications
+    ]
+    print(json.dumps(output, indent=1, ensure_ascii=False, allow_nan=False))

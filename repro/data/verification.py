@@ -32,8 +32,9 @@ class Report:
 
     split: str
     place: str = ""
-    images: int = 0
-    required: int = 0  #: images of the official split
+    items: str = "images"  #: what the split consists of
+    images: int = 0  #: or videos, that are there
+    required: int = 0  #: of the official split
     classes: int = 0  #: that have an image
     ids_sha256: str = ""
     annotations_sha256: str = ""
@@ -59,20 +60,20 @@ def imagenet(root: Path, split: Split, *, decode: bool, progress: Progress) -> R
     if report.images != report.required:
         report.problems.append(f"{report.images} images, the official split has {report.required}")
     if absent := [wnid for wnid in WNIDS if wnid not in present]:
-        report.problems.append(f"{_some(absent)} of {len(WNIDS)} classes without an image")
+        report.problems.append(f"{some(absent)} of {len(WNIDS)} classes without an image")
     wrong = [
         one for one, label in zip(data.ids, data.labels, strict=True) if truth.get(one) not in (None, WNIDS[label])
     ]
     if wrong:
-        report.problems.append(f"{_some(wrong)} in the directory of a class that the devkit does not give them")
+        report.problems.append(f"{some(wrong)} in the directory of a class that the devkit does not give them")
     if data.place.is_file() and (size := data.place.stat().st_size) != OFFICIAL[split].size:
         report.problems.append(f"{data.place} has {size} bytes, the official archive {OFFICIAL[split].size}")
     archive = root / f"{DEVKIT}.tar.gz"
     if truth and hashlib.md5(archive.read_bytes()).hexdigest() != DEVKIT_MD5:
         report.problems.append(f"{archive} is not the official devkit: its md5 is not {DEVKIT_MD5}")
     if decode:
-        _decode(report, data.check, range(len(data)), progress)
-    return _concluded(report)
+        decode_all(report, _failure(data.check), range(len(data)), progress)
+    return concluded(report)
 
 
 def coco(root: Path, split: str, *, decode: bool, progress: Progress) -> Report:
@@ -100,8 +101,8 @@ def coco(root: Path, split: str, *, decode: bool, progress: Progress) -> Report:
         report.problems.append(f"{len(annotations.category_ids)} categories, COCO has {_COCO_CATEGORIES}")
     if decode:
         there = [image for image in known if image.file_name in present]
-        _decode(report, lambda image: _check(directory, image), there, progress)
-    return _concluded(report)
+        decode_all(report, _failure(lambda image: _check(directory, image)), there, progress)
+    return concluded(report)
 
 
 def _truth(root: Path, split: Split) -> dict[str, str]:
@@ -119,8 +120,8 @@ def _check(directory: Path, image: Image) -> None:
         raise UnreadableImage(image.file_name, f"{size} pixels, annotated are {(image.width, image.height)}")
 
 
-def _decode(report: Report, check: Callable, images: Iterable, progress: Progress) -> None:
-    """Decode all of `images`, on as many threads as there are processors: Pillow lets go of the interpreter's lock."""
+def _failure(check: Callable) -> Callable[[object], str | None]:
+    """`check`, giving the id of an image that cannot be read in the place of raising."""
 
     def failure(image: object) -> str | None:
         try:
@@ -129,22 +130,31 @@ def _decode(report: Report, check: Callable, images: Iterable, progress: Progres
             return error.image_id
         return None
 
-    images = list(images)
+    return failure
+
+
+def decode_all(report: Report, failure: Callable[..., str | None], items: Iterable, progress: Progress) -> None:
+    """Decode all of `items`, on as many threads as there are processors: decoders let go of the interpreter's lock.
+
+    Args:
+        failure: called with each item; gives the id of one that cannot be read.
+    """
+    items = list(items)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, failed in enumerate(pool.map(failure, images), 1):
+        for done, failed in enumerate(pool.map(failure, items), 1):
             if failed is not None:
                 report.unreadable.append(failed)
-            progress(done, len(images))
+            progress(done, len(items))
     report.decoded = True
 
 
-def _concluded(report: Report) -> Report:
+def concluded(report: Report) -> Report:
     if report.missing:
-        report.problems.append(f"missing: {_some(report.missing)}")
+        report.problems.append(f"missing: {some(report.missing)}")
     if report.unreadable:
-        report.problems.append(f"unreadable: {_some(report.unreadable)}")
+        report.problems.append(f"unreadable: {some(report.unreadable)}")
     return report
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
     return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"

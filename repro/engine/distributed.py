@@ -9,9 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch import distributed, nn
@@ -54,14 +56,27 @@ def fabric(processes: Processes, accelerator: str, precision: str) -> Fabric:
     if processes.to_start:
         raise ReproError(f"{processes.count} processes are to be started by `repro run`, by torchrun or by Slurm")
     several = processes.count > 1
+    plugins = [_ENVIRONMENTS[processes.launcher if several else None]()]
+    if precision == "bf16-mixed":
+        plugins.append(_Mixed(precision, accelerator))
     return Fabric(
         accelerator=accelerator,
         devices=processes.per_node,
         num_nodes=processes.count // processes.per_node,
         strategy=DDPStrategy(timeout=TIMEOUT) if several else "auto",
-        precision=precision,
-        plugins=[_ENVIRONMENTS[processes.launcher if several else None]()],
+        precision=None if precision == "bf16-mixed" else precision,  # a plugin's then
+        plugins=plugins,
     )
+
+
+class _Mixed(MixedPrecision):
+    """Mixed precision that leaves a network's inputs as they are: in bfloat16 a box would lie on multiples of 8 pixels.
+
+    Autocast converts what its operators take.
+    """
+
+    def convert_input(self, data: Any) -> Any:
+        return data
 
 
 @contextmanager

@@ -11,3 +11,12 @@ MULTIVIEW_EVALUATOR = "repro multi-view 1"
 
 #: By the experiments' data sets.
 EVALUATORS = {"coco": COCO_EVALUATOR, "imagenet": TOPK_EVALUATOR, "kinetics": MULTIVIEW_EVALUATOR}
+
+_ATTENTION = "repro attention statistics"
+#: What computes Table 1's statistics of attention. Raise the number when a statistic becomes another.
+ATTENTION_EVALUATOR = f"{_ATTENTION} 1"
+
+
+def is_attention(evaluator: str) -> bool:
+    """Whether it computes statistics of attention, in this version or another: a record of its own beside accuracy."""
+    return evaluator.startswith(_ATTENTION)

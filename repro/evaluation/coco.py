@@ -17,6 +17,7 @@ from repro.errors import ReproError
 from repro.evaluation import predictions
 
 _METRICS = ("ap", "ap50", "ap75")  # the first three of the twelve COCO statistics
+_IOU_TYPES = {"box": "bbox", "mask": "segm"}
 
 
 def evaluate(detections: Iterable[Detections], dataset: CocoDetection) -> dict[str, float]:
@@ -29,45 +30,34 @@ def evaluate(detections: Iterable[Detections], dataset: CocoDetection) -> dict[s
         ReproError: the images are not exactly `dataset.image_ids`, each once; a box, score, label or mask is
             malformed (the image is named); or the data set has no object to find.
     """
-    detections = list(detections)
-    _check_ids([one.image_id for one in detections], dataset)
-    results = [result for one in detections for result in _results(one, dataset)]
-    truth = COCO(dataset.ground_truth())
-    if all(annotation["iscrowd"] for annotation in truth.dataset["annotations"]):
-        raise ReproError(f"{dataset.annotations_path} has no objects but crowds: there is nothing to evaluate against")
-    found = truth.loadRes(results)
     metrics = {}
-    for kind, iou_type in (("box", "bbox"), ("mask", "segm")):
-        evaluator = COCOeval_faster(truth, found, iou_type)
-        try:
-            evaluator.evaluate()
-        except ValueError as error:
-            raise _malformed_mask(detections, error) from None
+    for kind, evaluator in compared(detections, dataset).items():
         evaluator.accumulate()
         evaluator.summarize()
         metrics |= {f"{metric}_{kind}": 100 * float(evaluator.stats[i]) for i, metric in enumerate(_METRICS)}
     return metrics
 
 
-def _check_ids(evaluated: list[int], dataset: CocoDetection) -> None:
-    expected = set(dataset.image_ids)
-    problems = {
-        "missing": sorted(expected.difference(evaluated)),
-        "not in the data set": sorted(set(evaluated) - expected),
-        "there more than once": sorted(
-            i for i, n in zip(*np.unique(evaluated, return_counts=True), strict=True) if n > 1
-        ),
-    }
-    found = [
-        f"{len(ids)} {what} ({', '.join(map(str, ids[:3]))}{', ...' if len(ids) > 3 else ''})"
-        for what, ids in problems.items()
-        if ids
-    ]
-    if found:
-        raise ReproError(
-            f"the predictions are not for exactly the {len(expected)} images of {dataset.annotations_path}: "
-            f"{'; '.join(found)}"
-        )
+def compared(detections: Iterable[Detections], dataset: CocoDetection) -> dict[str, COCOeval_faster]:
+    """The evaluators of "box" and of "mask", whose `ious` are those of every detection and object.
+
+    Raises:
+        ReproError: as of `evaluate`.
+    """
+    detections = list(detections)
+    predictions.check_ids((one.image_id for one in detections), dataset.image_ids, "images", dataset.annotations_path)
+    results = [result for one in detections for result in _results(one, dataset)]
+    truth = COCO(dataset.ground_truth())
+    if all(annotation["iscrowd"] for annotation in truth.dataset["annotations"]):
+        raise ReproError(f"{dataset.annotations_path} has no objects but crowds: there is nothing to evaluate against")
+    found = truth.loadRes(results)
+    evaluators = {kind: COCOeval_faster(truth, found, iou_type) for kind, iou_type in _IOU_TYPES.items()}
+    for evaluator in evaluators.values():
+        try:
+            evaluator.evaluate()
+        except ValueError as error:
+            raise _malformed_mask(detections, error) from None
+    return evaluators
 
 
 def _results(one: Detections, dataset: CocoDetection) -> list[dict]:

@@ -1,4 +1,4 @@
-"""Files of predictions: JSON in gzip, the same bytes for the same predictions, refused when damaged."""
+"""Predictions of whole data sets. Files: JSON in gzip, equal bytes for equal predictions, refused when damaged."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import gzip
 import hashlib
 import json
 import zlib
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +19,33 @@ from repro.paths import write_atomically
 Document = TypeVar("Document")
 
 REMEDY = "Delete it to have the predictions made again."
+
+
+def check_ids(evaluated: Iterable[int | str], expected: Iterable[int | str], items: str, place: Path) -> None:
+    """Nothing is left out, added or evaluated twice.
+
+    Args:
+        items: what they are, "images" or "videos".
+        place: of the data set.
+
+    Raises:
+        ReproError: the ids are not exactly the expected ones, each once; some are named.
+    """
+    counts, wanted = Counter(evaluated), set(expected)
+    problems = {
+        "missing": wanted - counts.keys(),
+        "not in the data set": counts.keys() - wanted,
+        "there more than once": {one for one, n in counts.items() if n > 1},
+    }
+    wrong = [
+        f"{len(ids)} {what} ({', '.join(map(str, sorted(ids)[:3]))}{', ...' if len(ids) > 3 else ''})"
+        for what, ids in problems.items()
+        if ids
+    ]
+    if wrong:
+        raise ReproError(
+            f"the predictions are not for exactly the {len(wanted)} {items} of {place}: {'; '.join(wrong)}"
+        )
 
 
 def write(document: object, path: Path) -> str:

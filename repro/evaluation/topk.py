@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -69,7 +68,7 @@ def evaluate(found: Iterable[Prediction], dataset: ImageNet, failed: Collection[
         ReproError: the images are not exactly `dataset.ids`, each once; a label is not the data set's; there is none.
     """
     found = list(found)
-    _check_ids([one.image_id for one in found] + list(failed), dataset)
+    files.check_ids([*(one.image_id for one in found), *failed], dataset.ids, "images", dataset.place)
     truth = dict(zip(dataset.ids, dataset.labels.tolist(), strict=True))
     for one in found:
         if one.label != truth[one.image_id]:
@@ -86,24 +85,6 @@ def standard_error(percent: float, n: int) -> float:
     """Of an accuracy over `n` images, in percent points: sqrt(p (1 - p) / n), the binomial's."""
     share = percent / 100
     return 100 * math.sqrt(share * (1 - share) / n)
-
-
-def _check_ids(evaluated: list[str], dataset: ImageNet) -> None:
-    expected, counts = set(dataset.ids), Counter(evaluated)
-    problems = {
-        "missing": expected - counts.keys(),
-        "not in the data set": counts.keys() - expected,
-        "there more than once": {image_id for image_id, n in counts.items() if n > 1},
-    }
-    wrong = [
-        f"{len(ids)} {what} ({', '.join(sorted(ids)[:3])}{', ...' if len(ids) > 3 else ''})"
-        for what, ids in problems.items()
-        if ids
-    ]
-    if wrong:
-        raise ReproError(
-            f"the predictions are not for exactly the {len(expected)} images of {dataset.place}: {'; '.join(wrong)}"
-        )
 
 
 def save_predictions(found: Iterable[Prediction], path: Path) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from repro import mini
-from repro.checkpoints import preprocessing
+from repro.checkpoints import OWN_FORMAT, preprocessing
 from repro.data.classification import Augmentation, Batch, Sample, collate, normalise, recolor
 from repro.data.imagenet import ImageNet, UnreadableImage
 from repro.data.sources import SOURCES, Split
@@ -144,7 +144,7 @@ class Classification(Task[Prediction]):
     def evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> Classifying:
         if checkpoint is not None:  # its publisher's own inputs, which the accuracy belongs to
             self.validation_data = copy.copy(self.validation_data)
-            self.validation_data.preprocessing = preprocessing.of(checkpoint.format, checkpoint.id)
+            self.validation_data.preprocessing = inputs_of(checkpoint, self._inputs)
         return Classifying(model, self.validation_data)
 
     def metrics(self, found: Sequence[Prediction], failed: Collection[str]) -> list[Metric]:
@@ -162,6 +162,11 @@ class Classification(Task[Prediction]):
             evaluated=evaluated,
             failed=list(failed),
         )
+
+
+def inputs_of(checkpoint: Checkpoint, own: preprocessing.Preprocessing) -> preprocessing.Preprocessing:
+    """What weights of others want at test; `own` is for those that a training here ended in."""
+    return own if checkpoint.format == OWN_FORMAT else preprocessing.of(checkpoint.format, checkpoint.id)
 
 
 def accuracies(values: Mapping[str, float], n: int) -> list[Metric]:

@@ -28,7 +28,7 @@ from repro.models.resnet import ResNet, load_initial
 from repro.models.resnet3d import inflate
 from repro.predict import Failed
 from repro.records import Checkpoint, DataSet, Metric
-from repro.tasks.classification import accuracies
+from repro.tasks.classification import accuracies, inputs_of
 from repro.tasks.task import Task
 
 #: Probability with which a feature is left out in training, before the last layer, as in [6].
@@ -71,7 +71,7 @@ class Viewing:
     """A classifier on all views of the videos of a split, one video at a time."""
 
     shard = 50
-    suffix = ".npz"
+    suffix = ".scores.gz"
     views = 10  #: that go through the network together
 
     def __init__(self, model: nn.Module, data: Kinetics) -> None:
@@ -94,7 +94,8 @@ class Viewing:
             inputs = normalise(fabric.to_device(views), self.data.preprocessing)
             with torch.inference_mode(), fabric.autocast():
                 parts.append(self.model(inputs).float())
-        return multiview.scores(torch.cat(parts), sample.label, sample.video_id)
+        (found,) = multiview.scores(torch.cat(parts)[None], [sample.label], [sample.video_id])
+        return found
 
     def save(self, found: list[Scores], path: Path) -> str:
         return multiview.save_scores(found, path)
@@ -146,7 +147,7 @@ class VideoClassification(Task[Scores]):
     def evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> Viewing:
         if checkpoint is not None:  # its publisher's own inputs, which the accuracy belongs to
             self.validation_data = copy.copy(self.validation_data)
-            self.validation_data.preprocessing = preprocessing.of(checkpoint.format, checkpoint.id)
+            self.validation_data.preprocessing = inputs_of(checkpoint, self._inputs)
         return Viewing(model, self.validation_data)
 
     def metrics(self, found: Sequence[Scores], failed: Collection[str]) -> list[Metric]:

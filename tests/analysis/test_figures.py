@@ -113,10 +113,39 @@ def test_files_are_the_same_every_time(image):
         assert (picture == (0xE2, 0x00, 0x1A)).all(-1).sum() > 3 * 100  # the red points
 
 
+def test_of_a_clip_the_frame_in_the_middle_is_drawn():
+    clip = torch.randint(0, 256, (3, 6, 40, 60), dtype=torch.uint8, generator=torch.Generator().manual_seed(6))
+    torch.manual_seed(0)
+    block = build(NonLocal(), 5, dimensions=3)
+    nn.init.normal_(block.conv_out.weight)
+    # Half as many frames as the clip, cells of 10 pixels: 3 x 4 x 6 positions, 3 x 2 x 3 keys.
+    network = nn.Sequential(nn.AvgPool3d((2, 10, 10)), nn.Conv3d(3, 5, 1), block).eval()
+    inputs = (clip[None] / 64).float()
+    observation = observe(network, inputs)[0]
+    made = panel(clip, observation)
+    with torch.no_grad():
+        attention = block.attention(network[:2](inputs))[0]
+    assert attention.shape == (3 * 4 * 6, 3 * 2 * 3)
+    # The second of three frames of the features stands for the third and fourth of six.
+    assert np.array_equal(made.image, clip[:, 3].permute(1, 2, 0))
+    for (y, x), (px, py), drawn in zip(QUERIES, made.points, made.maps, strict=True):
+        i, j = int(y * 4), int(x * 6)
+        assert (px, py) == ((j + 0.5) * 10, (i + 0.5) * 10)
+        np.testing.assert_allclose(drawn, attention[24 + i * 6 + j].view(3, 2, 3)[1], rtol=1e-6)
+    assert made.extent == (0, 60, 40, 0)
+    assert made.grid == (4, 6)
+    # The distances are those of whole maps, over all frames.
+    pair = jensenshannon(attention[24].double(), attention[24 + 23].double()) ** 2
+    assert made.matrix[0, 23] == pytest.approx(pair, rel=1e-4)
+    assert save(figure2([made]))["png"] == save(figure2([panel(clip, observation)]))["png"]
+
+
 def test_what_cannot_be_drawn(image):
     clip = Observation("b", torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4), [torch.eye(48)], True)
-    with pytest.raises(ReproError, match="videos"):
+    with pytest.raises(ReproError, match="a map of a clip, and an image is to be drawn"):
         panel(image, clip)
+    with pytest.raises(ReproError, match="a map of an image, and a clip is to be drawn"):
+        panel(image[:, None], observed(image))
     observation = observed(image)
     odd = Observation("b", observation.input, observation.output, [torch.full((160, 7), 1 / 7)], True)
     with pytest.raises(ReproError, match="7 keys lie on no grid"):

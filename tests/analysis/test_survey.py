@@ -55,7 +55,7 @@ def test_images_of_a_directory(photographs):
 def test_two_images_of_one_name_are_refused(photographs, tmp_path):
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "b.png").write_bytes((tmp_path / "b.png").read_bytes())
-    with pytest.raises(ReproError, match=r"b\.png and .*more/b\.png"):
+    with pytest.raises(ReproError, match=r"two files have the same name.*b\.png and .*more/b\.png"):
         Photographs([tmp_path, tmp_path / "more"], 32, 64)
 
 
@@ -217,7 +217,7 @@ def test_weights_of_a_file(tmp_path, monkeypatch):
     [
         ("coco-r50-baseline", "no non-local block"),
         ("coco-r50-gc-r16", "one attention map for all positions"),
-        ("kinetics-r50-5nl", "--model"),
+        ("kinetics-r50-5gc", "one attention map for all positions"),
         ("coco-r50-1nll", "did you mean coco-r50-1nl"),
     ],
 )

@@ -80,7 +80,9 @@ def test_two_processes_end_with_the_same_weights_and_one_record(shared):
 def test_the_division_of_the_batch_is_told_before_the_training(shared):
     _, report = shared
     (line,) = [line for line in report["whole"]["messages"][0].splitlines() if "effective batch" in line]
-    assert line.startswith("coco-r50-gc-r16: 2 processes on cpu: effective batch 4, 2 in each process; learning rate 0.003")
+    assert line.startswith(
+        "coco-r50-gc-r16: 2 processes on cpu: effective batch 4, 2 in each process; learning rate 0.003"
+    )
     assert "effective batch" not in report["again"]["messages"][0]
 
 

@@ -233,7 +233,7 @@ def other_networks():
 @pytest.mark.parametrize("full", other_networks(), ids=lambda full: full.name)
 def test_other_networks_are_refused(full):
     with pytest.raises(ReproError, match=f"{full.name} has no mini version"):
-        mini.shrink(full)
+        mini.coco.shrink(full)
 
 
 def test_the_instantiations_of_the_non_local_block_are_run_as_well():

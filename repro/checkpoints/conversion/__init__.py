@@ -21,21 +21,21 @@ class Format:
     """A framework's way to name and lay out the tensors of one kind of network."""
 
     convert: Callable[[Mapping[str, Tensor], Detector | Classifier], Converted]
-    network: type[Detector] | type[Classifier]
+    networks: tuple[type[Detector] | type[Classifier], ...]
     mark: str | None  #: regular expression that keys of such files alone match; None: nothing tells them from others
 
 
 FORMATS = {
-    "gcnet-repro": Format(own.convert, Detector, r"fpn\.inner_blocks\."),
-    "mmdetection1": Format(mmdetection.version1, Detector, r"bbox_head\."),
-    "mmdetection2": Format(mmdetection.version2, Detector, r"roi_head\.bbox_head\."),
-    "detectron2": Format(detectron2.convert, Detector, r"backbone\.bottom_up\."),
-    "torchvision-detection": Format(torchvision.convert, Detector, r"backbone\.body\."),
-    "torchvision": Format(classification.torchvision, Classifier, None),  # timm's plain networks have the same keys
-    "timm": Format(classification.timm, Classifier, r"(layer0\.)?conv1\.weight$"),
-    "mmpretrain": Format(classification.mmpretrain, Classifier, r"head\.fc\."),
-    "mmaction2": Format(mmaction.mmaction2, Classifier, r"cls_head\.fc_cls\."),
-    "pytorchvideo": Format(mmaction.pytorchvideo, Classifier, r"blocks\.\d\.res_blocks\."),
+    "gcnet-repro": Format(own.convert, (Detector, Classifier), r"fpn\.inner_blocks\.|layer\d\.\d+\.context_block\."),
+    "mmdetection1": Format(mmdetection.version1, (Detector,), r"bbox_head\."),
+    "mmdetection2": Format(mmdetection.version2, (Detector,), r"roi_head\.bbox_head\."),
+    "detectron2": Format(detectron2.convert, (Detector,), r"backbone\.bottom_up\."),
+    "torchvision-detection": Format(torchvision.convert, (Detector,), r"backbone\.body\."),
+    "torchvision": Format(classification.torchvision, (Classifier,), None),
+    "timm": Format(classification.timm, (Classifier,), r"layer0\.conv1\.weight$|layer\d\.\d+\.se\."),
+    "mmpretrain": Format(classification.mmpretrain, (Classifier,), r"head\.fc\."),
+    "mmaction2": Format(mmaction.mmaction2, (Classifier,), r"cls_head\.fc_cls\."),
+    "pytorchvideo": Format(mmaction.pytorchvideo, (Classifier,), r"blocks\.\d\.res_blocks\."),
 }
 
 #: Formats of public files that are left out, and why.
@@ -58,6 +58,11 @@ def recognise(tensors: Mapping[str, Tensor]) -> str:
     found = [
         name for name, format in FORMATS.items() if format.mark and any(re.match(format.mark, key) for key in tensors)
     ]
+    if not found and "layer1.0.conv1.weight" in tensors:
+        raise ReproError(
+            "a plain ResNet has the same keys from torchvision, timm and this project, and each wants other inputs: "
+            "say which with --weights torchvision=FILE, timm=FILE or gcnet-repro=FILE"
+        )
     if len(found) != 1:
         raise ReproError(
             f"the framework of these weights cannot be told from keys such as {next(iter(tensors), '(none at all)')}; "
@@ -77,7 +82,7 @@ def convert(tensors: Mapping[str, Tensor], format: str, network: Detector | Clas
         raise ReproError(f"weights in the format {format} are not converted: {NOT_CONVERTED[format]}")
     if format not in FORMATS:
         raise unknown("format of weights", format, FORMATS)
-    if not isinstance(network, FORMATS[format].network):
+    if not isinstance(network, FORMATS[format].networks):
         raise ReproError(f"weights in the format {format} are not those of a {type(network).__name__.lower()}")
     return replace(FORMATS[format].convert(tensors, network), format=format)
 

@@ -1,0 +1,34 @@
+"""`repro bundle`: an archive for an artifact review."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from repro.cli import options
+
+
+def command(
+    results: options.Results = options.RESULTS,
+    output: Annotated[Path, typer.Option("--output", help="Write to this file.")] = Path("bundle.zip"),
+    check: Annotated[
+        Path | None, typer.Option("--verify", metavar="FILE", help="Check this bundle instead; 1 names what differs.")
+    ] = None,
+) -> None:
+    """Pack records, tables, report and what decides into one archive; no weights, no predictions.
+
+    Example: repro bundle --results tables/reference --output bundle.zip
+    """
+    from repro import bundle
+
+    if check is None:
+        print(f"{output}: {bundle.write(results, output)} files")
+        return
+    wrong = bundle.verify(check)
+    for line in wrong:
+        print(line)
+    if wrong:
+        raise typer.Exit(1)
+    print(f"{check}: whole, and its tables and report follow from its records")

@@ -1,0 +1,90 @@
+"""`repro explain`: everything about one number of the paper."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from repro.cli import options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from repro.explanation import Explanation
+
+
+def command(
+    cell: Annotated[
+        str, typer.Argument(metavar="TABLE/GROUP/ROW[/COLUMN]", help="A cell, or a row: all of its cells.")
+    ],
+    results: options.Results = options.RESULTS,
+    json: options.Json = False,
+) -> None:
+    """Say what a number of the paper is of, what was measured for it, what was made of that, and how to get it.
+
+    Examples:
+
+      repro explain "2/a/+1 GC/ap_box"
+
+      repro explain 5/gc
+    """
+    from repro import addresses
+    from repro.explanation import explain
+    from repro.records import Store
+
+    explained = explain(addresses.find(cell), Store(results / "records"))
+    if json:
+        import json as json_
+
+        print(json_.dumps([one.as_dict() for one in explained], indent=1, ensure_ascii=False, allow_nan=False))
+        return
+    for number, one in enumerate(explained):
+        if number:
+            print()
+        for line in _lines(one):
+            print(line)
+
+
+def _lines(one: Explanation) -> Iterator[str]:
+    from repro.expressions import address
+
+    cell, verdict = one.cell, one.verdict
+    yield f"{cell}  ({address(cell)})"
+    yield f"  published    {cell.printed}" + (f" {cell.unit}" if cell.printed[-1].isdigit() and cell.unit else "")
+    if verdict.ours is not None:
+        yield f"  ours         {verdict.shown}  ({verdict.delta:+g} at the printed precision)"
+    yield f"  verdict      {verdict.verdict}" + (f": {verdict.reason}" if verdict.reason else "")
+    if verdict.note:
+        yield f"  note         {verdict.note}"
+    if verdict.applied:
+        width = "" if verdict.tolerance is None else f"±{verdict.tolerance:.{cell.decimals + 1}f} {cell.unit}, "
+        yield f"  tolerance    {width}{verdict.applied}"
+        yield f"               {verdict.rationale}"
+    yield f"  experiment   {one.experiment}, {one.group.title}, {one.group.dataset}"
+    yield f"  network      {one.network}"
+    yield f"  recipe       {one.recipe}"
+    if one.also:
+        yield f"  also in      {', '.join(one.also)}"
+    for number, deviation in enumerate(one.deviations, 1):
+        yield f"  deviation {number}  {deviation}"
+    if one.ledger:
+        yield f"  ledger       {one.ledger.reason}"
+        for reading in one.ledger.ruled_out:
+            yield f"               ruled out: {reading}"
+    for weights in one.weights:
+        reported = "" if weights.reported is None else f", published with them: {weights.reported:g}"
+        differs = f", {weights.differs}" if weights.differs else ""
+        obstacle = f", but: {weights.obstacle}" if weights.obstacle else ""
+        yield f"  weights      {weights.id} ({weights.match}{differs}{reported}{obstacle})"
+    for evidence in one.history:
+        value = "without it" if evidence.value is None else f"{evidence.value:.{cell.decimals + 2}f}"
+        error = "" if evidence.standard_error is None else f" ± {evidence.standard_error:.{cell.decimals + 2}f}"
+        yield f"  {evidence.created[:10]}   {value}{error}  {evidence.use}: {evidence.source}, seed {evidence.seed}"
+        yield f"               {evidence.items}; {evidence.file}"
+        if evidence.wrong:
+            yield f"               wrong: {evidence.wrong}"
+    if verdict.source == "counted":
+        yield f"  record       {', '.join(verdict.records)}"
+    for command in one.commands:
+        yield f"  to get it    {command}"

@@ -1,0 +1,31 @@
+"""`repro tables`: the committed tables, rendered again or checked."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def command(
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 names every file that is not such a rendering.")
+    ] = False,
+) -> None:
+    """Render all five tables from the committed records into tables/generated, or prove that they are there.
+
+    Example: repro tables --check
+    """
+    from repro import generated
+
+    if not check:
+        for path in generated.write():
+            print(path)
+        return
+    found = generated.differences()
+    for difference in found:
+        print(difference)
+    if found:
+        print("render them again: repro tables")
+        raise typer.Exit(1)
+    print(f"every file in {generated.GENERATED} is a rendering of the records in {generated.REFERENCE}")

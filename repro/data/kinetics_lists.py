@@ -1,0 +1,180 @@
+"""Which videos belong to a split of Kinetics and what they show, by the lists there are, and how files are named.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from repro.errors import ReproError
+
+#: {id: class}.
+Listed = dict[str, int]
+
+SOURCE = (
+    "cvdfoundation/kinetics-dataset says where the archives and lists are (s3.amazonaws.com/kinetics/400: train, val, "
+    "annotations)"
+)
+
+_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi")
+_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
+#: Names that the official list of a split has had; the second is that of the authors' own archive, kinetics400.tar.gz.
+_CSV = {"train": ("train.csv", "kinetics_train.csv"), "val": ("val.csv", "validate.csv", "kinetics_val.csv")}
+_TEXT = "kinetics400_{}_list_videos.txt"
+_SECONDS = re.compile(r"_\d{6}_\d{6}$")
+
+
+def directory(root: Path, split: str) -> Path:
+    """Where the videos of a split are.
+
+    Raises:
+        ReproError: there is no such directory; says where to get it.
+    """
+    places = [root / f"videos_{split}", root / split]
+    for place in places:
+        if place.is_dir():
+            return place
+    raise ReproError(
+        f"no Kinetics videos: neither {places[0]}/ nor {places[1]}/ is there. {SOURCE}. Name another directory with "
+        "--data-root or REPRO_DATA."
+    )
+
+
+def files(place: Path) -> list[str]:
+    """Paths of the video files in `place` and in the directories in it, relative to it, ascending."""
+    found = []
+    for entry in os.scandir(place):
+        names = [f"{entry.name}/{name}" for name in os.listdir(entry)] if entry.is_dir() else [entry.name]
+        found += [name for name in names if name.lower().endswith(_SUFFIXES)]
+    return sorted(found)
+
+
+def listed(root: Path, split: str, classes: Sequence[str]) -> tuple[Path | None, Listed]:
+    """The list of a split and what it says: the official CSV or mmaction2's text file, in `root` or its annotations/.
+
+    Raises:
+        ReproError: it is damaged, or has a class that is none of `classes`.
+    """
+    for names, read in ((_CSV[split], _read_csv), ((_TEXT.format(split),), _read_text)):
+        for path in (place / name for name in names for place in (root / "annotations", root)):
+            if path.is_file():
+                return path, read(path, tuple(classes))
+    return None, {}
+
+
+def by_directories(paths: Iterable[str], place: Path, classes: Sequence[str]) -> Listed:
+    """What the directories say of the files in them.
+
+    Raises:
+        ReproError: a file is in none, or in one that is named after none of `classes`; a video is there twice.
+    """
+    found: dict[str, str] = {}
+    rows = {}
+    for path in paths:
+        name, stem = os.path.dirname(path), _stem(path)
+        if not name:
+            raise ReproError(
+                f"{place}: {path} is in no directory of a class, and there is no list that tells what it shows. Put "
+                f"the official {place.name.removeprefix('videos_')}.csv in {place.parent / 'annotations'}. {SOURCE}."
+            )
+        number = class_of(name, classes)
+        if number is None:
+            raise ReproError(f"{place}: {name} is none of the {len(classes)} classes: this is another data set")
+        _once(found, stem, path, place)
+        rows[stem] = number
+    return rows
+
+
+def matched(paths: Iterable[str], rows: Listed, place: Path) -> dict[str, str]:
+    """{id: file} of the files that the list has. A file is named by its id, or by the YouTube id alone.
+
+    Raises:
+        ReproError: a video is there twice.
+    """
+    videos: dict[str, list[str]] = {}
+    for video_id in rows:
+        videos.setdefault(_SECONDS.sub("", video_id), []).append(video_id)
+    found: dict[str, str] = {}
+    for path in paths:
+        stem = _stem(path)
+        segments = [stem] if stem in rows else videos.get(stem, [])
+        if len(segments) == 1:  # of several segments of a video, there is no telling which one the file is
+            _once(found, segments[0], path, place)
+    return found
+
+
+def class_of(name: str, classes: Sequence[str]) -> int | None:
+    """The number of the class that a directory or a list means, with or without punctuation and underscores."""
+    return _numbers(tuple(classes)).get(_spelled(name))
+
+
+@lru_cache(maxsize=4)
+def _numbers(classes: tuple[str, ...]) -> dict[str, int]:
+    numbers = {_spelled(name): number for number, name in enumerate(classes)}
+    if len(numbers) < len(classes):
+        raise ReproError("two classes have the same name but for punctuation and underscores")
+    return numbers
+
+
+def _spelled(name: str) -> str:
+    """A class's name without what tools and file systems change: punctuation, underscores, case."""
+    return " ".join(re.sub(r"[^\w ]", "", name).replace("_", " ").split()).casefold()
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _once(found: dict[str, str], video_id: str, path: str, place: Path) -> None:
+    if video_id in found:
+        raise ReproError(f"{place}: {found[video_id]} and {path} are the same video, {video_id}. Delete one.")
+    found[video_id] = path
+
+
+def _read_csv(path: Path, classes: tuple[str, ...]) -> Listed:
+    rows: Listed = {}
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        reader = csv.DictReader(file)
+        absent = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+        if absent:
+            raise ReproError(f"{path} is no list of Kinetics videos: it has no column {', '.join(absent)}")
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            number = class_of(row["label"] or "", classes)
+            if number is None:
+                raise ReproError(f"{where}: {row['label']!r} is none of the {len(classes)} classes")
+            try:
+                seconds = [int(row[name]) for name in ("time_start", "time_end")]
+            except (TypeError, ValueError):
+                raise ReproError(f"{where}: no time segment; is the file cut short? Download it again.") from None
+            _list(rows, f"{row['youtube_id']}_{seconds[0]:06d}_{seconds[1]:06d}", number, where)
+    return rows
+
+
+def _read_text(path: Path, classes: tuple[str, ...]) -> Listed:
+    """mmaction2's: "<class directory>/<file> <number of the class>" a line."""
+    rows: Listed = {}
+    for line, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        where = f"{path}, line {line}"
+        name, _, number = text.rpartition(" ")
+        if not name or not number.isdecimal() or int(number) >= len(classes):
+            raise ReproError(f"{where}: {text!r} is not a path and the number of one of the {len(classes)} classes")
+        stated = os.path.basename(os.path.dirname(name))
+        if stated and class_of(stated, classes) != int(number):
+            raise ReproError(
+                f"{where}: {stated} has the number {number}, but class {number} is {classes[int(number)]!r}: the list "
+                "was numbered in another order. Delete it, and the directories tell the classes."
+            )
+        _list(rows, _stem(name), int(number), where)
+    return rows
+
+
+def _list(rows: Listed, video_id: str, number: int, where: str) -> None:
+    if rows.setdefault(video_id, number) != number:
+        raise ReproError(f"{where}: {video_id} is listed before, with another class")

@@ -1,0 +1,84 @@
+"""What video containers say of themselves beyond what the demuxer checks: how much there should be, where to start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # element ids (RFC 8794, RFC 9559)
+#: Boxes that stand outermost in MP4 and QuickTime files (ISO 14496-12). Anything else is no part of the file.
+_BOXES = {
+    b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"uuid", b"meta", b"udta", b"pnot", b"styp", b"sidx", b"moof",
+    b"mfra", b"emsg", b"prft", b"ssix", b"pdin",
+}  # fmt: skip
+
+
+def claimed_frames(stream: av.VideoStream) -> int:
+    """How many pictures an AVI file should hold; 0: unknown. MP4 files may hold some that an edit list leaves out."""
+    return stream.frames if stream.container.format.name == "avi" else 0
+
+
+def claimed_seconds(stream: av.VideoStream) -> float | None:
+    """Where a stream should end by Matroska's tag, or the header of a fragmented MP4 file."""
+    if "DURATION" in stream.metadata:
+        try:
+            hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+            return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        except ValueError:
+            return None
+    if stream.duration is None or stream.frames or not stream.container.format.name.startswith("mov"):
+        return None
+    return float(stream.duration * stream.time_base)
+
+
+def claimed_bytes(path: Path) -> int | None:
+    """How long an MP4 or Matroska file should be by the lengths of its outermost parts; None: it does not say."""
+    with path.open("rb") as file:
+        start = file.read(4096)
+        if start.startswith(_EBML):
+            return _segment_end(start)
+        if start[4:8] not in _BOXES:
+            return None
+        # What is at the end: the end of the last box, wherever that is. A box says its length before its name.
+        end = 0
+        while True:
+            file.seek(end)
+            head = file.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:], "big")
+            if head[4:8] not in _BOXES or length < 8:  # the end of the file, or a box that goes on until there
+                return end
+            end += length
+
+
+def _segment_end(start: bytes) -> int | None:
+    header = _element_end(start, len(_EBML))
+    if header is None or not start.startswith(_SEGMENT, header):
+        return None
+    return _element_end(start, header + len(_SEGMENT))
+
+
+def _element_end(content: bytes, position: int) -> int | None:
+    """Where the EBML element ends whose length stands at `position`; None: it is unknown."""
+    first = content[position]
+    width = 9 - first.bit_length()  # leading zeros tell how many bytes the number has
+    length = int.from_bytes(content[position : position + width], "big") & ((1 << 7 * width) - 1)
+    return None if first == 0 or length == (1 << 7 * width) - 1 else position + width + length
+
+
+def length_size(extradata: bytes | None) -> int:
+    """Bytes of the length before each unit of an H.264 packet, by the configuration record (ISO 14496-15); 0: none."""
+    return (extradata[4] & 3) + 1 if extradata and len(extradata) > 4 and extradata[0] == 1 else 0
+
+
+def is_idr(packet: bytes, length_size: int) -> bool:
+    """Whether an H.264 packet is an instantaneous decoder refresh. Key frames of open groups of pictures are not."""
+    position = 0
+    while position + length_size < len(packet):
+        kind = packet[position + length_size] & 31
+        if kind in (1, 5):  # a slice of another picture, of an IDR picture (ITU-T H.264, Table 7-1)
+            return kind == 5
+        position += length_size + int.from_bytes(packet[position : position + length_size], "big")
+    return False

@@ -1,0 +1,79 @@
+"""What a network and a recipe are, in words."""
+
+from __future__ import annotations
+
+from repro.experiments import Backbone, Classifier, Detector, Experiment, GlobalContext, Insertion, NonLocal, Site
+
+_TASKS = {"coco": "COCO", "imagenet": "ImageNet", "kinetics": "Kinetics-400"}
+
+
+def network(experiment: Experiment) -> str:
+    """`Mask R-CNN with FPN on a ResNet-50, global context block (attention pooling, ...) in c3, c4, c5, after1x1`."""
+    spec = experiment.network
+    backbone = spec.backbone
+    if isinstance(spec, Detector):
+        what = f"{'Cascade ' if spec.cascade else ''}Mask R-CNN with FPN on a {_backbone(backbone)}"
+    else:
+        what = f"{_backbone(backbone)}, {spec.num_classes} classes, input {_size(spec)}"
+    if backbone.dcn:
+        what += f", deformable 3x3 convolutions in {', '.join(backbone.dcn)}"
+    return what + (f", {_insertion(backbone.context)}" if backbone.context else ", no context block")
+
+
+def recipe(experiment: Experiment) -> str:
+    """`12 epochs of COCO in batches of 16, sgd at 0.02, a tenth after epochs 8 and 11, from ...`."""
+    spec = experiment.recipe
+    length = f"{spec.iterations} iterations" if spec.iterations else f"{spec.epochs} epochs"
+    parts = [f"{length} of {_TASKS[experiment.dataset]} in batches of {spec.batch_size}"]
+    parts.append(f"{spec.optimizer.upper()} at a learning rate of {spec.learning_rate:g}")
+    if spec.schedule == "cosine":
+        parts.append("cosine decay")
+    elif spec.decay_epochs:
+        parts.append(f"a tenth of it after epochs {' and '.join(map(str, spec.decay_epochs))}")
+    if spec.warmup_epochs or spec.warmup_iterations:
+        warm = f"{spec.warmup_epochs} epochs" if spec.warmup_epochs else f"{spec.warmup_iterations} iterations"
+        parts.append(f"{warm} of warm-up")
+    parts.append(f"weight decay {spec.weight_decay:g}")
+    if spec.clip_norm:
+        parts.append(f"gradients clipped at a norm of {spec.clip_norm:g}")
+    frozen = experiment.network.backbone.frozen
+    if frozen:
+        parts.append(f"{', '.join(frozen)} not trained")
+    begin = "random weights" if spec.initial_weights == "random" else spec.initial_weights
+    return ", ".join([*parts, f"from {begin}"])
+
+
+def _backbone(spec: Backbone) -> str:
+    depth = 3 * sum(spec.blocks) + 2
+    kind = f"ResNeXt-{depth} {spec.groups}x{spec.width_per_group}d" if spec.groups > 1 else f"ResNet-{depth}"
+    kind += f" of width {spec.width}" if spec.width != 64 else ""
+    return f"{kind}, inflated to 3-D" if spec.dimensions == 3 else kind
+
+
+def _size(spec: Classifier) -> str:
+    return "x".join(map(str, spec.input_size))
+
+
+def _insertion(insertion: Insertion) -> str:
+    return f"{_block(insertion.block)} in {_sites(insertion.sites)}, {insertion.position}"
+
+
+def _block(block: NonLocal | GlobalContext) -> str:
+    if isinstance(block, NonLocal):
+        return f"non-local block ({block.instantiation.replace('_', ' ')})"
+    pooling = "attention" if block.pooling == "att" else "average"
+    transform = "one 1x1 convolution" if block.ratio is None else f"bottleneck of ratio {block.ratio}"
+    inside = [name for name, there in (("layer norm", block.layer_norm), ("ReLU", block.relu)) if there]
+    transform += f" with {' and '.join(inside)}" if inside and block.ratio is not None else ""
+    fusion = "addition" if block.fusion == "add" else "scaling"
+    return f"context block ({pooling} pooling, {transform}, fusion by {fusion})"
+
+
+def _sites(sites: tuple[Site, ...]) -> str:
+    """Stages in which all residual blocks have one, and single residual blocks."""
+    return ", ".join(f"all blocks of {stage}" if block is None else _one(stage, block) for stage, block in sites)
+
+
+def _one(stage: str, block: int) -> str:
+    place = {-1: "the last block", -2: "the last but one block"}.get(block, f"block {block + 1}")
+    return f"{place} of {stage}"

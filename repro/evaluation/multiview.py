@@ -1,0 +1,172 @@
+"""Top-1 and top-5 accuracy of videos over several views of each, and the file that the views' scores are kept in.
+
+A view's scores are its softmax, rounded to float16. A video's are the mean of its views', computed from what is stored,
+so that an evaluation gives the same numbers from the file as at once, and those of a part of the clips need no network.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import math
+import zlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import Tensor
+
+from repro.data.kinetics import Kinetics
+from repro.errors import ReproError
+from repro.evaluation.predictions import REMEDY, check_ids
+from repro.paths import write_atomically
+
+_FLOAT16 = np.dtype("<f2")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a network says of one video, and what it is of."""
+
+    video_id: str
+    label: int  #: the true class
+    views: np.ndarray  #: float16 (V, K): the softmax of each view; views of a clip side by side
+
+    @property
+    def mean(self) -> np.ndarray:
+        """float64 (K,): the mean of the views."""
+        return self.views.mean(axis=0, dtype=np.float64)
+
+    def correct(self, k: int) -> bool:
+        """Whether the true class is among the `k` likeliest. Of equally likely classes the lower comes first."""
+        mean = self.mean
+        own = mean[self.label]
+        return np.count_nonzero(mean > own) + np.count_nonzero(mean[: self.label] == own) < k
+
+    def of_clips(self, clips: Sequence[int], crops: int) -> Scores:
+        """The views of these clips alone, where each clip has `crops` views."""
+        by_clip = self.views.reshape(-1, crops, self.views.shape[1])
+        return replace(self, views=by_clip[list(clips)].reshape(-1, self.views.shape[1]))
+
+
+def scores(logits: Tensor, labels: Sequence[int], video_ids: Sequence[str]) -> list[Scores]:
+    """A batch's results.
+
+    Args:
+        logits: (B, V, K), on any device and of any precision; the softmax is taken in float32.
+        labels: (B,).
+        video_ids: B.
+
+    Raises:
+        ReproError: a logit is not finite; the video is named.
+    """
+    logits = logits.detach().float()
+    for video_id, finite in zip(video_ids, logits.isfinite().flatten(1).all(dim=1).tolist(), strict=True):
+        if not finite:
+            raise ReproError(f"a logit for video {video_id} is not finite; did the training diverge?")
+    views = logits.softmax(dim=-1).half().cpu().numpy()
+    return [Scores(*one) for one in zip(video_ids, map(int, labels), views, strict=True)]
+
+
+def evaluate(found: Iterable[Scores], dataset: Kinetics, failed: Collection[str] = ()) -> dict[str, float]:
+    """`top1` and `top5` in percent of the videos in `found`.
+
+    Args:
+        found: scores for every video of `dataset` but those in `failed`.
+        failed: ids of videos that could not be read; they count neither as right nor as wrong.
+
+    Raises:
+        ReproError: the videos are not exactly `dataset.ids`, each once; a label is not the data set's; there is none.
+    """
+    found = list(found)
+    check_ids([*(one.video_id for one in found), *failed], dataset.ids, "videos", dataset.place)
+    truth = dict(zip(dataset.ids, dataset.labels.tolist(), strict=True))
+    for one in found:
+        if one.label != truth[one.video_id]:
+            raise ReproError(
+                f"the scores of video {one.video_id} were made for class {one.label} as the truth; in {dataset.place} "
+                f"it is {truth[one.video_id]}: scores and data set do not belong together"
+            )
+    if not found:
+        raise ReproError(f"none of the {len(dataset)} videos in {dataset.place} could be read")
+    return {f"top{k}": 100 * sum(one.correct(k) for one in found) / len(found) for k in (1, 5)}
+
+
+# -- file -------------------------------------------------------------------------------------------------------------
+
+
+class _Header(BaseModel):
+    """The first line of a file, as JSON; the scores follow, little-endian float16 (videos, views, classes)."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    views: Annotated[int, Field(ge=0)]
+    classes: Annotated[int, Field(ge=0)]
+    videos: list[tuple[str, Annotated[int, Field(ge=0)]]]  #: id, label
+
+    @model_validator(mode="after")
+    def _labels_are_classes(self) -> _Header:
+        for video_id, label in self.videos:
+            if label >= self.classes:
+                raise ValueError(f"video {video_id} is of class {label} of {self.classes}")
+        return self
+
+
+def save_scores(found: Iterable[Scores], path: Path) -> str:
+    """Write scores to `path` (.scores.gz) and return the sha256 of the file.
+
+    Equal scores give equal bytes, whatever their order: videos ascend by id.
+
+    Raises:
+        ReproError: the videos' numbers of views or of classes differ, or the file cannot be written.
+    """
+    videos = sorted(found, key=lambda one: one.video_id)
+    shapes = {one.views.shape for one in videos} or {(0, 0)}
+    if len(shapes) > 1:
+        raise ReproError(f"scores of different numbers of views and classes are not kept together: {sorted(shapes)}")
+    views, classes = shapes.pop()
+    header = _Header(views=views, classes=classes, videos=[(one.video_id, one.label) for one in videos])
+    content = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=content, mtime=0) as file:
+        file.write(header.model_dump_json().encode() + b"\n")
+        for one in videos:
+            file.write(one.views.astype(_FLOAT16).tobytes())
+    write_atomically(path, content.getvalue())
+    return hashlib.sha256(content.getvalue()).hexdigest()
+
+
+def load_scores(path: Path, sha256: str | None = None) -> list[Scores]:
+    """Read what `save_scores` wrote.
+
+    Args:
+        sha256: of the file, where it is known, to refuse a file that is whole but another.
+
+    Raises:
+        ReproError: the file is missing, cut short, changed, or not a file of scores.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ReproError(f"scores {path} cannot be read: {error.strerror}") from None
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise ReproError(f"scores {path} are not the ones recorded: the sha256 is not {sha256}. {REMEDY}")
+    try:
+        line, _, values = gzip.decompress(content).partition(b"\n")
+        header = _Header.model_validate_json(line)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ReproError(f"scores {path} are damaged: {error}. {REMEDY}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "first line"
+        raise ReproError(f"{path} is not a file of scores: {where}: {first['msg']}. {REMEDY}") from None
+    shape = (len(header.videos), header.views, header.classes)
+    if len(values) != math.prod(shape) * _FLOAT16.itemsize:
+        raise ReproError(f"{path} is not a file of scores: {len(values)} bytes are not float16 {shape}. {REMEDY}")
+    views = np.frombuffer(values, _FLOAT16).reshape(shape)
+    if not ((views >= 0) & (views <= 1)).all():
+        raise ReproError(f"{path} is not a file of scores: not all are between 0 and 1. {REMEDY}")
+    return [Scores(*video, one) for video, one in zip(header.videos, views, strict=True)]

@@ -1,0 +1,1 @@
+"""Intervals and paired tests: pure functions of arrays and explicit generators. Imports no torch."""

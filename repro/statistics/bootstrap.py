@@ -1,0 +1,107 @@
+"""Paired bootstrap over images: is one network better than another on as many images like these?
+
+What the interval holds is the expected difference on a data set of this size. AP of few images is too high where right
+and wrong detections have about the same scores, because its precision is the best of all that follow. A resample has
+fewer distinct images and repeats that error, so that the replicates of a good and a poor network may lie beside the
+measured difference: in simulation by 1.7 points in 256 images and by 0.9 in 1000. Moved back to the measured
+difference, their percentiles cover what they should there (92 to 96 % for 95 %). As they are (Efron and Tibshirani
+1993, chapter 13) they cover 86 to 91 %, bias-corrected (BC) or reflected ("basic") ones 70 to 83 %: those aim at AP of
+infinitely many images, and fall short of that, too. Of two networks of much the same quality all agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from repro.errors import ReproError
+from repro.evaluation.matches import Matches
+from repro.statistics.precision import average_precision
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A difference, first minus second, with its interval and the p-value of "there is none"."""
+
+    first: float
+    second: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def difference(self) -> float:
+        return self.first - self.second
+
+
+def resamples(n: int, number: int, generator: np.random.Generator) -> np.ndarray:
+    """How often each of n images is in each of `number` samples of n, drawn with replacement: int32 (n, number)."""
+    counts = generator.multinomial(n, np.full(n, 1 / n), size=number)
+    return np.ascontiguousarray(counts.T, dtype=np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Replicates:
+    """AP, AP50 and AP75, in percent, of one network on all images and on the images of each resample."""
+
+    matches: Matches
+    kind: str
+    counts: np.ndarray  #: (I, R)
+    whole: np.ndarray  #: (3,)
+    drawn: np.ndarray  #: (3, R)
+
+
+def replicate(matches: Matches, kind: str, counts: np.ndarray, threads: int = 1) -> Replicates:
+    """Evaluate a network on every resample.
+
+    Args:
+        kind: "box" or "mask".
+        counts: of `resamples`; networks that are compared need the same.
+
+    Raises:
+        ReproError: there are so few images that a resample has no object.
+    """
+    everything = np.ones((len(counts), 1), dtype=np.int32)
+    whole = average_precision(matches, kind, everything)[:, 0]
+    drawn = average_precision(matches, kind, counts, threads)
+    if not np.isfinite(drawn).all():
+        raise ReproError(f"{len(counts)} images are too few to resample: some resamples have no object")
+    return Replicates(matches, kind, counts, whole, drawn)
+
+
+def compare(first: Replicates, second: Replicates, confidence: float = 0.95) -> tuple[Comparison, ...]:
+    """The differences of AP, AP50 and AP75 of two networks. The least p-value of R resamples is 2 / (R + 1).
+
+    Raises:
+        ReproError: the two were not evaluated on the same objects and resamples.
+    """
+    ours, theirs = first.matches, second.matches
+    if (
+        ours.annotations_sha256 != theirs.annotations_sha256
+        or not np.array_equal(ours.image_ids, theirs.image_ids)
+        or not np.array_equal(first.counts, second.counts)
+        or first.kind != second.kind
+    ):
+        raise ReproError("the two networks were not evaluated on the same images: a paired test needs the same")
+    differences = first.drawn - second.drawn
+    differences += (first.whole - second.whole - differences.mean(axis=1))[:, None]
+    return tuple(
+        Comparison(float(a), float(b), *percentile(replicates, confidence), p_value(replicates))
+        for a, b, replicates in zip(first.whole, second.whole, differences, strict=True)
+    )
+
+
+def percentile(replicates: np.ndarray, confidence: float) -> tuple[float, float]:
+    """The interval that holds `confidence` of the replicates (R,), as much left out below as above."""
+    low, high = np.quantile(replicates, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return float(low), float(high)
+
+
+def p_value(replicates: np.ndarray) -> float:
+    """Two-sided, of a difference of zero: the least 1 - confidence of an interval of the replicates (R,) without zero.
+
+    Never zero: the measured sample counts as one of the R + 1 (Davison and Hinkley 1997, equation 4.11).
+    """
+    fewest = min(np.count_nonzero(replicates <= 0), np.count_nonzero(replicates >= 0))
+    return float(min(1.0, 2 * (1 + fewest) / (len(replicates) + 1)))

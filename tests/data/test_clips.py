@@ -1,0 +1,227 @@
+"""Clips of videos: where they lie in time and space, what becomes of their pixels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn.functional import interpolate
+
+from repro.checkpoints import preprocessing
+from repro.checkpoints.preprocessing import Preprocessing
+from repro.data.clips import (
+    PAPER,
+    ClipAugmentation,
+    ClipSample,
+    clip_frames,
+    clip_starts,
+    collate,
+    evaluation_clips,
+    normalise,
+    training_clip,
+)
+from repro.errors import ReproError
+
+MIDDLES = replace(PAPER, clip_starts="middles")
+
+
+class Frames:
+    """A video that is not in a file: pixel (y, x) of frame t is (t, y, x) / `scale`."""
+
+    def __init__(self, frames, height, width, scale=1):
+        self.frames, self._size, self._scale = frames, (height, width), scale
+
+    def frame(self, index):
+        y, x = np.mgrid[: self._size[0], : self._size[1]]
+        return (np.stack([np.full_like(y, index), y, x], axis=-1) // self._scale).astype(np.uint8)
+
+    def read(self, indices):
+        for index in sorted(set(np.asarray(indices).tolist())):
+            yield index, self.frame(index)
+
+
+# -- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_middles_are_those_of_mmaction2_0():
+    """A ten-second video at 30 frames/s: 237 starts in ten parts of 23.7, by hand."""
+    assert clip_starts(300, MIDDLES).tolist() == [11, 35, 59, 82, 106, 130, 154, 177, 201, 225]
+
+
+def test_ends_are_those_of_mmaction2_1_and_the_last_clip_ends_with_the_video():
+    """The last of 8 frames at stride 8 is 56 after the first: 243 of 300 frames in nine steps of 27."""
+    starts = clip_starts(300, PAPER)
+    assert starts.tolist() == [0, 27, 54, 81, 108, 135, 162, 189, 216, 243]
+    assert clip_frames(starts, 300, 8, 8).max() == 299
+    # Of 100 frames 43 are left, 4.78 a step; halves go to the even number, as numpy rounds them.
+    assert clip_starts(100, PAPER).tolist() == [0, 5, 10, 14, 19, 24, 29, 33, 38, 43]
+
+
+@pytest.mark.parametrize("rule", ["middles", "ends"])
+@pytest.mark.parametrize("frames", [1, 5, 56, 57, 63, 64, 65, 250])
+def test_clips_lie_in_the_video(frames, rule):
+    spec = replace(PAPER, clip_starts=rule)
+    starts = clip_starts(frames, spec)
+    assert len(starts) == 10
+    assert (np.diff(starts) >= 0).all()
+    chosen = clip_frames(starts, frames, 8, 8)
+    assert ((chosen >= 0) & (chosen < frames)).all()
+    if frames >= 64:
+        assert (np.diff(chosen, axis=1) == 8).all()
+
+
+def test_a_short_video_is_played_again():
+    assert clip_starts(20, PAPER).tolist() == [0] * 10
+    assert clip_frames(np.array([0, 3]), 20, 8, 8).tolist() == [
+        [0, 8, 16, 4, 12, 0, 8, 16],
+        [3, 11, 19, 7, 15, 3, 11, 19],
+    ]
+
+
+def test_weights_whose_sampling_is_not_known():
+    with pytest.raises(ReproError, match="how the clips of an evaluation lie in time is not known"):
+        clip_starts(300, preprocessing.of("torchvision"))
+
+
+# -- space ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 35), (35, 20), (20, 20)])
+def test_views_are_clip_by_clip_and_from_one_end_to_the_other(height, width):
+    spec = replace(PAPER, resize=20, crop=20, clips=4, frames=3, stride=5)
+    views = evaluation_clips(Frames(40, height, width), spec)
+    assert views.shape == (12, 3, 3, 20, 20)
+    assert views.dtype == torch.uint8
+    chosen = clip_frames(clip_starts(40, spec), 40, 3, 5)
+    rest = (max(height, width) - 20, (max(height, width) - 20 + 1) // 2)
+    for clip in range(4):
+        for crop, offset in enumerate((0, rest[1], rest[0])):
+            view = views[3 * clip + crop]
+            assert view[0, :, 0, 0].tolist() == chosen[clip].tolist()
+            assert view[1, 0, :, 0].tolist() == list(range(20) if height <= width else range(offset, offset + 20))
+            assert view[2, 0, 0].tolist() == list(range(20) if width <= height else range(offset, offset + 20))
+
+
+def test_one_crop_is_the_centre():
+    spec = replace(PAPER, resize=20, crop=16, crops=1, clips=1, frames=2, stride=1)
+    (view,) = evaluation_clips(Frames(5, 20, 30), spec)
+    assert (int(view[1, 0, 0, 0]), int(view[2, 0, 0, 0])) == (2, 7)
+
+
+def test_publishers_round_differently():
+    """23 pixels beside a crop of 20: OpenMMLab's centre begins at the first pixel, the others' at the second."""
+    spec = replace(PAPER, resize=20, crop=20, clips=1, frames=1, stride=1)
+    for resizer, expected in (("torch", [0, 2, 3]), ("opencv", [0, 1, 3])):
+        views = evaluation_clips(Frames(1, 20, 23), replace(spec, resizer=resizer))
+        assert views[:, 2, 0, 0, 0].tolist() == expected
+    # 240 x 426 pixels: 454.4 wide; 240 x 427: 455.47; 240 x 428: 456.53.
+    for width, cut, rounded in ((426, 454, 454), (428, 456, 457)):
+        for resizer, expected in (("torch", cut), ("opencv", rounded)):
+            right = evaluation_clips(Frames(1, 240, width), replace(PAPER, resizer=resizer, clips=1, frames=1))[2]
+            image = torch.from_numpy(Frames(1, 240, width).frame(0)).permute(2, 0, 1)[None]
+            whole = interpolate(image, (256, expected), mode="bilinear")
+            assert torch.equal(right[:, 0], whole[0, :, :, expected - 256 :])
+
+
+@pytest.mark.parametrize("size", [(240, 320), (480, 854), (100, 60)])
+def test_pixels_are_those_of_the_filter_in_full_precision(size):
+    """PyTorch's own, in float32; of Pillow's for weights that were measured with it."""
+
+    class Noise(Frames):
+        def frame(self, index):
+            return np.random.default_rng(index).integers(0, 256, (*self._size, 3)).astype(np.uint8)
+
+    video = Noise(1, *size)
+    long = max(size) * 256 // min(size)
+    scaled = (256, long) if size[0] <= size[1] else (long, 256)
+    image = torch.from_numpy(video.frame(0)).permute(2, 0, 1)[None].float()
+    whole = interpolate(image, scaled, mode="bilinear", align_corners=False)[0]
+    found = evaluation_clips(video, replace(PAPER, clips=1, frames=1))[0, :, 0].float()
+    difference = found - whole[:, :256, :256]
+    assert difference.abs().max() <= 1.01
+    assert abs(difference.mean()) < 0.1
+
+    whole = np.asarray(Image.fromarray(video.frame(0)).resize(scaled[::-1], Image.Resampling.BILINEAR)).astype(int)
+    found = evaluation_clips(video, replace(PAPER, clips=1, frames=1, resizer="pillow"))[0, :, 0].permute(1, 2, 0)
+    assert np.abs(found.numpy() - whole[:256, :256]).max() <= 2
+
+
+# -- training ---------------------------------------------------------------------------------------------------------
+
+
+def drawn(video, augmentation, n=300):
+    for seed in range(n):
+        yield training_clip(video, augmentation, np.random.default_rng(seed))[0]
+
+
+def test_a_training_clip_is_from_anywhere_in_the_video():
+    """No resizing: what a pixel says is where it comes from."""
+    augmentation = ClipAugmentation(size=16, short_side=(20, 20), frames=4, stride=3)
+    starts, tops, lefts, mirrored = set(), set(), set(), 0
+    for clip in drawn(Frames(30, 20, 30), augmentation):
+        assert clip.shape == (3, 4, 16, 16)
+        times, rows, columns = clip
+        start, top = int(times[0, 0, 0]), int(rows[0, 0, 0])
+        flip = bool(columns[0, 0, 0] > columns[0, 0, 1])
+        left = int(columns[0, 0, -1] if flip else columns[0, 0, 0])
+        # All frames and pixels of the clip are treated alike.
+        assert times[:, 0, 0].tolist() == [start, start + 3, start + 6, start + 9]
+        assert (rows == torch.arange(top, top + 16)[None, :, None]).all()
+        expected = torch.arange(left, left + 16)
+        assert (columns == (expected.flip(0) if flip else expected)).all()
+        starts.add(start), tops.add(top), lefts.add(left)
+        mirrored += flip
+    assert starts == set(range(30 - 12 + 1))
+    assert tops == set(range(5))
+    assert lefts == set(range(15))
+    assert 110 < mirrored < 190
+
+
+def test_flips_can_be_left_out():
+    augmentation = ClipAugmentation(size=16, short_side=(20, 20), frames=1, stride=1, flip=0)
+    for clip in drawn(Frames(3, 20, 30), augmentation, n=30):
+        assert clip[2, 0, 0, 0] < clip[2, 0, 0, 1]
+
+
+def test_the_short_side_is_of_any_length_between_the_two():
+    """Frames of 40 x 60 pixels whose columns say where they are: the slope tells the scale."""
+    augmentation = ClipAugmentation(size=40, short_side=(60, 80), frames=1, stride=1, flip=0)
+    slopes = [int(clip[2, 0, 0, -1]) - int(clip[2, 0, 0, 0]) for clip in drawn(Frames(1, 40, 60), augmentation)]
+    assert min(slopes) in (19, 20)  # 39 / 2
+    assert max(slopes) in (26, 27)  # 39 / 1.5
+
+
+def test_a_short_video_in_training():
+    augmentation = ClipAugmentation(size=16, short_side=(20, 20), frames=4, stride=3)
+    for clip in drawn(Frames(5, 20, 30), augmentation, n=10):
+        assert clip[0, :, 0, 0].tolist() == [0, 3, 1, 4]
+
+
+# -- batches ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch():
+    samples = [ClipSample(torch.full((6, 3, 2, 4, 4), i, dtype=torch.uint8), f"v{i}", 10 + i) for i in range(3)]
+    batch = collate(samples).to(torch.device("cpu"))
+    assert batch.clips.shape == (3, 6, 3, 2, 4, 4)
+    assert batch.labels.tolist() == [10, 11, 12]
+    assert batch.labels.dtype == torch.int64
+    assert batch.video_ids == ["v0", "v1", "v2"]
+    assert (batch.clips[2] == 2).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 4, 4), (5, 6, 3, 2, 4, 4)])
+def test_normalised_values(shape):
+    clips = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = normalise(clips, PAPER)
+    assert found.dtype == torch.float32
+    for channel, (mean, std) in enumerate(zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)):
+        expected = (clips.select(-4, channel).double() / 255 - mean) / std
+        torch.testing.assert_close(found.select(-4, channel).double(), expected, rtol=0, atol=1e-6)
+    bgr = Preprocessing(resize=1, crop=1, color="BGR", maximum=255, mean=(1.0, 2.0, 3.0), std=(1.0, 1.0, 2.0))
+    found = normalise(clips, bgr)
+    torch.testing.assert_close(found.select(-4, 0), clips.select(-4, 2).float() - 1)
+    torch.testing.assert_close(found.select(-4, 2), (clips.select(-4, 0).float() - 3) / 2)

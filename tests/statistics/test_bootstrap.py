@@ -1,0 +1,227 @@
+"""The paired bootstrap of AP: does its interval cover, does its p-value hold its level? On simulated detections."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from repro.errors import ReproError
+from repro.evaluation.matches import THRESHOLDS, Matches
+from repro.statistics.bootstrap import compare, p_value, percentile, replicate, resamples
+from repro.statistics.precision import average_precision
+
+CLASSES = 2
+
+
+class Simulation:
+    """Images whose objects two networks find or miss; what is hard for one is hard for the other.
+
+    With a cue, an image's objects are of one class, which only something else in the image tells.
+    """
+
+    def __init__(self, images, generator, cue=False):
+        self.images, self.generator = images, generator
+        self.objects = generator.poisson(2.0, (CLASSES, images)).astype(np.uint16)
+        if cue:
+            self.objects[generator.integers(CLASSES, size=images) == np.arange(CLASSES)[:, None]] = 0
+        label, image = np.nonzero(self.objects)
+        count = self.objects[label, image]
+        self.label, self.image = np.repeat(label, count), np.repeat(image, count)
+        self.ease = np.repeat(generator.normal(0, 0.8, (CLASSES, images))[label, image], count)
+        self.ease += generator.normal(0, 0.6, len(self.label))
+
+    def network(self, skill):
+        """Overlaps and scores grow with the ease of an object; there are as many false detections as images."""
+        generator, n = self.generator, len(self.label)
+        found = generator.random(n) < 0.9
+        overlap = 1 / (1 + np.exp(-(self.ease + skill + generator.normal(0, 0.5, n))))
+        bits = ((overlap[:, None] >= THRESHOLDS) << np.arange(10)).sum(axis=1)
+        scores = overlap + generator.normal(0, 0.2, n)
+        false = CLASSES * self.images
+        label = np.concatenate([self.label[found], np.repeat(np.arange(CLASSES), self.images)])
+        image = np.concatenate([self.image[found], np.tile(np.arange(self.images), CLASSES)])
+        scores = np.concatenate([scores[found], generator.normal(0.3, 0.3, false)]).astype(np.float32)
+        bits = np.concatenate([bits[found], np.zeros(false, dtype=int)]).astype(np.uint16)
+        return self.matches(label, image, scores, bits)
+
+    def with_cue(self, seen):
+        """Finds all objects. Unless the cue is seen, the class is a guess, the same in all of an image."""
+        generator, n = self.generator, len(self.label)
+        overlap = 1 / (1 + np.exp(-(self.ease + 2.5)))
+        bits = ((overlap[:, None] >= THRESHOLDS) << np.arange(10)).sum(axis=1)
+        lean = 0.4 if seen else generator.normal(0, 0.1, self.images)[self.image]
+        sure = 0.2 / (1 + np.exp(-self.ease)) + generator.normal(0, 0.02, n)
+        return self.matches(
+            np.concatenate([self.label, 1 - self.label]), np.tile(self.image, 2),
+            np.concatenate([sure + lean, sure - lean]), np.concatenate([bits, np.zeros_like(bits)]),
+        )  # fmt: skip
+
+    def matches(self, label, image, scores, bits):
+        order = np.lexsort((-scores, label))
+        bits, nothing = bits[order].astype(np.uint16), np.zeros(len(order), dtype=np.uint16)
+        return Matches(
+            "p" * 64, "a" * 64, "i" * 64, np.arange(self.images), np.arange(CLASSES), self.objects,
+            np.searchsorted(label[order], np.arange(CLASSES + 1)), image[order].astype(np.int32),
+            scores[order].astype(np.float32), {"box": bits, "mask": bits}, {"box": nothing, "mask": nothing},
+        )  # fmt: skip
+
+
+def paired(first, second, number, generator, threads=1):
+    counts = resamples(len(first.image_ids), number, generator)
+    return compare(*(replicate(one, "box", counts, threads) for one in (first, second)))
+
+
+def skilled(images, generator, skills=(1.0, 0.7)):
+    simulation = Simulation(images, generator)
+    return [simulation.network(skill) for skill in skills]
+
+
+def seeing_and_blind(images, generator):
+    simulation = Simulation(images, generator, cue=True)
+    return [simulation.with_cue(seen) for seen in (True, False)]
+
+
+def difference(first, second):
+    """Of AP, AP50 and AP75."""
+    ones = np.ones((len(first.image_ids), 1), dtype=int)
+    return (average_precision(first, "box", ones) - average_precision(second, "box", ones))[:, 0]
+
+
+def simulated(networks, images=80, samples=200, number=200):
+    """(two networks, their replicates, the comparison) for each of many samples of images."""
+    found = []
+    for seed in range(samples):
+        generator = np.random.default_rng([seed, images])
+        pair = networks(images, generator)
+        counts = resamples(images, number, generator)
+        replicates = [replicate(one, "box", counts) for one in pair]
+        found.append((pair, replicates, compare(*replicates)))
+    return found
+
+
+def expected(networks, images=80, samples=300):
+    """The mean difference over other samples of as many images."""
+    drawn = [difference(*networks(images, np.random.default_rng([seed, 1, images]))) for seed in range(samples)]
+    return np.mean(drawn, axis=0)
+
+
+BAND = 4 * np.sqrt(0.05 * 0.95 / 200)  #: four standard errors of a coverage in 200 samples
+
+
+@pytest.fixture(scope="module")
+def different():
+    return simulated(skilled)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return expected(skilled)
+
+
+def test_the_interval_covers_the_expected_difference(different, truth):
+    for metric in range(3):
+        covered = [c[metric].low <= truth[metric] <= c[metric].high for *_, c in different]
+        assert np.mean(covered) > 0.95 - BAND
+
+
+def test_it_covers_when_one_network_is_much_poorer_and_reflected_percentiles_do_not():
+    """The replicates lie beside the measured difference then, on the side that reflection takes them away from."""
+    target = expected(seeing_and_blind)
+    covered, reflected = [], []
+    for _, (first, second), comparisons in simulated(seeing_and_blind):
+        covered.append([c.low <= t <= c.high for c, t in zip(comparisons, target, strict=True)])
+        low, high = np.quantile(first.drawn - second.drawn, [0.025, 0.975], axis=1)
+        whole = first.whole - second.whole
+        reflected.append((2 * whole - high <= target) & (target <= 2 * whole - low))
+    assert (np.mean(covered, axis=0) > 0.95 - BAND).all()
+    assert (np.mean(reflected, axis=0) < 0.95 - BAND).all()
+
+
+def test_an_interval_of_half_the_width_would_not(different, truth):
+    covered = []
+    for *_, comparisons in different:
+        c = comparisons[0]
+        covered.append((c.difference + c.low) / 2 <= truth[0] <= (c.difference + c.high) / 2)
+    assert np.mean(covered) < 0.95 - BAND
+
+
+def test_pairing_makes_the_interval_narrower(different):
+    (first, second), _, comparisons = different[0]
+    generator = np.random.default_rng(0)
+    apart = [average_precision(one, "box", resamples(80, 1000, generator))[0] for one in (first, second)]
+    low, high = percentile(apart[0] - apart[1], 0.95)
+    assert comparisons[0].high - comparisons[0].low < 0.9 * (high - low)
+
+
+def test_the_p_value_holds_its_level_and_finds_a_difference(different):
+    equal = [comparisons[0].p for *_, comparisons in simulated(partial(skilled, skills=(0.8, 0.8)))]
+    assert np.mean(np.array(equal) < 0.05) < 0.05 + BAND
+    assert 0.3 < np.mean(equal) < 0.7
+    assert np.mean([comparisons[0].p < 0.05 for *_, comparisons in different]) > 0.5
+
+
+def test_differences_and_p_values_fit_the_intervals(different):
+    for (first, second), _, comparisons in different[:20]:
+        assert [c.difference for c in comparisons] == pytest.approx(difference(first, second).tolist(), abs=1e-12)
+        for c in comparisons:
+            assert c.low <= c.high
+            if c.p < 0.04 or c.p > 0.06:
+                assert (c.p < 0.05) == (c.low > 0 or c.high < 0)
+
+
+def test_equal_generators_give_equal_results_whatever_the_threads(different):
+    (first, second), *_ = different[0]
+    once, again, other = (
+        paired(first, second, 600, np.random.default_rng(seed), threads=threads)
+        for seed, threads in ((0, 1), (0, 2), (1, 1))
+    )
+    assert once == again
+    assert once != other
+
+
+def test_a_network_against_itself(different):
+    first = different[0][0][0]
+    for comparison in paired(first, first, 99, np.random.default_rng(0)):
+        assert (comparison.difference, comparison.low, comparison.high, comparison.p) == (0, 0, 0, 1)
+
+
+def test_resamples_are_of_as_many_images():
+    counts = resamples(7, 50, np.random.default_rng(0))
+    assert counts.shape == (7, 50)
+    assert (counts.sum(axis=0) == 7).all()
+    assert counts.mean(axis=1) == pytest.approx(np.ones(7), abs=0.6)
+
+
+@pytest.mark.parametrize(("below", "expected"), [(0, 2 / 1000), (10, 22 / 1000), (499, 1.0), (999, 2 / 1000)])
+def test_p_value_by_hand(below, expected):
+    replicates = np.concatenate([-np.ones(below), np.ones(999 - below)])
+    assert p_value(replicates) == pytest.approx(expected)
+
+
+def test_percentiles_by_hand():
+    assert percentile(np.arange(1001.0), 0.95) == pytest.approx((25, 975))
+
+
+def test_networks_on_other_images_are_refused(different):
+    first = different[0][0][0]
+    for changes in ({"annotations_sha256": "b" * 64}, {"image_ids": first.image_ids + 1}):
+        other = Matches(**(vars(first) | changes))
+        with pytest.raises(ReproError, match="same images"):
+            paired(first, other, 10, np.random.default_rng(0))
+
+
+def test_other_resamples_are_refused(different):
+    (first, second), *_ = different[0]
+    counts = [resamples(80, 10, np.random.default_rng(seed)) for seed in (0, 1)]
+    for other in (replicate(second, "box", counts[1]), replicate(second, "mask", counts[0])):
+        with pytest.raises(ReproError, match="same images"):
+            compare(replicate(first, "box", counts[0]), other)
+
+
+def test_too_few_images_are_refused():
+    simulation = Simulation(2, np.random.default_rng(0))
+    simulation.objects[:] = [[3, 0], [0, 0]]
+    simulation.label, simulation.image, simulation.ease = np.zeros(3, int), np.zeros(3, int), np.zeros(3)
+    one = simulation.network(1.0)
+    with pytest.raises(ReproError, match="2 images are too few"):
+        paired(one, one, 100, np.random.default_rng(0))
