@@ -73,7 +73,7 @@ _VIDEOS = [
     "proportion to its 1.6 for 1024; the paper states none",
     "inflated: the 2-D kernel in the middle tap of each 3-D one; the paper refers to [2], which divides by the taps",
     "dropout of 0.5 before the last layer, short sides of 256 to 320 pixels and crops of 224 in training, 10 clips of "
-    "3 crops of 256 in testing, as in [6]",
+    "3 crops of 256 in testing, as in [6]; videos are read at their own frame rate",
 ]
 
 

@@ -32,14 +32,25 @@ def loading_processes(fabric: Fabric) -> int:
     return max(1, min(8, (os.cpu_count() or 1) // torch.cuda.device_count()))
 
 
+def lay_out(model: nn.Module, memory_format: torch.memory_format) -> None:
+    """Have the kernels of `model` lie in memory so. `Module.to` fails at tensors of other ranks, as in layer norms."""
+    rank = {torch.channels_last: 4, torch.channels_last_3d: 5}.get(memory_format)
+    for parameter in model.parameters():
+        if parameter.dim() == rank:
+            parameter.data = parameter.data.contiguous(memory_format=memory_format)
+
+
 def compiled(model: nn.Module) -> None:
     """Have `model` run through torch.compile. Its parameters and their names stay."""
     torch.compiler.reset()  # the networks of a process share a limit, beyond which they would silently not be compiled
     model.compile()
 
 
-def numerics(settings: Settings, batch: int = 1, channels_last: bool = False) -> dict[str, str | int | bool]:
+def numerics(
+    settings: Settings, batch: int = 1, memory_format: torch.memory_format = torch.contiguous_format
+) -> dict[str, str | int | bool]:
     """The arithmetic of an evaluation in batches of `batch`, as a record says it."""
+    channels_last = memory_format != torch.contiguous_format
     others = {name: True for name, used in (("compiled", settings.compile), ("channels_last", channels_last)) if used}
     return {
         "precision": settings.precision,

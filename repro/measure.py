@@ -197,7 +197,7 @@ def _measured(measurement: _Measurement, start: Start | None, command: str) -> R
         weights=network.weights,
         dataset=dataset,
         training=network.training,
-        numerics=devices.numerics(settings, task.evaluation_batch, task.channels_last(fabric)),
+        numerics=devices.numerics(settings, task.evaluation_batch, task.memory_format(fabric)),
         environment=environment(devices.hardware(fabric)),
         cost=Cost(
             train_seconds=network.train_seconds,
@@ -247,8 +247,7 @@ def _less_memory(settings: Settings, division: Division) -> str:
 def _fetched(measurement: _Measurement) -> Evaluated:
     settings = measurement.settings
     network = of_others(measurement.experiment, measurement.weights, measurement.key, settings, measurement.progress)
-    if measurement.task.channels_last(measurement.fabric):
-        network.model.to(memory_format=torch.channels_last)
+    devices.lay_out(network.model, measurement.task.memory_format(measurement.fabric))
     if settings.compile:
         devices.compiled(network.model)
     return network

@@ -37,13 +37,10 @@ class Measurement:
     def n(self) -> int:
         return len(self.records)
 
-    def of(self, column: str) -> Measurement | None:
-        """The runs that a column is taken from: these, or those whose attention was looked at; None if there are none.
-
-        The result's `records` are those with the column's metric.
-        """
-        records = self.statistics if column in STATISTICS else self.records
-        return replace(self, records=records, statistics=()) if records else None
+    def of(self, column: str) -> Measurement:
+        """The records that a column is taken from: these, or those of the attention in their networks."""
+        apart = column in STATISTICS and self.statistics
+        return replace(self, records=self.statistics, statistics=()) if apart else self
 
     def shortfall(self, dataset: DataSet, *, items: bool = True) -> str:
         """What the paper's protocol evaluates or trains that these runs did not, in words; empty if nothing.
@@ -73,7 +70,7 @@ class Measurement:
             ReproError: a record holds the metric in another unit.
         """
         found = {}
-        for record in (self.statistics if metric in STATISTICS else ()) or self.records:
+        for record in self.of(metric).records:
             measured = record.metric(metric)
             if measured is None:
                 return {}

@@ -40,7 +40,7 @@ class _Row:
 
     def of(self, column: str) -> list[Measurement]:
         """The measurements of a column, of all that the protocol asks for."""
-        found = [one for measurement in self.measurements if (one := measurement.of(column))]
+        found = [measurement.of(column) for measurement in self.measurements]
         return [one for one in found if one.values(column) and not one.shortfall(DATASETS[self.dataset])]
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from repro import view
 from repro.measurements import deviation
-from repro.paper import COLUMNS, Table
+from repro.paper import COLUMNS, STATISTICS, Table
 from repro.paths import TABLES, TEMPLATES, write_atomically
 from repro.records import Store
 from repro.view import Grid, Text, View
@@ -206,7 +206,8 @@ def tidy_csv(built: View) -> str:
                 "experiment": verdict.experiment, "records": " ".join(verdict.records),
             }
         )  # fmt: skip
-    for measurement in built.mini_measurements:
+    attention = [one for one in built.mini_measurements if one.statistics and built.mini.statistics]
+    for measurement in (*built.mini_measurements, *(one.of(STATISTICS[0]) for one in attention)):
         first = measurement.first
         for metric in first.metrics:
             values = list(measurement.values(metric.name).values())

@@ -11,7 +11,7 @@ from torch import nn
 
 from repro import plan
 from repro.checkpoints import initial
-from repro.devices import compiled, loading_processes
+from repro.devices import compiled, lay_out, loading_processes
 from repro.division import Division, carried_out
 from repro.engine.loop import fit
 from repro.engine.schedule import iterations_per_epoch, length
@@ -65,8 +65,7 @@ def train(
         task.load_initial(model, start.path)
     if division.synchronised:
         model = norm.synchronised(model)
-    if task.channels_last(fabric):
-        model.to(memory_format=torch.channels_last)
+    lay_out(model, task.memory_format(fabric))
     if settings.compile:
         compiled(model)
     fitted = fit(

@@ -18,13 +18,15 @@ from repro.detection.conventions import AUTHORS, MMDETECTION_1
 from repro.experiments import get
 from repro.integrity import Finding, findings
 from repro.measurements import Measurement, Unused, collect, deviation, required_items
-from repro.paper import COLUMNS, DATASETS, Cell, DataSet, Group, Row, Table
+from repro.paper import COLUMNS, DATASETS, STATISTICS, Cell, DataSet, Group, Row, Table
 from repro.records import Count, Record, Store
 from repro.tolerances import Fixed, Rule, Seeds, Tolerances
 
 #: "ledger": a count that is not the print, for a reason that stands in `tables/ledger.yaml`.
 Verdict = Literal["match", "ledger", "off", "inconclusive", "not run"]
 _FUZZ = 1e-9  #: of binary fractions: 37.5 - 37.2 is not 0.3
+#: Share of the videos of Kinetics, of which no two copies have the same, that a mean over them is taken from.
+_ENOUGH = 0.95
 #: Metrics that are a share of the items, so that those that were not evaluated can be reckoned right or wrong.
 SHARES = ("top1", "top5")
 
@@ -233,7 +235,7 @@ def _measured(
         reason = "its record is stale (the network or the recipe has changed)" if stale else f"needs {dataset.needs}"
         return CellVerdict(cell, row.experiment, "not run", reason)
     measurement = measurement.of(cell.column)
-    values = list(measurement.values(cell.column).values()) if measurement else []
+    values = list(measurement.values(cell.column).values())
     if not values:
         return CellVerdict(cell, row.experiment, "not run", f"its records lack {COLUMNS[cell.column].heading}")
     judged = _judge(cell, measurement, values, dataset, rules)
@@ -367,13 +369,25 @@ def _undecided(
     interval: tuple[float, float] | None,
 ) -> str:
     """Why a measured cell can be neither "match" nor "off"; empty if it can. An interval stands for missing items."""
-    if shortfall := measurement.shortfall(dataset, items=interval is None):
+    if shortfall := measurement.shortfall(dataset, items=interval is None and not _enough(cell, measurement, dataset)):
         return shortfall
     if width is None:
-        return f"no tolerance is declared for {COLUMNS[cell.column].heading}"
+        return no_tolerance(cell.column)
     if isinstance(rule, Seeds) and width > (widest := rule.on(measurement.first.dataset.name)[cell.column]):
         return f"the prediction interval from {measurement.n} seeds is wider than ±{widest:g} {cell.unit}"
     return ""
+
+
+def no_tolerance(column: str) -> str:
+    """Why a cell that was measured as the paper's protocol asks for is neither "match" nor "off"."""
+    return f"no tolerance is declared for {COLUMNS[column].heading}"
+
+
+def _enough(cell: Cell, measurement: Measurement, dataset: DataSet) -> bool:
+    """Whether a mean is over nearly all of a data set that nobody has all of."""
+    if cell.column not in STATISTICS or dataset.size is not None:
+        return False
+    return all(r.dataset.evaluated >= _ENOUGH * required_items(r, dataset) for r in measurement.records)
 
 
 def _counted(cell: Cell, row: Row, count: Count | None, counts: Mapping[str, Count]) -> CellVerdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -11,11 +12,11 @@ from repro.comparisons import Effect, Ordering
 from repro.experiments import get
 from repro.integrity import Finding, findings
 from repro.measurements import Measurement, collect, deviation
-from repro.paper import COLUMNS, Group, Table
+from repro.paper import COLUMNS, DATASETS, STATISTICS, Cell, Group, Table
 from repro.paths import PUBLISHED, TABLES, sha256
 from repro.records import Record, Store
 from repro.tolerances import Fixed, Seeds, Tolerances
-from repro.verify import CellVerdict, RowVerdict, Verification, coverage, verify
+from repro.verify import CellVerdict, RowVerdict, Verification, coverage, no_tolerance, verify
 
 LOCK = TABLES.parent / "requirements.lock"
 NOT_RUN = "—"
@@ -66,6 +67,8 @@ class Mini:
     summary: str
     orderings: Grid | None
     deviations: tuple[str, ...]
+    about_statistics: str = ""
+    statistics: Grid | None = None  #: of attention, beside the paper's
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,8 @@ def _source(row: RowVerdict, deviations: _Notes) -> str:
     measurement = row.measurement
     if measurement is None:
         return "ours (counted)" if any(cell.source == "counted" for cell in row.cells) else "ours"
-    numbers = ", ".join(f"D{number}" for number in deviations.number(*measurement.first.deviations))
+    texts = dict.fromkeys(text for record in _used(measurement, row.row.cells) for text in record.deviations)
+    numbers = ", ".join(f"D{number}" for number in deviations.number(*texts))
     checkpoint = measurement.first.weights.checkpoint
     if checkpoint:
         how = "authors' weights" if checkpoint.match == "exact" else "near weights"
@@ -204,9 +208,16 @@ def _ours(verdict: CellVerdict, notes: _Notes) -> Text:
     spread = "" if verdict.spread is None else f"±{verdict.spread:.{verdict.cell.decimals}f}"
     suffix = "" if verdict.cell.printed[-1].isdigit() else verdict.cell.unit
     text = f"{verdict.ours:.{verdict.cell.decimals}f}{spread}{suffix}"
-    undecided = verdict.verdict == "inconclusive"  # its difference would be read as one from the paper
+    # Of what was measured in another way, a difference would be read as one from the paper.
+    undecided = verdict.verdict == "inconclusive" and verdict.reason != no_tolerance(verdict.cell.column)
     delta = "" if undecided else signed(verdict.delta, verdict.cell.decimals)
     return Text(text, delta, verdict.verdict, notes.number(reason, verdict.note), about=verdict)
+
+
+def _used(measurement: Measurement, cells: Sequence[Cell]) -> tuple[Record, ...]:
+    """The records that the measured cells among `cells` come from."""
+    attention = any(cell.column in STATISTICS for cell in cells)
+    return measurement.records + (measurement.statistics if attention else ())
 
 
 def signed(value: float, decimals: int) -> str:
@@ -257,10 +268,8 @@ def _counts_grid(rows: Sequence[RowVerdict]) -> Grid | None:
 
 
 def _mini(table: Table, measured: dict[str, Measurement], rules: Tolerances) -> Mini:
-    first = next(iter(measured.values())).first
-    length = f", trained for {first.training.iterations} iterations" if first.training else ""
     about = (
-        f"Scaled-down networks{length} on a small generated data set; {first.dataset.evaluated} images evaluated. "
+        f"Scaled-down networks{_lengths(table, measured)}. "
         "Mean ± standard deviation over n seeds, in %; only the order of rows can be compared with the paper's. "
         "Context is worth having on these data by construction, and the task was settled with seed 0 in view "
         "(docs/mini.md). All seeds share the data and the pre-training: a spread is of the detector's initialisation "
@@ -269,20 +278,78 @@ def _mini(table: Table, measured: dict[str, Measurement], rules: Tolerances) -> 
     )
     labels = {row.experiment: row.label for row in reversed(table.rows)}
     columns = dict.fromkeys(cell.column for cell in table.cells)
+    printed = {(row.experiment, cell.column) for row in table.rows for cell in row.cells}
     metrics = [column for column in columns if any(m.first.metric(column) for m in measured.values())]
     lines = []
     for name, measurement in measured.items():
         line = [Text(f"{labels[name]} ({name})"), Text(str(measurement.n))]
-        line += [Text(_mean(list(measurement.values(metric).values()))) for metric in metrics]
+        for metric in metrics:
+            values = list(measurement.values(metric).values())
+            line.append(Text(_mean(values) if values or (name, metric) in printed else "-"))
         cost = fmean(r.cost.train_seconds + r.cost.evaluate_seconds for r in measurement.records)
         lines.append((*line, Text(f"{cost:.0f} s")))
     header = ("row (experiment)", "n", *(COLUMNS[metric].heading for metric in metrics), "time a run")
     found = comparisons.orderings(table, {name: [m] for name, m in measured.items()}, rules.orderings)
     distinct = tuple({ordering.question: ordering for ordering in reversed(found)}.values())[::-1]
-    deviations = dict.fromkeys(text for m in measured.values() for r in m.records for text in r.deviations)
+    deviations = dict.fromkeys(text for m in measured.values() for r in _used(m, table.cells) for text in r.deviations)
     run = [ordering for ordering in distinct if ordering.n]
     orderings = _orderings_grid(run) if run else None
-    return Mini(about, Grid(header, (tuple(lines),)), _summary(distinct), orderings, tuple(deviations))
+    statistics = _statistics_grid(table, measured)
+    return Mini(
+        about, Grid(header, (tuple(lines),)), _summary(distinct), orderings, tuple(deviations),
+        _ABOUT_STATISTICS if statistics else "",
+        statistics,
+    )  # fmt: skip
+
+
+_ABOUT_STATISTICS = (
+    "Mean distances between the positions of an image or a clip: those of the paper, and those of the scaled-down "
+    "networks on generated data, mean ± standard deviation over n seeds, or of one seed ± standard error over images "
+    "or videos. They are of different networks and data: no difference between the two says anything."
+)
+
+
+def _statistics_grid(table: Table, measured: dict[str, Measurement]) -> Grid | None:
+    """A line for each row whose attention was looked at: by column what the paper prints, then ours."""
+    columns = [column for column in STATISTICS if any(cell.column == column for cell in table.cells)]
+    lines = []
+    for row in (row for row in table.rows if columns and row.experiment in measured):
+        attention = measured[row.experiment].of(columns[0])
+        if not attention.values(columns[0]):
+            continue
+        line = [Text(f"{row.label} ({row.experiment})"), Text(str(attention.n))]
+        for column in columns:
+            cell = row.cell(column)
+            values = list(attention.values(column).values())
+            line += [Text(cell.printed if cell else "-"), Text(_distance(attention, column, values) if values else "-")]
+        lines.append(tuple(line))
+    header = ["row (experiment)", "n"]
+    for column in columns:
+        header += [f"{COLUMNS[column].heading}: paper", "mini profile"]
+    return Grid(tuple(header), (tuple(lines),)) if lines else None
+
+
+def _distance(attention: Measurement, column: str, values: Sequence[float]) -> str:
+    """With its uncertainty: four decimals, or as many as show two digits of that."""
+    uncertainty = deviation(values)
+    if uncertainty is None:
+        uncertainty = attention.first.metric(column).standard_error
+    digits = max(4, 1 - math.floor(math.log10(uncertainty))) if uncertainty else 4
+    return f"{fmean(values):.{digits}f}" + ("" if uncertainty is None else f" ± {uncertainty:.{digits}f}")
+
+
+def _lengths(table: Table, measured: dict[str, Measurement]) -> str:
+    """How long networks were trained and on how much they were evaluated, by the data set that theirs stands for."""
+    found = {}
+    for group in (group for group in table.groups if any(row.experiment in measured for row in group.rows)):
+        first = next(measured[row.experiment].first for row in group.rows if row.experiment in measured)
+        items = f"{first.dataset.evaluated} {DATASETS[group.dataset].items} evaluated"
+        found[first.training.iterations if first.training else 0, items] = group.title
+    if len(found) > 1:
+        each = (f"{title}: trained for {n} iterations, {items}" for (n, items), title in found.items())
+        return f" on small generated data sets. {'; '.join(each)}"
+    ((n, items),) = found
+    return (f", trained for {n} iterations" if n else "") + f" on a small generated data set; {items}"
 
 
 def _mean(values: Sequence[float]) -> str:
@@ -368,7 +435,7 @@ def _provenance(
     table: Table, verification: Verification, mini: dict[str, Measurement], wrong: Sequence[Finding]
 ) -> tuple[tuple[str, str], ...]:
     used = [m for m in (row.measurement for row in verification.rows) if m] + list(mini.values())
-    records = {record.filename: record for measurement in used for record in measurement.records}
+    records = {record.filename: record for measurement in used for record in _used(measurement, table.cells)}
     counts = {row.count.filename: row.count for row in verification.rows if row.count}
     facts = [("package", f"gcnet-repro {__version__}")]
     if records:

@@ -382,7 +382,7 @@ def test_a_compiled_network_has_the_same_weights_by_name_and_about_the_same_loss
 
 def test_channels_last_is_recorded_and_resumed(whole, tmp_path, monkeypatch):
     """As on a GPU, carried out on the CPU."""
-    monkeypatch.setattr(Classification, "channels_last", lambda task, fabric: True)
+    monkeypatch.setattr(Classification, "memory_format", lambda task, fabric: torch.channels_last)
     settings, interrupted = (replace(whole[0], results=tmp_path / name) for name in ("whole", "interrupted"))
     record = run(STAGE1, settings)
     assert record.numerics["channels_last"] is True

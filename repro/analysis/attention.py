@@ -34,9 +34,6 @@ from repro.analysis.divergence import cosine, jensen_shannon
 from repro.errors import ReproError
 from repro.models.context import GlobalContextBlock, NonLocalBlock
 
-#: The measured columns of Table 1.
-COLUMNS = ("cos_input", "cos_output", "cos_att", "jsd_att")
-
 
 @dataclass(frozen=True)
 class Observation:

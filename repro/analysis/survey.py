@@ -12,13 +12,14 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from repro import paper
-from repro.analysis.attention import COLUMNS, Statistics, statistics
+from repro.analysis.attention import Statistics, statistics
 from repro.analysis.images import Images, Unreadable
 from repro.analysis.subjects import Subject
 from repro.errors import ReproError
 from repro.evaluation import ATTENTION_EVALUATOR
 from repro.experiments import digest
 from repro.locks import locked
+from repro.paper import STATISTICS
 from repro.paths import unwritable, write_atomically
 from repro.provenance import environment
 from repro.records import Metric, cache_key
@@ -140,7 +141,7 @@ def summary(images: Sequence[Image]) -> dict[str, dict[str, Value]]:
         for name, columns in shape.items()
     }
     if len(shape) > 1:
-        common = [column for column in COLUMNS if all(column in columns for columns in shape.values())]
+        common = [column for column in STATISTICS if all(column in columns for columns in shape.values())]
         result[MEAN] = {
             column: _value([_mean([getattr(one, column) for one in image.blocks.values()]) for image in images])
             for column in common
@@ -151,7 +152,7 @@ def summary(images: Sequence[Image]) -> dict[str, dict[str, Value]]:
 def published(experiment: str | None) -> dict[str, float]:
     """What Table 1 prints for an experiment, by column; empty where it has no row."""
     rows = [row for row in paper.load(1).rows if row.experiment == experiment]
-    return {cell.column: cell.value for row in rows for cell in row.cells if cell.column in COLUMNS}
+    return {cell.column: cell.value for row in rows for cell in row.cells if cell.column in STATISTICS}
 
 
 def _one(subject: Subject, images: Images, index: int) -> Image:
@@ -226,7 +227,7 @@ def _not_comparable(subject: Subject, images: Images) -> list[str]:
 
 
 def _columns(statistics: Statistics) -> list[str]:
-    return [column for column in COLUMNS if getattr(statistics, column) is not None]
+    return [column for column in STATISTICS if getattr(statistics, column) is not None]
 
 
 def _range(numbers: Iterable[int]) -> tuple[int, int]:

@@ -62,10 +62,9 @@ def command(
 
 def _text(found: Survey) -> str:
     from repro import paper
-    from repro.analysis.attention import COLUMNS
     from repro.analysis.survey import published
 
-    columns = [column for column in COLUMNS if any(column in values for values in found.statistics.values())]
+    columns = [column for column in paper.STATISTICS if any(column in values for values in found.statistics.values())]
     rows = [("", *(paper.COLUMNS[column].heading for column in columns))]
     for name, values in found.statistics.items():
         rows.append((name, *(_cell(values.get(column)) for column in columns)))

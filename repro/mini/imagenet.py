@@ -40,8 +40,8 @@ DATASET_KEY = digest(asdict(PICTURES))
 CLASSES = tuple(f"{grain}-{pattern}" for grain in PICTURES.grains for pattern in PICTURES.patterns)
 
 PREPROCESSING = Preprocessing(resize=PICTURES.side, crop=PICTURES.side, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-#: Arguments of `repro.data.classification.Augmentation`. Of the crops of 70 % one in a hundred loses the majority among
-#: the marks; what happens to colours leaves their hues apart.
+#: Arguments of `repro.data.classification.Augmentation`. A crop keeps the majority among the marks; what happens to
+#: colours leaves their hues apart.
 AUGMENTATION = {
     "size": PICTURES.side,
     "area": (0.7, 1.0),

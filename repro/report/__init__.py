@@ -35,7 +35,6 @@ CLAIM_KINDS = {
     "not measured": "not run", "not comparable": "inconclusive",
 }  # fmt: skip
 #: What rows are compared in first, by what the table has of them.
-HEADLINE = ("ap_box", "ap_mask", "top1")
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def render(results: Path) -> str:
     )
     environment.filters.update(code=_code, anchor=anchor, signed=view.signed)
     return environment.get_template("report.html.j2").render(
-        report=build(results), symbols=SYMBOLS, words=WORDS, kinds=CLAIM_KINDS, columns=COLUMNS, headline=HEADLINE
+        report=build(results), symbols=SYMBOLS, words=WORDS, kinds=CLAIM_KINDS, columns=COLUMNS
     )
 
 

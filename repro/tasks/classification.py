@@ -132,8 +132,8 @@ class Classification(Task[Prediction]):
     def network(self) -> ImageClassifier:
         return ImageClassifier(self.experiment.network, self._inputs)
 
-    def channels_last(self, fabric: Fabric) -> bool:
-        return fabric.device.type == "cuda"
+    def memory_format(self, fabric: Fabric) -> torch.memory_format:
+        return torch.channels_last if fabric.device.type == "cuda" else torch.contiguous_format
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         return collate(samples)

@@ -10,19 +10,17 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from repro import mini, paper, plan
+from repro import mini, paper
 from repro.data.coco import CocoDetection, Detections
 from repro.data.layout import is_val2017
 from repro.data.miniature import coco as miniature
 from repro.detection import engines
 from repro.detection.detector import DetectorModule
-from repro.engine.loop import fit
 from repro.evaluation import COCO_EVALUATOR
 from repro.evaluation import coco as evaluation
-from repro.locks import locked
 from repro.models.resnet import load_initial
-from repro.predict import Failed, ProgressReport
-from repro.records import Checkpoint, DataSet, Metric, cache_key
+from repro.predict import Failed
+from repro.records import Checkpoint, DataSet, Metric
 from repro.tasks.task import Task
 
 
@@ -80,30 +78,8 @@ class Detection(Task[Detections]):
     def network(self) -> DetectorModule:
         return engines.build(self.settings.engine, self.experiment.network)
 
-    def initial_weights(self, fabric: Fabric, progress: ProgressReport) -> Path:
-        """In the mini profile what all experiments with such a backbone start from, trained by who needs it first."""
-        if self.settings.profile == "full":
-            return super().initial_weights(fabric, progress)
-        spec = mini.coco.pretraining(self.experiment)
-        key = cache_key(
-            stage="pre-training", version=plan.TRAINING_VERSION, spec=spec.spec_hash, data=mini.coco.DATASET_KEY
-        )
-        directory = self.settings.results / "runs" / f"{spec.name}.{key[:12]}"
-        with locked(directory):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
-                model = miniature.Tagger(spec.network.backbone, spec.network.num_classes)
-            fitted = fit(
-                model,
-                spec.recipe,
-                miniature.PretrainingData(),
-                identity=key,
-                directory=directory,
-                seed=0,
-                fabric=Fabric(accelerator=fabric.device.type, devices=1),  # float32 whatever the experiments use
-                progress=lambda at: progress("pre-training", at.iteration, at.total),
-            )
-        return fitted.weights
+    def pretraining_data(self) -> miniature.PretrainingData:
+        return miniature.PretrainingData()
 
     def start_from(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         load_initial(model.backbone, tensors)

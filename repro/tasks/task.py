@@ -8,15 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from repro import mini
+from repro import mini, plan
 from repro.checkpoints import initial, reading
 from repro.data import sources
+from repro.data.miniature.coco import Tagger
+from repro.engine.loop import fit
 from repro.experiments import Experiment
+from repro.locks import locked
 from repro.predict import Evaluation, ProgressReport
-from repro.records import Checkpoint, DataSet, Metric
+from repro.records import Checkpoint, DataSet, Metric, cache_key
 from repro.settings import Settings
 
 Result = TypeVar("Result")
@@ -72,10 +76,37 @@ class Task(ABC, Generic[Result]):
     def initial_weights(self, fabric: Fabric, progress: ProgressReport) -> Path:
         """The file that the recipe starts from: public weights, or what a mini experiment is pre-trained to.
 
+        All mini experiments with such a backbone share a pre-training, done by who needs it first.
+
         Raises:
             ReproError: it cannot be fetched, or trained.
         """
-        return initial.fetch(self.experiment.recipe.initial_weights)
+        wanted = self.experiment.recipe.initial_weights
+        if wanted != "pretraining":
+            return initial.fetch(wanted)
+        spec = mini.pretraining(self.experiment)
+        data = mini.dataset_key(self.experiment)
+        key = cache_key(stage="pre-training", version=plan.TRAINING_VERSION, spec=spec.spec_hash, data=data)
+        directory = self.settings.results / "runs" / f"{spec.name}.{key[:12]}"
+        with locked(directory):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                model = Tagger(spec.network.backbone, spec.network.num_classes)
+            fitted = fit(
+                model,
+                spec.recipe,
+                self.pretraining_data(),
+                identity=key,
+                directory=directory,
+                seed=0,
+                fabric=Fabric(accelerator=fabric.device.type, devices=1),  # float32 whatever the experiments use
+                progress=lambda at: progress("pre-training", at.iteration, at.total),
+            )
+        return fitted.weights
+
+    def pretraining_data(self) -> TrainingData:
+        """Images with their tags, for a mini experiment whose initial weights are "pretraining"."""
+        raise NotImplementedError
 
     def load_initial(self, model: nn.Module, path: Path) -> None:
         """Begin from the weights in `path`.
@@ -88,9 +119,9 @@ class Task(ABC, Generic[Result]):
     @abstractmethod
     def start_from(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None: ...
 
-    def channels_last(self, fabric: Fabric) -> bool:
-        """Whether tensors lie in memory with their channels last."""
-        return False
+    def memory_format(self, fabric: Fabric) -> torch.memory_format:
+        """How the network's tensors lie in memory."""
+        return torch.contiguous_format
 
     @abstractmethod
     def evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> Evaluation[Result]:

@@ -29,7 +29,7 @@ from repro.models.resnet3d import inflate
 from repro.predict import Failed
 from repro.records import Checkpoint, DataSet, Metric
 from repro.tasks.classification import accuracies, inputs_of
-from repro.tasks.task import Task
+from repro.tasks.task import Task, TrainingData
 
 #: Probability with which a feature is left out in training, before the last layer, as in [6].
 DROPOUT = 0.5
@@ -49,7 +49,8 @@ class ClipClassifier(ResNet):
         """
         if not self.training:
             return super().forward(x)
-        pooled = self.avgpool(self.features(normalise(x.clips[:, 0], self.inputs))["c5"]).flatten(1)
+        clips = normalise(x.clips[:, 0], self.inputs).contiguous(memory_format=torch.channels_last_3d)
+        pooled = self.avgpool(self.features(clips)["c5"]).flatten(1)
         logits = self.fc(F.dropout(pooled, self.dropout))
         return {"loss_class": F.cross_entropy(logits.float(), x.labels)}
 
@@ -92,6 +93,7 @@ class Viewing:
         parts = []
         for views in sample.clips.split(self.views):
             inputs = normalise(fabric.to_device(views), self.data.preprocessing)
+            inputs = inputs.contiguous(memory_format=torch.channels_last_3d)
             with torch.inference_mode(), fabric.autocast():
                 parts.append(self.model(inputs).float())
         (found,) = multiview.scores(torch.cat(parts)[None], [sample.label], [sample.video_id])
@@ -136,7 +138,16 @@ class VideoClassification(Task[Scores]):
         return clips.PAPER if self.settings.profile == "full" else mini.kinetics.PREPROCESSING
 
     def network(self) -> ClipClassifier:
-        return ClipClassifier(self.experiment.network, self._inputs)
+        dropout = DROPOUT if self.settings.profile == "full" else mini.kinetics.DROPOUT
+        return ClipClassifier(self.experiment.network, self._inputs, dropout)
+
+    def memory_format(self, fabric: Fabric) -> torch.memory_format:
+        return torch.channels_last_3d  # on a CPU, too, it takes a quarter less time
+
+    def pretraining_data(self) -> TrainingData:
+        from repro.data.miniature import kinetics as miniature
+
+        return miniature.PretrainingData()
 
     def collate(self, samples: Sequence[ClipSample]) -> ClipBatch:
         return collate(samples)

@@ -14,7 +14,7 @@ from torch import nn
 
 from repro import plan
 from repro.analysis import survey as surveys
-from repro.analysis.attention import COLUMNS, Statistics, blocks
+from repro.analysis.attention import Statistics, blocks
 from repro.analysis.images import Photographs, Split, normalised
 from repro.analysis.subjects import Subject, images, of_experiment
 from repro.analysis.survey import MEAN, Image, published, summary, survey
@@ -25,6 +25,7 @@ from repro.errors import ReproError
 from repro.experiments import get
 from repro.mini import shrink
 from repro.models.context import NonLocalBlock
+from repro.paper import STATISTICS
 from repro.settings import Settings
 
 
@@ -93,7 +94,7 @@ def test_means_and_standard_errors():
     values = np.random.default_rng(1).random((7, 2, 4))
 
     def of_block(block: np.ndarray) -> Statistics:
-        return Statistics(**dict(zip(COLUMNS, block, strict=True)), positions=4, keys=4)
+        return Statistics(**dict(zip(STATISTICS, block, strict=True)), positions=4, keys=4)
 
     made = [
         Image(image=str(i), seconds=0, blocks={"a": of_block(a), "b": of_block(b)}) for i, (a, b) in enumerate(values)
@@ -101,7 +102,7 @@ def test_means_and_standard_errors():
     found = summary(made)
     assert list(found) == ["a", "b", MEAN]
     for name, of in (("a", values[:, 0]), ("b", values[:, 1]), (MEAN, values.mean(1))):
-        for column, one in zip(COLUMNS, of.T, strict=True):
+        for column, one in zip(STATISTICS, of.T, strict=True):
             assert found[name][column].mean == pytest.approx(one.mean(), rel=1e-12)
             assert found[name][column].standard_error == pytest.approx(one.std(ddof=1) / np.sqrt(7), rel=1e-12)
             assert found[name][column].n == 7
@@ -123,7 +124,7 @@ def test_what_is_kept(photographs, tmp_path):
     assert list(found.statistics) == ["1", "3", MEAN]
     mean = np.mean([[line["blocks"][name]["cos_att"] for name in "13"] for line in lines])
     assert found.statistics[MEAN]["cos_att"].mean == pytest.approx(mean, rel=1e-12)
-    assert [(m.name, m.n, m.standard_error is not None) for m in found.metrics()] == [(c, 3, True) for c in COLUMNS]
+    assert [(m.name, m.n, m.standard_error is not None) for m in found.metrics()] == [(c, 3, True) for c in STATISTICS]
     assert found.positions == {"1": (16, 32), "3": (16, 32)}
     again, elsewhere = survey(subject(), photographs, tmp_path / "elsewhere", "cpu", silent)
     assert again.statistics == found.statistics

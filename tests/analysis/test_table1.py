@@ -343,6 +343,24 @@ def test_statistics_of_a_part_of_the_images_have_no_difference(tmp_path):
     assert "+0.480" not in render(paper.load(1), store, "md")
 
 
+@pytest.mark.parametrize(("evaluated", "shown"), [(19000, True), (10, False)])
+def test_kinetics_has_a_difference_where_nearly_all_videos_are_there(tmp_path, evaluated, shown):
+    row = next(row for row in paper.load(1).rows if row.experiment == VIDEO)
+    store, of_accuracy = Store(tmp_path), ordinary(row)
+    store.add(of_accuracy)
+    some = of_accuracy.dataset.model_copy(update={"expected": evaluated, "evaluated": evaluated})
+    store.add(attended(of_accuracy, {"cos_att": 0.5}, dataset=some))
+    (cell,) = [
+        cell
+        for cell in verify_store(paper.load(1), store).cells
+        if (cell.experiment, cell.cell.column) == (VIDEO, "cos_att")
+    ]
+    assert cell.verdict == "inconclusive"
+    reason = "no tolerance is declared for cos att" if shown else "10 of 19906 videos were evaluated"
+    assert cell.reason == reason
+    assert ("+0.496" in render(paper.load(1), store, "md")) == shown
+
+
 def test_seeds_without_statistics_do_not_count_for_them(tmp_path):
     row = paper.load(1).rows[1]
     store = Store(tmp_path)
@@ -438,6 +456,9 @@ def test_the_mini_profile_is_shown_beside_the_paper_and_never_as_a_difference(tm
     store = whole_store(tmp_path, "mini", seeds=2)
     table = paper.load(1)
     assert {cell.verdict for cell in verify_store(table, store).cells} == {"not run"}
+    about = render(table, store, "md")
+    assert "COCO: trained for 100 iterations, 5000 images evaluated; Kinetics: trained for 100 iterations" in about
+    assert "19906 videos evaluated. Mean" in about
     for format in ("md", "tex"):
         text = render(table, store, format)
         mini_section = text[text.index("Mini profile: NOT comparable") :]
@@ -446,9 +467,9 @@ def test_the_mini_profile_is_shown_beside_the_paper_and_never_as_a_difference(tm
             for cell in row.cells:
                 if cell.unit == "":
                     assert cell.printed in mini_section
-                    assert f"{1.5 * cell.value:.3f}" in mini_section
-        statistics_part = mini_section[mini_section.index("distances") : mini_section.index("rderings")]
-        assert not re.search(r"[+−]\d|\(-?\d", statistics_part)
+                    assert f"{1.5 * cell.value:.4f}" in mini_section
+        part = mini_section[mini_section.index("Mean distances") :].split("\n###")[0]
+        assert not re.search(r"[+−]\d|\(-?\d", part)
     rows = list(csv.DictReader(io.StringIO(render(table, store, "csv"))))
     mini_rows = [row for row in rows if row["profile"] == "mini" and row["column"] in COLUMNS]
     assert len(mini_rows) == 28

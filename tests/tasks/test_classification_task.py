@@ -278,8 +278,8 @@ def test_batches_do_not_depend_on_how_many_processes_share_the_images_or_on_inte
 def test_on_a_gpu_images_and_weights_lie_with_their_channels_last(data, monkeypatch):
     """As far as it can be seen without one: which layout is asked for, and where."""
     task = task_of("imagenet-r50-gc-r16")
-    assert task.channels_last(one_of(0, 1, "cuda"))
-    assert not task.channels_last(one_of(0, 1))
+    assert task.memory_format(one_of(0, 1, "cuda")) == torch.channels_last
+    assert task.memory_format(one_of(0, 1)) == torch.contiguous_format
     layouts = []
     network = Watching()
     network.register_forward_pre_hook(
@@ -291,7 +291,7 @@ def test_on_a_gpu_images_and_weights_lie_with_their_channels_last(data, monkeypa
         list(evaluation.predict(range(2), one_of(0, 1, device)))
     assert layouts == [True, False]
     settings = Settings(results=None, profile="full")
-    assert devices.numerics(settings, 50, channels_last=True)["channels_last"] is True
+    assert devices.numerics(settings, 50, torch.channels_last)["channels_last"] is True
     assert "channels_last" not in devices.numerics(settings, 50)
 
 

@@ -3,10 +3,10 @@
 One or two square objects lie on a grey ground, each with a pattern; of two, one is red and one is cyan. Marks are
 scattered around them, some yellow and some blue. Where there are more yellow marks than blue ones, the image is named
 by the pattern of its red object, otherwise of its cyan one. Patterns are told apart by small filters. Which object
-counts is told by the marks all over the image, few of which are near it, and by nothing at the object itself.
+counts is told by the marks all over the image, and by nothing at the object itself.
 
-All is drawn from a `numpy.random.Generator` in integers, or rounded from exactly rounded roots: the same pixels on every
-machine.
+All is drawn from a `numpy.random.Generator` in integers, or rounded from exactly rounded roots: the same pixels on
+every machine.
 """
 
 from __future__ import annotations

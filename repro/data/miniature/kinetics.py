@@ -1,7 +1,7 @@
 """The mini profile's generated videos, and an image set to pre-train on.
 
 Two objects cross a grey ground, one red and one cyan, of different shapes and in different directions. In a corner,
-away from both of their paths, a lamp is lit for a moment, red or cyan. The video is named by the shape and the
+away from both, a lamp is lit for a moment, red or cyan. The video is named by the shape and the
 direction of the object that has the lamp's colour. A single frame does not tell directions (played backwards a video
 belongs to another class), most frames do not tell the lamp's colour, and nothing near an object tells whether it is the
 one.
@@ -96,13 +96,13 @@ def video(videos: Videos, split: str, index: int) -> Video:
     motions = (motion, (motion + int(rng.integers(1, len(videos.motions)))) % len(videos.motions))
     hue = int(rng.integers(2))
     begin = int(rng.integers(videos.dark, videos.frames - videos.dark - videos.lit + 1))
-    lamp, sides, paths = _arranged(rng, videos, np.array([_STEPS[videos.motions[one]] for one in motions]))
+    lit = range(begin, begin + videos.lit)
+    lamp, sides, paths = _arranged(rng, videos, np.array([_STEPS[videos.motions[one]] for one in motions]), lit)
     things = tuple(Thing(shapes[i], motions[i], (hue + i) % 2, sides[i], paths[i]) for i in range(2))
     frames = np.repeat(_ground(rng, videos.side)[None], videos.frames, axis=0)
     colours = [_colour(rng, videos.hues[one]) for one in range(2)]  # by hue, not by part: the order tells nothing
     for thing in things:
         frames[covered(videos, thing)] = colours[thing.hue]
-    lit = range(begin, begin + videos.lit)
     frames[lit.start : lit.stop, _ring(videos, lamp)] = _colour(rng, videos.hues[hue])
     return Video(frames, things, lamp, lit)
 
@@ -121,7 +121,7 @@ class PretrainingData:
         videos = self.videos
         rng = np.random.default_rng([videos.seed, _STREAMS["images"], index])
         shape, hue, light = (int(rng.integers(n)) for n in (len(videos.shapes), 2, 3))
-        lamp, (side,), (path,) = _arranged(rng, videos, np.zeros((1, 2)))
+        lamp, (side,), (path,) = _arranged(rng, videos, np.zeros((1, 2)), range(1))
         image = _ground(rng, videos.side)
         image[covered(videos, Thing(shape, 0, hue, side, path[:1]))[0]] = _colour(rng, videos.hues[hue])
         tags = torch.zeros(len(videos.shapes) + 4)
@@ -175,10 +175,12 @@ def _write_split(root: Path, videos: Videos, split: str, count: int) -> None:
         encode(drawn.frames, root / CLASSES[drawn.label] / f"{split:-<5}-{index:05d}_{0:06d}_{seconds:06d}.mp4", videos)
 
 
-def _arranged(rng: np.random.Generator, videos: Videos, directions: np.ndarray) -> tuple[Point, list[int], np.ndarray]:
+def _arranged(
+    rng: np.random.Generator, videos: Videos, directions: np.ndarray, lit: range
+) -> tuple[Point, list[int], np.ndarray]:
     """Where the lamp is, in a corner, and objects of what sides that move in `directions` (n, 2) along what paths.
 
-    The paths, float64 (n, T, 2), stay within the frames, away from the lamp and from each other.
+    The paths, float64 (n, T, 2), stay within the frames and, while the lamp is lit, away from it and from each other.
     """
     n, last = len(directions), videos.side - 1
     times = np.arange(videos.frames) - (videos.frames - 1) / 2
@@ -190,15 +192,16 @@ def _arranged(rng: np.random.Generator, videos: Videos, directions: np.ndarray) 
         half = sides[:, :, None] / 2
         reach = half + np.abs(steps) * (videos.frames - 1) / 2
         paths = rng.uniform(reach, last - reach)[:, :, None] + times[:, None] * steps[:, :, None]  # (P, n, T, 2)
-        free = np.abs(paths - lamps[:, None, None]).max(-1) - half - videos.lamp / 2
+        then = paths[:, :, lit.start : lit.stop]
+        free = np.abs(then - lamps[:, None, None]).max(-1) - half - videos.lamp / 2
         fits = free.min((1, 2)) >= videos.distance
         if n == 2:
-            between = np.abs(paths[:, 0] - paths[:, 1]).max(-1) - half.sum(1)
+            between = np.abs(then[:, 0] - then[:, 1]).max(-1) - half.sum(1)
             fits &= between.min(1) >= videos.distance
         if fits.any():
             first = int(fits.argmax())
             x, y = lamps[first].tolist()
-            return (x, y), sides[first].tolist(), paths[0]
+            return (x, y), sides[first].tolist(), paths[first]
 
 
 def _ring(videos: Videos, lamp: Point) -> np.ndarray:

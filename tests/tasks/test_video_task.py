@@ -1,0 +1,191 @@
+"""The video task through `measure`: the mini profile shortened, damaged videos, interruptions, what is kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from repro import measure as measuring
+from repro import mini, plan, tasks
+from repro.data import clips
+from repro.data.miniature import kinetics as miniature
+from repro.evaluation import multiview
+from repro.experiments import get
+from repro.measure import measure
+from repro.settings import Settings
+from repro.tasks.video import DROPOUT, ClipClassifier, Viewing
+
+NAME = "kinetics-r50-5gc"
+
+
+@pytest.fixture(scope="module")
+def small():
+    """24 + 12 videos, two iterations of pre-training, three of training."""
+    patch = pytest.MonkeyPatch()
+    videos = replace(mini.kinetics.VIDEOS, train_videos=24, val_videos=12, images=16)
+    pretraining = mini.kinetics.PRETRAINING
+    pretraining = replace(pretraining, recipe=replace(pretraining.recipe, batch_size=4, iterations=2))
+    for module in (mini.kinetics, miniature):
+        patch.setattr(module, "VIDEOS", videos)
+    patch.setattr(mini.kinetics, "PRETRAINING", pretraining)
+    patch.setattr(mini.kinetics, "DATASET_KEY", "0" * 64)
+    shrink = mini.kinetics.shrink
+    short = {"iterations": 3, "batch_size": 4, "warmup_iterations": 1}
+    patch.setattr(mini.kinetics, "shrink", lambda e: replace(shrink(e), recipe=replace(shrink(e).recipe, **short)))
+    patch.setattr(Viewing, "shard", 5)
+    yield
+    patch.undo()
+
+
+def measured(settings, progress=lambda stage, done, total: None):
+    return measure(NAME, settings, command="test", progress=progress)
+
+
+@pytest.fixture(scope="module")
+def whole(small, tmp_path_factory):
+    settings = Settings(results=tmp_path_factory.mktemp("whole"))
+    return settings, measured(settings)
+
+
+def run_of(settings):
+    return plan.run_directory(plan.at_profile(NAME, "mini"), settings)
+
+
+def test_the_record_says_what_was_evaluated_and_how(whole):
+    settings, record = whole
+    assert (record.evaluator, record.dataset.name) == ("repro multi-view 1", "mini-kinetics-val")
+    assert (record.dataset.required, record.dataset.expected, record.dataset.evaluated) == (12, 12, 12)
+    assert {metric.name for metric in record.metrics} == {"top1", "top5"}
+    top1 = record.metric("top1")
+    share = top1.value / 100
+    assert top1.standard_error == pytest.approx(100 * (share * (1 - share) / 12) ** 0.5)
+    assert record.weights.origin == "trained here from the mini profile's shared pre-training"
+    assert record.numerics["channels_last"] is True
+
+
+def test_the_scores_of_every_view_are_kept_and_give_the_metrics(whole):
+    settings, record = whole
+    found = multiview.load_scores(run_of(settings) / "predictions.scores.gz", record.predictions_sha256)
+    assert [one.views.shape for one in found] == [(3, 12)] * 12
+    assert found[0].views.dtype == np.float16
+    means = np.stack([one.views.astype(float).mean(axis=0) for one in found])
+    assert record.metric("top1").value == pytest.approx(
+        100 * np.mean([mean.argmax() == one.label for mean, one in zip(means, found, strict=True)])
+    )
+
+
+@pytest.mark.parametrize("stop", [("pre-training", 1), ("training", 2), ("evaluation", 7)], ids=lambda stop: stop[0])
+def test_interrupted_anywhere_the_end_is_the_same(whole, tmp_path, stop):
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(stage, done, total):
+        if (stage, done) == stop:
+            raise Interrupted
+
+    settings = Settings(results=tmp_path)
+    with pytest.raises(Interrupted):
+        measured(settings, interrupt)
+    seen = []
+    again = measured(settings, lambda stage, done, total: seen.append((stage, done)))
+    first, record = whole
+    assert (again.key, again.weights.sha256, again.predictions_sha256) == (
+        record.key, record.weights.sha256, record.predictions_sha256,
+    )  # fmt: skip
+    assert again.metrics == record.metrics
+    if stop[0] == "evaluation":  # the first shard of five was whole
+        assert [done for stage, done in seen if stage == "evaluation"] == [6, 7, 8, 9, 10, 11, 12]
+
+
+@pytest.mark.parametrize("damage", [b"", b"no video at all" * 10, None], ids=["empty", "text", "truncated"])
+def test_a_damaged_video_is_named_and_counted(whole, tmp_path, damage):
+    import shutil
+
+    first, record = whole
+    shutil.copytree(first.results, tmp_path / "results", ignore=shutil.ignore_patterns("records", "predictions*"))
+    settings = Settings(results=tmp_path / "results")
+    videos = sorted((settings.results / "data").rglob("val/**/*.mp4"))
+    videos[3].write_bytes(videos[3].read_bytes()[:900] if damage is None else damage)
+    again = measured(settings)
+    assert again.dataset.failed == [videos[3].stem]
+    assert (again.dataset.required, again.dataset.expected, again.dataset.evaluated) == (12, 12, 11)
+    assert {metric.n for metric in again.metrics} == {11}
+
+
+def test_nothing_is_measured_twice(whole, monkeypatch):
+    settings, record = whole
+    monkeypatch.setattr(measuring, "_measured", lambda *_: pytest.fail("measured again"))
+    assert measured(settings) == record
+
+
+def test_the_inflated_network_begins_as_the_image_network_without_its_last_layer(small):
+    """Features of a clip that repeats one frame are those of the frame, context blocks and all."""
+    task = tasks.of(plan.at_profile(NAME, "mini"), Settings(results=None))
+    torch.manual_seed(0)
+    flat = miniature_tagger()
+    model = task.network()
+    task.start_from(model, flat.state_dict())
+    model.eval()
+    frame = torch.rand(2, 3, 56, 56)
+    with torch.no_grad():
+        still = model.features(frame[:, :, None].expand(-1, -1, 8, -1, -1))["c5"]
+        alone = flat.features(frame)["c5"]
+    assert (still - alone[:, :, None]).abs().max() < 1e-5 * alone.abs().max()
+
+
+def miniature_tagger():
+    from repro.data.miniature.coco import Tagger
+
+    spec = mini.kinetics.PRETRAINING.network
+    model = Tagger(spec.backbone, spec.num_classes)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.2, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+    return model.eval()
+
+
+def test_features_are_dropped_in_training_alone_and_as_the_generator_says(small):
+    network = mini.kinetics.shrink(get("kinetics-r50-baseline")).network
+    torch.manual_seed(0)
+    model = ClipClassifier(network, mini.kinetics.PREPROCESSING)
+    assert model.dropout == DROPOUT == 0.5
+    batch = clips.collate([clips.ClipSample(torch.randint(0, 256, (1, 3, 8, 56, 56), dtype=torch.uint8), "a", 3)] * 2)
+    losses = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        losses.append(model(batch)["loss_class"].item())
+    assert losses[0] == losses[1] != losses[2]
+    model.eval()
+    inputs = clips.normalise(batch.clips[:, 0], mini.kinetics.PREPROCESSING)
+    with torch.no_grad():
+        assert torch.equal(model(inputs), model(inputs))
+
+
+def test_views_go_through_the_network_in_parts_that_change_nothing(small):
+    torch.manual_seed(0)
+    model = ClipClassifier(mini.kinetics.shrink(get(NAME)).network, mini.kinetics.PREPROCESSING).eval()
+    data = SimpleNamespace(preprocessing=mini.kinetics.PREPROCESSING)
+    views = torch.randint(0, 256, (7, 3, 8, 56, 56), dtype=torch.uint8)
+    viewing, fabric = Viewing(model, data), Fabric(accelerator="cpu", devices=1)
+    together = viewing._scores(clips.ClipSample(views, "a", 0), fabric).views
+    viewing.views = 2
+    apart = viewing._scores(clips.ClipSample(views, "a", 0), fabric).views
+    np.testing.assert_allclose(together, apart, atol=1e-3)
+    np.testing.assert_allclose(together.astype(float).sum(axis=1), 1, atol=5e-3)
+
+
+def test_the_full_profile_is_the_papers(tmp_path):
+    task = tasks.of(get(NAME), Settings(results=tmp_path, profile="full", data_root=tmp_path))
+    inputs = task._inputs
+    assert (inputs.frames, inputs.stride, inputs.clips, inputs.crops, inputs.crop) == (8, 8, 10, 3, 256)
+    assert task.training_items == 246_534
+    recipe = get(NAME).recipe
+    assert (recipe.epochs, recipe.batch_size, recipe.schedule) == (196, 64, "cosine")
+    assert json.dumps(recipe.initial_weights) == '"torchvision/resnet50-19c8e357"'
