@@ -267,14 +267,26 @@ def _counts_grid(rows: Sequence[RowVerdict]) -> Grid | None:
     return Grid(header, (lines,))
 
 
+#: Of the generated data sets and their short schedules.
+_CAVEATS = {
+    "coco": "A detector either finds the far cue within the schedule or does not, so a spread can be wide or, from few "
+    "seeds, misleadingly narrow.",
+    "imagenet": "Top-5 says little: once textures are read, two classes are left.",
+    "kinetics": "The networks for videos are half trained: their losses still fall at the end.",
+}
+
+
+def _datasets(table: Table) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(get(row.experiment).dataset for row in table.rows))
+
+
 def _mini(table: Table, measured: dict[str, Measurement], rules: Tolerances) -> Mini:
     about = (
         f"Scaled-down networks{_lengths(table, measured)}. "
         "Mean ± standard deviation over n seeds, in %; only the order of rows can be compared with the paper's. "
         "Context is worth having on these data by construction, and the task was settled with seed 0 in view "
-        "(docs/mini.md). All seeds share the data and the pre-training: a spread is of the detector's initialisation "
-        "and the order of the images. A network either finds the far cue within the schedule or does not, so a spread "
-        "can be wide or, from few seeds, misleadingly narrow."
+        "(docs/mini.md). All seeds share the data and what the networks start from: a spread is of how the rest is "
+        "initialised and of the order of the data." + "".join(f" {_CAVEATS[dataset]}" for dataset in _datasets(table))
     )
     labels = {row.experiment: row.label for row in reversed(table.rows)}
     columns = dict.fromkeys(cell.column for cell in table.cells)

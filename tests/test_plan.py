@@ -240,7 +240,7 @@ def test_what_is_given_with_init_takes_the_place_of_the_first_stage(full):
     assert plan.prerequisite(experiment, full) is not None
     assert plan.prerequisite(experiment, given) is None
     assert plan.start(experiment, given) == "19c8e357"
-    with pytest.raises(ReproError, match="--init nothing: no such file, and no id of checkpoints.yaml"):
+    with pytest.raises(ReproError, match=r"--init nothing: no such file, and no id of checkpoints\.yaml"):
         plan.start(experiment, replace(full, initial="nothing"))
 
 

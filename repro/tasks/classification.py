@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -14,18 +12,18 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from repro import mini
-from repro.checkpoints import OWN_FORMAT, preprocessing
+from repro.checkpoints import preprocessing
 from repro.data.classification import Augmentation, Batch, Sample, collate, normalise, recolor
 from repro.data.imagenet import ImageNet, UnreadableImage
-from repro.data.sources import SOURCES, Split
+from repro.data.sources import Split
 from repro.devices import loading_processes
 from repro.evaluation import TOPK_EVALUATOR, topk
 from repro.evaluation.topk import Prediction
 from repro.experiments import Classifier
 from repro.models.resnet import ResNet, load_initial
 from repro.predict import Failed
-from repro.records import Checkpoint, DataSet, Metric
-from repro.tasks.task import Task
+from repro.records import Metric
+from repro.tasks.accuracy import Accuracy, accuracies
 
 
 class ImageClassifier(ResNet):
@@ -97,7 +95,7 @@ class Classifying:
         return topk.load_predictions(path, sha256)
 
 
-class Classification(Task[Prediction]):
+class Classification(Accuracy[Prediction]):
     """A classifier on ILSVRC2012, or on the generated set of the mini profile."""
 
     evaluator = TOPK_EVALUATOR
@@ -108,29 +106,20 @@ class Classification(Task[Prediction]):
 
         miniature.generate(self.root)
 
-    @cached_property
-    def training_data(self) -> ImageNet:
-        return self._split("train")
-
-    @cached_property
-    def validation_data(self) -> ImageNet:
-        return self._split("val")
-
-    def _split(self, split: Split) -> ImageNet:
+    def split(self, split: Split) -> ImageNet:
         if self.settings.profile == "full":
             augmentation = Augmentation(flip=self.experiment.recipe.flip)
-            return ImageNet(self.root, split, self._inputs, augmentation)
+            return ImageNet(self.root, split, self.inputs, augmentation)
         return ImageNet(
-            self.root, split, self._inputs, Augmentation(**mini.imagenet.AUGMENTATION), wnids=mini.imagenet.CLASSES
+            self.root, split, self.inputs, Augmentation(**mini.imagenet.AUGMENTATION), wnids=mini.imagenet.CLASSES
         )
 
     @property
-    def _inputs(self) -> preprocessing.Preprocessing:
-        """How images are prepared for a network that is trained here."""
+    def inputs(self) -> preprocessing.Preprocessing:
         return preprocessing.TRAINED_HERE if self.settings.profile == "full" else mini.imagenet.PREPROCESSING
 
     def network(self) -> ImageClassifier:
-        return ImageClassifier(self.experiment.network, self._inputs)
+        return ImageClassifier(self.experiment.network, self.inputs)
 
     def memory_format(self, fabric: Fabric) -> torch.memory_format:
         return torch.channels_last if fabric.device.type == "cuda" else torch.contiguous_format
@@ -141,37 +130,8 @@ class Classification(Task[Prediction]):
     def start_from(self, model: ImageClassifier, tensors: Mapping[str, Tensor]) -> None:
         load_initial(model, tensors)
 
-    def evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> Classifying:
-        if checkpoint is not None:  # its publisher's own inputs, which the accuracy belongs to
-            self.validation_data = copy.copy(self.validation_data)
-            self.validation_data.preprocessing = inputs_of(checkpoint, self._inputs)
+    def evaluating(self, model: nn.Module) -> Classifying:
         return Classifying(model, self.validation_data)
 
     def metrics(self, found: Sequence[Prediction], failed: Collection[str]) -> list[Metric]:
         return accuracies(topk.evaluate(found, self.validation_data, failed), len(found))
-
-    def dataset(self, evaluated: int, failed: Sequence[str]) -> DataSet:
-        data = self.validation_data
-        full = self.settings.profile == "full"
-        return DataSet(
-            name=SOURCES["imagenet"].validation if full else "mini-imagenet-val",
-            annotations_sha256=data.annotations_sha256,
-            ids_sha256=data.ids_sha256,
-            required=data.required,
-            expected=len(data) + len(data.missing),
-            evaluated=evaluated,
-            failed=list(failed),
-        )
-
-
-def inputs_of(checkpoint: Checkpoint, own: preprocessing.Preprocessing) -> preprocessing.Preprocessing:
-    """What weights of others want at test; `own` is for those that a training here ended in."""
-    return own if checkpoint.format == OWN_FORMAT else preprocessing.of(checkpoint.format, checkpoint.id)
-
-
-def accuracies(values: Mapping[str, float], n: int) -> list[Metric]:
-    """Accuracies in percent over `n` items, each with the binomial's standard error."""
-    return [
-        Metric(name=name, value=value, unit="%", n=n, standard_error=topk.standard_error(value, n))
-        for name, value in values.items()
-    ]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -18,7 +16,7 @@ from repro.checkpoints import preprocessing
 from repro.data import clips
 from repro.data.clips import ClipAugmentation, ClipBatch, ClipSample, collate, normalise
 from repro.data.kinetics import Kinetics
-from repro.data.sources import SOURCES, Split
+from repro.data.sources import Split
 from repro.data.video import UnreadableVideo
 from repro.devices import loading_processes
 from repro.evaluation import MULTIVIEW_EVALUATOR, multiview
@@ -27,9 +25,9 @@ from repro.experiments import Classifier
 from repro.models.resnet import ResNet, load_initial
 from repro.models.resnet3d import inflate
 from repro.predict import Failed
-from repro.records import Checkpoint, DataSet, Metric
-from repro.tasks.classification import accuracies, inputs_of
-from repro.tasks.task import Task, TrainingData
+from repro.records import Metric
+from repro.tasks.accuracy import Accuracy, accuracies
+from repro.tasks.task import TrainingData
 
 #: Probability with which a feature is left out in training, before the last layer, as in [6].
 DROPOUT = 0.5
@@ -106,7 +104,7 @@ class Viewing:
         return multiview.load_scores(path, sha256)
 
 
-class VideoClassification(Task[Scores]):
+class VideoClassification(Accuracy[Scores]):
     """A classifier on Kinetics-400, or on the generated set of the mini profile."""
 
     evaluator = MULTIVIEW_EVALUATOR
@@ -117,29 +115,20 @@ class VideoClassification(Task[Scores]):
 
         miniature.generate(self.root)
 
-    @cached_property
-    def training_data(self) -> Kinetics:
-        return self._split("train")
-
-    @cached_property
-    def validation_data(self) -> Kinetics:
-        return self._split("val")
-
-    def _split(self, split: Split) -> Kinetics:
+    def split(self, split: Split) -> Kinetics:
         if self.settings.profile == "full":
-            return Kinetics(self.root, split, self._inputs, ClipAugmentation(flip=self.experiment.recipe.flip))
+            return Kinetics(self.root, split, self.inputs, ClipAugmentation(flip=self.experiment.recipe.flip))
         return Kinetics(
-            self.root, split, self._inputs, ClipAugmentation(**mini.kinetics.AUGMENTATION), labels=mini.kinetics.CLASSES
+            self.root, split, self.inputs, ClipAugmentation(**mini.kinetics.AUGMENTATION), labels=mini.kinetics.CLASSES
         )
 
     @property
-    def _inputs(self) -> preprocessing.Preprocessing:
-        """How clips are prepared for a network that is trained here."""
+    def inputs(self) -> preprocessing.Preprocessing:
         return clips.PAPER if self.settings.profile == "full" else mini.kinetics.PREPROCESSING
 
     def network(self) -> ClipClassifier:
         dropout = DROPOUT if self.settings.profile == "full" else mini.kinetics.DROPOUT
-        return ClipClassifier(self.experiment.network, self._inputs, dropout)
+        return ClipClassifier(self.experiment.network, self.inputs, dropout)
 
     def memory_format(self, fabric: Fabric) -> torch.memory_format:
         return torch.channels_last_3d  # on a CPU, too, it takes a quarter less time
@@ -155,27 +144,11 @@ class VideoClassification(Task[Scores]):
     def start_from(self, model: ClipClassifier, tensors: Mapping[str, Tensor]) -> None:
         load_initial(model, inflate(tensors, model))
 
-    def evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> Viewing:
-        if checkpoint is not None:  # its publisher's own inputs, which the accuracy belongs to
-            self.validation_data = copy.copy(self.validation_data)
-            self.validation_data.preprocessing = inputs_of(checkpoint, self._inputs)
+    def evaluating(self, model: nn.Module) -> Viewing:
         return Viewing(model, self.validation_data)
 
     def metrics(self, found: Sequence[Scores], failed: Collection[str]) -> list[Metric]:
         return accuracies(multiview.evaluate(found, self.validation_data, failed), len(found))
-
-    def dataset(self, evaluated: int, failed: Sequence[str]) -> DataSet:
-        data = self.validation_data
-        full = self.settings.profile == "full"
-        return DataSet(
-            name=SOURCES["kinetics"].validation if full else "mini-kinetics-val",
-            annotations_sha256=data.annotations_sha256,
-            ids_sha256=data.ids_sha256,
-            required=data.required,
-            expected=len(data) + len(data.missing),
-            evaluated=evaluated,
-            failed=list(failed),
-        )
 
 
 def _as_is(sample: ClipSample | Failed) -> ClipSample | Failed:

@@ -58,7 +58,7 @@ def run_of(settings):
 
 
 def test_the_record_says_what_was_evaluated_and_how(whole):
-    settings, record = whole
+    _, record = whole
     assert (record.evaluator, record.dataset.name) == ("repro multi-view 1", "mini-kinetics-val")
     assert (record.dataset.required, record.dataset.expected, record.dataset.evaluated) == (12, 12, 12)
     assert {metric.name for metric in record.metrics} == {"top1", "top5"}
@@ -94,7 +94,7 @@ def test_interrupted_anywhere_the_end_is_the_same(whole, tmp_path, stop):
         measured(settings, interrupt)
     seen = []
     again = measured(settings, lambda stage, done, total: seen.append((stage, done)))
-    first, record = whole
+    _, record = whole
     assert (again.key, again.weights.sha256, again.predictions_sha256) == (
         record.key, record.weights.sha256, record.predictions_sha256,
     )  # fmt: skip
@@ -107,7 +107,7 @@ def test_interrupted_anywhere_the_end_is_the_same(whole, tmp_path, stop):
 def test_a_damaged_video_is_named_and_counted(whole, tmp_path, damage):
     import shutil
 
-    first, record = whole
+    first, _ = whole
     shutil.copytree(first.results, tmp_path / "results", ignore=shutil.ignore_patterns("records", "predictions*"))
     settings = Settings(results=tmp_path / "results")
     videos = sorted((settings.results / "data").rglob("val/**/*.mp4"))
@@ -183,7 +183,7 @@ def test_views_go_through_the_network_in_parts_that_change_nothing(small):
 
 def test_the_full_profile_is_the_papers(tmp_path):
     task = tasks.of(get(NAME), Settings(results=tmp_path, profile="full", data_root=tmp_path))
-    inputs = task._inputs
+    inputs = task.inputs
     assert (inputs.frames, inputs.stride, inputs.clips, inputs.crops, inputs.crop) == (8, 8, 10, 3, 256)
     assert task.training_items == 246_534
     recipe = get(NAME).recipe

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
 from repro.data.miniature.scenes import Point, Scene, Thing, classification_scene, detection_scene
+from repro.data.miniature.whole import write_whole
 from repro.detection.conventions import AUTHORS
 from repro.mini.coco import SCENES, Scenes
 from repro.models.resnet import ResNet
-from repro.paths import unwritable
 
 #: The validation split's ids begin high enough not to meet the training split's.
 _FIRST_ID = {"train2017": 1, "val2017": 500_001}
@@ -34,19 +31,13 @@ def generate(directory: Path, seed: int = SCENES.seed) -> None:
     Raises:
         ReproError: the directory cannot be written.
     """
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{directory}.lock"):
-            if directory.exists():
-                return
-            with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as temporary:
-                whole = Path(temporary) / "whole"
-                scenes = replace(SCENES, seed=seed)
-                for split, images in (("train2017", scenes.train_images), ("val2017", scenes.val_images)):
-                    _write_split(whole, scenes, split, images)
-                os.replace(whole, directory)
-    except OSError as error:
-        raise unwritable(directory, error) from error
+
+    def write(whole: Path) -> None:
+        scenes = replace(SCENES, seed=seed)
+        for split, images in (("train2017", scenes.train_images), ("val2017", scenes.val_images)):
+            _write_split(whole, scenes, split, images)
+
+    write_whole(directory, write)
 
 
 class PretrainingData:

@@ -11,17 +11,14 @@ every machine.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
 
+from repro.data.miniature.whole import write_whole
 from repro.mini.imagenet import CLASSES, PICTURES, Pictures
-from repro.paths import unwritable
 
 #: Streams of one seed.
 _STREAMS = {"train": 0, "val": 1}
@@ -63,18 +60,12 @@ def generate(directory: Path) -> None:
     Raises:
         ReproError: the directory cannot be written.
     """
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{directory}.lock"):
-            if directory.exists():
-                return
-            with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as temporary:
-                whole = Path(temporary) / "whole"
-                for split, images in (("train", PICTURES.train_images), ("val", PICTURES.val_images)):
-                    _write_split(whole / split, PICTURES, split, images)
-                os.replace(whole, directory)
-    except OSError as error:
-        raise unwritable(directory, error) from error
+
+    def write(whole: Path) -> None:
+        for split, items in (("train", PICTURES.train_images), ("val", PICTURES.val_images)):
+            _write_split(whole / split, PICTURES, split, items)
+
+    write_whole(directory, write)
 
 
 def picture(pictures: Pictures, split: str, index: int) -> Picture:

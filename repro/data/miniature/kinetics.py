@@ -15,8 +15,6 @@ and of the codec's parameters.
 from __future__ import annotations
 
 import colorsys
-import os
-import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -24,11 +22,10 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
+from repro.data.miniature.whole import write_whole
 from repro.mini.kinetics import CLASSES, VIDEOS, Videos
-from repro.paths import unwritable
 
 #: Streams of one seed.
 _STREAMS = {"train": 0, "val": 1, "images": 2}
@@ -74,18 +71,12 @@ def generate(directory: Path) -> None:
     Raises:
         ReproError: the directory cannot be written.
     """
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{directory}.lock"):
-            if directory.exists():
-                return
-            with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as temporary:
-                whole = Path(temporary) / "whole"
-                for split, count in (("train", VIDEOS.train_videos), ("val", VIDEOS.val_videos)):
-                    _write_split(whole / split, VIDEOS, split, count)
-                os.replace(whole, directory)
-    except OSError as error:
-        raise unwritable(directory, error) from error
+
+    def write(whole: Path) -> None:
+        for split, items in (("train", VIDEOS.train_videos), ("val", VIDEOS.val_videos)):
+            _write_split(whole / split, VIDEOS, split, items)
+
+    write_whole(directory, write)
 
 
 def video(videos: Videos, split: str, index: int) -> Video:

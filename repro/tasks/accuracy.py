@@ -1,0 +1,69 @@
+"""What the two tasks have in common whose metrics are top-1 and top-5."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from torch import nn
+
+from repro.checkpoints import OWN_FORMAT, preprocessing
+from repro.data.imagenet import ImageNet
+from repro.data.kinetics import Kinetics
+from repro.data.sources import SOURCES, Split
+from repro.evaluation import topk
+from repro.predict import Evaluation
+from repro.records import Checkpoint, DataSet, Metric
+from repro.tasks.task import Result, Task
+
+
+class Accuracy(Task[Result]):
+    """A classifier on a data set whose items may be missing or unreadable."""
+
+    @cached_property
+    def training_data(self) -> ImageNet | Kinetics:
+        return self.split("train")
+
+    @cached_property
+    def validation_data(self) -> ImageNet | Kinetics:
+        return self.split("val")
+
+    @abstractmethod
+    def split(self, split: Split) -> ImageNet | Kinetics: ...
+
+    @property
+    @abstractmethod
+    def inputs(self) -> preprocessing.Preprocessing:
+        """How items are prepared for a network that is trained here."""
+
+    @abstractmethod
+    def evaluating(self, model: nn.Module) -> Evaluation[Result]: ...
+
+    def evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> Evaluation[Result]:
+        if checkpoint is not None and checkpoint.format != OWN_FORMAT:
+            self.validation_data = copy.copy(self.validation_data)
+            self.validation_data.preprocessing = preprocessing.of(checkpoint.format, checkpoint.id)
+        return self.evaluating(model)
+
+    def dataset(self, evaluated: int, failed: Sequence[str]) -> DataSet:
+        data = self.validation_data
+        name = SOURCES[self.experiment.dataset].validation
+        return DataSet(
+            name=name if self.settings.profile == "full" else f"mini-{name}",
+            annotations_sha256=data.annotations_sha256,
+            ids_sha256=data.ids_sha256,
+            required=data.required,
+            expected=len(data) + len(data.missing),
+            evaluated=evaluated,
+            failed=list(failed),
+        )
+
+
+def accuracies(values: Mapping[str, float], n: int) -> list[Metric]:
+    """Accuracies in percent over `n` items, each with the binomial's standard error."""
+    return [
+        Metric(name=name, value=value, unit="%", n=n, standard_error=topk.standard_error(value, n))
+        for name, value in values.items()
+    ]
