@@ -54,7 +54,7 @@ def verify(session: nox.Session) -> None:
 
 @nox.session
 def tables(session: nox.Session) -> None:
-    """Render the committed tables from the committed records; with `-- --check`, prove that they are such renderings."""
+    """Render the committed tables from the committed records; `-- --check` proves that they are such renderings."""
     install(session)
     session.run("repro", "tables", *session.posargs)
 
