@@ -83,12 +83,13 @@ def measure(
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # cuDNN's default is True
     torch.set_num_threads(settings.threads)
     report = progress if processes.rank == 0 else lambda stage, done, total: None
-    measurement = _measurement(name, settings, processes, report)
-    earlier = plan.prerequisite(measurement.experiment, settings) if measurement.division else None
-    lost = keep_weights and not finished(measurement.directory)
-    if earlier and (lost or not _recorded(measurement)):
-        _together(_measurement(earlier[0].name, earlier[1], processes, report), command, say, keep_weights=True)
-    return _together(measurement, command, say, keep_weights=keep_weights and measurement.weights is None)
+    with distributed.together(processes):
+        measurement = _measurement(name, settings, processes, report)
+        earlier = plan.prerequisite(measurement.experiment, settings) if measurement.division else None
+        lost = keep_weights and not finished(measurement.directory)
+        if earlier and (lost or not _recorded(measurement)):
+            _alone(_measurement(earlier[0].name, earlier[1], processes, report), command, say, keep_weights=True)
+        return _alone(measurement, command, say, keep_weights=keep_weights and measurement.weights is None)
 
 
 def check(name: str, settings: Settings) -> None:
@@ -118,18 +119,15 @@ def _recorded(measurement: _Measurement) -> Record | None:
     return plan.find(measurement.settings.store.all(), measurement.key, measurement.experiment)
 
 
-def _together(
-    measurement: _Measurement, command: str, say: Callable[[str], None], keep_weights: bool = False
-) -> Record:
-    """The record, in every process.
+def _alone(measurement: _Measurement, command: str, say: Callable[[str], None], keep_weights: bool = False) -> Record:
+    """The record, in every process; nobody else measures the same meanwhile.
 
     Args:
         keep_weights: a record will not do, if the trained weights are not there any more.
     """
-    with distributed.together(measurement.processes):
-        first = measurement.fabric.is_global_zero
-        with locked(measurement.directory) if first else nullcontext():
-            return _shared(measurement, command, say, keep_weights)
+    first = measurement.fabric.is_global_zero
+    with locked(measurement.directory) if first else nullcontext():
+        return _shared(measurement, command, say, keep_weights)
 
 
 def _shared(measurement: _Measurement, command: str, say: Callable[[str], None], keep_weights: bool) -> Record:

@@ -23,7 +23,7 @@ app.command("figure")(figure.command)
 MODEL = """
 import torch
 from torch import nn
-from beside import WIDTH
+from neighbour import WIDTH
 
 class Attends(nn.Module):
     def attention(self, x):
@@ -64,7 +64,7 @@ class Crashes(Attends):
 
 @pytest.fixture
 def model(tmp_path):
-    (tmp_path / "beside.py").write_text("WIDTH = 4\n")
+    (tmp_path / "neighbour.py").write_text("WIDTH = 4\n")
     (tmp_path / "net.py").write_text(MODEL)
     return tmp_path / "net.py"
 

@@ -113,7 +113,7 @@ def test_list_says_what_differs_what_is_in_the_way_and_where_nothing_is():
     assert "  near     mmaction2/slowonly_r50_8x8x1_256e_kinetics400_rgb  (Top-1 74.93, Top-5 91.92)\n" in output
     assert "           differs: trained from scratch\n" in output
     assert "           in the way: another network (TSM), which is not built here\n" in output
-    assert "kinetics-r50-5snl\n  none\n" in output
+    assert "kinetics-r50-5snl\n  initial  torchvision/resnet50-19c8e357" in output
 
 
 def test_list_is_data_too():

@@ -429,7 +429,7 @@ def test_every_entry_of_the_ledger_is_met_by_a_count():
     ("form", "line"),
     [
         ("md", "| (a) +1 NL          |      46.5M |  46,500,405 ✓ |  0.000 |       288.7G | 288.778 ✓ | +0.078 |"),
-        ("tex", rf" & 46.5M & 46,500,405 {MARKS['tex']['match']} & 0.000 & 288.7G & 288.778"),
+        ("tex", rf" & 46.5 {{M}} & 46,500,405 {MARKS['tex']['match']} & 0.000 & 288.7 {{G}} & 288.778 "),
     ],
 )
 def test_formats(results, form, line):

@@ -136,7 +136,7 @@ def test_another_first_stage_is_another_second_one(whole, tmp_path, monkeypatch)
 def test_the_plan_shows_what_starts_from_what(whole):
     settings, _ = whole
     first, gc, baseline = plan.plan([GC, BASELINE], settings)
-    assert (first.experiment.name, first.status, first.needed_by) == (STAGE1, "measured", (GC, BASELINE))
+    assert (first.experiment.name, first.status, first.needed_by) == (STAGE1, "measured", (BASELINE,))
     assert (gc.status, gc.needed_by) == ("measured", ())
     assert (baseline.status, baseline.reason.split("; ")[1]) == ("ready", f"starts from {STAGE1}")
 

@@ -75,7 +75,7 @@ def test_72_rows_and_475_cells():
 def test_49_distinct_experiments_cover_all_that_are_registered():
     named = {name for table in paper.tables() for name in table.experiments}
     assert Counter(experiments.get(name).dataset for name in named) == {"coco": 33, "imagenet": 8, "kinetics": 8}
-    assert named == set(experiments.EXPERIMENTS)
+    assert named | {"imagenet-r50-stage1"} == set(experiments.EXPERIMENTS)  # the first of two stages: no row
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import nn
 
-from repro import deviations, mini, plan
+from repro import deviations, mini, plan, records
 from repro.data.coco import Sample
 from repro.detection.torchvision import MaskRCNN
 from repro.division import carried_out, divide
@@ -49,7 +49,7 @@ def shared(tmp_path_factory) -> tuple[Path, dict]:
 
 def record(results: Path) -> Record:
     (path,) = (results / "records").glob("*.json")
-    return Record.model_validate_json(path.read_bytes())
+    return records.read(path)
 
 
 def weights(results: Path) -> bytes:
