@@ -8,6 +8,7 @@ import pytest
 
 from repro import cli, generated
 from repro.errors import ReproError
+from repro.records import Store
 
 NAMES = {f"table{number}.{form}" for number in range(1, 6) for form in ("md", "tex", "csv")}
 
@@ -110,3 +111,10 @@ def test_the_command(monkeypatch, directory, capsys):
     assert run(monkeypatch) == 0
     capsys.readouterr()
     assert run(monkeypatch, "--check") == 0
+
+
+def test_committed_records_name_no_directory_of_a_machine():
+    committed = Store(generated.REFERENCE).all()
+    assert committed
+    for record in committed:
+        assert not [word for word in record.command.split() if word.startswith(("/", "~"))], record.filename
