@@ -71,10 +71,14 @@ _STAGE2 = "stage 2 starts from one stage-1 network (seed 0) for all experiments 
 _VIDEOS = [
     "schedule of [6] for clips of 8 frames: 196 epochs, 34 of them warm-up, learning rate of 0.1 for 64 clips in "
     "proportion to its 1.6 for 1024; the paper states none",
-    "inflated: the 2-D kernel in the middle tap of each 3-D one; the paper refers to [2], which divides by the taps",
     "dropout of 0.5 before the last layer, short sides of 256 to 320 pixels and crops of 224 in training, 10 clips of "
     "3 crops of 256 in testing, as in [6]; videos are read at their own frame rate",
 ]
+
+
+_INFLATED = (
+    "inflated: the 2-D kernel in the middle tap of each 3-D one; the paper refers to [2], which divides by the taps"
+)
 
 
 def _classifier(experiment: Experiment, settings: Settings, division: Division) -> list[str]:
@@ -85,7 +89,7 @@ def _classifier(experiment: Experiment, settings: Settings, division: Division) 
         else:
             found = [*_IMAGES, *([] if settings.initial else [_STAGE2])]
     else:
-        found = list(_VIDEOS)
+        found = [*_VIDEOS, *([] if settings.initial == "random" else [_INFLATED])]
     paper = SOURCES[experiment.dataset].per_gpu
     if division.statistics != paper:
         found.append(f"{division.normalisation} instead of the {paper} of one of {_GPUS} GPUs")

@@ -6,17 +6,20 @@ import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from repro.checkpoints import OWN_FORMAT, preprocessing
-from repro.data.imagenet import ImageNet
-from repro.data.kinetics import Kinetics
 from repro.data.sources import SOURCES, Split
 from repro.evaluation import topk
 from repro.predict import Evaluation
 from repro.records import Checkpoint, DataSet, Metric
 from repro.tasks.task import Result, Task
+
+if TYPE_CHECKING:  # neither task needs what the other reads its data with
+    from repro.data.imagenet import ImageNet
+    from repro.data.kinetics import Kinetics
 
 
 class Accuracy(Task[Result]):
