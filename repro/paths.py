@@ -19,6 +19,13 @@ TEMPLATES = TABLES / "templates"
 CHECKPOINTS = TABLES.parent / "checkpoints.yaml"
 
 
+def cache_directory() -> Path:
+    """`REPRO_CACHE`, else the user's cache directory of this platform."""
+    from platformdirs import user_cache_dir
+
+    return Path(os.environ.get("REPRO_CACHE") or user_cache_dir("gcnet-repro", appauthor=False))
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
 

@@ -27,11 +27,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from repro.analysis.divergence import cosine, jensen_shannon
 from repro.errors import ReproError
+from repro.files.schema import FrozenModel
 from repro.models.context import GlobalContextBlock, NonLocalBlock
 
 
@@ -46,10 +46,8 @@ class Observation:
     distributions: bool  #: whether the weights of a row are not negative and sum to 1
 
 
-class Statistics(BaseModel):
+class Statistics(FrozenModel):
     """Mean distances over all ordered pairs of positions."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     cos_input: float
     cos_output: float

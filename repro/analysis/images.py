@@ -13,16 +13,16 @@ import torch
 from PIL import Image as pillow
 from torch import Tensor
 
-from repro.checkpoints.preprocessing import Preprocessing
 from repro.data import classification, clips
 from repro.data.coco import CocoDetection, resized
 from repro.data.imagenet import ImageNet, UnreadableImage
 from repro.data.kinetics import OFFICIAL, Kinetics
 from repro.data.layout import is_val2017
 from repro.data.video import UnreadableVideo, Video
-from repro.detection.conventions import Conventions
 from repro.errors import ReproError
 from repro.experiments import digest
+from repro.experiments.conventions import Conventions
+from repro.experiments.preprocessing import Preprocessing
 from repro.paths import sha256
 
 #: Height and width of what a detector is given are multiples of it.

@@ -9,18 +9,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from repro import foreign, mini, plan, tasks
+from repro import tasks, user_code
 from repro.analysis.attention import Observation, blocks, observe
 from repro.analysis.images import Images, Photographs, Split, Videos, Views, holds_videos, network_input
-from repro.checkpoints import choice, prepare, preprocessing, reading
-from repro.checkpoints.preprocessing import Preprocessing
+from repro.checkpoints import choice, reading
+from repro.conversion import prepare
 from repro.data import clips, sources
 from repro.data.coco import CocoDetection
-from repro.detection.conventions import AUTHORS, Conventions
 from repro.errors import ReproError
-from repro.experiments import Detector, Experiment
+from repro.experiments import Detector, Experiment, mini, preprocessing
+from repro.experiments.conventions import AUTHORS, Conventions
+from repro.experiments.preprocessing import Preprocessing
 from repro.models.context import NonLocalBlock
 from repro.paths import sha256
+from repro.planning import plan
 from repro.records import Checkpoint, cache_key
 from repro.settings import Settings
 
@@ -50,7 +52,7 @@ class Subject:
         """
         device = next((p.device for p in self._parameters()), torch.device("cpu"))
         inputs = network_input(pixels, self.inputs).to(device)
-        with foreign.guarded(f"{self.name} failed with input {'x'.join(map(str, inputs.shape))}"):
+        with user_code.guarded(f"{self.name} failed with input {'x'.join(map(str, inputs.shape))}"):
             return observe(self.network, inputs)
 
     def to(self, device: torch.device) -> Subject:
@@ -105,9 +107,9 @@ def of_file(reference: str) -> Subject:
     Raises:
         ReproError: the file, the function or what it returns is not as it should be.
     """
-    path, name = foreign.split_reference(reference)
-    make = foreign.factory(reference)
-    with foreign.guarded(f"--model: {reference} failed"):
+    path, name = user_code.split_reference(reference)
+    make = user_code.factory(reference)
+    with user_code.guarded(f"--model: {reference} failed"):
         network = make()
     if isinstance(network, nn.Module):
         blocks(network)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from repro import paper
 from repro.analysis.attention import Statistics, statistics
@@ -18,21 +18,18 @@ from repro.analysis.subjects import Subject
 from repro.errors import ReproError
 from repro.evaluation import ATTENTION_EVALUATOR
 from repro.experiments import digest
-from repro.locks import locked
+from repro.files.locks import locked
+from repro.files.schema import FrozenModel
 from repro.paper import STATISTICS
 from repro.paths import unwritable, write_atomically
-from repro.provenance import environment
 from repro.records import Metric, cache_key
+from repro.records.environment import environment
 
 #: Where a network has several blocks, the name under which the mean over them stands.
 MEAN = "mean of blocks"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Image(_Part):
+class Image(FrozenModel):
     """One image's or clip's statistics by block."""
 
     image: str
@@ -40,7 +37,7 @@ class Image(_Part):
     blocks: dict[str, Statistics]
 
 
-class Value(_Part):
+class Value(FrozenModel):
     """A mean over images and its standard error, s / sqrt(n); None of a single image."""
 
     mean: float
@@ -48,7 +45,7 @@ class Value(_Part):
     n: int
 
 
-class Survey(_Part):
+class Survey(FrozenModel):
     """What `repro analyze` found: `statistics.json`, beside the `images.jsonl` that it was made from."""
 
     schema_version: int = 1

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from filelock import FileLock
-from platformdirs import user_cache_dir
 
 from repro.errors import ReproError
 from repro.paths import sha256, unwritable, write_atomically
@@ -27,11 +26,6 @@ from repro.paths import sha256, unwritable, write_atomically
 MARGIN = 100 << 20
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}")
-
-
-def cache_directory() -> Path:
-    """`REPRO_CACHE`, else the user's cache directory of this platform."""
-    return Path(os.environ.get("REPRO_CACHE") or user_cache_dir("gcnet-repro", appauthor=False))
 
 
 def safe_name(name: str) -> str:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repro.checkpoints.cache import Cache, Wanted, cache_directory, safe_name
+from repro.checkpoints.cache import Cache, Wanted, safe_name
 from repro.errors import ReproError
+from repro.paths import cache_directory
 
 if TYPE_CHECKING:
     from repro.checkpoints.transfer import Patience

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from repro import experiments, paper
 from repro.errors import ReproError, unknown
 from repro.experiments import Classifier, Detector
+from repro.files.schema import FrozenModel, describe_violation
+from repro.files.yaml_files import load_yaml
 from repro.paths import CHECKPOINTS
 
 #: Whose names, layouts and conventions a file follows; for some of them there is no converter.
@@ -51,11 +52,7 @@ def _metric(name: str) -> str:
     return name
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Url(_Part):
+class Url(FrozenModel):
     """One address of a file, or of a page where a person can fetch it."""
 
     url: Annotated[str, AfterValidator(_https)]
@@ -63,7 +60,7 @@ class Url(_Part):
     by_hand: bool = False  #: a page for a browser, never fetched
 
 
-class Serves(_Part):
+class Serves(FrozenModel):
     """An experiment that a file can stand in for."""
 
     experiment: Annotated[str, AfterValidator(_experiment)]
@@ -78,14 +75,14 @@ class Serves(_Part):
         return self
 
 
-class Training(_Part):
+class Training(FrozenModel):
     """What training the file's network took its publisher, on 8 V100 with two images each."""
 
     seconds_per_iteration: Annotated[float, Field(gt=0)]
     memory: Annotated[float, Field(gt=0)]  #: of a GPU, GB
 
 
-class Entry(_Part):
+class Entry(FrozenModel):
     """One published file."""
 
     #: publisher/name
@@ -228,21 +225,15 @@ def load(path: Path = CHECKPOINTS) -> Registry:
         ReproError: the file is malformed; the message names file, entry and key.
     """
     try:
-        content = yaml.load(path.read_bytes(), paper.UniqueKeyLoader)
-    except OSError as error:
-        raise ReproError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # tags such as !!int x raise any
-        raise ReproError(f"{path} is not whole, valid YAML: {' '.join(str(error).split())}") from None
-    try:
-        file = _File.model_validate(content)
+        file = _File.model_validate(load_yaml(path))
     except ValidationError as error:
-        raise ReproError(f"{path}: {_first(error)}") from None
+        raise ReproError(f"{path}: {describe_violation(error)}") from None
     entries = tuple(_entry(raw, position, file.hosts, path) for position, raw in enumerate(file.entries))
     _refuse_duplicates(entries, path)
     return Registry(entries, path)
 
 
-class _Base(_Part):
+class _Base(FrozenModel):
     """An address under which a host keeps the paths of its files."""
 
     base: Annotated[str, AfterValidator(_https), Field(pattern=r"/$")]
@@ -250,7 +241,7 @@ class _Base(_Part):
     by_hand: bool = False
 
 
-class _File(_Part):
+class _File(FrozenModel):
     hosts: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Annotated[tuple[_Base, ...], Field(min_length=1)]]
     entries: tuple[dict[str, Any], ...]
 
@@ -261,7 +252,7 @@ def _entry(raw: dict[str, Any], position: int, hosts: dict[str, tuple[_Base, ...
     try:
         return Entry.model_validate({**raw, "urls": _expanded(urls, hosts) if isinstance(urls, list) else urls})
     except ValidationError as error:
-        raise ReproError(f"{path}: entry {name}: {_first(error)}") from None
+        raise ReproError(f"{path}: entry {name}: {describe_violation(error)}") from None
 
 
 def _expanded(urls: list[Any], hosts: dict[str, tuple[_Base, ...]]) -> Iterator[Any]:
@@ -286,14 +277,6 @@ def _refuse_duplicates(entries: Iterable[Entry], path: Path) -> None:
         for (digest, id), (longer, other) in pairwise(known):
             if longer.startswith(digest):
                 raise ReproError(f"{path}: entry {other}: {kind} {longer} cannot be told from that of entry {id}")
-
-
-def _first(error: ValidationError) -> str:
-    """The first thing that is wrong, after the key where it stands."""
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    what = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {what}" if where else what
 
 
 def _replaced(spec: Any, changes: dict[str, Any], where: str) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from repro.cli import analysed, options
+from repro.cli import analysis_options, options
 from repro.cli.progress import Report
 
 if TYPE_CHECKING:
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 def command(
     experiment: Annotated[str | None, typer.Argument(help="Its name; `repro list` prints them all.")] = None,
-    model: analysed.Model = None,
-    weights: analysed.Weights = None,
-    random: analysed.Random = False,
-    profile: analysed.Profile = "auto",
-    seed: analysed.Seed = 0,
-    images: analysed.ImageFiles = None,
-    data_root: analysed.DataRoot = None,
+    model: analysis_options.Model = None,
+    weights: analysis_options.Weights = None,
+    random: analysis_options.Random = False,
+    profile: analysis_options.Profile = "auto",
+    seed: analysis_options.Seed = 0,
+    images: analysis_options.ImageFiles = None,
+    data_root: analysis_options.DataRoot = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Look at the first so many images or videos only.")
     ] = None,
-    device: analysed.Device = "auto",
-    threads: analysed.Threads = 1,
+    device: analysis_options.Device = "auto",
+    threads: analysis_options.Threads = 1,
     json: options.Json = False,
     results: options.Results = options.RESULTS,
 ) -> None:
@@ -46,7 +46,7 @@ def command(
 
       repro analyze --model net.py:build --images photographs/
     """
-    subject, shown, hardware = analysed.choose(
+    subject, shown, hardware = analysis_options.choose(
         experiment, model, weights, random, profile, seed, images, data_root, limit, device, threads, results
     )
 

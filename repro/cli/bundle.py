@@ -21,7 +21,7 @@ def command(
 
     Example: repro bundle --results tables/reference --output bundle.zip
     """
-    from repro import bundle
+    from repro.rendering import bundle
 
     if check is None:
         print(f"{output}: {bundle.write(results, output)} files")

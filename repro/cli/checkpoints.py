@@ -13,8 +13,8 @@ import typer
 from repro.cli import options
 
 if TYPE_CHECKING:
-    from repro.checkpoints.conversion.keys import Converted
     from repro.checkpoints.registry import Entry
+    from repro.conversion.keys import Converted
 
 app = typer.Typer(
     help="Weights that others trained: what there is, and whether a file is what it should be.", no_args_is_help=True
@@ -174,7 +174,7 @@ def convert(
 
     import torch
 
-    from repro.checkpoints import conversion
+    from repro import conversion
 
     network = get(experiment).network
     if chosen.entry:
@@ -201,7 +201,7 @@ def _experiments(experiment: str | None, table: int | None) -> list[str]:
 
 def _account(entry: Entry, experiment: str, tensors: dict) -> None:
     """Convert `tensors` for the network of `experiment`, if this version can, and print what became of their keys."""
-    from repro.checkpoints import conversion
+    from repro import conversion
     from repro.experiments import get
 
     if entry.format not in conversion.FORMATS:

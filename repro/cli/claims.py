@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from repro.cli import options
 
 if TYPE_CHECKING:
-    from repro.claims import Audited
+    from repro.verification.claims.audit import Audited
 
 
 def command(
@@ -20,10 +20,10 @@ def command(
 
     Example: repro claims --table 2
     """
-    from repro import claims
     from repro.records import Store
+    from repro.verification.claims import audit
 
-    audited = claims.audit(claims.load(), Store(results / "records"))
+    audited = audit.audit(audit.load(), Store(results / "records"))
     chosen = [a for a in audited if table is None or any(cell.table == table for cell in a.claim.cells)]
     if json:
         import json as json_
@@ -36,8 +36,8 @@ def command(
 def _print(chosen: list[Audited]) -> None:
     from collections import Counter
 
-    from repro.claims import VERDICTS
     from repro.paper import COLUMNS
+    from repro.verification.claims.audit import VERDICTS
 
     head = ("claim", "section", "from the cells", "from ours", "arithmetic of the cells", "what it says")
     lines = [

@@ -77,19 +77,19 @@ def _refuse(why: str, given: dict[str, object]) -> None:
 
 def _tables(table: int | None, form: str, results: Path) -> None:
     from repro import complexity, paper
-    from repro.complexity import report
     from repro.errors import ReproError
     from repro.experiments import get
     from repro.records import Store
+    from repro.rendering import counts
 
-    counted = report.tables()
+    counted = counts.tables()
     if table is not None and table not in counted:
         raise ReproError(f"Table {table} prints neither parameters nor FLOPs; Tables {', '.join(map(str, counted))} do")
     numbers = counted if table is None else [table]
     experiments = dict.fromkeys(get(name) for number in numbers for name in paper.load(number).experiments)
-    rows = report.rows(numbers, complexity.counts(experiments, Store(results / "records")))
-    print(report.text(rows, form), end="")
-    if cells := report.off(rows):
+    rows = counts.rows(numbers, complexity.counts(experiments, Store(results / "records")))
+    print(counts.text(rows, form), end="")
+    if cells := counts.off(rows):
         print("off: " + "; ".join(map(str, cells)), file=sys.stderr)
         raise typer.Exit(1)
 
@@ -98,21 +98,23 @@ def _experiment(name: str, depth: int, as_json: bool) -> str:
     from repro.experiments import get
 
     network = get(name).network
-    from repro.complexity import networks, report, tree
+    from repro.complexity import networks, tree
+    from repro.rendering import counts
 
     shape, rois = networks.input_shape(network), networks.rois(network)
     counted = networks.count_whole(network)
     if as_json:
         return tree.as_json(counted, depth, experiment=name, inputs=[shape], rois=rois)
     between = " What chooses boxes and cuts features out for them is not counted." if rois else ""
-    return tree.as_text(counted, depth, f"{name}. {report.at(shape, rois)}.{between}")
+    return tree.as_text(counted, depth, f"{name}. {counts.at(shape, rois)}.{between}")
 
 
 def _model(reference: str, given: list[str], depth: int, as_json: bool) -> str:
-    from repro.complexity import custom, report, tree
+    from repro.complexity import custom, tree
+    from repro.rendering import counts
 
     shapes = [custom.shape(text) for text in given]
     counted = custom.count_file(reference, shapes)
     if as_json:
         return tree.as_json(counted, depth, model=reference, inputs=shapes)
-    return tree.as_text(counted, depth, f"{reference}. {'; '.join(report.at(shape, {}) for shape in shapes)}.")
+    return tree.as_text(counted, depth, f"{reference}. {'; '.join(counts.at(shape, {}) for shape in shapes)}.")

@@ -11,7 +11,7 @@ from repro.cli import options
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from repro.differences import Comparison, Stores
+    from repro.verification.differences import Comparison, Stores
 
 _ONE = "A record's file, the beginning of its name in the store, or a directory of results."
 
@@ -31,8 +31,8 @@ def command(
 
       repro diff results tables/reference
     """
-    from repro.differences import Comparison, diff
     from repro.records import Store
+    from repro.verification.differences import Comparison, diff
 
     found = diff(a, b, Store(results / "records"))
     if json:
@@ -45,7 +45,7 @@ def command(
 
 
 def _comparison(found: Comparison) -> Iterator[str]:
-    from repro.differences import GROUPS
+    from repro.verification.differences import GROUPS
 
     yield f"a: {found.a}"
     yield f"b: {found.b}"

@@ -11,8 +11,8 @@ import typer
 from repro.cli import options
 
 if TYPE_CHECKING:
-    from repro.effects import ColumnEffect, RowEffects
     from repro.paper import Table
+    from repro.verification.effects.row_effects import ColumnEffect, RowEffects
 
 DataRoot = Annotated[
     Path | None,
@@ -37,9 +37,10 @@ def command(
 
     Example: repro effects --table 2
     """
-    from repro import effects, paper
-    from repro.paired import PairedTests
+    from repro import paper
     from repro.records import Store
+    from repro.verification.effects import row_effects
+    from repro.verification.effects.paired_tests import PairedTests
 
     chosen = paper.tables() if table is None else (paper.load(table),)
     records = Store(results / "records").all()
@@ -47,7 +48,7 @@ def command(
         results, data_root, resamples, seed, threads=_processors(), say=lambda text: print(text, file=sys.stderr)
     )
     found = {
-        (loaded.number, profile): effects.rows(effects.pairs(loaded, records, profile), tester.test)
+        (loaded.number, profile): row_effects.rows(row_effects.pairs(loaded, records, profile), tester.test)
         for loaded in chosen
         for profile in ("full", "mini")
     }

@@ -11,7 +11,7 @@ from repro.cli import options
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from repro.explanation import Explanation
+    from repro.rendering.explanation import Explanation
 
 
 def command(
@@ -29,9 +29,9 @@ def command(
 
       repro explain 5/gc
     """
-    from repro import addresses
-    from repro.explanation import explain
+    from repro.paper import addresses
     from repro.records import Store
+    from repro.rendering.explanation import explain
 
     explained = explain(addresses.find(cell), Store(results / "records"))
     if json:
@@ -47,7 +47,7 @@ def command(
 
 
 def _lines(one: Explanation) -> Iterator[str]:
-    from repro.expressions import address
+    from repro.paper.expressions import address
 
     cell, verdict = one.cell, one.verdict
     yield f"{cell}  ({address(cell)})"

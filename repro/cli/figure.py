@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from repro.cli import analysed, options
+from repro.cli import analysis_options, options
 from repro.errors import ReproError
 
 
@@ -15,21 +15,21 @@ def command(
     experiment: Annotated[
         str | None, typer.Option("--experiment", help="Its name; `repro list` prints them all.")
     ] = None,
-    model: analysed.Model = None,
-    weights: analysed.Weights = None,
-    random: analysed.Random = False,
-    profile: analysed.Profile = "auto",
-    seed: analysed.Seed = 0,
-    images: analysed.ImageFiles = None,
-    data_root: analysed.DataRoot = None,
+    model: analysis_options.Model = None,
+    weights: analysis_options.Weights = None,
+    random: analysis_options.Random = False,
+    profile: analysis_options.Profile = "auto",
+    seed: analysis_options.Seed = 0,
+    images: analysis_options.ImageFiles = None,
+    data_root: analysis_options.DataRoot = None,
     limit: Annotated[
         int, typer.Option("--limit", min=1, max=12, help="Of Figure 2: draw the first so many images.")
     ] = 6,
     block: Annotated[
         str | None, typer.Option("--block", help="Of several non-local blocks; the last by default.")
     ] = None,
-    device: analysed.Device = "auto",
-    threads: analysed.Threads = 1,
+    device: analysis_options.Device = "auto",
+    threads: analysis_options.Threads = 1,
     results: options.Results = options.RESULTS,
 ) -> None:
     """Draw attention maps of query positions as PNG and PDF: Figure 1 of one image, Figure 2 of several.
@@ -45,7 +45,7 @@ def command(
       repro figure 1 --experiment coco-r50-1nl --random --images photograph.jpg
     """
     count = 1 if number == 1 else limit
-    subject, shown, _ = analysed.choose(
+    subject, shown, _ = analysis_options.choose(
         experiment, model, weights, random, profile, seed, images, data_root, count, device, threads, results
     )
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from repro.cli import options
-from repro.cli.choices import measuring
+from repro.cli.measuring_options import measuring
 from repro.experiments import Experiment
 from repro.settings import Settings
 
@@ -25,7 +25,7 @@ def command(
 
     Example: repro plan --table 2 --profile full --data-root /data/coco
     """
-    from repro import plan as planning
+    from repro.planning import plan as planning
 
     rows = planning.distinct(table)
     steps = planning.plan(rows, chosen, range(seeds), planning.of_attention(table))

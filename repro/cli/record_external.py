@@ -33,8 +33,8 @@ def command(
 
     Example: repro record-external coco-x101-cascade-gc-r4 --submission results/submissions/... --metrics answer.json
     """
-    from repro import external
     from repro.errors import ReproError
+    from repro.measuring import server_answer
     from repro.records import Store
 
     answer = {
@@ -45,9 +45,11 @@ def command(
     if metrics is not None:
         if given:
             raise ReproError("give the metrics in --metrics or one by one, not both")
-        given = external.read_metrics(metrics)
+        given = server_answer.read_metrics(metrics)
     store = Store(results / "records")
-    record = external.record(experiment, submission, given, store, command=shlex.join(["repro", *sys.argv[1:]]))
+    record = server_answer.record_answer(
+        experiment, submission, given, store, command=shlex.join(["repro", *sys.argv[1:]])
+    )
     for metric in record.metrics:
         print(f"{metric.name:<12} {metric.value:6.2f} {metric.unit}  (n = {metric.n})")
     for deviation in record.deviations:

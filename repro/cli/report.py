@@ -19,7 +19,7 @@ def command(
     Example: repro report --results tables/reference --output report.html
     """
     from repro.paths import write_atomically
-    from repro.report import render
+    from repro.rendering.report import render
 
     write_atomically(output, render(results).encode())
     print(output)

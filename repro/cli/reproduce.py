@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from repro.cli import options
-from repro.cli.choices import measuring
+from repro.cli.measuring_options import measuring
 from repro.settings import Settings
 
 
@@ -31,12 +31,13 @@ def command(
     """
     from rich.console import Console
 
-    from repro import paper, runner
-    from repro import plan as planning
+    from repro import paper
     from repro.errors import ReproError
     from repro.experiments import get
-    from repro.render import render, write_generated
-    from repro.verify import coverage, verify_store
+    from repro.measuring import runner
+    from repro.planning import plan as planning
+    from repro.rendering.tables import render, write_generated
+    from repro.verification.verdicts import coverage, verify_store
 
     console = Console(stderr=True)
 

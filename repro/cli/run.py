@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from repro.cli import options
-from repro.cli.choices import measuring
+from repro.cli.measuring_options import measuring
 from repro.cli.progress import Report
 from repro.settings import Settings
 
@@ -47,14 +47,14 @@ def command(
     chosen = replace(chosen, seed=seed, threads=threads)
     processes = launch.processes(chosen.devices)
     if processes.to_start:
-        from repro.measure import check
+        from repro.measuring.measure import check
 
         check(experiment, chosen)
         raise typer.Exit(launch.launch(processes.count, ["-m", "repro", *sys.argv[1:]]))
     if processes.rank == 0:
         print(f"{experiment}: profile {chosen.profile} ({why}), seed {seed}", file=sys.stderr)
 
-    from repro.measure import measure
+    from repro.measuring.measure import measure
 
     command = shlex.join(["repro", *sys.argv[1:]])
     record = measure(experiment, chosen, command=command, progress=Report(), say=_say)

@@ -10,9 +10,9 @@ def command(results: options.Results = options.RESULTS, json: options.Json = Fal
 
     Example: repro status --results results
     """
-    from repro.overview import status
     from repro.records import Store
-    from repro.summary import VERDICTS
+    from repro.rendering.status import status
+    from repro.rendering.summary import VERDICTS
 
     found = status(Store(results / "records"))
     if json:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from repro.cli import options
-from repro.cli.choices import measuring
+from repro.cli.measuring_options import measuring
 from repro.cli.progress import Report
 from repro.settings import Settings
 
@@ -49,7 +49,7 @@ def command(
     options.one_of("--split", split, ("test-dev2017", "val2017"))
     chosen = replace(chosen, seed=seed, threads=threads)
 
-    from repro.submit import submit
+    from repro.measuring.submission import submit
 
     directory, submission = submit(experiment, chosen, split, output=output, progress=Report())
     for deviation in submission.deviations:

@@ -25,7 +25,7 @@ def command(
     from repro.errors import ReproError
     from repro.paths import write_atomically
     from repro.records import Store
-    from repro.render import render
+    from repro.rendering.tables import render
 
     options.one_of("--format", form, ("md", "tex", "csv"))
     if not deltas and form != "tex":

@@ -16,16 +16,16 @@ def command(
 
     Example: repro tables --check
     """
-    from repro import generated
+    from repro.rendering import committed_tables
 
     if not check:
-        for path in generated.write():
+        for path in committed_tables.write():
             print(path)
         return
-    found = generated.differences()
+    found = committed_tables.differences()
     for difference in found:
         print(difference)
     if found:
         print("render them again: repro tables")
         raise typer.Exit(1)
-    print(f"every file in {generated.GENERATED} is a rendering of the records in {generated.REFERENCE}")
+    print(f"every file in {committed_tables.GENERATED} is a rendering of the records in {committed_tables.REFERENCE}")

@@ -10,7 +10,7 @@ import typer
 from repro.cli import options
 
 if TYPE_CHECKING:
-    from repro.verify import Verified
+    from repro.verification.verdicts import Verified
 
 
 def command(
@@ -36,19 +36,19 @@ def command(
     """
     from repro import paper
     from repro.records import Store
-    from repro.verify import verify_all
+    from repro.verification.verdicts import verify_all
 
     chosen = paper.tables() if table is None else (paper.load(table),)
     verified = verify_all(chosen, Store(results / "records"))
     if junit is not None:
         from datetime import datetime, timezone
 
-        from repro.junit import report
         from repro.paths import write_atomically
+        from repro.rendering.junit import report
 
         write_atomically(junit, report(verified, datetime.now(timezone.utc)))
     if summary is not None:
-        from repro.summary import append
+        from repro.rendering.summary import append
 
         append(verified, summary)
     if json:
@@ -60,7 +60,7 @@ def command(
 
 
 def _print(verified: Verified) -> None:
-    from repro.verify import coverage
+    from repro.verification.verdicts import coverage
 
     for verification in verified.verifications:
         print(f"Table {verification.table.number}: {coverage(verification.cells)}")
@@ -80,7 +80,7 @@ def _print(verified: Verified) -> None:
 def _print_json(verified: Verified) -> None:
     import json
 
-    from repro.verify import coverage
+    from repro.verification.verdicts import coverage
 
     wrong = [{"record": one.file, "reason": one.text} for one in verified.findings]
     output = [

@@ -11,7 +11,7 @@ from torch import nn
 from repro.complexity.trace import count
 from repro.complexity.tree import Counted
 from repro.errors import ReproError
-from repro.foreign import factory, guarded
+from repro.user_code import factory, guarded
 
 
 def count_file(reference: str, shapes: Sequence[tuple[int, ...]]) -> Counted:

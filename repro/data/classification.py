@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from repro.checkpoints.preprocessing import Preprocessing
 from repro.errors import ReproError
+from repro.experiments.preprocessing import Preprocessing
 
 #: Shares of R, G and B in a pixel's brightness (ITU-R BT.601).
 _GRAY = np.array([0.299, 0.587, 0.114])

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from repro.checkpoints.preprocessing import Preprocessing
 from repro.data.video import Video
 from repro.errors import ReproError
+from repro.experiments.preprocessing import Preprocessing
 
 #: How videos are prepared for networks that are trained here: as [6] evaluates. What its text leaves open is as in its
 #: authors' published code (the filter, which is not widened where it shrinks; the last clip ends with the video), and

@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 import torch
 
-from repro.checkpoints.preprocessing import Preprocessing
 from repro.data import pictures
 from repro.data.classification import Augmentation, Sample, evaluation_image, training_image
 from repro.data.devkit import validation_classes
@@ -20,6 +19,7 @@ from repro.data.storage import Archive, Directory, Storage
 from repro.data.synsets import OFFICIAL, SOURCE, WNIDS
 from repro.errors import ReproError
 from repro.experiments import digest
+from repro.experiments.preprocessing import Preprocessing
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
 

@@ -11,12 +11,12 @@ from typing import Literal
 import numpy as np
 from torchvision.models.video import R3D_18_Weights
 
-from repro.checkpoints.preprocessing import Preprocessing
 from repro.data import kinetics_lists as lists
 from repro.data.clips import PAPER, ClipAugmentation, ClipSample, evaluation_clips, training_clip
 from repro.data.video import Video
 from repro.errors import ReproError
 from repro.experiments import digest
+from repro.experiments.preprocessing import Preprocessing
 
 #: The 400 classes in the order of their numbers, as the official lists print them, parentheses and apostrophe
 #: included: ascending, which the names of directories without these are not.

@@ -19,10 +19,9 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from repro.checkpoints.cache import cache_directory
 from repro.errors import ReproError
 from repro.experiments import digest
-from repro.paths import write_atomically
+from repro.paths import cache_directory, write_atomically
 
 
 class Storage(Protocol):

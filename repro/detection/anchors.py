@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from repro.detection.conventions import AUTHORS, Conventions
+from repro.experiments.conventions import AUTHORS, Conventions
 
 STRIDES = (4, 8, 16, 32, 64)  #: pixels between two cells of P2 .. P6
 ASPECT_RATIOS = (0.5, 1.0, 2.0)  #: height / width

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from repro.detection.conventions import AUTHORS, Conventions
 from repro.detection.roi import Instances, RoIHeads, Stage, instances
 from repro.experiments import Detector
+from repro.experiments.conventions import AUTHORS, Conventions
 
 CASCADE = (
     Stage(0.5, (0.1, 0.1, 0.2, 0.2), "class-agnostic", weight=1.0),

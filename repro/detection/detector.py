@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from repro.data.coco import Detections, Sample
 from repro.detection.boxes import clip, rescale
-from repro.detection.conventions import AUTHORS, Conventions
 from repro.detection.masks import encode, prepare
 from repro.detection.roi import Instances
 from repro.experiments import Detector
+from repro.experiments.conventions import AUTHORS, Conventions
 
 
 class DetectorModule(nn.Module):

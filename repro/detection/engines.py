@@ -10,9 +10,9 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from repro.detection.conventions import AUTHORS, Conventions
 from repro.errors import ReproError, unknown
 from repro.experiments import Detector
+from repro.experiments.conventions import AUTHORS, Conventions
 
 if TYPE_CHECKING:
     from repro.detection.detector import DetectorModule

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
 from torchvision.ops import roi_align
 
-from repro.detection.conventions import Conventions
+from repro.experiments.conventions import Conventions
 
 #: Pixels pasted at a time, as float32: bounds the memory that a large image with many detections takes.
 _CHUNK = 2**24

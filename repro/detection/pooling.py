@@ -8,8 +8,8 @@ from torchvision.ops import roi_align
 from torchvision.ops.poolers import LevelMapper
 
 from repro.detection.anchors import STRIDES
-from repro.detection.conventions import AUTHORS, Conventions
 from repro.experiments import STAGES
+from repro.experiments.conventions import AUTHORS, Conventions
 
 
 class PyramidRoIAlign(nn.Module):

@@ -14,11 +14,11 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.ops import batched_nms, box_iou, remove_small_boxes
 
 from repro.detection.boxes import clip, rescale
-from repro.detection.conventions import AUTHORS, Conventions
 from repro.detection.masks import crop
 from repro.detection.pooling import PyramidRoIAlign
 from repro.detection.sampling import BalancedSampler, Matcher
 from repro.experiments import Detector
+from repro.experiments.conventions import AUTHORS, Conventions
 
 BOX_RESOLUTION = 7  #: cells of the RoI feature of the box head, along a side
 MASK_RESOLUTION = 14  #: and of the mask head, whose output has twice as many

@@ -8,9 +8,9 @@ from torchvision.models.detection import rpn as torchvision_rpn
 
 from repro.detection.anchors import ASPECT_RATIOS, PyramidAnchors
 from repro.detection.boxes import clip
-from repro.detection.conventions import AUTHORS, Conventions
 from repro.detection.sampling import BalancedSampler, Matcher
 from repro.experiments import Detector
+from repro.experiments.conventions import AUTHORS, Conventions
 
 
 class RPNHead(torchvision_rpn.RPNHead):

@@ -10,11 +10,11 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from repro.data.coco import Sample
 from repro.detection.cascade import CascadeRoIHeads
-from repro.detection.conventions import AUTHORS, Conventions
 from repro.detection.detector import DetectorModule
 from repro.detection.roi import Instances, RoIHeads
 from repro.detection.rpn import RegionProposalNetwork
 from repro.experiments import STAGES, Detector
+from repro.experiments.conventions import AUTHORS, Conventions
 from repro.models.resnet import ResNet
 
 DIVISOR = 32  #: a batch's height and width are multiples of it

@@ -23,6 +23,7 @@ from torch import Tensor
 from repro.data.kinetics import Kinetics
 from repro.errors import ReproError
 from repro.evaluation.predictions import REMEDY, check_ids
+from repro.files.schema import describe_violation
 from repro.paths import write_atomically
 
 _FLOAT16 = np.dtype("<f2")
@@ -160,9 +161,9 @@ def load_scores(path: Path, sha256: str | None = None) -> list[Scores]:
     except (OSError, EOFError, zlib.error) as error:
         raise ReproError(f"scores {path} are damaged: {error}. {REMEDY}") from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "first line"
-        raise ReproError(f"{path} is not a file of scores: {where}: {first['msg']}. {REMEDY}") from None
+        raise ReproError(
+            f"{path} is not a file of scores: {describe_violation(error, 'first line')}. {REMEDY}"
+        ) from None
     shape = (len(header.videos), header.views, header.classes)
     if len(values) != math.prod(shape) * _FLOAT16.itemsize:
         raise ReproError(f"{path} is not a file of scores: {len(values)} bytes are not float16 {shape}. {REMEDY}")

@@ -14,6 +14,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from repro.errors import ReproError
+from repro.files.schema import describe_violation
 from repro.paths import write_atomically
 
 Document = TypeVar("Document")
@@ -80,6 +81,4 @@ def read(path: Path, schema: TypeAdapter[Document], sha256: str | None = None) -
     except (OSError, EOFError, zlib.error) as error:
         raise ReproError(f"predictions {path} are damaged: {error}. {REMEDY}") from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "top level"
-        raise ReproError(f"{path} is not a predictions file: {where}: {first['msg']}. {REMEDY}") from None
+        raise ReproError(f"{path} is not a predictions file: {describe_violation(error)}. {REMEDY}") from None

@@ -1,4 +1,4 @@
-"""Intervals of an accuracy. Those over seeds are in `repro.tolerances`."""
+"""Intervals of an accuracy. Those over seeds are in `repro.statistics.seeds`."""
 
 from __future__ import annotations
 

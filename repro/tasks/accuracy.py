@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from repro.checkpoints import OWN_FORMAT, preprocessing
+from repro.checkpoints import OWN_FORMAT
 from repro.data.sources import SOURCES, Split
 from repro.evaluation import topk
-from repro.predict import Evaluation
+from repro.evaluation.predictor import Evaluation
+from repro.experiments import preprocessing
 from repro.records import Checkpoint, DataSet, Metric
 from repro.tasks.task import Result, Task
 

@@ -11,17 +11,15 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from repro import mini
-from repro.checkpoints import preprocessing
 from repro.data.classification import Augmentation, Batch, Sample, collate, normalise, recolor
 from repro.data.imagenet import ImageNet, UnreadableImage
 from repro.data.sources import Split
-from repro.devices import loading_processes
+from repro.engine.devices import loading_processes
 from repro.evaluation import TOPK_EVALUATOR, topk
+from repro.evaluation.predictor import Failed
 from repro.evaluation.topk import Prediction
-from repro.experiments import Classifier
+from repro.experiments import Classifier, mini, preprocessing
 from repro.models.resnet import ResNet, load_initial
-from repro.predict import Failed
 from repro.records import Metric
 from repro.tasks.accuracy import Accuracy, accuracies
 

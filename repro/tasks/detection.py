@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from repro import mini, paper
+from repro import paper
 from repro.data.coco import CocoDetection, Detections
 from repro.data.layout import is_val2017
 from repro.data.miniature import coco as miniature
@@ -18,8 +18,9 @@ from repro.detection import engines
 from repro.detection.detector import DetectorModule
 from repro.evaluation import COCO_EVALUATOR
 from repro.evaluation import coco as evaluation
+from repro.evaluation.predictor import Failed
+from repro.experiments import mini
 from repro.models.resnet import load_initial
-from repro.predict import Failed
 from repro.records import Checkpoint, DataSet, Metric
 from repro.tasks.task import Task
 

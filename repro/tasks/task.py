@@ -12,14 +12,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from repro import mini, plan
 from repro.checkpoints import initial, reading
 from repro.data import sources
 from repro.data.miniature.coco import Tagger
 from repro.engine.loop import fit
-from repro.experiments import Experiment
-from repro.locks import locked
-from repro.predict import Evaluation, ProgressReport
+from repro.evaluation.predictor import Evaluation, ProgressReport
+from repro.experiments import Experiment, mini
+from repro.files.locks import locked
+from repro.planning import plan
 from repro.records import Checkpoint, DataSet, Metric, cache_key
 from repro.settings import Settings
 

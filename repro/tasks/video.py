@@ -11,20 +11,18 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from repro import mini
-from repro.checkpoints import preprocessing
 from repro.data import clips
 from repro.data.clips import ClipAugmentation, ClipBatch, ClipSample, collate, normalise
 from repro.data.kinetics import Kinetics
 from repro.data.sources import Split
 from repro.data.video import UnreadableVideo
-from repro.devices import loading_processes
+from repro.engine.devices import loading_processes
 from repro.evaluation import MULTIVIEW_EVALUATOR, multiview
 from repro.evaluation.multiview import Scores
-from repro.experiments import Classifier
+from repro.evaluation.predictor import Failed
+from repro.experiments import Classifier, mini, preprocessing
 from repro.models.resnet import ResNet, load_initial
 from repro.models.resnet3d import inflate
-from repro.predict import Failed
 from repro.records import Metric
 from repro.tasks.accuracy import Accuracy, accuracies
 from repro.tasks.task import TrainingData

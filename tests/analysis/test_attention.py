@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from brute_force import brute_cosine, brute_jensen_shannon
+from own_blocks import Whole, trained
 from scipy.spatial.distance import jensenshannon
-from test_divergence import brute_cosine, brute_jensen_shannon
 from torch import Tensor, nn
 
 from repro.analysis.attention import Observation, blocks, float32, observe, statistics
@@ -24,15 +25,6 @@ SHAPES = {2: (1, 8, 5, 7), 3: (1, 8, 3, 4, 5)}
 
 def features(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def trained(block: nn.Module, seed: int = 1) -> nn.Module:
-    """With parameters drawn from `seed`, so that the output is not zero; in evaluation mode."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in block.parameters():
-            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator))
-    return block.eval()
 
 
 def one(network: nn.Module, x: Tensor) -> Observation:
@@ -146,17 +138,6 @@ def test_five_blocks_of_a_video_network():
         network(clip)
         attention = network.layer3[5].context_block.attention(seen[0])[0].double()
     assert found[names[-1]].jsd_att == pytest.approx(brute_jensen_shannon(attention), rel=1e-4)
-
-
-class Whole(nn.Module):
-    """A block as a user may have written it: it stores its map, has other names and knows nothing of this project."""
-
-    def attention(self, x: Tensor) -> Tensor:
-        tokens = x.flatten(2).transpose(1, 2)
-        return (tokens @ tokens.transpose(1, 2) / 3).softmax(-1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + (self.attention(x) @ x.flatten(2).transpose(1, 2)).transpose(1, 2).unflatten(2, x.shape[2:])
 
 
 class Signed(Whole):

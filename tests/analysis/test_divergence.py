@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from brute_force import brute_cosine, brute_jensen_shannon
 from scipy.spatial.distance import jensenshannon
 from torch import Tensor
 
@@ -44,30 +45,6 @@ KINDS = [
     *(f"temperature {t}" for t in (0.1, 0.3, 1, 3, 10)), *(f"nearly equal {s}" for s in (1e-4, 1e-3, 1e-2)),
     "one-hot", "zeros", "underflow", "one outlier",
 ]  # fmt: skip
-
-
-def brute_jensen_shannon(distributions: Tensor) -> float:
-    """Over all ordered pairs, in extended precision, by the paper's formula."""
-    values = distributions.numpy().astype(np.longdouble)
-
-    def term(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(x > 0, x * np.log(2 * x / (x + y)), 0)
-
-    total = sum(float((term(v, values) + term(values, v)).sum()) / 2 for v in values)
-    return total / len(values) ** 2
-
-
-def brute_cosine(vectors: Tensor) -> float:
-    values = vectors.numpy().astype(np.longdouble)
-    lengths = np.sqrt((values**2).sum(1, keepdims=True))
-    units = np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
-    # |a - b|^2 / 2 = 1 - cos keeps the digits of nearly parallel vectors, which 1 - a b loses.
-    distances = [
-        np.where(((lengths > 0) & (length > 0))[:, 0], ((units - unit) ** 2).sum(1) / 4, 0.5)
-        for unit, length in zip(units, lengths, strict=True)
-    ]
-    return float(np.mean(distances))
 
 
 @cache

@@ -8,24 +8,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from own_blocks import Whole, trained
 from PIL import Image as pillow
-from test_attention import Whole, trained
 from torch import nn
 
-from repro import plan
 from repro.analysis import survey as surveys
 from repro.analysis.attention import Statistics, blocks
 from repro.analysis.images import Photographs, Split, normalised
 from repro.analysis.subjects import Subject, images, of_experiment
 from repro.analysis.survey import MEAN, Image, published, summary, survey
 from repro.data.coco import CocoDetection, Sample
-from repro.detection.conventions import AUTHORS, DETECTRON2
 from repro.detection.torchvision import MaskRCNN
 from repro.errors import ReproError
 from repro.experiments import get
-from repro.mini import shrink
+from repro.experiments.conventions import AUTHORS, DETECTRON2
+from repro.experiments.mini import shrink
 from repro.models.context import NonLocalBlock
 from repro.paper import STATISTICS
+from repro.planning import plan
 from repro.settings import Settings
 
 

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from repro.checkpoints import cache, download
 from repro.checkpoints.transfer import Patience
 from repro.errors import ReproError
+from repro.paths import cache_directory
 
 BODY = random.Random(1).randbytes(300_000)
 OTHER = random.Random(2).randbytes(300_000)
@@ -135,7 +136,7 @@ class TestWholeFiles:
         monkeypatch.delenv("REPRO_CACHE")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
         if sys.platform == "linux":
-            assert download.cache_directory() == tmp_path / "xdg" / "gcnet-repro"
+            assert cache_directory() == tmp_path / "xdg" / "gcnet-repro"
 
 
 class TestInterruptions:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import ROOT, SHARED
 
 from repro import paper
 from repro.checkpoints import registry
@@ -24,8 +25,7 @@ from repro.errors import ReproError
 from repro.experiments import EXPERIMENTS, GC, SE, Detector, get
 from repro.paths import CHECKPOINTS
 
-ROOT = Path(__file__).resolve().parents[2]
-FACTS = ROOT.parent / "shared" / "facts" / "checkpoints.yaml"
+FACTS = SHARED / "facts" / "checkpoints.yaml"
 
 MINIMAL = {
     "hosts": {"zoo": [{"base": "https://one.example/"}, {"base": "https://two.example/files/", "note": "a mirror"}]},
@@ -110,7 +110,7 @@ def test_the_recipes_start_from_entries_that_say_so(known):
 
 
 def test_a_file_without_an_obstacle_can_be_fetched_checked_and_converted(known):
-    from repro.checkpoints import conversion
+    from repro import conversion
 
     for entry in known.entries:
         if entry.obstacle is None:

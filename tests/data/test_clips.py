@@ -10,8 +10,6 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from repro.checkpoints import preprocessing
-from repro.checkpoints.preprocessing import Preprocessing
 from repro.data.clips import (
     PAPER,
     ClipAugmentation,
@@ -24,6 +22,8 @@ from repro.data.clips import (
     training_clip,
 )
 from repro.errors import ReproError
+from repro.experiments import preprocessing
+from repro.experiments.preprocessing import Preprocessing
 
 MIDDLES = replace(PAPER, clip_starts="middles")
 

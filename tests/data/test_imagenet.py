@@ -13,17 +13,18 @@ import pytest
 import torch
 from imagenet_trees import DEVKIT_IDS, TRUTH, WNIDS
 from PIL import Image
+from places import SHARED
 from scipy import stats
 from torchvision import datasets, transforms
 from torchvision.datasets import imagenet as peer
 from torchvision.transforms._presets import ImageClassification
 
-from repro.checkpoints import preprocessing as formats
-from repro.checkpoints.preprocessing import Preprocessing
 from repro.data import classification, pictures, storage, synsets
 from repro.data.classification import Augmentation, collate, evaluation_image, normalise, recolor
 from repro.data.imagenet import ImageNet, UnreadableImage
 from repro.errors import ReproError
+from repro.experiments import preprocessing as formats
+from repro.experiments.preprocessing import Preprocessing
 
 SMALL = Preprocessing(resize=20, crop=16)
 CROP = Augmentation(size=24)
@@ -37,7 +38,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def photographs():
-    directory = Path(__file__).resolve().parents[3] / "shared" / "data" / "imagenet-sample"
+    directory = SHARED / "data" / "imagenet-sample"
     if not directory.is_dir():
         pytest.skip("needs the real ImageNet sample, ../shared/data/imagenet-sample, beside the checkout")
     return directory

@@ -13,7 +13,6 @@ import torch
 import video_files as files
 from typer.testing import CliRunner
 
-from repro.checkpoints.preprocessing import Preprocessing
 from repro.cli.data import app
 from repro.data import kinetics as module
 from repro.data import kinetics_lists as lists
@@ -21,6 +20,7 @@ from repro.data.clips import PAPER, ClipAugmentation, evaluation_clips
 from repro.data.kinetics import LABELS, OFFICIAL, Kinetics
 from repro.data.video import UnreadableVideo, Video
 from repro.errors import ReproError
+from repro.experiments.preprocessing import Preprocessing
 
 SMALL = Preprocessing(resize=24, crop=24, crops=3, resizer="torch", frames=4, stride=2, clips=3, clip_starts="ends")
 AUGMENTATION = ClipAugmentation(size=16, short_side=(20, 24), frames=4, stride=2)

@@ -9,11 +9,12 @@ import av
 import numpy as np
 import pytest
 import video_files as files
+from places import SHARED
 
 from repro.data import video as module
 from repro.data.video import UnreadableVideo, Video
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "videos"
+REAL = SHARED / "data" / "videos"
 
 #: Times of frames, hundredths of a second, from 10 to 290 apart.
 IRREGULAR = tuple(np.cumsum(np.random.default_rng(0).integers(1, 30, 40)).tolist())

@@ -11,7 +11,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from repro.detection.anchors import STRIDES, PyramidAnchors
-from repro.detection.conventions import DETECTRON2, MMDETECTION_2, TORCHVISION
+from repro.experiments.conventions import DETECTRON2, MMDETECTION_2, TORCHVISION
 
 
 def inclusive_anchors(scale: int, stride: int, rows: int, columns: int) -> np.ndarray:

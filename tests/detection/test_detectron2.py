@@ -31,11 +31,10 @@ from detectron2.utils.events import EventStorage
 
 from repro import experiments
 from repro.checkpoints import initial
-from repro.checkpoints.conversion import convert
 from repro.cli.export import app
+from repro.conversion import convert
 from repro.data.coco import CocoDetection, Detections, Sample
 from repro.detection import detectron2, torchvision
-from repro.detection.conventions import AUTHORS, DETECTRON2, MMDETECTION_1, MMDETECTION_2, TORCHVISION
 from repro.detection.detectron2.backbone import add_gcnet_config
 from repro.detection.detectron2.export import source
 from repro.detection.detectron2.names import to_own
@@ -44,6 +43,7 @@ from repro.engine.loop import fit
 from repro.engine.schedule import learning_rate
 from repro.errors import ReproError
 from repro.experiments import EXPERIMENTS, GC, Detector, Insertion, Recipe
+from repro.experiments.conventions import AUTHORS, DETECTRON2, MMDETECTION_1, MMDETECTION_2, TORCHVISION
 
 VARIANTS = {
     "mask-rcnn": {},

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from repro import experiments
 from repro.detection import engines
 from repro.errors import ReproError
 
-ROOT = Path(__file__).resolve().parents[2]
 DETECTOR = experiments.get("coco-r50-baseline").network
 
 

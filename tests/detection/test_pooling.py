@@ -10,9 +10,9 @@ import torch
 from loops import SIZES, random_boxes
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 
-from repro.detection.conventions import DETECTRON2
 from repro.detection.pooling import PyramidRoIAlign
 from repro.experiments import STAGES
+from repro.experiments.conventions import DETECTRON2
 
 
 @pytest.mark.parametrize(("anchor_scale", "unit"), [(8, 56), (4, 28), (2, 14)])

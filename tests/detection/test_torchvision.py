@@ -17,10 +17,10 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from repro import experiments
 from repro.detection.anchors import STRIDES
-from repro.detection.conventions import AUTHORS
 from repro.detection.roi import Instances
 from repro.detection.torchvision import MaskRCNN
 from repro.experiments import GC, STAGES, Insertion, NonLocal
+from repro.experiments.conventions import AUTHORS
 
 #: The paper's Table 2 (#param), counted independently; frozen stages and the affine parameters of norms included.
 PARAMETERS = {

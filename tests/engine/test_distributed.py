@@ -17,21 +17,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from places import REFERENCE, ROOT, SUPPORT
 from torch import nn
 
-from repro import deviations, mini, plan, records
+from repro import records
 from repro.data.coco import Sample
 from repro.detection.torchvision import MaskRCNN
-from repro.division import carried_out, divide
 from repro.engine import distributed, launch
 from repro.engine.launch import Processes
 from repro.engine.memory import enough_memory
 from repro.errors import ReproError
-from repro.experiments import get
+from repro.experiments import get, mini
+from repro.measuring import deviations
+from repro.measuring.batch_division import carried_out, divide
+from repro.planning import plan
 from repro.records import Record, Segment
 from repro.settings import Settings
 
-HERE = Path(__file__).resolve().parent
 NAME = "coco-r50-gc-r16"
 ALONE, TWO = Processes(1, 1), Processes(2, 2, 0, "torchrun")
 
@@ -40,8 +42,8 @@ ALONE, TWO = Processes(1, 1), Processes(2, 2, 0, "torchrun")
 def shared(tmp_path_factory) -> tuple[Path, dict]:
     """The directory of the runs of `shared_runs.py` and its report."""
     root = tmp_path_factory.mktemp("shared")
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent.parent), "OMP_NUM_THREADS": "1"}
-    script = [sys.executable, str(HERE / "shared_runs.py"), str(root)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    script = [sys.executable, str(SUPPORT / "shared_runs.py"), str(root)]
     run = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert run.returncode == 0, run.stderr
     return root, json.loads((root / "report.json").read_text())
@@ -161,7 +163,7 @@ def test_too_little_memory_says_what_to_lower():
 
 def shortened(*arguments, **environment) -> subprocess.Popen:
     """Python with the mini profile shortened, in it and in what it starts."""
-    path = os.pathsep.join([str(HERE / "shortened"), str(HERE.parent.parent)])
+    path = os.pathsep.join([str(SUPPORT / "shortened"), str(ROOT)])
     return subprocess.Popen(
         [sys.executable, "-m", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **environment},
@@ -311,7 +313,7 @@ def test_the_learning_rate_is_scaled_with_the_batch_and_said_to_be():
 
 
 def test_a_single_process_is_told_as_in_the_reference_records():
-    reference = HERE.parent.parent / "tables" / "reference" / "records"
+    reference = REFERENCE / "records"
     (path,) = reference.glob("coco-r50-baseline.mini.trained.seed0.*.json")
     assert division("mini", accelerator="cpu")[2] == json.loads(path.read_text())["deviations"]
 
@@ -328,7 +330,7 @@ def test_the_reference_records_are_what_the_plan_asks_for():
     """The world size is no part of a key, whatever it is: what was measured by one process stays measured."""
     names = plan.distinct(2)
     for devices in (None, 2):
-        settings = Settings(HERE.parent.parent / "tables" / "reference", devices=devices)
+        settings = Settings(REFERENCE, devices=devices)
         steps = plan.plan(names, settings, range(3))
         assert [step.status for step in steps] == ["measured"] * 54
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 import video_files as files
 
-from repro.checkpoints.preprocessing import Preprocessing
 from repro.data.clips import collate, normalise
 from repro.data.kinetics import Kinetics
 from repro.data.video import UnreadableVideo
@@ -21,6 +20,7 @@ from repro.errors import ReproError
 from repro.evaluation import MULTIVIEW_EVALUATOR
 from repro.evaluation.multiview import Scores, evaluate, load_scores, save_scores, scores
 from repro.experiments import Backbone
+from repro.experiments.preprocessing import Preprocessing
 from repro.models.resnet import ResNet
 
 

@@ -17,14 +17,17 @@ import torch
 from torch import nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from repro import deviations, devices, experiments, predict
+from repro import experiments
 from repro.data.classification import Augmentation
 from repro.data.imagenet import ImageNet
-from repro.division import divide
+from repro.engine import devices
 from repro.engine.launch import Processes
 from repro.errors import ReproError
-from repro.measure import measure
-from repro.predict import Predictor
+from repro.evaluation import predictor
+from repro.evaluation.predictor import Predictor
+from repro.measuring import deviations
+from repro.measuring.batch_division import divide
+from repro.measuring.measure import measure
 from repro.settings import Settings
 from repro.tasks import classification
 from repro.tasks.classification import Classification, Classifying
@@ -242,7 +245,7 @@ def one_of(rank: int, count: int, device: str = "cpu") -> SimpleNamespace:
 def test_batches_do_not_depend_on_how_many_processes_share_the_images_or_on_interruptions(data, tmp_path, monkeypatch):
     monkeypatch.setattr(Classifying, "shard", 4)
     monkeypatch.setattr(Classifying, "batch", 3)
-    monkeypatch.setattr(predict, "gather", lambda part, fabric: [part])
+    monkeypatch.setattr(predictor, "gather", lambda part, fabric: [part])
     images = ImageNet(data, "val")
 
     def batches(fabric, directory, progress=lambda *_: None):

@@ -11,13 +11,14 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from repro import measure as measuring
-from repro import mini, plan, tasks
+from repro import tasks
 from repro.data import clips
 from repro.data.miniature import kinetics as miniature
 from repro.evaluation import multiview
-from repro.experiments import get
-from repro.measure import measure
+from repro.experiments import get, mini
+from repro.measuring import measure as measuring
+from repro.measuring.measure import measure
+from repro.planning import plan
 from repro.settings import Settings
 from repro.tasks.video import DROPOUT, ClipClassifier, Viewing
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from repro.data.miniature.scenes import Point, Scene, Thing, classification_scene, detection_scene
 from repro.data.miniature.whole import write_whole
-from repro.detection.conventions import AUTHORS
-from repro.mini.coco import SCENES, Scenes
+from repro.experiments.conventions import AUTHORS
+from repro.experiments.mini.coco import SCENES, Scenes
 from repro.models.resnet import ResNet
 
 #: The validation split's ids begin high enough not to meet the training split's.

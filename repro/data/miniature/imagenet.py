@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from repro.data.miniature.whole import write_whole
-from repro.mini.imagenet import CLASSES, PICTURES, Pictures
+from repro.experiments.mini.imagenet import CLASSES, PICTURES, Pictures
 
 #: Streams of one seed.
 _STREAMS = {"train": 0, "val": 1}

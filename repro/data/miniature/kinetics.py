@@ -8,7 +8,7 @@ one.
 
 All is drawn from a `numpy.random.Generator`, in integers or compared with exactly rounded floats: the same pixels on
 every machine. Encoded by H.264 at a constant, fine quantiser, by one thread and without what names the build or the
-time: the same bytes wherever the codec is the same build. `repro.mini.kinetics.DATASET_KEY` is made of what is drawn
+time: the same bytes wherever the codec is the same build. `repro.experiments.mini.kinetics.DATASET_KEY` is made of what is drawn
 and of the codec's parameters.
 """
 
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from repro.data.miniature.whole import write_whole
-from repro.mini.kinetics import CLASSES, VIDEOS, Videos
+from repro.experiments.mini.kinetics import CLASSES, VIDEOS, Videos
 
 #: Streams of one seed.
 _STREAMS = {"train": 0, "val": 1, "images": 2}

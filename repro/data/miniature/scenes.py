@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from repro.mini.coco import Scenes
+from repro.experiments.mini.coco import Scenes
 
 Point = tuple[int, int]
 Box = tuple[int, int, int, int]

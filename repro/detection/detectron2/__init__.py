@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from repro.data.coco import Sample
 from repro.detection import roi
-from repro.detection.conventions import AUTHORS, Conventions
 from repro.detection.detector import DetectorModule
 from repro.detection.detectron2.heads import ObjectMasks
 from repro.detection.detectron2.initial import InitialWeights
 from repro.detection.detectron2.names import to_detectron2, to_own
 from repro.detection.detectron2.network import network
 from repro.experiments import Detector
+from repro.experiments.conventions import AUTHORS, Conventions
 from repro.models.resnet import ResNet
 
 _PREFIX = "rcnn."

@@ -21,13 +21,13 @@ class InitialWeights(PathHandler):
         return [PREFIX]
 
     def _get_local_path(self, path: str, force: bool = False, **options: Any) -> str:
-        from repro.checkpoints import download, initial, reading
-        from repro.paths import write_atomically
+        from repro.checkpoints import initial, reading
+        from repro.paths import cache_directory, write_atomically
 
         source = initial.fetch(path.removeprefix(PREFIX))
         tensors = reading.read(source).tensors
         weights = {f"backbone.bottom_up.{name}": value for name, value in tensors.items() if not name.startswith("fc.")}
-        renamed = download.cache_directory() / "detectron2" / f"{source.stem}.pth"
+        renamed = cache_directory() / "detectron2" / f"{source.stem}.pth"
         buffer = io.BytesIO()
         torch.save({"model": weights}, buffer)
         write_atomically(renamed, buffer.getvalue())

@@ -15,12 +15,12 @@ from omegaconf import DictConfig
 
 from repro.detection.anchors import ASPECT_RATIOS, STRIDES
 from repro.detection.cascade import CASCADE
-from repro.detection.conventions import AUTHORS, Conventions
 from repro.detection.detectron2.backbone import FEATURES, FPN, ContextResNet
 from repro.detection.detectron2.heads import BoxHead, CascadeROIHeads, MaskHead, OutputLayers, ROIHeads
 from repro.detection.detectron2.proposals import RPN, Matcher, PyramidAnchors, RPNHead
 from repro.detection.roi import BOX_RESOLUTION, MASK_RESOLUTION, NMS_THRESHOLD, Stage
 from repro.experiments import Detector
+from repro.experiments.conventions import AUTHORS, Conventions
 
 _LEVELS = ["p2", "p3", "p4", "p5", "p6"]
 

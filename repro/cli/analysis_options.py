@@ -1,0 +1,111 @@
+"""What `analyze` and `figure` let a user choose: a network, its weights and images or videos to show to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from repro.cli.options import one_of
+from repro.errors import ReproError
+from repro.settings import Settings
+
+if TYPE_CHECKING:
+    from repro.analysis.images import Images
+    from repro.analysis.subjects import Subject
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="FILE.py:FACTORY",
+        help="A network of your own, which a function in a Python file returns; the file is carried out.",
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights", metavar="ID|FILE", help="Weights of the full profile: an id of checkpoints.yaml, a file."
+    ),
+]
+Random = Annotated[bool, typer.Option("--random", help="Random weights, drawn from --seed.")]
+Profile = Annotated[
+    str,
+    typer.Option(
+        "--profile",
+        help="full: the paper's network. mini: the small one that `repro run` trains. auto: full where --weights, "
+        "--images or --data-root is given.",
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the mini profile's training, or of random weights.")]
+ImageFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--images",
+        metavar="DIR|FILE",
+        help="Photographs, or videos for a 3-D network, instead of a validation split. Repeatable.",
+    ),
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-root",
+        envvar="REPRO_DATA",
+        help="The data set of the experiment, or a directory that holds coco/, imagenet/ and kinetics400/.",
+    ),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads of this process.")]
+
+
+def choose(
+    experiment: str | None,
+    model: str | None,
+    weights: str | None,
+    random: bool,
+    profile: str,
+    seed: int,
+    images: list[Path] | None,
+    data_root: Path | None,
+    limit: int | None,
+    device: str,
+    threads: int,
+    results: Path,
+) -> tuple[Subject, Images, str]:
+    """The network on its device, the images, and the device in words.
+
+    Raises:
+        ReproError: options that do not go together, or something is missing or malformed.
+    """
+    one_of("--profile", profile, ("auto", "full", "mini"))
+    one_of("--device", device, ("auto", "cpu", "cuda"))
+    if (experiment is None) == (model is None):
+        raise ReproError("name an experiment (`repro list` prints them all), or bring a network with --model, not both")
+    if model is not None and (weights is not None or random):
+        raise ReproError("--weights and --random are for experiments; the function of --model sets its own weights")
+    if weights is not None and random:
+        raise ReproError("--weights and --random exclude each other")
+    if profile == "auto":
+        profile = "full" if weights is not None or images or data_root is not None or model else "mini"
+    if profile == "mini" and weights is not None:
+        raise ReproError("--weights belongs to the full profile; mini has the weights that `repro run` trains")
+
+    from repro.analysis import subjects
+    from repro.detection import engines
+    from repro.engine.devices import hardware, one_device
+
+    settings = Settings(
+        results=results,
+        profile=profile,
+        engine=engines.resolve("auto"),
+        weights=weights,
+        data_root=data_root,
+        seed=seed,
+        device=device,
+        threads=threads,
+    )
+    fabric = one_device(settings)
+    subject = subjects.of_file(model) if model else subjects.of_experiment(experiment, settings, random)
+    shown = subjects.images(subject, settings, images, limit)
+    return subject.to(fabric.device), shown, hardware(fabric)

@@ -1,0 +1,96 @@
+"""Weights that other frameworks saved, as the state dicts of this project's networks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from repro.checkpoints import CONVERTER as CONVERTER
+from repro.conversion import classification, detectron2, mmaction, mmdetection, own, torchvision
+from repro.conversion.keys import Converted
+from repro.conversion.networks import construct
+from repro.errors import ReproError, unknown
+from repro.experiments import Classifier, Detector
+
+
+@dataclass(frozen=True)
+class Format:
+    """A framework's way to name and lay out the tensors of one kind of network."""
+
+    convert: Callable[[Mapping[str, Tensor], Detector | Classifier], Converted]
+    networks: tuple[type[Detector] | type[Classifier], ...]
+    mark: str | None  #: regular expression that keys of such files alone match; None: nothing tells them from others
+
+
+FORMATS = {
+    "gcnet-repro": Format(own.convert, (Detector, Classifier), r"fpn\.inner_blocks\.|layer\d\.\d+\.context_block\."),
+    "mmdetection1": Format(mmdetection.version1, (Detector,), r"bbox_head\."),
+    "mmdetection2": Format(mmdetection.version2, (Detector,), r"roi_head\.bbox_head\."),
+    "detectron2": Format(detectron2.convert, (Detector,), r"backbone\.bottom_up\."),
+    "torchvision-detection": Format(torchvision.convert, (Detector,), r"backbone\.body\."),
+    "torchvision": Format(classification.torchvision, (Classifier,), None),
+    "timm": Format(classification.timm, (Classifier,), r"layer0\.conv1\.weight$|layer\d\.\d+\.se\."),
+    "mmpretrain": Format(classification.mmpretrain, (Classifier,), r"head\.fc\."),
+    "mmaction2": Format(mmaction.mmaction2, (Classifier,), r"cls_head\.fc_cls\."),
+    "pytorchvideo": Format(mmaction.pytorchvideo, (Classifier,), r"blocks\.\d\.res_blocks\."),
+}
+
+#: Formats of public files that are left out, and why.
+NOT_CONVERTED = {
+    "paddle": "Paddle's files are not read here, and the backbone of its networks (ResNet-vd) is not built",
+    "maskrcnn-benchmark": "none of its files has a published hash, nor a row that others do not serve",
+    "cgnl": "compact generalised non-local blocks group channels with positions; no network of the paper has them",
+    "caffe2": "the channel order of the networks that Caffe2 trained is not established",
+    "pyslowfast": "none of its files is of a row that others do not serve, and none has a published hash",
+    "mmaction": "the names in files of mmaction (2020) are not known here, and the host that had them is gone",
+}
+
+
+def recognise(tensors: Mapping[str, Tensor]) -> str:
+    """The format of a file of unknown origin, by its keys.
+
+    Raises:
+        ReproError: they are those of no format, or of no single one.
+    """
+    found = [
+        name for name, format in FORMATS.items() if format.mark and any(re.match(format.mark, key) for key in tensors)
+    ]
+    if not found and "layer1.0.conv1.weight" in tensors:
+        raise ReproError(
+            "a plain ResNet has the same keys from torchvision, timm and this project, and each wants other inputs: "
+            "say which with --weights torchvision=FILE, timm=FILE or gcnet-repro=FILE"
+        )
+    if len(found) != 1:
+        raise ReproError(
+            f"the framework of these weights cannot be told from keys such as {next(iter(tensors), '(none at all)')}; "
+            f"these formats are understood: {', '.join(FORMATS)}"
+        )
+    return found[0]
+
+
+def convert(tensors: Mapping[str, Tensor], format: str, network: Detector | Classifier) -> Converted:
+    """`tensors` of a file in `format`, for `network`. They are not copied where nothing has to be changed.
+
+    Raises:
+        ReproError: the format is unknown, left out or of another kind of network, or a key is missing, unexpected or of
+            another shape for no known reason: the file is of another network.
+    """
+    if format in NOT_CONVERTED:
+        raise ReproError(f"weights in the format {format} are not converted: {NOT_CONVERTED[format]}")
+    if format not in FORMATS:
+        raise unknown("format of weights", format, FORMATS)
+    if not isinstance(network, FORMATS[format].networks):
+        raise ReproError(f"weights in the format {format} are not those of a {type(network).__name__.lower()}")
+    return replace(FORMATS[format].convert(tensors, network), format=format)
+
+
+def build(converted: Converted, engine: str = "torchvision") -> nn.Module:
+    """The network with its weights, in evaluation mode; a detector is assembled by `engine`."""
+    model = construct(converted.network, converted.conventions, engine)
+    missing, unexpected = model.load_state_dict(converted.tensors, strict=False)
+    if unexplained := {*missing, *unexpected} - {*converted.missing}:
+        raise ReproError(f"the converted weights are not those of their network: {min(unexplained)}")
+    return model.eval()

@@ -1,0 +1,175 @@
+"""Every key of a file and of a network accounted for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from repro.conversion.networks import parameters
+from repro.errors import ReproError
+from repro.experiments import Classifier, Detector
+from repro.experiments.conventions import Conventions
+from repro.models import conventions as classifiers
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The weights of a file under the names and in the layout of a network."""
+
+    tensors: dict[str, Tensor]  #: the network's state dict, less `missing`
+    missing: tuple[str, ...]  #: keys of the network that the file does not have, which matters not
+    unexpected: tuple[str, ...]  #: keys of the file that the network has no use for, each for a known reason
+    reshaped: tuple[str, ...]  #: keys of the file whose tensors were changed, and how
+    conventions: Conventions | classifiers.Conventions  #: of the framework
+    network: Detector | Classifier  #: that the weights belong to
+    format: str = ""  #: of the file, filled in by `conversion.convert`
+
+
+@dataclass(frozen=True)
+class Change:
+    """Of a tensor's layout or values; its number of dimensions stays."""
+
+    make: Callable[[Tensor], Tensor]  #: returns its very argument where there is nothing to change
+    how: str  #: in words
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Where a file keeps some of the network's tensors."""
+
+    own: str  #: regular expression for the beginning of a key of the network
+    theirs: tuple[str, ...]  #: what stands for it in files (groups as \1): several names where versions differ
+    change: Change | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A key without explanation."""
+
+    kind: Literal["missing", "unexpected", "shape"]
+    key: str  #: of the file; where it is missing, what it would be called
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What it means if keys like these do not fit."""
+
+    kind: Literal["missing", "unexpected", "shape"]
+    keys: str  #: regular expression, searched for in the key
+    text: str
+
+
+#: Of a batch norm: how many batches it was trained on, which nothing reads.
+_COUNTER = re.compile(r"\.num_batches_tracked$")
+
+
+def translate(
+    tensors: Mapping[str, Tensor],
+    network: Detector | Classifier,
+    conventions: Conventions | classifiers.Conventions,
+    rules: Sequence[Rule],
+    causes: Sequence[Cause],
+    unused: str = r"(?!)",
+) -> Converted:
+    """`tensors` of a file for `network`.
+
+    Args:
+        tensors: by the file's keys.
+        network: that the file should fit.
+        conventions: passed on.
+        rules: the first that applies says what a key of the network is called in the file; without any the names agree.
+        causes: the likely reasons, in order of precedence, if the file does not fit.
+        unused: regular expression of keys that files of the format may have and no network needs.
+
+    Raises:
+        ReproError: the file does not fit; the first key and the probable cause are named.
+    """
+    translated: dict[str, Tensor] = {}
+    missing, reshaped, problems, used = [], [], [], set()
+    for own, expected in parameters(network).items():
+        rule, names = _names(own, rules)
+        key = next((name for name in names if name in tensors), None)
+        if key is None and _COUNTER.search(own):
+            missing.append(own)
+        elif key is None:
+            problems.append(Problem("missing", names[0]))
+        else:
+            used.add(key)
+            tensor = changed = tensors[key]
+            if rule is not None and rule.change is not None and tensor.dim() == expected.dim():
+                changed = rule.change.make(tensor)
+            if changed is not tensor:
+                reshaped.append(f"{key}: {rule.change.how}")
+            if problem := _misfit(key, tensor, changed, expected):
+                problems.append(problem)
+            translated[own] = changed
+    unexpected = []
+    for key in tensors:
+        if key in used:
+            continue
+        if _COUNTER.search(key) or re.search(unused, key):
+            unexpected.append(key)
+        else:
+            problems.append(Problem("unexpected", key))
+    if problems:
+        raise ReproError(_explanation(problems, causes, recognised=bool(used)))
+    return Converted(translated, tuple(missing), tuple(unexpected), tuple(reshaped), conventions, network)
+
+
+def prepend_zeros(rows: int) -> Callable[[Tensor], Tensor]:
+    """Puts `rows` rows of zeros before those of a tensor."""
+
+    def make(tensor: Tensor) -> Tensor:
+        padded = tensor.new_zeros(rows + len(tensor), *tensor.shape[1:])
+        padded[rows:] = tensor
+        return padded
+
+    return make
+
+
+#: For heads whose background comes last and has neither box nor mask; the network's have it first and never read the
+#: background's own.
+BACKGROUND_FIRST = Change(lambda rows: rows.roll(1, dims=0), "the last row, the background's, made the first")
+BACKGROUND_BOX = Change(prepend_zeros(4), "4 rows of zeros, the background's, put before the others")
+BACKGROUND_MASK = Change(prepend_zeros(1), "a row of zeros, the background's, put before the others")
+
+
+def _names(own: str, rules: Sequence[Rule]) -> tuple[Rule | None, list[str]]:
+    for rule in rules:
+        if match := re.match(rule.own, own):
+            return rule, [match.expand(template) + own[match.end() :] for template in rule.theirs]
+    return None, [own]
+
+
+def _misfit(key: str, tensor: Tensor, changed: Tensor, expected: Tensor) -> Problem | None:
+    if changed.shape != expected.shape:
+        becomes = "" if changed.shape == tensor.shape else f", which makes {tuple(changed.shape)},"
+        return Problem(
+            "shape", key, f" has shape {tuple(tensor.shape)}{becomes} and should have {tuple(expected.shape)}"
+        )
+    if changed.is_floating_point() != expected.is_floating_point():
+        return Problem("shape", key, f" holds {changed.dtype} and should hold {expected.dtype}")
+    return None
+
+
+def _explanation(problems: list[Problem], causes: Sequence[Cause], recognised: bool) -> str:
+    first, why = problems[0], ""
+    if not recognised:
+        why = ": none of its keys is one of this format"
+    else:
+        for cause in causes:
+            fitting = [p for p in problems if p.kind == cause.kind and re.search(cause.keys, p.key)]
+            if fitting:
+                first, why = fitting[0], f": {cause.text}"
+                break
+    subject = {"missing": f"it lacks {first.key}", "unexpected": f"{first.key} is unknown"}
+    more = len(problems) - 1
+    return (
+        f"the file does not fit the network{why}. First of all {subject.get(first.kind, first.key + first.detail)}"
+        + (f"; {more} more {'key does' if more == 1 else 'keys do'} not fit." if more else ".")
+    )

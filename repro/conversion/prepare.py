@@ -1,0 +1,76 @@
+"""From a choice of weights to a network that holds them: fetched, checked, read, converted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from repro import conversion
+from repro.checkpoints import CONVERTER, fetching, reading
+from repro.checkpoints.choice import Choice
+from repro.checkpoints.download import Fetched
+from repro.detection.detector import DetectorModule
+from repro.experiments import Experiment
+from repro.paths import sha256
+from repro.records import Checkpoint, Weights
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network in evaluation mode, and what a record says of its weights."""
+
+    model: DetectorModule
+    weights: Weights
+
+
+def prepare(
+    experiment: Experiment,
+    choice: Choice,
+    key: str,
+    progress: Callable[[str, int, int], None],
+    engine: str = "torchvision",
+) -> Prepared:
+    """The network of `experiment` with the weights of `choice`.
+
+    Args:
+        key: of the evaluation that this is for.
+        engine: that a detector is assembled by.
+        progress: called with the stage, the bytes fetched and the size of the file, where that is known.
+
+    Raises:
+        ReproError: the file cannot be fetched, is not what its publisher says, holds code, or is of another network.
+    """
+    fetched = obtain(choice, progress)
+    contents = reading.read(fetched.path)
+    format = choice.format or conversion.recognise(contents.tensors)
+    converted = conversion.convert(contents.tensors, format, choice.network(experiment))
+    checkpoint = Checkpoint(
+        key=key,
+        id=choice.id,
+        match=choice.match,
+        format=converted.format,
+        url=fetched.url,
+        sha256=fetched.sha256,
+        verified=fetched.verified,
+        size=fetched.size,
+        conventions=converted.conventions.name,
+        missing=list(converted.missing),
+        unexpected=list(converted.unexpected),
+        reshaped=list(converted.reshaped),
+        reported=dict(choice.reported),
+    )
+    origin = f"{choice.id}, {choice.entry.source}" if choice.entry else f"file {fetched.path.name}"
+    weights = Weights(sha256=fetched.sha256, origin=origin, converter=CONVERTER, checkpoint=checkpoint)
+    return Prepared(conversion.build(converted, engine), weights)
+
+
+def obtain(choice: Choice, progress: Callable[[str, int, int], None]) -> Fetched:
+    """The file, from the cache, the network or the user's hand (checked when it was chosen).
+
+    Raises:
+        ReproError: it cannot be fetched or read, or its hash is not the published one.
+    """
+    if choice.file is None:
+        return fetching.fetch(choice.entry, lambda done, total: progress("download", done, total or max(done, 1)))
+    verified = choice.entry is not None and choice.entry.digest is not None
+    return Fetched(choice.file, sha256(choice.file), choice.file.stat().st_size, None, verified)

@@ -1,0 +1,130 @@
+"""Table 5 in the mini profile, on generated videos. Imports nothing heavy.
+
+The networks keep every placement of the paper (after every other residual block of c3 and c4, or all of c3 to c5), the
+ratio, the four instantiations of the non-local block, the 3x1x1 convolutions of c4 and c5, the 8 frames of a clip, the
+inflated initial weights and a test of several clips; widths, frame size, schedule and the depths of c2 and c5 are
+smaller, and the data set is generated (`repro.data.miniature.kinetics`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+
+from repro.errors import ReproError
+from repro.experiments import Backbone, Classifier, Experiment, Recipe, digest, get
+from repro.experiments.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Videos:
+    """What the generated videos hold. Lengths in pixels, times in frames."""
+
+    seed: int = 0
+    version: int = 1  #: raised when the generator draws something else from the same values, or encodes it differently
+    side: int = 56  #: of the square frames
+    frames: int = 20
+    rate: int = 10  #: frames per second
+    train_videos: int = 1200
+    val_videos: int = 240
+    shapes: tuple[str, ...] = ("disc", "cross", "triangle")
+    motions: tuple[str, ...] = ("left", "right", "up", "down")
+    hues: tuple[float, ...] = (0.0, 0.5)  #: red and cyan, of the two objects and of the lamp
+    sides: tuple[int, int] = (11, 15)  #: of an object
+    speeds: tuple[float, float] = (1.2, 1.5)  #: pixels per frame
+    lamp: int = 11  #: diameter
+    distance: int = 4  #: between an object and the lamp or the other object, at least, while the lamp is lit
+    lit: int = 4  #: how long the lamp is there
+    dark: int = 5  #: before the lamp is lit and after it, at least
+    codec: str = "libx264"
+    quantizer: int = 10  #: constant, of the codec
+    images: int = 9600  #: of the set to pre-train on
+
+
+VIDEOS = Videos()
+#: Identity of the generated data set in cache keys.
+DATASET_KEY = digest(asdict(VIDEOS))
+#: Names of the classes and of their directories, by label: the shape of the object that has the lamp's colour, and how
+#: it moves.
+CLASSES = tuple(f"{shape} {motion}" for shape, motion in product(VIDEOS.shapes, VIDEOS.motions))
+
+#: Three clips of eight frames: all of a video between them, and each sees the lamp. Frames are square: one crop.
+PREPROCESSING = Preprocessing(
+    resize=VIDEOS.side, crop=VIDEOS.side, resizer="torch", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25),
+    class_order="label", frames=8, stride=2, clips=3, clip_starts="ends",
+)  # fmt: skip
+#: Arguments of `repro.data.clips.ClipAugmentation`: a clip's start is at random; mirrored, it would show another class.
+AUGMENTATION = {
+    "size": VIDEOS.side,
+    "short_side": (VIDEOS.side, VIDEOS.side),
+    "flip": 0.0,
+    "frames": PREPROCESSING.frames,
+    "stride": PREPROCESSING.stride,
+}
+
+#: Probability with which features are left out before the last layer: training is too short to want that.
+DROPOUT = 0.0
+
+#: As deep as the paper's where its five blocks stand, every other block of c3 and c4.
+_BACKBONE = Backbone(blocks=(1, 4, 6, 1), width=8, dimensions=3)
+
+#: The mini profile's counterpart of ImageNet pre-training, of the 2-D network: tags are the shapes, the object's hues
+#: and the lamp's.
+PRETRAINING = Experiment(
+    name="mini-kinetics-pretraining",
+    dataset="imagenet",
+    network=Classifier(
+        replace(_BACKBONE, dimensions=2),
+        num_classes=len(VIDEOS.shapes) + 2 * len(VIDEOS.hues),
+        input_size=(VIDEOS.side, VIDEOS.side),
+    ),
+    recipe=Recipe(
+        epochs=1, batch_size=32, learning_rate=6e-3, schedule="cosine", warmup_iterations=30, optimizer="adamw",
+        weight_decay=0.01, initial_weights="random", flip=0.0,
+    ),
+    profile="mini",
+)  # fmt: skip
+
+_RECIPE = Recipe(
+    epochs=6, batch_size=16, learning_rate=3e-3, schedule="cosine", warmup_iterations=20, optimizer="adamw",
+    weight_decay=0.01, clip_norm=10.0, initial_weights="pretraining", flip=0.0,
+)  # fmt: skip
+
+
+def shrink(experiment: Experiment) -> Experiment:
+    """The experiment as the mini profile runs it: the same blocks at the same places of a smaller network.
+
+    Raises:
+        ReproError: its network is none of Table 5.
+    """
+    network = experiment.network
+    full = get("kinetics-r50-baseline").network
+    if not isinstance(network, Classifier) or replace(network, backbone=_plain(network.backbone)) != full:
+        raise ReproError(
+            f"{experiment.name} has no mini version: the mini profile scales down the networks of Table 5, slow-only "
+            "ResNet-50 with clips of 8 frames."
+        )
+    return replace(
+        experiment,
+        profile="mini",
+        recipe=_RECIPE,
+        network=Classifier(
+            replace(_BACKBONE, context=network.backbone.context),
+            num_classes=len(CLASSES),
+            input_size=(PREPROCESSING.frames, VIDEOS.side, VIDEOS.side),
+        ),
+    )
+
+
+def pretraining(experiment: Experiment) -> Experiment:
+    """What gives a mini experiment its initial weights, once inflated: one pre-training for all of them."""
+    return PRETRAINING
+
+
+def seconds(experiment: Experiment) -> float:
+    """About what an experiment takes of one core in the mini profile, training and evaluation."""
+    return 160.0 if experiment.network.backbone.context else 140.0
+
+
+def _plain(backbone: Backbone) -> Backbone:
+    return replace(backbone, context=None)

@@ -1,0 +1,144 @@
+"""What an experiment is made of: a network, its context blocks and a recipe, as frozen plain data.
+
+Nothing heavy is imported. `models/` and `detection/` build networks from these, `engine/` follows the recipes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+STAGES = ("c2", "c3", "c4", "c5")
+
+
+@dataclass(frozen=True)
+class NonLocal:
+    """A non-local block, Eq. 1 and the four instantiations of Section 3.1."""
+
+    instantiation: Literal["gaussian", "embedded_gaussian", "dot_product", "concat"] = "embedded_gaussian"
+    reduction: int = 2  #: inner width is channels // reduction
+    subsample: bool = True  #: 2x2 (1x2x2 in video) max-pool before phi and g
+    output_norm: bool = False  #: batch norm after the output convolution, as in the video networks
+
+
+@dataclass(frozen=True)
+class GlobalContext:
+    """A block of the general framework, Eq. 4. The defaults are the GC block, Eq. 5."""
+
+    pooling: Literal["att", "avg"] = "att"
+    ratio: int | None = 16  #: bottleneck ratio; None is a single 1x1 convolution ("w/o ratio")
+    layer_norm: bool = True
+    relu: bool = True
+    fusion: Literal["add", "scale"] = "add"
+
+
+SNL = GlobalContext(ratio=None, layer_norm=False, relu=False)  #: simplified non-local block, Eq. 3
+GC = GlobalContext()  #: global context block, Eq. 5
+SE = GlobalContext(pooling="avg", layer_norm=False, fusion="scale")  #: squeeze-excitation as published, Fig. 4(c)
+
+#: (stage, block): one residual block, counted from zero or from the end; (stage, None): all blocks of the stage.
+Site = tuple[str, int | None]
+ALL_STAGES: tuple[Site, ...] = (("c3", None), ("c4", None), ("c5", None))
+#: "right before the last residual block of c4": after the last but one.
+BEFORE_LAST_OF_C4: tuple[Site, ...] = (("c4", -2),)
+#: Five blocks of the video networks: every other block of res3 and res4.
+FIVE_OF_C3_C4: tuple[Site, ...] = (("c3", 1), ("c3", 3), ("c4", 1), ("c4", 3), ("c4", 5))
+
+
+@dataclass(frozen=True)
+class Insertion:
+    """Which context block stands where in a backbone (Section 5.1.1, "Positions" and "Stages")."""
+
+    block: NonLocal | GlobalContext
+    sites: tuple[Site, ...] = ALL_STAGES
+    position: Literal["after1x1", "afterAdd"] = "after1x1"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A ResNet or ResNeXt, in 2-D or inflated to 3-D."""
+
+    blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
+    width: int = 64  #: channels of the stem; c5 has 32 times as many
+    groups: int = 1
+    width_per_group: int = 64
+    stride_in: Literal["1x1", "3x3"] = "3x3"
+    norm: Literal["bn", "sync", "frozen", "eval"] = "bn"
+    frozen: tuple[str, ...] = ()  #: of c1..c5, those whose parameters are not trained
+    dcn: tuple[str, ...] = ()  #: stages whose 3x3 convolutions are deformable
+    context: Insertion | None = None
+    dimensions: Literal[2, 3] = 2
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Mask R-CNN with FPN, or its cascade: the authors' heads and test settings."""
+
+    backbone: Backbone
+    cascade: bool = False
+    num_classes: int = 80  #: foreground classes
+    fpn_channels: int = 256
+    box_channels: int = 1024
+    mask_channels: int = 256
+    short_side: int = 800  #: pixels
+    long_side: int = 1333  #: pixels
+    anchor_scale: int = 8  #: anchor side in units of its level's stride
+    proposals_per_level: tuple[int, int] = (2000, 1000)  #: before NMS, (training, test)
+    proposals: tuple[int, int] = (2000, 1000)  #: after NMS, (training, test)
+    rpn_samples: int = 256  #: anchors per image in the RPN's loss
+    roi_samples: int = 512  #: RoIs per image in the box head's loss
+    score_threshold: float = 0.05
+    detections: int = 100  #: per image
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """An image (or, with a 3-D backbone, clip) classifier: global average pooling and one linear layer."""
+
+    backbone: Backbone
+    num_classes: int = 1000
+    input_size: tuple[int, ...] = (224, 224)  #: (H, W) or (T, H, W)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. Length is in epochs, or in iterations where `iterations` is set."""
+
+    epochs: int
+    batch_size: int  #: effective, over all devices
+    learning_rate: float
+    schedule: Literal["step", "cosine"]
+    initial_weights: str  #: another experiment, an id of checkpoints.yaml, "random", or "pretraining" (mini profile)
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    decay_epochs: tuple[int, ...] = ()  #: step schedule: a tenth of the rate after each of these epochs
+    warmup_iterations: int = 0
+    warmup_epochs: int = 0
+    warmup_factor: float = 0.0
+    clip_norm: float | None = None  #: of the global gradient norm
+    iterations: int | None = None
+    flip: float = 0.5  #: probability of a horizontal flip
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One distinct model with its recipe and data set."""
+
+    name: str
+    dataset: Literal["coco", "imagenet", "kinetics"]
+    network: Detector | Classifier
+    recipe: Recipe
+    profile: Literal["full", "mini"] = "full"
+
+    @property
+    def spec_hash(self) -> str:
+        """sha256 of the canonical JSON of everything that defines the experiment."""
+        return digest(asdict(self))
+
+
+def digest(value: object) -> str:
+    """sha256 (hex) of the canonical JSON of `value`: the project's cache key."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""How the project reads and writes files of its own: checked YAML and JSON, locks."""

@@ -1,0 +1,22 @@
+"""What the schemas of all files share: a base model, and how a violation reads."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class FrozenModel(BaseModel):
+    """A part of a file: immutable, and without keys that it does not declare."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def describe_violation(error: ValidationError, whole: str = "top level") -> str:
+    """The first thing that is wrong, after the key where it stands: `entries.3.size: Input should be ...`.
+
+    Args:
+        whole: what stands in the key's place when the file as a whole is wrong.
+    """
+    first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"])) or whole
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,35 @@
+"""The one reader of the project's YAML files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from repro.errors import ReproError
+
+
+class _UniqueKeyLoader(yaml.CSafeLoader):
+    """Refuses a key that stands twice in a mapping, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(path: Path) -> Any:
+    """The content of a YAML file, in plain types.
+
+    Raises:
+        ReproError: the file cannot be read, is not whole, valid YAML, or has a key twice; the message names it.
+    """
+    try:
+        return yaml.load(path.read_bytes(), _UniqueKeyLoader)
+    except OSError as error:
+        raise ReproError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # tags such as !!int x raise any
+        raise ReproError(f"{path} is not whole, valid YAML: {' '.join(str(error).split())}") from None

@@ -1,0 +1,1 @@
+"""Executes work orders: trains or fetches, predicts, evaluates and writes records."""

@@ -1,0 +1,92 @@
+"""The statistics of a measured network's attention, as a record beside that of its accuracy (Section 3.2, Table 1)."""
+
+from __future__ import annotations
+
+import datetime
+
+from repro import tasks
+from repro.analysis import subjects
+from repro.analysis.survey import Survey, survey
+from repro.engine.devices import hardware, numerics, one_device
+from repro.engine.memory import enough_memory, peak_memory, reset_peak_memory
+from repro.errors import ReproError
+from repro.evaluation import ATTENTION_EVALUATOR
+from repro.evaluation.predictor import ProgressReport
+from repro.experiments import Experiment
+from repro.paper import tolerances
+from repro.planning import plan
+from repro.records import Cost, Record, cache_key
+from repro.records.environment import environment
+from repro.settings import Settings
+
+
+def measure_attention(record: Record, settings: Settings, *, command: str, progress: ProgressReport) -> Record:
+    """The statistics of the network that `record` is of, over its validation split: an existing record, or a new one.
+
+    The new record says of experiment, weights and training what `record` does. Its numbers are float32's whatever
+    precision the network was trained or evaluated in.
+
+    Args:
+        settings: with which `record` was measured.
+
+    Raises:
+        ReproError: the weights are not here, or not those of `record`; the experiment has no non-local block; an image
+            cannot be read.
+    """
+    if found := plan.find_attention(settings.store.all(), record):
+        return found
+    fabric = one_device(settings)
+    subject = subjects.of_experiment(record.experiment, settings, random=False)
+    if subject.weights_sha256 != record.weights.sha256:
+        raise ReproError(
+            f"{record.experiment}: the weights here ({subject.weights}) are not those of record {record.filename}: "
+            "they were trained on another machine. Delete the record to have these measured."
+        )
+    shown = subjects.images(subject, settings)
+    reset_peak_memory()
+    with enough_memory("the analysis of attention", "It is as small as it gets: free the GPU, or use --device cpu."):
+        found, _ = survey(subject.to(fabric.device), shown, settings.results / "analysis", hardware(fabric), progress)
+    metrics, dataset = found.metrics(), tasks.of(subject.experiment, settings).dataset(found.n, found.failed)
+    kept = tolerances.load().in_force([metric.name for metric in metrics], dataset.name)
+    seconds = max(found.seconds_per_image * found.n, 1e-3)  # each image's are kept to the millisecond
+    made = record.model_copy(
+        update={
+            "command": command,
+            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "deviations": [*record.deviations, *_open(subject.experiment, found)],
+            "metrics": metrics,
+            "tolerances": kept if settings.profile == "full" else None,
+            "evaluator": ATTENTION_EVALUATOR,
+            "predictions_sha256": found.values_sha256,
+            "dataset": dataset,
+            "numerics": numerics(settings) | {"precision": "32-true"},
+            "environment": environment(hardware(fabric)),
+            "cost": Cost(
+                train_seconds=0.0,
+                evaluate_seconds=seconds,
+                peak_memory_bytes=peak_memory(fabric.device),
+                images_per_second=found.n / seconds,
+            ),
+            "key": cache_key(
+                predictions=found.values_sha256, evaluator=ATTENTION_EVALUATOR, training=record.measured_by
+            ),
+        }
+    )
+    settings.store.add(made)
+    return made
+
+
+def _open(experiment: Experiment, found: Survey) -> list[str]:
+    """What the paper leaves open of these statistics, and what was chosen."""
+    chosen = ["statistics of attention over all of the validation set: the paper does not say which images it took"]
+    if experiment.dataset == "kinetics":
+        chosen = [
+            "statistics of attention over one clip of each video of the validation set, from its middle, and the crop "
+            "in its centre: the paper does not say which clips it took"
+        ]
+    if len(found.positions) > 1:
+        chosen.append(
+            f"statistics of attention are the mean over the {len(found.positions)} blocks: the paper does not say of "
+            "which its numbers are"
+        )
+    return chosen

@@ -1,0 +1,164 @@
+"""Where a measurement departs from the paper's protocol, as records and tables say it. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from repro.checkpoints.choice import Choice
+from repro.data.sources import SOURCES
+from repro.experiments import Experiment, preprocessing
+from repro.experiments.conventions import AUTHORS
+from repro.measuring.batch_division import Division
+from repro.planning import plan
+from repro.records import Checkpoint, Segment
+from repro.settings import Settings
+
+#: "We trained on 8 GPUs with 2 images per GPU" (Section 5.1), "on 8 GPUs with 64 images per GPU" (Section 5.2).
+_GPUS = 8
+#: `models.conventions.PAPER.name`; that module imports torch.
+_PAPER = "paper"
+
+
+def inherent(experiment: Experiment, settings: Settings, division: Division) -> list[str]:
+    """Of every training of this kind, or of what the paper says of it."""
+    if settings.profile == "mini":
+        return [
+            "mini profile: generated data and a scaled-down network, not comparable with any published number",
+            f"{experiment.recipe.optimizer}, {experiment.recipe.schedule} schedule, batch of "
+            f"{experiment.recipe.batch_size}, {_batch_norm(division)}",
+        ]
+    if experiment.dataset == "coco":
+        return _detector(experiment, division)
+    return _classifier(experiment, settings, division)
+
+
+def _detector(experiment: Experiment, division: Division) -> list[str]:
+    found = [
+        "learning rate drops after epochs 8 and 11, as in the authors' configurations; the paper says 'at the 9th "
+        "and 11th epochs'",
+        "gradient norm clipped at 35, as in the authors' configurations; the paper does not mention it",
+        "images are not grouped by aspect ratio in a batch, as the authors' framework does to save padding",
+    ]
+    if division.processes == 1:
+        found.append(
+            f"1 process instead of {_GPUS} GPUs with synchronised batch norm: its statistics are over "
+            f"{division.statistics} images"
+        )
+    elif (division.processes, division.statistics) != (_GPUS, experiment.recipe.batch_size):
+        found.append(
+            f"{division.processes} processes instead of {_GPUS} GPUs with synchronised batch norm: "
+            f"{division.normalisation}; losses normalised over the {division.per_pass} images of each"
+        )
+    return found
+
+
+_IMAGES = [
+    "test images: short side of 256 pixels, crop of 224 in the centre, as in [33]; the paper says 'single-crop'",
+    "augmentation as in [33] and its authors' code: crops of 8 to 100 % of the area, flips, brightness, contrast "
+    "(the text of [33] says hue) and saturation by 0.6 to 1.4, noise along the principal components of RGB; [14] has "
+    "no change of colour",
+    "crops are resized by PyTorch's antialiased bilinear filter, at most 2 of 255 from Pillow's, and colours are "
+    "changed without clipping in between",
+    "plain momentum and the initialisation of [10]; [33] has Nesterov's and Xavier's",
+]
+_STAGE1 = (
+    "stage 1: learning rate of 0.2, in proportion to the 0.1 for 256 images of [10]; the paper does not state it. "
+    "Warm-up multiplies the cosine of the whole stage"
+)
+_STAGE2 = "stage 2 starts from one stage-1 network (seed 0) for all experiments and seeds; without warm-up"
+_VIDEOS = [
+    "schedule of [6] for clips of 8 frames: 196 epochs, 34 of them warm-up, learning rate of 0.1 for 64 clips in "
+    "proportion to its 1.6 for 1024; the paper states none",
+    "dropout of 0.5 before the last layer, short sides of 256 to 320 pixels and crops of 224 in training, 10 clips of "
+    "3 crops of 256 in testing, as in [6]; videos are read at their own frame rate",
+]
+
+
+_INFLATED = (
+    "inflated: the 2-D kernel in the middle tap of each 3-D one; the paper refers to [2], which divides by the taps"
+)
+
+
+def _classifier(experiment: Experiment, settings: Settings, division: Division) -> list[str]:
+    """What the paper leaves open, and what is different here."""
+    if experiment.dataset == "imagenet":
+        if experiment.recipe.initial_weights == "random":
+            found = [*_IMAGES, _STAGE1]
+        else:
+            found = [*_IMAGES, *([] if settings.initial else [_STAGE2])]
+    else:
+        found = [*_VIDEOS, *([] if settings.initial == "random" else [_INFLATED])]
+    paper = SOURCES[experiment.dataset].per_gpu
+    if division.statistics != paper:
+        found.append(f"{division.normalisation} instead of the {paper} of one of {_GPUS} GPUs")
+    if division.processes != _GPUS:
+        found.append(
+            f"{division.processes} {'process' if division.processes == 1 else 'processes'} instead of {_GPUS} GPUs, "
+            f"batch of {division.effective} in passes of {division.per_pass}"
+        )
+    return found
+
+
+def _batch_norm(division: Division) -> str:
+    if division.processes == 1:
+        return "batch norm over the batch of one process"
+    return f"{division.normalisation}; losses normalised over the {division.per_pass} images of each process"
+
+
+def resumed(segments: Sequence[Segment]) -> list[str]:
+    """Of a training that was taken up with another number of processes than before."""
+    if len({segment.world_size for segment in segments}) < 2:
+        return []
+    parts = [f"{segment.world_size} from iteration {segment.start}" for segment in segments]
+    return [f"trained by a changing number of processes: {', '.join(parts)}"]
+
+
+def asked_for(experiment: Experiment, settings: Settings, division: Division) -> list[str]:
+    """What was asked for that makes it another recipe than the paper's; no verdict follows from such a training."""
+    found = []
+    batch = settings.batch_size or experiment.recipe.batch_size
+    wanted = experiment.recipe.initial_weights
+    if settings.initial == "random" and wanted != "random":
+        found.append(f"random initial weights instead of {wanted}")
+    elif settings.initial and plan.start(experiment, settings) != wanted:
+        found.append(f"initial weights given by hand, {Path(settings.initial).name}, instead of {wanted}")
+    if batch != experiment.recipe.batch_size:
+        found.append(
+            f"effective batch of {batch} instead of {experiment.recipe.batch_size}, learning rate in proportion"
+        )
+    if settings.iterations is not None:
+        length = "1 iteration" if settings.iterations == 1 else f"{settings.iterations} iterations"
+        found.append(f"trained for {length} instead of {experiment.recipe.epochs} epochs")
+    if experiment.dataset == "coco" and division.per_pass < division.per_process:
+        found.append(f"batch norm over {division.statistics} images, gradients accumulated to the batch")
+    return found + asked_for_numerics(settings)
+
+
+def asked_for_numerics(settings: Settings) -> list[str]:
+    """What was asked for of any measurement that makes its numbers others; no verdict follows from it either."""
+    if settings.precision != "32-true":
+        return [f"precision {settings.precision} instead of float32"]
+    return []
+
+
+def of_weights(choice: Choice, checkpoint: Checkpoint) -> list[str]:
+    """Of evaluating weights that others trained: what they are, and by whose conventions they are evaluated."""
+    found = []
+    if choice.match == "exact":
+        found.append("the authors' released weights; that they are the paper's own run is not stated")
+    else:
+        found.append(f"not the paper's training: {choice.id}: {choice.differs}")
+    if not checkpoint.verified:
+        found.append("the file was checked against no published hash")
+    if checkpoint.format in preprocessing.FORMATS:
+        inputs = preprocessing.of(checkpoint.format, checkpoint.id)
+        found.append(f"inputs as their publisher's: {inputs.describe()}")
+        if checkpoint.conventions != _PAPER:
+            found.append(f"legacy: computed as in {checkpoint.conventions}, in which the weights were trained")
+    elif checkpoint.conventions != AUTHORS.name:
+        found.append(
+            f"legacy: images, anchors, RoIAlign, boxes and masks as in {checkpoint.conventions}, in which the weights "
+            "were trained"
+        )
+    return found

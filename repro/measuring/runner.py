@@ -1,0 +1,230 @@
+"""Carries a plan out: experiments side by side, each in a process or shared by several, with progress and an ETA.
+
+Everything a worker finishes is on disk before it says so. Interrupting at any moment loses at most the iterations
+since a run's last saved state, and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from queue import Empty, Queue
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from repro.engine import launch
+from repro.errors import ReproError
+from repro.measuring.worker import settings_to_json
+from repro.planning.plan import Step
+from repro.settings import Settings
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one step: the record's file name, or why there is none."""
+
+    step: Step
+    record: str | None
+    failure: str | None
+
+
+def run(steps: Sequence[Step], settings: Settings, jobs: int, command: str, console: Console) -> list[Outcome]:
+    """Measure every step, `jobs` at a time (0: as many as there is room for).
+
+    Raises:
+        KeyboardInterrupt: after the workers have been stopped; what they saved stays.
+        ReproError: torchrun or Slurm started several processes of this.
+    """
+    if not steps:
+        return []
+    if launcher := launch.processes(None).launcher:
+        raise ReproError(
+            f"this starts its own processes, and {launcher} would start all of them several times: run it without "
+            f"{launcher} and with --devices, or the experiments one by one with `repro run`"
+        )
+    waiting: Queue[Step] = Queue()
+    # What others start from comes first; of the rest the longest, else it ends alone.
+    for step in sorted(steps, key=lambda step: (not step.needed_by, step.seed, -step.seconds)):
+        waiting.put(step)
+    display = _Display(console, len(steps))
+    outcomes: list[Outcome] = []
+    workers = [
+        _Worker(waiting, settings, command, display, outcomes) for _ in range(min(jobs or cores(settings), len(steps)))
+    ]
+    with display.progress:
+        try:
+            for worker in workers:
+                worker.start()
+            while any(worker.is_alive() for worker in workers):
+                for worker in workers:
+                    worker.join(timeout=0.2)
+        except KeyboardInterrupt:
+            for worker in workers:
+                worker.stop()
+            raise
+    by_step = {id(outcome.step): outcome for outcome in outcomes}
+    return [by_step.get(id(step), Outcome(step, None, "it was never begun: its worker failed")) for step in steps]
+
+
+def cores(settings: Settings) -> int:
+    """How many processes fit side by side: full-size experiments run one at a time, mini ones one per core."""
+    if settings.profile == "full":
+        return 1
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, available // (settings.threads * (settings.devices or 1)))
+
+
+class _Worker(threading.Thread):
+    """Feeds one worker process and listens to it. A process that dies fails its step and is replaced for the next.
+
+    An experiment that several processes share has them to itself: what fails in one of them ends them all.
+    """
+
+    def __init__(self, waiting: Queue[Step], settings: Settings, command: str, display: _Display, outcomes: list):
+        super().__init__(daemon=True)
+        self.waiting, self.settings, self.command = waiting, settings, command
+        self.display, self.outcomes = display, outcomes
+        self.process: subprocess.Popen | None = None
+        self.stopped = False
+
+    def run(self) -> None:
+        while not self.stopped:
+            try:
+                step = self.waiting.get_nowait()
+            except Empty:
+                break
+            try:
+                record, failure = self._measure(step)
+            except (OSError, ValueError) as error:  # the process cannot be started, or says what is no event
+                record, failure = None, f"its worker failed: {error}"
+                if self.process is not None:  # what it still says must not be taken for the next step's events
+                    self.process.kill()
+                    self.process.wait()
+            if self.stopped:
+                break
+            self.outcomes.append(Outcome(step, record, failure))
+            self.display.finish(step, failure)
+        if self.process is not None:
+            with suppress(OSError):
+                self.process.stdin.close()
+            self.process.wait()
+
+    def stop(self) -> None:
+        self.stopped = True
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+
+    def _measure(self, step: Step) -> tuple[str | None, str | None]:
+        settings = settings_to_json(replace(self.settings, seed=step.seed))
+        task = json.dumps(
+            {
+                "experiment": step.experiment.name,
+                "settings": settings,
+                "command": self.command,
+                "attention": step.attention,
+            }
+        )
+        if (self.settings.devices or 1) > 1:
+            self._start(task)
+            record, failure = self._listen(step)
+            self.process.wait()
+            return record, failure
+        if self.process is None or self.process.poll() is not None:
+            self._start()
+        try:
+            print(task, file=self.process.stdin, flush=True)
+        except BrokenPipeError:
+            return None, self._death()
+        return self._listen(step)
+
+    def _start(self, *arguments: str) -> None:
+        threads = str(self.settings.threads)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "repro.measuring.worker", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then ends its workers
+        )
+
+    def _listen(self, step: Step) -> tuple[str | None, str | None]:
+        for line in self.process.stdout:
+            event = json.loads(line)
+            if event["event"] == "measured":
+                return event["record"], None
+            if event["event"] == "failed":
+                return None, event["message"]
+            self.display.show(step, event["stage"], event["done"], event["total"])
+        return None, self._death()
+
+    def _death(self) -> str:
+        code = self.process.wait()
+        why = "killed, perhaps for want of memory" if code == -9 else f"exit {code}; its messages are above"
+        return f"the worker process died ({why}). Run the same command again to go on."
+
+
+class _Display:
+    """One bar for the whole and one for each experiment at work; lines instead where there is no terminal."""
+
+    def __init__(self, console: Console, total: int):
+        self.console, self.total, self.done = console, total, 0
+        self.progress = Progress(
+            TextColumn("{task.description}", justify="left"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.whole = self.progress.add_task("all experiments", total=total)
+        self.bars: dict[int, int] = {}
+        self.fractions: dict[int, float] = {}
+        self.started = time.monotonic()
+        self.lock = threading.Lock()
+
+    def show(self, step: Step, stage: str, done: int, total: int) -> None:
+        with self.lock:
+            label = f"{step.experiment.name} seed {step.seed}: {stage}"
+            bar = self.bars.get(id(step))
+            if bar is None:
+                bar = self.bars[id(step)] = self.progress.add_task(label, total=total)
+            self.progress.update(bar, description=label, completed=done, total=total)
+            if stage == "training":
+                self.fractions[id(step)] = done / total
+            self._whole()
+
+    def finish(self, step: Step, failure: str | None) -> None:
+        with self.lock:
+            self.done += 1
+            self.fractions[id(step)] = 1.0
+            if id(step) in self.bars:
+                self.progress.remove_task(self.bars.pop(id(step)))
+            self._whole()
+            elapsed = time.monotonic() - self.started
+            eta = elapsed / self.done * (self.total - self.done)
+            state = "failed" if failure else "measured"
+            self.console.print(
+                f"[{self.done}/{self.total}] {step.experiment.name} seed {step.seed}: {state}; "
+                f"{_clock(elapsed)} gone, about {_clock(eta)} to go",
+                markup=False,
+                highlight=False,
+            )
+
+    def _whole(self) -> None:
+        self.progress.update(self.whole, completed=sum(self.fractions.values()))
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -1,0 +1,184 @@
+"""Predictions of a split for COCO's evaluation server, by weights that were trained here or by others."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import torch
+
+from repro import paper
+from repro.checkpoints import CONVERTER
+from repro.data import layout, sources
+from repro.data.coco import CocoDetection, Detections
+from repro.detection import engines
+from repro.engine import devices
+from repro.engine.memory import enough_memory, peak_memory, reset_peak_memory
+from repro.errors import UNREADABLE, ReproError
+from repro.evaluation import coco as evaluation
+from repro.evaluation import is_attention
+from repro.evaluation import submission as archives
+from repro.evaluation.predictor import Predictor, ProgressReport
+from repro.experiments import Experiment
+from repro.files.locks import locked
+from repro.measuring.network import Evaluated, of_others
+from repro.planning import plan
+from repro.records import Cost, DataSet, Record, cache_key
+from repro.records.environment import environment
+from repro.records.submission import Archive, Submission, load_submission
+from repro.settings import Settings
+from repro.tasks.detection import Detecting
+
+#: That the server evaluates; val2017 to try out an upload, as often as one likes.
+SPLITS = ("test-dev2017", "val2017")
+
+
+def submit(
+    name: str, settings: Settings, split: str, *, output: Path | None = None, progress: ProgressReport
+) -> tuple[Path, Submission]:
+    """Write the archives to upload, one for boxes and one for masks, and what they are of: (directory, contents).
+
+    What an interrupted call has predicted is not predicted again, and of a finished one nothing is done again.
+
+    Args:
+        settings: those that the experiment was run with, where it was trained here.
+        split: one of `SPLITS`.
+        output: directory for the files; default: one in `settings.results`.
+
+    Raises:
+        ReproError: the experiment was not trained, its weights are lost or others; the data set is not the official
+            one; or something cannot be read or written.
+    """
+    if settings.devices not in (None, 1):
+        raise ReproError(f"--devices {settings.devices}: a submission is predicted by one process")
+    experiment = plan.at_profile(name, "full")
+    choice = plan.chosen(experiment, settings)
+    trained = None if choice else _trained(experiment, settings)
+    data = _images(experiment, settings, split)
+    key = cache_key(
+        stage="submission",
+        weights=choice.identity if choice else trained.weights.sha256,
+        converter=CONVERTER if choice else None,
+        spec=experiment.spec_hash,
+        images=data.annotations_sha256,
+        precision=settings.precision,
+        engine=trained.engine if trained else settings.engine,
+    )
+    directory = settings.results / "submissions" / f"{name}.{split}.{key[:12]}"
+    output = output or directory
+    with locked(directory):
+        found = load_submission(output)
+        if found and found.key == key:
+            found.check_archives(output)
+            return output, found
+        reset_peak_memory()
+        fabric = devices.one_device(settings)
+        plan.check_arithmetic(experiment, settings, fabric.device.type)
+        if trained:
+            network = _of_run(experiment, settings, trained)
+        else:
+            network = of_others(experiment, choice, key, settings, progress)
+        predictor = Predictor(Detecting(network.model, data), directory, fabric)
+        with enough_memory("prediction", "One image at a time is the least: free the GPU, or use --device cpu."):
+            detections = predictor.predict(network.weights.sha256, progress).found
+        sizes = {image_id: data.original_size(image_id) for image_id in data.image_ids}
+        submission = Submission(
+            archives=_write(detections, data, output, archives.stem(split, name), sizes),
+            key=key,
+            experiment=name,
+            source="trained" if trained else "checkpoint",
+            engine=network.engine,
+            seed=settings.seed,
+            spec_hash=experiment.spec_hash,
+            deviations=network.deviations,
+            departures=network.departures,
+            predictions_sha256=evaluation.save_predictions(detections, directory / "predictions.json.gz"),
+            weights=network.weights,
+            dataset=DataSet(
+                name=f"coco-{split}",
+                annotations_sha256=data.annotations_sha256,
+                ids_sha256=data.ids_sha256,
+                required=paper.DATASETS[f"coco-{split}"].size,
+                expected=len(data),
+                evaluated=len(detections),
+            ),
+            training=network.training,
+            numerics=devices.numerics(settings),
+            environment=environment(devices.hardware(fabric)),
+            cost=Cost(
+                train_seconds=network.train_seconds,
+                evaluate_seconds=predictor.seconds,
+                peak_memory_bytes=peak_memory(fabric.device),
+                images_per_second=len(data) / predictor.seconds,
+            ),
+        )
+        submission.save(output)
+        predictor.clean()
+    return output, submission
+
+
+def _images(experiment: Experiment, settings: Settings, split: str) -> CocoDetection:
+    """The official split, whole: the server takes what is missing for images on which nothing was found."""
+    network = experiment.network
+    root = sources.root(settings.data_root, "coco")
+    data = CocoDetection(root, split, network.num_classes, network.short_side, network.long_side)
+    size = paper.DATASETS[f"coco-{split}"].size
+    official = (
+        layout.is_val2017(data.category_ids, len(data), data.objects)
+        if layout.is_labelled(split)
+        else layout.is_test_dev2017(data.category_ids, len(data))
+    )
+    if not official or len(data) != size:
+        raise ReproError(
+            f"{data.annotations_path} is not COCO's {split}: it lists {len(data)} images with "
+            f"{len(data.category_ids)} categories, and the server evaluates {size} images with the official 80"
+        )
+    return data
+
+
+def _write(
+    detections: list[Detections], data: CocoDetection, output: Path, stem: str, sizes: dict[int, tuple[int, int]]
+) -> dict[archives.Task, Archive]:
+    """Both archives have the name that the server wants, so each has a directory."""
+    written = {}
+    for task in archives.TASKS:
+        path = Path(task) / f"{stem}.zip"
+        sha256 = archives.write(detections, task, output / path, data.category_ids, sizes)
+        number = archives.check(output / path, task, sizes, data.category_ids)
+        written[task] = Archive(path=path.as_posix(), sha256=sha256, detections=number)
+    return written
+
+
+def _trained(experiment: Experiment, settings: Settings) -> Record:
+    """The record of the training whose weights are to be submitted."""
+    key = plan.training_key(experiment, settings)
+    for record in settings.store.all():
+        if record.training and record.training.key == key and not is_attention(record.evaluator):
+            return record
+    raise ReproError(
+        f"{experiment.name} was not trained with these options and seed {settings.seed}: no record in "
+        f"{settings.store.directory} is of such a training. Train it first with `repro run {experiment.name} --profile "
+        "full` and the same options, or submit public weights with --source checkpoint."
+    )
+
+
+def _of_run(experiment: Experiment, settings: Settings, record: Record) -> Evaluated:
+    path = plan.run_directory(experiment, settings) / "weights.pt"
+    if not path.exists():
+        raise ReproError(
+            f"the weights of record {record.filename} are not there: {path}. Restore them, or delete the record to "
+            "have it trained again."
+        )
+    model = engines.build(record.engine, experiment.network)
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != record.weights.sha256:
+            raise ReproError(f"{path} is damaged: its sha256 is not the one in record {record.filename}")
+        model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+    except UNREADABLE as error:
+        raise ReproError(f"{path} cannot be read: {error}") from None
+    return Evaluated(
+        model, record.weights, record.engine, record.deviations, record.departures, record.training,
+        record.cost.train_seconds,
+    )  # fmt: skip

@@ -1,0 +1,133 @@
+"""From an experiment's recipe to its trained network."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from repro.checkpoints import initial
+from repro.engine.devices import compiled, lay_out, loading_processes
+from repro.engine.loop import fit
+from repro.engine.schedule import iterations_per_epoch, length
+from repro.evaluation.predictor import ProgressReport
+from repro.measuring.batch_division import Division, carried_out
+from repro.models import norm
+from repro.paths import sha256
+from repro.planning import plan
+from repro.records import Segment, Training, Weights
+from repro.tasks import Task
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with the weights that training ended in, and what a record says of it."""
+
+    model: nn.Module
+    weights: Weights
+    training: Training
+    division: Division  #: with which the training ended; another one may have been asked for only to evaluate it
+    seconds: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training begins from."""
+
+    path: Path | None  #: of the initial weights; None: random ones
+    origin: str  #: in words
+    sha256: str | None
+
+
+def train(
+    task: Task,
+    start: Start,
+    division: Division,
+    key: str,
+    directory: Path,
+    fabric: Fabric,
+    progress: ProgressReport,
+) -> Trained:
+    """The task's network, trained; goes on from what `directory` holds of an interrupted run.
+
+    Raises:
+        ReproError: bad initial weights, a training that diverged, a directory that cannot be written.
+    """
+    experiment, settings = task.experiment, task.settings
+    model = _network(task)
+    recipe = carried_out(experiment, settings)
+    per_epoch = iterations_per_epoch(task.training_items, recipe.batch_size)
+    if start.path:
+        task.load_initial(model, start.path)
+    if division.synchronised:
+        model = norm.synchronised(model)
+    lay_out(model, task.memory_format(fabric))
+    if settings.compile:
+        compiled(model)
+    fitted = fit(
+        model,
+        recipe,
+        task.training_data,
+        identity=key,
+        directory=directory,
+        seed=settings.seed,
+        fabric=fabric,
+        collate=task.collate,
+        micro_batch=division.micro_batch,
+        workers=loading_processes(fabric),
+        progress=lambda at: progress("training", at.iteration, at.total),
+    )
+    last = fitted.segments[-1]
+    division = replace(division, processes=last.world_size, accelerator=last.accelerator or division.accelerator)
+    return Trained(
+        model=model,
+        weights=Weights(sha256=fitted.sha256, origin=start.origin, initial_sha256=start.sha256),
+        training=Training(
+            key=key,
+            iterations=fitted.iterations,
+            recipe_iterations=length(replace(recipe, iterations=None), per_epoch),
+            effective_batch=fitted.effective_batch,
+            learning_rate=recipe.learning_rate,
+            world_size=fitted.world_size,
+            final_loss=fitted.final_loss,
+            resumed=fitted.resumed,
+            batch_per_process=division.per_process,
+            normalisation=division.normalisation,
+            segments=[Segment(**asdict(segment)) for segment in fitted.segments],
+        ),
+        division=division,
+        seconds=fitted.seconds,
+        peak_memory_bytes=fitted.peak_memory_bytes,
+    )
+
+
+def _network(task: Task) -> nn.Module:
+    """Freshly initialised as a function of the seed; the global generator is as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(task.settings.seed)
+        return task.network()
+
+
+def starting_point(task: Task, fabric: Fabric, progress: ProgressReport) -> Start:
+    """The initial weights, fetched or, in the mini profile, pre-trained by this process alone if they are not here.
+
+    Raises:
+        ReproError: they cannot be fetched or read.
+    """
+    settings, wanted = task.settings, task.experiment.recipe.initial_weights
+    if "random" in (settings.initial, wanted) and settings.initial in (None, "random"):
+        return Start(None, "trained here from random weights", None)
+    if settings.initial:
+        path = initial.given(settings.initial)
+        return Start(path, f"trained here from {path.name}", sha256(path))
+    if earlier := plan.prerequisite(task.experiment, settings):
+        path = plan.run_directory(*earlier) / "weights.pt"
+        return Start(path, f"trained here from {wanted}, which was trained here", sha256(path))
+    path = task.initial_weights(fabric, progress)
+    if wanted == "pretraining":
+        return Start(path, "trained here from the mini profile's shared pre-training", sha256(path))
+    return Start(path, f"trained here from {wanted}", sha256(path))

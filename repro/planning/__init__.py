@@ -1,0 +1,1 @@
+"""What would run, why and at what cost; the work orders that measuring carries out. Imports no torch."""

@@ -1,0 +1,37 @@
+"""What measuring writes and verification reads: records, the store that keeps them, the environment of a measurement.
+
+The names below are the package's vocabulary: import them from here.
+"""
+
+from repro.records.record import (
+    Checkpoint,
+    Complexity,
+    Cost,
+    Count,
+    DataSet,
+    Metric,
+    Record,
+    Segment,
+    Submitted,
+    Training,
+    Weights,
+    cache_key,
+)
+from repro.records.store import Store, read
+
+__all__ = [
+    "Checkpoint",
+    "Complexity",
+    "Cost",
+    "Count",
+    "DataSet",
+    "Metric",
+    "Record",
+    "Segment",
+    "Store",
+    "Submitted",
+    "Training",
+    "Weights",
+    "cache_key",
+    "read",
+]

@@ -1,0 +1,203 @@
+"""The record of one measured experiment, and the count of one network: immutable, schema-versioned."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from repro.experiments import digest
+from repro.files.schema import FrozenModel
+
+SCHEMA = 1
+
+
+class Metric(FrozenModel):
+    """One measured number, in full precision and in the unit that the paper prints."""
+
+    name: str  #: a column of the published tables: ap_box, ap50_box, ..., top1, jsd_att
+    value: float
+    unit: str
+    n: int  #: items (images, clips) that the value was computed from
+    standard_error: float | None = None
+
+    @field_validator("value", "standard_error")
+    @classmethod
+    def _finite(cls, value: float | None) -> float | None:
+        if value is not None and not math.isfinite(value):
+            raise ValueError("a metric must be a finite number")
+        return value
+
+
+class DataSet(FrozenModel):
+    """What was evaluated. `required`: the paper's number of items (5000 on COCO); `expected`: the annotation file's."""
+
+    name: str
+    annotations_sha256: str
+    ids_sha256: str
+    required: int
+    expected: int
+    evaluated: int
+    failed: list[str] = []
+
+
+class Checkpoint(FrozenModel):
+    """Weights that others trained: which file, from where, and what became of its keys (`checkpoints.yaml`)."""
+
+    key: str  #: cache key of the evaluation: weights, translation, network, data and numerics
+    id: str  #: of the registry's entry, or "file" where the user brought one of no entry
+    match: Literal["exact", "near"]  #: the authors' weights of this very row, or others of the same network
+    format: str
+    url: str | None  #: where it was fetched from; None for a file given by hand
+    sha256: str  #: of the file
+    verified: bool  #: its sha256 begins as its publisher says
+    size: int  #: bytes
+    conventions: str  #: name of the framework's conventions that it was evaluated with
+    missing: list[str]  #: keys of the network that the file does not have
+    unexpected: list[str]  #: keys of the file that the network has no use for, each for a known reason
+    reshaped: list[str]  #: keys whose tensors were cut, permuted or rolled, and how
+    reported: dict[str, float] = {}  #: by their publisher, by column of the tables
+
+
+class Weights(FrozenModel):
+    """The evaluated weights: `origin` says how they came to be."""
+
+    sha256: str
+    origin: str
+    initial_sha256: str | None = None
+    converter: str | None = None  #: name and version of what translated them from another framework
+    checkpoint: Checkpoint | None = None
+
+
+class Segment(FrozenModel):
+    """Iterations that were trained without an interruption, from `start` to the next segment's `start`."""
+
+    start: int  #: iterations completed before
+    world_size: int
+    precision: str
+    accelerator: str | None = None
+
+
+class Training(FrozenModel):
+    """The recipe as it was carried out here."""
+
+    key: str
+    iterations: int
+    recipe_iterations: int  #: what the whole recipe takes at this batch size on the paper's training set
+    effective_batch: int
+    learning_rate: float
+    world_size: int  #: processes that it ended with
+    final_loss: float
+    resumed: int = 0
+    batch_per_process: int | None = None
+    normalisation: str | None = None  #: what batch norm took its statistics over, in words
+    segments: list[Segment] = []
+
+
+class Complexity(FrozenModel):
+    """Of the evaluated network, from its `Count`."""
+
+    params: int
+    macs: int
+    input_shape: list[int]
+
+
+class Cost(FrozenModel):
+    train_seconds: float
+    evaluate_seconds: float
+    peak_memory_bytes: int
+    images_per_second: float
+
+
+class Submitted(FrozenModel):
+    """What COCO's evaluation server was sent: the metrics are its answer."""
+
+    key: str  #: of the predictions: weights, network, images and numerics
+    files: dict[Literal["bbox", "segm"], str]  #: sha256 of the archives, by task
+
+
+class Record(FrozenModel):
+    """Everything about one measurement of one experiment."""
+
+    schema_version: Literal[1] = SCHEMA
+    experiment: str
+    profile: Literal["full", "mini"]
+    source: Literal["trained", "checkpoint"]
+    engine: str
+    seed: int
+    spec_hash: str
+    command: str
+    created: str  #: ISO 8601, UTC
+    deviations: list[str]  #: from the paper's protocol, in words
+    departures: list[str] = []  #: those of them that were asked for: another recipe than the paper's
+    metrics: list[Metric]
+    evaluator: str  #: name and version
+    predictions_sha256: str
+    weights: Weights
+    dataset: DataSet
+    training: Training | None
+    numerics: dict[str, str | int | bool]
+    environment: dict[str, str | bool | None]
+    cost: Cost
+    complexity: Complexity | None = None
+    #: None where the metrics were computed here. Records from before it was thought of stay as they are.
+    submitted: Submitted | None = Field(default=None, exclude_if=lambda value: value is None)
+    #: What counted as agreement when it was measured (`Tolerances.in_force`), by rule and metric; None: not known.
+    tolerances: dict[str, dict[str, float]] | None = Field(default=None, exclude_if=lambda value: value is None)
+    key: str = Field(description="cache key: sha256 of what can change the answer, and nothing else")
+
+    @model_validator(mode="after")
+    def _weights_of_source(self) -> Record:
+        if (self.source == "checkpoint") != (self.weights.checkpoint is not None):
+            raise ValueError("weights.checkpoint belongs to source checkpoint, and to no other")
+        return self
+
+    def metric(self, name: str) -> Metric | None:
+        """The metric of that name, or None."""
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
+    @property
+    def answered_by(self) -> str:
+        """Where the numbers come from, in a word or two: "trained", "checkpoint" or "evaluation server"."""
+        return "evaluation server" if self.submitted else self.source
+
+    @property
+    def measured_by(self) -> str | None:
+        """The cache key of what was evaluated: of the training, or of the weights that others trained."""
+        if self.training:
+            return self.training.key
+        return self.weights.checkpoint and self.weights.checkpoint.key
+
+    @property
+    def network(self) -> tuple[str | None, str]:
+        """The same in two records of the same weights that were evaluated alike."""
+        return self.measured_by, self.weights.sha256
+
+    @property
+    def filename(self) -> str:
+        return f"{self.experiment}.{self.profile}.{self.source}.seed{self.seed}.{self.key[:12]}.json"
+
+
+class Count(FrozenModel):
+    """Parameters and operations of one experiment's full-size network (`repro complexity`)."""
+
+    schema_version: Literal[1] = SCHEMA
+    experiment: str
+    spec_hash: str
+    params: int  #: trainable, exact
+    macs: int  #: multiply-accumulates of convolutions, matrix products and linear layers
+    paper_flops: int  #: operations in the paper's convention; it prints this number divided by 2**30 as "G"
+    input_shape: list[int]
+    rois: dict[str, int] = {}  #: RoIs through each head
+    counter: str  #: name and version
+    uncounted: list[str] = []  #: operators that neither convention counts
+
+    @property
+    def filename(self) -> str:
+        return f"{self.experiment}.{self.spec_hash[:12]}.json"
+
+
+def cache_key(**parts: object) -> str:
+    """The sha256 under which a result is cached: of what can change the answer (`docs/records.md`)."""
+    return digest(parts)

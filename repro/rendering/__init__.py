@@ -1,0 +1,1 @@
+"""What people read: tables, the report, summaries for continuous integration, explanations. Imports no torch."""

@@ -1,0 +1,206 @@
+"""An archive for an artifact review: records, what is rendered from them, and what decides. Imports no torch.
+
+A bundle is a function of its records and of this version's data files, so that checking one is making it again.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from repro import __version__, paper
+from repro.errors import ReproError
+from repro.paths import CHECKPOINTS, PUBLISHED, TABLES, write_atomically
+from repro.records import Store
+from repro.rendering.tables import write_generated
+from repro.rendering.view import LOCK
+from repro.verification.effects import row_effects
+
+MANIFEST = "MANIFEST.sha256"
+#: The parts of a store that a bundle takes, by their place below --results and in the archive.
+_STORED = ("records", "records/complexity", "effects")
+#: No file of a bundle is nearly as large, and none has nearly as many.
+_LARGEST, _ALL, _MANY = 64 << 20, 512 << 20, 100_000
+
+_README = """\
+GCNet, reproduced: what was measured, for a review
+==================================================
+
+Written by gcnet-repro {version}.
+
+  records/            every measurement, one JSON file each; records/complexity/ has the counts
+  effects/            paired tests between rows, where they were computed
+  tables/             the paper's five tables beside ours: Markdown, LaTeX, CSV
+  report.html         everything as one page; it needs no network
+  inputs/             what decides: published numbers, tolerances, ledger, claims, checkpoints, the lock file
+  environment.json    versions, devices and commits of the records
+  left-out.csv        sha256 of the weights and predictions that are not here
+  {manifest}     sha256 of every other file
+
+To check that the files are whole:            sha256sum -c {manifest}
+To check that the tables and the report are renderings of these records, with the same version of the package:
+                                              repro bundle --verify BUNDLE.zip
+To render a table again from the unpacked files:
+                                              repro table 2 --results .
+"""
+
+
+def write(results: Path, path: Path) -> int:
+    """Write the bundle of what lies in `results` to `path`; returns its number of files. Same records, same bytes.
+
+    Raises:
+        ReproError: there is no record, one is damaged (it is named), or `path` cannot be written.
+    """
+    store = Store(results / "records")
+    if not store.all() and not store.counts():  # reading names what is damaged, by its own path
+        raise ReproError(f"{store.directory} has no records: nothing to bundle. Check --results.")
+    row_effects.load(results)
+    files = {}
+    for part in _STORED:
+        for file in sorted((results / part).glob("*.json")):
+            try:
+                files[f"{part}/{file.name}"] = file.read_bytes()
+            except OSError as error:
+                raise ReproError(f"{file} cannot be read: {error.strerror}") from None
+    content = _content(files)
+    output = io.BytesIO()
+    # Stored, not deflated: the bytes of a compressed file depend on the version of zlib.
+    with zipfile.ZipFile(output, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in sorted(content.items()):
+            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
+            archive.writestr(entry, data)
+    write_atomically(path, output.getvalue())
+    return len(content)
+
+
+def verify(path: Path) -> list[str]:
+    """What is wrong with a bundle, a line for each file; nothing if it is whole and follows from its records.
+
+    Raises:
+        ReproError: it is no archive, a name in it leads out of it, an entry is larger than any of a bundle, or a record
+            in it is damaged.
+    """
+    inside = _read(path)
+    wrong = _against_manifest(inside)
+    stored = {name: data for name, data in inside.items() if str(PurePosixPath(name).parent) in _STORED}
+    made = _content(stored)
+    for name in sorted(made.keys() | inside.keys()):
+        if name == MANIFEST or name in stored:
+            continue
+        if name not in inside:
+            wrong.append(f"{name}: missing")
+        elif name not in made:
+            wrong.append(f"{name}: no part of a bundle")
+        elif inside[name] != made[name]:
+            what = "not this version's" if name.startswith("inputs/") else "not what its records give with this version"
+            wrong.append(f"{name}: {what}")
+    return list(dict.fromkeys(wrong))
+
+
+def _content(stored: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Every file of the bundle of these records, by name."""
+    from repro.rendering import report
+
+    content = dict(stored)
+    with tempfile.TemporaryDirectory() as directory:
+        results = Path(directory)
+        for name, data in stored.items():
+            (results / name).parent.mkdir(parents=True, exist_ok=True)
+            (results / name).write_bytes(data)
+        store = Store(results / "records")
+        for table in paper.tables():
+            for file in write_generated(table, store, results / "tables"):
+                content[f"tables/{file.name}"] = file.read_bytes()
+        content["report.html"] = report.render(results).encode()
+        content["environment.json"] = _environment(store)
+        content["left-out.csv"] = _left_out(store)
+    inputs = [*sorted(PUBLISHED.glob("*.yaml")), *sorted(TABLES.glob("*.yaml")), CHECKPOINTS, LOCK]
+    for file in inputs:
+        if file.exists():
+            folder = "inputs/published" if file.parent == PUBLISHED else "inputs"
+            content[f"{folder}/{file.name}"] = file.read_bytes()
+    content["README.txt"] = _README.format(version=__version__, manifest=MANIFEST).encode()
+    lines = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(content.items())]
+    content[MANIFEST] = "".join(lines).encode()
+    return content
+
+
+def _environment(store: Store) -> bytes:
+    """Each distinct environment with the records that were measured in it."""
+    found: dict[str, dict] = {}
+    for record in store.all():
+        key = json.dumps(record.environment, sort_keys=True)
+        entry = found.setdefault(key, {"environment": record.environment, "records": []})
+        entry["records"].append(record.filename)
+    whole = {"package": f"gcnet-repro {__version__}", "measured": list(found.values())}
+    return (json.dumps(whole, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _left_out(store: Store) -> bytes:
+    output = io.StringIO()
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow(("record", "weights_sha256", "predictions_sha256"))
+    for record in store.all():
+        writer.writerow((record.filename, record.weights.sha256, record.predictions_sha256))
+    return output.getvalue().encode()
+
+
+def _read(path: Path) -> dict[str, bytes]:
+    """The entries of an archive that somebody else may have made."""
+    content: dict[str, bytes] = {}
+    total = 0
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if len(entries) > _MANY:
+                raise ReproError(f"{path}: {len(entries)} entries; a bundle has at most {_MANY}")
+            for entry in entries:
+                _checked(path, entry, content)
+                with archive.open(entry) as file:
+                    data = file.read(_LARGEST + 1)  # a header can lie about the size
+                total += len(data)
+                if len(data) > _LARGEST or total > _ALL:
+                    raise ReproError(f"{path}: {entry.filename!r} is larger than any file of a bundle: refused")
+                content[entry.filename] = data
+    except OSError as error:
+        raise ReproError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, zlib.error) as error:
+        raise ReproError(f"{path} is not a whole, plain zip archive: {error}") from None
+    return content
+
+
+def _checked(path: Path, entry: zipfile.ZipInfo, content: Mapping[str, bytes]) -> None:
+    name = entry.filename
+    parts = name.split("/")
+    outside = any(part in ("", ".", "..") for part in parts) or "\\" in name or ":" in name or not name.isprintable()
+    if outside or stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):  # 0: it does not say
+        raise ReproError(f"{path}: entry {name!r} is no plain file inside the bundle: refused")
+    if name in content:
+        raise ReproError(f"{path}: entry {name!r} stands twice: refused")
+
+
+def _against_manifest(inside: Mapping[str, bytes]) -> list[str]:
+    """Files that are not as the manifest says."""
+    if MANIFEST not in inside:
+        return [f"{MANIFEST}: missing"]
+    wrong, said = [], {}
+    for line in inside[MANIFEST].decode(errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        said[name] = digest
+    for name in sorted(said.keys() | inside.keys() - {MANIFEST}):
+        if name not in inside:
+            wrong.append(f"{name}: in the manifest, not in the bundle")
+        elif name not in said:
+            wrong.append(f"{name}: not in the manifest")
+        elif hashlib.sha256(inside[name]).hexdigest() != said[name]:
+            wrong.append(f"{name}: not the file of the manifest")
+    return wrong

@@ -1,0 +1,192 @@
+"""Everything about one cell: what it is, what was measured, what became of that, how to get it. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from repro import paper
+from repro.checkpoints import registry
+from repro.evaluation import is_attention
+from repro.experiments import Experiment, description, get
+from repro.paper import COLUMNS, DATASETS, STATISTICS, Cell, Group
+from repro.paper.expressions import address
+from repro.records import Store
+from repro.verification import ledger
+from repro.verification.verdicts import CellVerdict, RowVerdict, Verified, verify_all
+
+Use = Literal["used", "another measurement", "replaced", "stale", "mini profile", "another data set"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A record of the cell's experiment, and what became of it."""
+
+    file: str
+    created: str
+    use: Use
+    value: float | None  #: of the cell's metric, in its unit; None where the record lacks it
+    standard_error: float | None
+    items: str
+    seed: int
+    source: str
+    command: str
+    commit: str | None
+    wrong: str = ""  #: what is wrong with the record
+
+
+@dataclass(frozen=True)
+class PublicWeights:
+    """A published file that stands in for the experiment."""
+
+    id: str
+    match: str
+    differs: str
+    reported: float | None  #: of the cell's metric, by the publisher
+    obstacle: str | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What `repro explain` tells of one cell."""
+
+    cell: Cell
+    verdict: CellVerdict
+    group: Group
+    experiment: str
+    network: str
+    recipe: str
+    also: tuple[str, ...]  #: other cells of the same experiment and column
+    deviations: tuple[str, ...]  #: of the records that were used
+    weights: tuple[PublicWeights, ...]
+    history: tuple[Evidence, ...]  #: oldest first
+    ledger: ledger.Entry | None
+    commands: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "address": address(self.cell),
+            "verdict": self.verdict.as_dict(),
+            "group": self.group.title,
+            "dataset": self.group.dataset,
+            "experiment": self.experiment,
+            "network": self.network,
+            "recipe": self.recipe,
+            "same_number_in": self.also,
+            "deviations": self.deviations,
+            "weights": [asdict(weights) for weights in self.weights],
+            "history": [asdict(evidence) for evidence in self.history],
+            "ledger": self.ledger and self.ledger.model_dump(),
+            "commands": self.commands,
+        }
+
+
+def explain(cells: Sequence[Cell], store: Store) -> list[Explanation]:
+    """Each of `cells`, all of one table.
+
+    Raises:
+        ReproError: a record, the ledger or the tolerances are damaged; the file is named.
+    """
+    table = paper.load(cells[0].table)
+    verified = verify_all((table,), store)
+    rows = {(row.group.name, row.row.label): row for row in verified.verifications[0].rows}
+    return [_explained(cell, rows[cell.group, cell.row], verified) for cell in cells]
+
+
+def _explained(cell: Cell, row: RowVerdict, verified: Verified) -> Explanation:
+    experiment = get(row.row.experiment)
+    verdict = next(verdict for verdict in row.cells if verdict.cell == cell)
+    measured = COLUMNS[cell.column].measured
+    measurement = row.measurement and row.measurement.of(cell.column)
+    used = measurement.records if measurement and measured else ()
+    same = {
+        address(other)
+        for table in paper.tables()
+        for group in table.groups
+        for one in group.rows
+        if one.experiment == experiment.name and group.dataset == row.group.dataset
+        for other in one.cells
+        if other.column == cell.column and other != cell
+    }
+    history = tuple(_history(cell, row, verified)) if measured else ()
+    return Explanation(
+        cell=cell,
+        verdict=verdict,
+        group=row.group,
+        experiment=experiment.name,
+        network=description.network(experiment),
+        recipe=description.recipe(experiment),
+        also=tuple(sorted(same)),
+        deviations=tuple(dict.fromkeys(text for record in used for text in record.deviations)),
+        weights=tuple(_weights(cell, experiment)) if measured else (),
+        history=history,
+        ledger=None if measured else ledger.load().entry(cell),
+        commands=tuple(_commands(cell, row.group, experiment)),
+    )
+
+
+def _history(cell: Cell, row: RowVerdict, verified: Verified) -> Iterator[Evidence]:
+    unused = {unused.filename: unused for unused in verified.verifications[0].unused}
+    wrong = {finding.file: finding.text for finding in verified.findings}
+    measurement = row.measurement and row.measurement.of(cell.column)
+    mine = [
+        (file, record)
+        for file, record in verified.files.items()
+        if record.experiment == row.row.experiment and is_attention(record.evaluator) == (cell.column in STATISTICS)
+    ]
+    for file, record in sorted(mine, key=lambda item: (item[1].created, item[0])):
+        metric = record.metric(cell.column)
+        left_out = unused.get(record.filename)
+        if record.profile == "mini":
+            use: Use = "mini profile"
+        elif record.dataset.name != row.group.dataset:
+            use = "another data set"
+        elif left_out:
+            use = "stale" if left_out.stale else "replaced"
+        else:
+            used = measurement and any(one.key == record.key for one in measurement.records)
+            use = "used" if used else "another measurement"
+        checkpoint, data = record.weights.checkpoint, record.dataset
+        commit = record.environment.get("commit")
+        yield Evidence(
+            file=file,
+            created=record.created,
+            use=use,
+            value=metric and metric.value,
+            standard_error=metric and metric.standard_error,
+            items=f"{data.evaluated} of {data.required} {DATASETS[row.group.dataset].items} of {data.name}",
+            seed=record.seed,
+            source=f"checkpoint {checkpoint.id}" if checkpoint else record.answered_by,
+            command=record.command,
+            commit=str(commit) if commit else None,
+            wrong=wrong.get(file, ""),
+        )
+
+
+def _weights(cell: Cell, experiment: Experiment) -> Iterator[PublicWeights]:
+    for entry, serves in registry.load().serving(experiment.name):
+        yield PublicWeights(entry.id, serves.match, serves.differs, entry.reported.get(cell.column), entry.obstacle)
+
+
+def _commands(cell: Cell, group: Group, experiment: Experiment) -> Iterator[str]:
+    """What leads to a number in this cell."""
+    name = experiment.name
+    if not COLUMNS[cell.column].measured:
+        yield f"repro complexity --table {cell.table}"
+        return
+    if cell.column in STATISTICS:
+        yield f"repro reproduce --table {cell.table} --profile full --data-root DIR"
+        return
+    serving = registry.load().serving(name)
+    exact = any(serves.match == "exact" and entry.obstacle is None for entry, serves in serving)
+    source = "checkpoint" if exact else "trained"
+    if group.dataset == "coco-test-dev2017":
+        yield f"repro submit {name} --source {source} --data-root DIR"
+        yield f"repro record-external {name} --submission DIR --ap-box ..."
+        return
+    yield f"repro run {name} --profile full --source {source} --data-root DIR"
+    near = next((entry for entry, serves in serving if serves.match == "near" and entry.obstacle is None), None)
+    if near and not exact:
+        yield f"repro run {name} --weights {near.id} --data-root DIR"

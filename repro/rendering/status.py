@@ -1,0 +1,157 @@
+"""Coverage at a glance: what is verified, what is there, and what would come next. Imports no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from repro import paper
+from repro.checkpoints import registry
+from repro.errors import ReproError
+from repro.experiments import EXPERIMENTS, mini
+from repro.paper import COLUMNS, Table
+from repro.paper.expressions import address
+from repro.records import Record, Store
+from repro.verification.verdicts import Verification, Verified, verify_all
+
+TASKS = {"coco": "COCO", "imagenet": "ImageNet", "kinetics": "Kinetics-400"}
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """One table: how many of its cells have which verdict."""
+
+    table: int
+    cells: int
+    verdicts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What a store has of one task."""
+
+    task: str
+    experiments: int
+    full: int  #: current records of the full profile
+    measured: int  #: experiments that they are of
+    mini: int  #: current records of the mini profile
+    mini_measured: int
+    stale: int
+    unused: int  #: replaced by later ones
+
+
+@dataclass(frozen=True)
+class Next:
+    """Something to do, and the command that does it."""
+
+    what: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """What `repro status` tells."""
+
+    coverage: tuple[Coverage, ...]
+    holdings: tuple[Holding, ...]
+    wrong: tuple[str, ...]
+    next: tuple[Next, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return asdict(self)
+
+
+def status(store: Store) -> Status:
+    """Of all tables and tasks.
+
+    Raises:
+        ReproError: a record, the ledger or the tolerances are damaged; the file is named.
+    """
+    verified = verify_all(paper.tables(), store)
+    coverage = tuple(
+        Coverage(v.table.number, len(v.cells), dict(Counter(cell.verdict for cell in v.cells)))
+        for v in verified.verifications
+    )
+    holdings = tuple(_holding(task, title, verified) for task, title in TASKS.items())
+    return Status(coverage, holdings, tuple(map(str, verified.findings)), tuple(_next(verified)))
+
+
+def _holding(task: str, title: str, verified: Verified) -> Holding:
+    known = {name: experiment for name, experiment in EXPERIMENTS.items() if experiment.dataset == task}
+    mine = [record for record in verified.files.values() if record.experiment in known]
+    current = _current(mine)
+    full, small = ([r for r in current if r.profile == profile] for profile in ("full", "mini"))
+    replaced = sum(not unused.stale for unused in verified.unused if unused.experiment in known)
+    return Holding(
+        task=title,
+        experiments=len(known),
+        full=len(full),
+        measured=len({record.experiment for record in full}),
+        mini=len(small),
+        mini_measured=len({record.experiment for record in small}),
+        stale=len(mine) - len(current),
+        unused=replaced,
+    )
+
+
+def _current(records: Sequence[Record]) -> list[Record]:
+    """Those of the networks and recipes that this version has."""
+    hashes: dict[tuple[str, str], str | None] = {}
+    for name, profile in {(record.experiment, record.profile) for record in records}:
+        try:
+            experiment = mini.shrink(EXPERIMENTS[name]) if profile == "mini" else EXPERIMENTS[name]
+            hashes[name, profile] = experiment.spec_hash
+        except ReproError:  # the mini profile has no such experiment
+            hashes[name, profile] = None
+    return [record for record in records if record.spec_hash == hashes[record.experiment, record.profile]]
+
+
+def _next(verified: Verified) -> Iterator[Next]:
+    if verified.findings:
+        yield Next(f"look into {len(verified.findings)} records that are not what they say", "repro verify")
+    for cell in verified.off[:3]:
+        yield Next(f"look into {cell.cell}, which is off", f"repro explain '{address(cell.cell)}'")
+    small = {record.experiment for record in verified.files.values() if record.profile == "mini"}
+    for verification in verified.verifications:
+        yield from _of_table(verification, small)
+
+
+def _of_table(verification: Verification, small: set[str]) -> Iterator[Next]:
+    table = verification.table
+    open_cells = [cell for cell in verification.cells if cell.verdict == "not run"]
+    if any(not COLUMNS[cell.cell.column].measured for cell in open_cells):
+        yield Next(f"count the networks of Table {table.number}", f"repro complexity --table {table.number}")
+    if any(name not in small for name in _runnable(table)):
+        yield Next(
+            f"measure Table {table.number} in the mini profile, without any data",
+            f"repro reproduce --table {table.number} --profile mini",
+        )
+    accuracy = [cell for cell in open_cells if COLUMNS[cell.cell.column].unit == "%"]
+    here = dict.fromkeys(cell.experiment for cell in accuracy if "test-dev" not in cell.reason)
+    if here:
+        public = sum(_exact(name) for name in here)
+        yield Next(
+            f"measure Table {table.number} at full size: {public} experiments with the authors' weights, "
+            f"{len(here) - public} by training",
+            f"repro reproduce --table {table.number} --profile full --data-root DIR",
+        )
+    hidden = dict.fromkeys(cell.experiment for cell in accuracy if "test-dev" in cell.reason)
+    for name in list(hidden)[:1]:
+        yield Next(f"have COCO's server evaluate {len(hidden)} experiments", f"repro submit {name} --data-root DIR")
+
+
+def _runnable(table: Table) -> Iterator[str]:
+    """The experiments of a table that the mini profile has."""
+    for name in table.experiments:
+        try:
+            mini.shrink(EXPERIMENTS[name])
+        except ReproError:
+            continue
+        yield name
+
+
+def _exact(name: str) -> bool:
+    serving = registry.load().serving(name)
+    return any(serves.match == "exact" and entry.obstacle is None for entry, serves in serving)

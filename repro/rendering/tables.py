@@ -1,0 +1,223 @@
+"""One view of a reproduced table as Markdown, LaTeX and CSV. Same records, same bytes: nothing here reads the clock."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+from repro.paper import COLUMNS, STATISTICS, Table
+from repro.paths import TABLES, TEMPLATES, write_atomically
+from repro.records import Store
+from repro.rendering import view
+from repro.rendering.view import Grid, Text, View
+from repro.statistics.seeds import deviation
+
+Format = Literal["md", "tex", "csv"]
+GENERATED = TABLES / "generated"
+
+#: How a verdict is marked beside a delta, per format.
+MARKS = {
+    "md": {"match": "✓", "off": "✗", "inconclusive": "?", "ledger": "§"},
+    "tex": {"match": r"$\surd$", "off": r"$\times$", "inconclusive": "?", "ledger": r"\S"},
+}
+
+
+def render(table: Table, store: Store, form: Format, deltas: bool = True) -> str:
+    """`table` with what `store` holds. LaTeX can do without the deltas.
+
+    Raises:
+        ReproError: a record, the ledger or the tolerances are damaged; the file is named.
+    """
+    return _text(view.build(table, store), form, deltas)
+
+
+def write_generated(table: Table, store: Store, directory: Path = GENERATED) -> list[Path]:
+    """Write `table{N}.md`, `.tex` and `.csv` into `directory` and return their paths.
+
+    Raises:
+        ReproError: as `render`, or the directory cannot be written.
+    """
+    built = view.build(table, store)
+    paths = []
+    for form in ("md", "tex", "csv"):
+        path = directory / f"table{table.number}.{form}"
+        write_atomically(path, _text(built, form).encode())
+        paths.append(path)
+    return paths
+
+
+def _text(built: View, form: Format, deltas: bool = True) -> str:
+    if form == "csv":
+        return tidy_csv(built)
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # neither format is HTML: `tex` and `md` escape
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(md=escape_md, md_grid=markdown_grid, tex=escape_tex, tex_grid=latex_grid)
+    template = environment.get_template(f"table.{form}.j2")
+    return template.render(view=built, marks=MARKS[form], not_run=view.NOT_RUN, deltas=deltas)
+
+
+# -- Markdown ---------------------------------------------------------------------------------------------------------
+
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def escape_md(text: str) -> str:
+    """Text as a Markdown table cell or paragraph shows it; `code` stays code."""
+    return re.sub(r"([|*<])", r"\\\1", text)
+
+
+def markdown_grid(grid: Grid) -> str:
+    """A Markdown table whose columns line up in a terminal too."""
+    lines = [[escape_md(text) for text in grid.header]]
+    lines += [[_markdown(text) for text in line] for block in grid.blocks for line in block]
+    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
+    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
+    head, *body = ([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *body))
+
+
+def _markdown(text: Text) -> str:
+    shown = escape_md(text.text)
+    if text.bold:
+        shown = f"**{shown}**"
+    if text.delta:
+        shown += f" ({text.delta})"
+    if text.mark:
+        shown += f" {MARKS['md'][text.mark]}"
+    return shown + " ".join(str(number).translate(_SUPERSCRIPT) for number in text.notes)
+
+
+# -- LaTeX ------------------------------------------------------------------------------------------------------------
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "±": r"$\pm$", "—": "---", "|": r"\textbar{}", "[": "{[}", "]": "{]}",
+}  # fmt: skip
+
+
+def escape_tex(text: str) -> str:
+    """Text as LaTeX typesets it; `code` becomes typewriter."""
+    escaped = "".join(_TEX.get(character, character) for character in text)
+    return re.sub(r"`([^`]*)`", r"\\texttt{\1}", escaped)
+
+
+_MARKUP = re.compile(r"\\[a-z]+|[\\${}]")
+_NUMBER = re.compile(r"(?P<number>[+-]?\d+(\.\d+)?)(?P<behind>[MG%]?( ?[±/] ?.*| s)?)")
+
+
+def latex_grid(grid: Grid, deltas: bool = True) -> str:
+    """A booktabs tabular, its numbers aligned by siunitx. Blocks are set apart by a little space."""
+    first, *columns = zip(*(line for block in grid.blocks for line in block), strict=True)
+    aligned = [_column(column, deltas) for column in columns]
+    lines = [r"\begin{tabular}{l" + "".join(spec for spec, _ in aligned) + "}", r"\toprule"]
+    heads = [f"{{{escape_tex(head)}}}" for head in grid.header[1:]]  # braces: no number, for siunitx
+    lines += [_row([escape_tex(grid.header[0]), *heads]), r"\midrule"]
+    cells = zip((_latex(text) for text in first), *(cells for _, cells in aligned), strict=True)
+    for number, block in enumerate(grid.blocks):
+        if number:
+            lines.append(r"\addlinespace")
+        lines += [_row(next(cells)) for _ in block]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+
+
+def _column(texts: Sequence[Text], deltas: bool) -> tuple[str, list[str]]:
+    """(type, cells) of a column: aligned at the decimal marker if it has numbers and what has none are dashes."""
+    found = [(_NUMBER.fullmatch(text.text), text) for text in texts]
+    others = [text.text for match, text in found if match is None]
+    if len(others) == len(found) or any(character.isalnum() for text in others for character in text):
+        return "r", [_latex(text) + _behind(text, deltas) for text in texts]
+    cells, behind, widths = [], [], [(0, 0)]
+    for match, text in found:
+        if match is None:
+            cells.append(f"{{{_latex(text)}{_behind(text, deltas)}}}")
+            continue
+        after = _signs(escape_tex(match["behind"])) + _behind(text, deltas)
+        cells.append(match["number"] + (f" {{{after}}}" if after else ""))
+        behind.append(after)
+        whole, _, fraction = match["number"].lstrip("+-").partition(".")
+        widths.append((len(whole), len(fraction)))
+    signed = any(match and match["number"][0] in "+-" for match, _ in found)
+    options = "retain-explicit-plus,table-format=+" if signed else "table-format="
+    options += ".".join(str(max(digits)) for digits in zip(*widths, strict=True))
+    if longest := max(behind, key=lambda after: len(_MARKUP.sub("", after))):
+        options += f",table-space-text-post={{{longest}}}"
+    return f"S[{options}]", cells
+
+
+def _row(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _signs(escaped: str) -> str:
+    return re.sub(r"(?<!\w)([+-])(?=\d)", r"$\1$", escaped)  # a sign, not the hyphen of a name
+
+
+def _latex(text: Text) -> str:
+    shown = _signs(escape_tex(text.text))
+    return rf"\textbf{{{shown}}}" if text.bold else shown
+
+
+def _behind(text: Text, deltas: bool) -> str:
+    """What stands behind the text of a cell: its delta, the mark of its verdict, its notes."""
+    shown = f" ({_signs(text.delta)})" if text.delta and deltas else ""
+    if text.mark:
+        shown += f" {MARKS['tex'][text.mark]}"
+    if text.notes:
+        shown += rf"\textsuperscript{{{','.join(map(str, text.notes))}}}"
+    return shown
+
+
+# -- CSV --------------------------------------------------------------------------------------------------------------
+
+_FIELDS: tuple[str, ...] = (
+    "table", "group", "row", "column", "unit", "profile", "published", "ours", "spread", "n", "delta", "tolerance",
+    "tolerance_name", "verdict", "reason", "source", "engine", "experiment", "records",
+)  # fmt: skip
+
+
+def tidy_csv(built: View) -> str:
+    """A line for every cell, in full precision, then one for every metric of the mini profile (nothing published)."""
+    output = io.StringIO()
+    writer = csv.DictWriter(output, _FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for verdict in built.verification.cells:
+        cell = verdict.cell
+        writer.writerow(
+            {
+                "table": cell.table, "group": cell.group, "row": cell.row, "column": cell.column, "unit": cell.unit,
+                "profile": "full", "published": cell.printed, "ours": verdict.ours, "spread": verdict.spread,
+                "n": verdict.n, "delta": verdict.delta, "tolerance": verdict.tolerance,
+                "tolerance_name": verdict.applied, "verdict": verdict.verdict,
+                "reason": verdict.reason or verdict.note, "source": verdict.source, "engine": verdict.engine,
+                "experiment": verdict.experiment, "records": " ".join(verdict.records),
+            }
+        )  # fmt: skip
+    attention = [one for one in built.mini_measurements if one.statistics and built.mini.statistics]
+    for measurement in (*built.mini_measurements, *(one.of(STATISTICS[0]) for one in attention)):
+        first = measurement.first
+        for metric in first.metrics:
+            values = list(measurement.values(metric.name).values())
+            writer.writerow(
+                {
+                    "table": built.number, "column": metric.name, "unit": COLUMNS[metric.name].unit, "profile": "mini",
+                    "ours": fmean(values), "spread": deviation(values), "n": len(values), "verdict": "not compared",
+                    "reason": "the mini profile is not comparable with the paper", "source": first.source,
+                    "engine": first.engine, "experiment": measurement.experiment,
+                    "records": " ".join(record.filename for record in measurement.records),
+                }
+            )  # fmt: skip
+    return output.getvalue()

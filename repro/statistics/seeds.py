@@ -1,0 +1,60 @@
+"""Spread and intervals over seeds. Imports neither torch nor scipy."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+
+def deviation(values: Iterable[float]) -> float | None:
+    """Standard deviation over seeds; None of fewer than two."""
+    values = tuple(values)
+    return _deviation(values) if len(values) > 1 else None
+
+
+@cache  # exact arithmetic is slow, and a baseline's values stand in many rows
+def _deviation(values: tuple[float, ...]) -> float:
+    return statistics.stdev(values)
+
+
+@cache
+def student(confidence: float, n: int) -> float:
+    """The two-sided quantile of Student's t with n - 1 degrees of freedom, to float precision; n >= 2.
+
+    By bisection of the closed form for whole degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4): importing
+    scipy for one number takes longer than everything else that `repro verify` does.
+    """
+    freedom = n - 1
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, freedom) < confidence else (low, middle)
+    return math.tan((low + high) / 2) * math.sqrt(freedom)
+
+
+def _within(angle: float, freedom: int) -> float:
+    """The probability of |t| < sqrt(freedom) tan(angle)."""
+    cosine = math.cos(angle)
+    odd = freedom % 2
+    term = total = cosine if odd else 1.0
+    if freedom == 1:
+        total = 0.0
+    for k in range(2 + odd, freedom - 1, 2):
+        term *= cosine * cosine * (k - 1) / k
+        total += term
+    total *= math.sin(angle)
+    return (angle + total) * 2 / math.pi if odd else total
+
+
+def prediction_half_width(values: Sequence[float], confidence: float) -> float:
+    """Of the interval around the mean that holds one more draw from the same normal distribution; n >= 2."""
+    n = len(values)
+    return student(confidence, n) * deviation(values) * math.sqrt(1 + 1 / n)
+
+
+def mean_half_width(values: Sequence[float], confidence: float) -> float:
+    """Of the interval around the mean of `values` that holds the true mean; n >= 2."""
+    n = len(values)
+    return student(confidence, n) * deviation(values) / math.sqrt(n)

@@ -1,0 +1,1 @@
+"""Records against the paper: verdicts, integrity of records, orderings, effects, claims. Imports no torch."""

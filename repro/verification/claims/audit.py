@@ -1,0 +1,275 @@
+"""The paper audited against itself: what its text claims, computed from its own cells and from our records.
+
+Every claim stands in `tables/claims.yaml` as an expression over cells (`repro.paper.expressions`). `docs/claims.md` has the
+rules and the findings. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+
+from repro.errors import ReproError
+from repro.files.schema import describe_violation
+from repro.files.yaml_files import load_yaml
+from repro.paper import COLUMNS, Cell
+from repro.paper.expressions import (
+    Combination,
+    Comparison,
+    Expression,
+    Number,
+    Parser,
+    Range,
+    Reading,
+    Statement,
+    address,
+    as_printed,
+)
+from repro.paths import PUBLISHED, TABLES
+from repro.records import Store
+from repro.verification.claims.measured_values import Measured, Unmeasured
+
+CLAIMS = TABLES / "claims.yaml"
+
+Verdict = Literal["holds", "holds within rounding", "does not follow"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+#: Kinds that print a number; the others print a comparison.
+NUMERIC = ("number", "difference", "ratio", "relative increase", "added parameters", "less than")
+_PRINTED = re.compile(r"~?(?P<number>\d+(\.\d+)?)(?P<unit>%|M|G|)")
+
+
+def _parsed(content: object, info: ValidationInfo) -> Expression:
+    expression = Parser(info.context["published"]).expression(content)
+    try:
+        expression.evaluate(as_printed)
+    except ZeroDivisionError:
+        raise ValueError("divides by what may be zero, given the rounding of the cells") from None
+    return expression
+
+
+class Claim(BaseModel):
+    """One claim of the paper's text. A sentence with several numbers is several claims."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
+
+    id: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    section: str = Field(pattern=r"^(abstract|\d(\.\d){0,2})$")
+    quote: str = Field(min_length=1, description="the few words of the paper that carry the claim")
+    claim: str = Field(min_length=1, description="what it says, in our words")
+    kind: Literal[
+        "number", "difference", "ratio", "relative increase", "added parameters", "less than",
+        "ordering", "on par", "in all rows", "generally",
+    ]  # fmt: skip
+    printed: str | None = Field(None, description="the number as it is printed, with its unit")
+    stands_for: str | None = Field(None, description="the decimal that a printed fraction or formula comes to")
+    expression: Annotated[Any, BeforeValidator(_parsed)]
+    reading: str | None = Field(None, min_length=1, description="how a word without a number was read")
+    note: str | None = Field(None, min_length=1, description="other readings, and what becomes of them")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Claim:
+        if (self.kind in NUMERIC) != (self.printed is not None):
+            raise ValueError(f"kind {self.kind!r} {'needs' if self.kind in NUMERIC else 'has no'} printed number")
+        if (self.kind in NUMERIC) == isinstance(self.expression, Statement):
+            raise ValueError(
+                f"the expression of kind {self.kind!r} is not a {'number' if self.printed else 'statement'}"
+            )
+        if self.printed is not None and _PRINTED.fullmatch(self.stands_for or self.printed) is None:
+            raise ValueError(f"{self.stands_for or self.printed!r} is not a decimal with or without a unit")
+        return self
+
+    @property
+    def number(self) -> Range | None:
+        """What the printed number stands for, by its precision; None of a comparison."""
+        if self.printed is None:
+            return None
+        value, half = Fraction(self._match["number"]), Fraction(1, 2 * 10**self.decimals)
+        return Range(value - half, value, value + half)
+
+    @property
+    def decimals(self) -> int:
+        """Of the printed number; 0 of a comparison."""
+        return len(self._match["number"].partition(".")[2]) if self.printed else 0
+
+    @property
+    def unit(self) -> str:
+        return self._match["unit"] if self.printed else ""
+
+    @property
+    def _match(self) -> re.Match:
+        return _PRINTED.fullmatch(self.stands_for or self.printed)
+
+    @property
+    def parts(self) -> tuple[Number, ...] | tuple[Comparison, ...]:
+        """The number that is computed, or the comparisons that are combined, each once."""
+        statement = isinstance(self.expression, Statement)
+        return tuple(dict.fromkeys(self.expression.comparisons())) if statement else (self.expression,)
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells that the claim is derived from, each once, in the order of the expression."""
+        return tuple(dict.fromkeys(self.expression.cells()))
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What some numbers make of a claim: `arithmetic` shows how, `value` is the result where the claim prints one."""
+
+    verdict: Verdict
+    arithmetic: str
+    value: Range | None = None
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A claim, what the paper's own cells make of it, and what our measurements do."""
+
+    claim: Claim
+    published: Computed
+    ours: Computed | Unmeasured
+
+    @property
+    def ours_verdict(self) -> Literal["holds", "does not hold", "not measured", "not comparable"]:
+        if isinstance(self.ours, Computed):
+            return "holds" if self.ours.verdict == "holds" else "does not hold"
+        return "not measured" if self.ours.missing else "not comparable"
+
+    @property
+    def missing(self) -> tuple[Cell, ...]:
+        """The cells that were not measured here."""
+        return self.ours.missing if isinstance(self.ours, Unmeasured) else ()
+
+    @property
+    def unlike(self) -> tuple[tuple[str, str], ...]:
+        """(metric, comparison) where a claim that names no metric is false in another than the headline metrics."""
+        expression = self.claim.expression
+        others = expression.elsewhere() if isinstance(expression, Combination) else ()
+        return tuple(
+            (COLUMNS[next(other.cells()).column].heading, other.text(_as_printed))
+            for other in others
+            if not other.evaluate(as_printed).possible
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON: the claim's own fields, its cells, then both verdicts."""
+        claim, published, ours = self.claim, self.published, self.ours
+        return {
+            **claim.model_dump(exclude={"expression"}),
+            "expressions": [expression.text(address) for expression in claim.parts],
+            "cells": {address(cell): cell.printed for cell in claim.cells},
+            "published": _as_dict(published) | {"verdict": published.verdict},
+            "unlike": [{"metric": metric, "comparison": text} for metric, text in self.unlike],
+            "ours": _as_dict(ours) | {"verdict": self.ours_verdict, "missing": list(map(address, self.missing))},
+        }
+
+
+def _as_dict(computed: Computed | Unmeasured) -> dict[str, object]:
+    if isinstance(computed, Unmeasured):
+        return {"reason": computed.reason}
+    value = computed.value
+    bounds = {} if value is None else {"value": float(value.value), "low": float(value.low), "high": float(value.high)}
+    return {"arithmetic": computed.arithmetic} | bounds
+
+
+def load(path: Path = CLAIMS, published: Path = PUBLISHED) -> tuple[Claim, ...]:
+    """All claims, checked, in the order of the paper.
+
+    Raises:
+        ReproError: the file is malformed, or a claim names a cell that the paper does not have; the message names file,
+            claim and key.
+    """
+    content = load_yaml(path)
+    if not isinstance(content, list):
+        raise ReproError(f"{path} must be a list of claims")
+    claims: dict[str, Claim] = {}
+    for place, item in enumerate(content, 1):
+        name = item.get("id", place) if isinstance(item, dict) else place
+        try:
+            claim = Claim.model_validate(item, context={"published": published})
+        except ValidationError as error:
+            raise ReproError(f"{path}: claim {name!r}: {describe_violation(error, 'claim')}") from None
+        if claim.id in claims:
+            raise ReproError(f"{path}: claim {name!r}: id: stands twice")
+        claims[claim.id] = claim
+    return tuple(claims.values())
+
+
+def audit(claims: Sequence[Claim], store: Store) -> tuple[Audited, ...]:
+    """Each claim from the published cells and, where they are measured at full size, from ours.
+
+    Raises:
+        ReproError: a record is damaged; the file is named.
+    """
+    measured = Measured(store)
+    return tuple(Audited(claim, compute(claim, as_printed, _as_printed), _ours(claim, measured)) for claim in claims)
+
+
+def compute(claim: Claim, reading: Reading, shown: Callable[[Cell], str]) -> Computed:
+    """What the cells make of a claim, as `reading` gives them; `shown` writes one in the arithmetic.
+
+    A printed number holds if the computed one is equal at its precision, and within rounding if any value within the
+    bounds of the cells is. Bounds are never too narrow: what does not follow is impossible.
+
+    Raises:
+        ZeroDivisionError: a ratio divides by what may be zero.
+    """
+    found = claim.expression.evaluate(reading)
+    if claim.number is None:
+        return Computed(_verdict(found.holds, found.possible), _comparisons(claim, reading, shown))
+    printed, decimals = claim.number, claim.decimals
+    if claim.kind == "less than":
+        verdict = _verdict(found.value < printed.value, found.low < printed.value)
+    else:
+        verdict = _verdict(
+            printed.low <= found.value <= printed.high, found.low <= printed.high and printed.low <= found.high
+        )
+    text = f"{claim.expression.text(shown)} = {_decimal(found.value, decimals)}{claim.unit}"
+    if verdict != "holds" and found.low < found.high:
+        text += f", with rounding {_decimal(found.low, decimals)} to {_decimal(found.high, decimals)}"
+    return Computed(verdict, text, found)
+
+
+def _ours(claim: Claim, measured: Measured) -> Computed | Unmeasured:
+    """The same arithmetic with our numbers."""
+    values = measured.values(claim.cells)
+    if isinstance(values, Unmeasured):
+        return values
+    try:
+        return compute(
+            claim,
+            lambda cell: Range.exactly(values[cell]),
+            lambda cell: f"{float(values[cell]):.{cell.decimals + 1}f}",
+        )
+    except ZeroDivisionError:
+        return Unmeasured("two of its numbers are the same, and it divides by their difference")
+
+
+def _verdict(holds: bool, possible: bool) -> Verdict:
+    return "holds" if holds else "holds within rounding" if possible else "does not follow"
+
+
+def _comparisons(claim: Claim, reading: Reading, shown: Callable[[Cell], str]) -> str:
+    """The comparison if there is one; of several, how many are true, and those that are not."""
+    every = claim.parts
+    false = [comparison for comparison in every if not comparison.evaluate(reading).holds]
+    if len(every) == 1:
+        return ("not " if false else "") + every[0].text(shown)
+    text = f"{len(every) - len(false)} of {len(every)} comparisons"
+    return text + (": not " + ", ".join(comparison.text(shown) for comparison in false) if false else "")
+
+
+def _as_printed(cell: Cell) -> str:
+    return f"{cell.value:.{cell.decimals}f}"
+
+
+def _decimal(value: Fraction, decimals: int) -> str:
+    """With one digit more than `decimals` if it is not zero."""
+    text = f"{float(value):.{decimals + 1}f}"
+    return text.removesuffix("0").removesuffix(".") if text.endswith("0") else text

@@ -1,0 +1,1 @@
+"""Paired effects: what a row gains over its baseline, on the same items."""

@@ -1,0 +1,201 @@
+"""From records to measurements: which runs of one experiment may be averaged, and which records may not be used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from repro.errors import ReproError
+from repro.evaluation import ATTENTION_EVALUATOR, is_attention
+from repro.experiments import Experiment
+from repro.paper import COLUMNS, STATISTICS, DataSet
+from repro.records import Record
+
+Profile = Literal["full", "mini"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Runs of one experiment that differ in the seed alone: a record for each seed, in the order of the seeds.
+
+    `statistics`: records of the attention in the networks of some of them, likewise.
+    """
+
+    experiment: str
+    records: tuple[Record, ...]
+    statistics: tuple[Record, ...] = ()
+
+    @property
+    def first(self) -> Record:
+        """Stands for what all the runs share: source, engine, data set, deviations."""
+        return self.records[0]
+
+    @property
+    def n(self) -> int:
+        return len(self.records)
+
+    def of(self, column: str) -> Measurement:
+        """The records that a column is taken from: these, or those of the attention in their networks."""
+        apart = column in STATISTICS and self.statistics
+        return replace(self, records=self.statistics, statistics=()) if apart else self
+
+    def shortfall(self, dataset: DataSet, *, items: bool = True) -> str:
+        """What the paper's protocol evaluates or trains that these runs did not, in words; empty if nothing.
+
+        Without `items`, whether all were evaluated is not asked.
+        """
+        for record in self.records:
+            checkpoint = record.weights.checkpoint
+            if checkpoint and checkpoint.match == "near":
+                return f"not the paper's training but weights near it: {checkpoint.id}"
+            required = required_items(record, dataset)
+            if items and record.dataset.evaluated != required:
+                return f"{record.dataset.evaluated} of {required} {dataset.items} were evaluated"
+            if items and record.dataset.failed:
+                return f"{len(record.dataset.failed)} of {required} {dataset.items} failed"
+            training = record.training
+            if record.departures:
+                return f"another recipe than the paper's: {record.departures[0]}"
+            if training and training.iterations != training.recipe_iterations:
+                return f"trained for {training.iterations} of the recipe's {training.recipe_iterations} iterations"
+        return ""
+
+    def values(self, metric: str) -> dict[int, float]:
+        """Value by seed, in the unit of the published column; empty when a run lacks the metric.
+
+        Raises:
+            ReproError: a record holds the metric in another unit.
+        """
+        found = {}
+        for record in self.of(metric).records:
+            measured = record.metric(metric)
+            if measured is None:
+                return {}
+            if measured.unit != COLUMNS[metric].unit:
+                raise ReproError(
+                    f"record {record.filename}: {metric} is in {measured.unit!r}; the paper prints it in "
+                    f"{COLUMNS[metric].unit!r}. Measure it again with this version."
+                )
+            found[record.seed] = measured.value
+        return found
+
+
+def required_items(record: Record, dataset: DataSet) -> int:
+    """How many items the protocol evaluates. A record cannot say fewer than the official list has."""
+    if dataset.size is not None:
+        return dataset.size
+    from repro.data.sources import SOURCES  # imports what few commands need
+
+    official = next((s.validation_items for s in SOURCES.values() if s.validation == record.dataset.name), 0)
+    return max(record.dataset.required, official)
+
+
+@dataclass(frozen=True)
+class Unused:
+    """A record that no number comes from, and why."""
+
+    experiment: str
+    dataset: str
+    filename: str
+    reason: str
+    stale: bool
+
+
+def collect(
+    records: Iterable[Record], experiments: Mapping[str, Experiment], profile: Profile
+) -> tuple[dict[str, list[Measurement]], list[Unused]]:
+    """The measurements of each experiment at one profile, best first, and the records left out.
+
+    Runs are averaged only if all that a cache key holds but the seed is the same. Better is: no fewer items evaluated,
+    the paper's recipe, the authors' weights before own training before near weights, fewer deviations from the paper's
+    protocol, more seeds. Statistics of attention go with the run of the same weights.
+
+    Args:
+        experiments: by name, as this version defines them; a record of another specification is stale.
+    """
+    pools: dict[str, dict[str, dict[int, Record]]] = {name: {} for name in experiments}
+    specified: dict[str, str] = {}  # a hash per experiment, not per record
+    unused, looked_at = [], []
+    for record in sorted(records, key=lambda record: (record.created, record.key)):
+        if record.profile != profile or record.experiment not in experiments:
+            continue
+        if record.experiment not in specified:
+            specified[record.experiment] = experiments[record.experiment].spec_hash
+        if record.spec_hash != specified[record.experiment]:
+            reason = "stale: the network or the recipe has changed since it was measured"
+            unused.append(Unused(record.experiment, record.dataset.name, record.filename, reason, stale=True))
+            continue
+        if is_attention(record.evaluator):
+            looked_at.append(record)
+            continue
+        checkpoint = record.weights.checkpoint  # two files are two measurements, not two runs of one
+        which = conditions(record) + (checkpoint.sha256 if checkpoint else "")
+        runs = pools[record.experiment].setdefault(which, {})
+        if record.seed in runs:
+            reason = f"replaced by the later {record.filename}"
+            replaced = runs[record.seed].filename
+            unused.append(Unused(record.experiment, record.dataset.name, replaced, reason, stale=False))
+        runs[record.seed] = record
+    measured = {}
+    attention = {record.network: record for record in looked_at if record.evaluator == ATTENTION_EVALUATOR}
+    for name, pool in pools.items():
+        found = []
+        for runs in pool.values():
+            ordered = tuple(runs[seed] for seed in sorted(runs))
+            statistics = tuple(attention[record.network] for record in ordered if record.network in attention)
+            found.append(Measurement(name, ordered, statistics))
+        measured[name] = sorted(found, key=_preference)
+    return measured, unused + _unused_statistics(looked_at, measured)
+
+
+def _unused_statistics(looked_at: Iterable[Record], measured: Mapping[str, Iterable[Measurement]]) -> list[Unused]:
+    used = {record.key for found in measured.values() for one in found for record in one.statistics}
+    networks = {record.network for found in measured.values() for one in found for record in one.records}
+    unused = []
+    for record in (record for record in looked_at if record.key not in used):
+        reason = "replaced by later statistics of the same weights"
+        if record.network not in networks:
+            reason = "there is no record of the accuracy of these weights"
+        elif record.evaluator != ATTENTION_EVALUATOR:
+            reason = f"computed by {record.evaluator}, now {ATTENTION_EVALUATOR}"
+        unused.append(Unused(record.experiment, record.dataset.name, record.filename, reason, stale=False))
+    return unused
+
+
+def conditions(record: Record, *, initial: bool = True) -> str:
+    """All that two runs must share to be comparable, as one string: how, from what, on what and by what.
+
+    The same experiment's runs of equal conditions differ in the seed alone; those of two experiments, in the network.
+    Without `initial` they may differ in the weights that they began from.
+    """
+    training, checkpoint = record.training, record.weights.checkpoint
+    length = (training.iterations, training.effective_batch, training.learning_rate) if training else None
+    dataset = record.dataset
+    numerics = {name: value for name, value in record.numerics.items() if name != "threads"}
+    return repr(
+        (
+            record.source, record.engine, record.evaluator, record.weights.converter,
+            initial and record.weights.initial_sha256,
+            checkpoint and (checkpoint.match, checkpoint.conventions),
+            dataset.name, dataset.annotations_sha256, dataset.ids_sha256, dataset.evaluated, length,
+            sorted(record.deviations), sorted(numerics.items()),
+        )
+    )  # fmt: skip
+
+
+#: Best first: the authors' weights, own training, weights of another training.
+_SOURCES = ("exact", "trained", "near")
+
+
+def _preference(measurement: Measurement) -> tuple:
+    first = measurement.first
+    return (
+        -first.dataset.evaluated,
+        bool(first.departures),
+        _SOURCES.index(first.weights.checkpoint.match if first.weights.checkpoint else first.source),
+        len(first.deviations),
+        -measurement.n,
+        first.engine,
+        first.key,
+    )

@@ -1,0 +1,129 @@
+"""The mini profile's generated images: a rule that knows how they are drawn reads the class, of a whole image only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from repro.data.imagenet import ImageNet
+from repro.data.miniature import imagenet as miniature
+from repro.errors import ReproError
+from repro.experiments.mini.imagenet import CLASSES, PICTURES, PREPROCESSING
+
+SMALL = replace(PICTURES, train_images=32, val_images=16)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(miniature, "PICTURES", SMALL)
+
+
+def hashes(directory):
+    return {
+        path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in directory.rglob("*.png")
+    }
+
+
+def counted(image):
+    """(yellow, blue): pixels of the marks' colours."""
+    red, green, blue = (image[..., channel].astype(int) for channel in range(3))
+    return np.sum((red > 190) & (green > 170) & (blue < 90)), np.sum((blue > 190) & (red < 100) & (green < 120))
+
+
+def test_generating_twice_gives_the_same_bytes_and_leaves_nothing_else(small, tmp_path):
+    for name in ("one", "other"):
+        miniature.generate(tmp_path / name)
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "other") != {}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "one.lock", "other", "other.lock"]
+
+
+def test_what_is_there_is_left_as_it_is(small, tmp_path):
+    miniature.generate(tmp_path / "data")
+    before = hashes(tmp_path / "data")
+    next((tmp_path / "data").rglob("*.png")).unlink()
+    miniature.generate(tmp_path / "data")
+    assert len(hashes(tmp_path / "data")) == len(before) - 1
+
+
+def test_killed_while_it_writes_nothing_stands_under_the_name(small, tmp_path, monkeypatch):
+    write = miniature._write_split
+
+    def broken(directory, pictures, split, images):
+        if split == "val":
+            raise KeyboardInterrupt
+        write(directory, pictures, split, images)
+
+    monkeypatch.setattr(miniature, "_write_split", broken)
+    with pytest.raises(KeyboardInterrupt):
+        miniature.generate(tmp_path / "data")
+    assert [path.name for path in tmp_path.iterdir()] == ["data.lock"]
+
+
+def test_a_place_that_cannot_be_written_is_named(small, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ReproError, match="file"):
+        miniature.generate(tmp_path / "file" / "data")
+
+
+def test_it_is_read_as_imagenet_is(small, tmp_path):
+    miniature.generate(tmp_path / "data")
+    for split, images in (("train", 32), ("val", 16)):
+        data = ImageNet(tmp_path / "data", split, PREPROCESSING, wnids=CLASSES)
+        assert len(data) == images
+        assert Counter(data.labels.tolist()) == dict.fromkeys(range(16), images // 16)
+        for index in range(0, images, 5):
+            drawn = miniature.picture(SMALL, split, int(data.ids[index].split("-")[1]))
+            assert data.labels[index] == drawn.label
+            assert np.array_equal(data.sample(index).image.permute(1, 2, 0).numpy(), drawn.image)
+
+
+def test_the_pixels_are_those_of_the_version():
+    """Whoever changes what is drawn raises `PICTURES.version`, so that no result of other pixels is taken for ours."""
+    drawn = hashlib.sha256()
+    for split in ("train", "val"):
+        for index in range(64):
+            drawn.update(miniature.picture(PICTURES, split, index).image.tobytes())
+    assert (PICTURES.version, drawn.hexdigest()[:16]) == (1, "efd1944f895802f4")
+
+
+def test_which_object_counts_is_told_by_all_of_the_image():
+    """By the majority of the marks: always in the whole image, less often the smaller the part."""
+    right = Counter()
+    for index in range(300):
+        drawn = miniature.picture(PICTURES, "val", index)
+        for part, window in (("whole", slice(None)), ("corner", slice(0, 8))):
+            yellow, blue = counted(drawn.image[window, window])
+            right[part] += (yellow > blue) == (drawn.cue == 0) and yellow != blue
+    assert right["whole"] == 300
+    assert right["corner"] < 180
+
+
+def test_the_object_itself_does_not_tell():
+    """Both objects of an image are drawn alike: either colour is called for as often, wherever and however large."""
+    pairs = [p for index in range(600) if len((p := miniature.picture(PICTURES, "train", index)).objects) == 2]
+    assert 400 < len(pairs) < 500
+    assert all(
+        p.objects[0].cue == p.cue != p.objects[1].cue and p.objects[0].label != p.objects[1].label for p in pairs
+    )
+    share = np.mean([p.cue for p in pairs])
+    assert abs(share - 0.5) < 0.08
+    larger = np.mean([p.objects[0].side > p.objects[1].side for p in pairs])
+    assert abs(larger - 0.43) < 0.08  # 3/7: sides of 22 to 28 pixels are equal in a seventh
+
+
+def test_textures_differ_although_their_means_do_not():
+    """Shuffled pixels of an object do not tell its pattern."""
+    rng = np.random.default_rng(0)
+    patterns = {name: miniature._pattern(rng, name, 8, 24) for name in ("rows", "columns", "checks", "diagonals")}
+    assert {pattern.mean() for pattern in patterns.values()} == {0.5}
+    assert len({pattern.tobytes() for pattern in patterns.values()}) == 4
+
+
+def test_the_splits_share_no_image():
+    first = [miniature.picture(PICTURES, split, 0).image for split in ("train", "val")]
+    assert not np.array_equal(*first)

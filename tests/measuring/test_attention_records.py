@@ -1,0 +1,479 @@
+"""Table 1's rows: statistics of attention as records beside those of accuracy, of the same weights."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+import video_files
+from samples import record
+
+from repro import paper, tasks
+from repro.analysis import survey as surveys
+from repro.analysis.survey import MEAN
+from repro.data import clips
+from repro.data.kinetics import LABELS
+from repro.data.miniature import coco as miniature
+from repro.evaluation import ATTENTION_EVALUATOR, EVALUATORS
+from repro.experiments import digest, get, mini
+from repro.measuring import worker
+from repro.measuring.attention import measure_attention
+from repro.measuring.measure import measure
+from repro.measuring.worker import settings_to_json
+from repro.paths import sha256
+from repro.planning import plan
+from repro.records import Metric, Store, cache_key
+from repro.rendering.tables import render
+from repro.settings import Settings
+from repro.verification.claims import audit
+from repro.verification.differences import compare_stores
+from repro.verification.integrity import findings
+from repro.verification.measurements import collect
+from repro.verification.verdicts import verify_store
+
+NAME = "coco-r50-1nl"
+COLUMNS = ["cos_input", "cos_output", "cos_att", "jsd_att"]
+
+
+@pytest.fixture(scope="module")
+def small():
+    """The mini profile of COCO with 16 + 6 images, two iterations of pre-training and four of training."""
+    patch = pytest.MonkeyPatch()
+    scenes = replace(mini.coco.SCENES, train_images=16, val_images=6, classification_images=16)
+    recipe = replace(mini.coco.PRETRAINING.recipe, batch_size=4, iterations=2)
+    for module in (mini.coco, miniature):
+        patch.setattr(module, "SCENES", scenes)
+    patch.setattr(mini.coco, "PRETRAINING", replace(mini.coco.PRETRAINING, recipe=recipe))
+    patch.setattr(mini.coco, "DATASET_KEY", "1" * 64)
+    shrink = mini.shrink
+    short = {"iterations": 4, "batch_size": 4, "warmup_iterations": 1}
+    patch.setattr(mini, "shrink", lambda e: replace(shrink(e), recipe=replace(shrink(e).recipe, **short)))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def table2(small, tmp_path_factory):
+    """What a reproduction of Table 2 leaves of its non-local row: settings and record."""
+    settings = Settings(results=tmp_path_factory.mktemp("table2"))
+    return settings, measure(NAME, settings, command="repro reproduce --table 2", progress=lambda *_: None)
+
+
+@pytest.fixture
+def settings(table2, tmp_path):
+    """A copy of it."""
+    whole, _ = table2
+    return replace(whole, results=shutil.copytree(whole.results, tmp_path / "results"))
+
+
+def step(settings, name=NAME):
+    (found,) = plan.plan([name], settings, attention=plan.of_attention(1))
+    return found
+
+
+def reproduced(settings, name=NAME):
+    """The events of a worker that is given this step."""
+    events = io.StringIO()
+    task = {"experiment": name, "settings": settings_to_json(settings), "command": "repro reproduce --table 1"}
+    worker._measure(task | {"attention": True}, events)
+    return [json.loads(line) for line in events.getvalue().splitlines()]
+
+
+def stages(events):
+    return list(dict.fromkeys(event["stage"] for event in events if event["event"] == "progress"))
+
+
+def statistics(settings):
+    (found,) = [record for record in settings.store.all() if record.evaluator == ATTENTION_EVALUATOR]
+    return found
+
+
+def test_table_1_alone_wants_statistics_and_of_all_its_rows():
+    assert plan.of_attention(1) == {row.experiment for row in paper.load(1).rows}
+    assert len(plan.of_attention(1)) == 8
+    assert not any(plan.of_attention(number) for number in (2, 3, 4, 5))
+
+
+def test_what_table_2_trained_is_only_looked_at(settings):
+    before = step(settings)
+    assert (before.status, before.statistics) == ("ready", None)
+    assert before.reason.endswith("statistics of its attention missing")
+    assert "trained again" not in before.reason
+    events = reproduced(settings)
+    assert stages(events) == ["analysis"]
+    after = step(settings)
+    assert (after.status, after.statistics) == ("measured", statistics(settings))
+    assert after.record == before.record
+    assert reproduced(settings) == [{"event": "measured", "record": before.record.filename}]
+
+
+def test_the_record_is_of_the_same_weights(table2, settings):
+    _, ordinary = table2
+    reproduced(settings)
+    found = statistics(settings)
+    same = ("experiment", "profile", "source", "seed", "spec_hash", "weights", "training", "dataset", "complexity")
+    assert [getattr(found, field) for field in same] == [getattr(ordinary, field) for field in same]
+    assert [metric.name for metric in found.metrics] == COLUMNS
+    assert all(metric.n == 6 and metric.standard_error > 0 and metric.unit == "" for metric in found.metrics)
+    assert set(ordinary.deviations) < set(found.deviations)
+    assert "which images" in found.deviations[-1]
+    assert found.cost.train_seconds == 0
+    assert findings(settings.store.files()) == ()
+    (kept,) = (settings.results / "analysis").glob("*/statistics.json")
+    of_block = next(iter(json.loads(kept.read_text())["statistics"].values()))
+    assert {m.name: m.value for m in found.metrics} == {name: value["mean"] for name, value in of_block.items()}
+
+
+def test_accuracy_is_measured_where_it_is_missing(small, tmp_path):
+    settings = Settings(results=tmp_path)
+    before = step(settings)
+    assert before.attention
+    assert before.reason == "no record yet; with the statistics of its attention"
+    assert stages(reproduced(settings)) == ["pre-training", "training", "evaluation", "analysis"]
+    assert step(settings).status == "measured"
+
+
+def test_weights_that_are_lost_are_trained_again(settings):
+    shutil.rmtree(settings.results / "runs")
+    before = step(settings)
+    assert "its weights are not here: it is trained again" in before.reason
+    assert "s of one core" in before.cost
+    assert "training" in stages(reproduced(settings))
+    assert step(settings).status == "measured"
+    assert len(settings.store.all()) == 2  # the same weights, hence the same record of their accuracy
+
+
+def test_weights_of_another_machine_are_refused(settings):
+    (path,) = settings.results.glob(f"runs/{NAME}.*/weights.pt")
+    state = torch.load(path, weights_only=True)
+    torch.save({name: tensor + 1e-3 if tensor.is_floating_point() else tensor for name, tensor in state.items()}, path)
+    (*_, event) = reproduced(settings)
+    assert event["event"] == "failed"
+    assert "are not those of record" in event["message"]
+
+
+class Killed(Exception):
+    pass
+
+
+def test_killed_in_the_middle_it_goes_on(table2, settings, tmp_path):
+    whole, ordinary = table2
+    other = replace(whole, results=shutil.copytree(whole.results, tmp_path / "whole"))
+    expected = measure_attention(ordinary, other, command="", progress=lambda *_: None)
+
+    def kill(stage, done, total):
+        if done == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        measure_attention(ordinary, settings, command="", progress=kill)
+    (kept,) = (settings.results / "analysis").glob("*/images.jsonl")
+    first = kept.read_bytes()
+    assert len(first.splitlines()) == 4
+    assert step(settings).status == "ready"
+    found = measure_attention(ordinary, settings, command="", progress=lambda *_: None)
+    assert (found.key, found.metrics) == (expected.key, expected.metrics)
+    assert kept.read_bytes().startswith(first)
+    assert len(kept.read_bytes().splitlines()) == 6
+
+
+def test_statistics_of_another_version_are_computed_again(settings, monkeypatch):
+    reproduced(settings)
+    for module in (plan, surveys, __import__("repro.analysis.measuring", fromlist=["_"])):
+        monkeypatch.setattr(module, "ATTENTION_EVALUATOR", "repro attention statistics 2")
+    assert step(settings).reason.endswith(f"computed by {ATTENTION_EVALUATOR}, now repro attention statistics 2")
+    assert stages(reproduced(settings)) == ["analysis"]
+    assert step(settings).status == "measured"
+
+
+# -- Kinetics ---------------------------------------------------------------------------------------------------------
+
+VIDEO = "kinetics-r50-5nl"
+
+
+@pytest.fixture
+def kinetics(tmp_path, monkeypatch):
+    """Settings of the full profile with four videos, one of which is damaged, and a small network trained on them."""
+    whole = get(VIDEO)
+    backbone = replace(whole.network.backbone, width=4)
+    experiment = replace(whole, network=replace(whole.network, backbone=backbone, input_size=(4, 32, 32)))
+    monkeypatch.setattr(plan, "at_profile", lambda name, profile: experiment)
+    small = replace(clips.PAPER, resize=40, crop=32, crops=3, frames=4, stride=2, clips=3)
+    monkeypatch.setattr(clips, "PAPER", small)
+    for index in range(4):
+        path = tmp_path / "kinetics400" / "val" / LABELS[index] / f"Q000000000{index}_000000_000010.mp4"
+        video_files.write(path, frames=20, size=(48, 40))
+        if index == 3:
+            path.write_bytes(path.read_bytes()[:500])
+    settings = Settings(tmp_path / "results", "full", data_root=tmp_path / "kinetics400", initial="random")
+    monkeypatch.setattr(plan, "run_directory", lambda *_: tmp_path / "run")
+    torch.manual_seed(0)
+    network = tasks.of(experiment, settings).network()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    (tmp_path / "run").mkdir()
+    torch.save(network.state_dict(), tmp_path / "run" / "weights.pt")
+    return settings, experiment
+
+
+def test_a_row_of_kinetics(kinetics, tmp_path):
+    settings, experiment = kinetics
+    made = record(
+        VIDEO, {"top1": 70.0}, evaluator=EVALUATORS["kinetics"], spec_hash=experiment.spec_hash, name="kinetics-val"
+    )
+    weights = made.weights.model_copy(update={"sha256": sha256(tmp_path / "run" / "weights.pt")})
+    made = made.model_copy(update={"weights": weights})
+    found = measure_attention(made, settings, command="", progress=lambda *_: None)
+    assert [metric.name for metric in found.metrics] == COLUMNS
+    assert all(metric.n == 3 for metric in found.metrics)
+    assert (found.dataset.name, found.dataset.evaluated, found.dataset.expected) == ("kinetics-val", 3, 4)
+    assert found.dataset.failed == ["Q0000000003_000000_000010"]
+    assert "one clip of each video" in found.deviations[-2]
+    assert "mean over the 5 blocks" in found.deviations[-1]
+    (kept,) = (settings.results / "analysis").glob("*/statistics.json")
+    summary = json.loads(kept.read_text())
+    assert len(summary["statistics"]) == 6
+    for metric in found.metrics:
+        of_blocks = [of[metric.name]["mean"] for name, of in summary["statistics"].items() if name != MEAN]
+        assert metric.value == pytest.approx(sum(of_blocks) / 5, rel=1e-12)
+
+
+def test_the_clip_is_from_the_middle_and_the_crop_from_the_centre(kinetics):
+    from repro.analysis import subjects
+
+    settings, _ = kinetics
+    subject = subjects.of_experiment(VIDEO, settings, random=False)
+    shown = subjects.images(subject, settings)
+    pixels = shown.pixels(0)
+    assert pixels.shape == (3, 4, 32, 32)
+    # 20 frames, a clip spans 4 * 2: floor(12 / 2) = 6 is its first.
+    path = settings.data_root / "val" / LABELS[0] / "Q0000000000_000000_000010.mp4"
+    frames = [torch.from_numpy(frame).permute(2, 0, 1) for frame in video_files.all_frames(path)]
+    for t, number in enumerate((6, 8, 10, 12)):
+        assert torch.equal(pixels[:, t], frames[number][:, 4:36, 8:40])
+    observed = subject.observe(pixels)
+    assert len(observed) == 5
+    assert observed[0].input.shape[1:] == (4, 4, 4)
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+DATA = {"coco": "coco-val2017", "kinetics": "kinetics-val"}
+
+
+def attended(ordinary, values, **changes):
+    """The record of such statistics in the network of another record."""
+    n = ordinary.dataset.evaluated
+    metrics = [Metric(name=k, value=v, unit="", n=n, standard_error=v / 50) for k, v in values.items()]
+    values_sha256 = digest([ordinary.key, values, repr(changes)])
+    key = cache_key(predictions=values_sha256, evaluator=ATTENTION_EVALUATOR, training=ordinary.measured_by)
+    fields = {"evaluator": ATTENTION_EVALUATOR, "metrics": metrics, "predictions_sha256": values_sha256, "key": key}
+    return ordinary.model_copy(update=fields | changes)
+
+
+def ordinary(row, seed=0, profile="full", shift=0.0):
+    """A record of the accuracy that the paper prints for a row, plus `shift`."""
+    dataset = get(row.experiment).dataset
+    metrics = {cell.column: cell.value + shift for cell in row.cells if cell.unit == "%"}
+    size = 5000 if dataset == "coco" else 19906
+    name = DATA[dataset] if profile == "full" else f"mini-{dataset}"
+    made = record(
+        row.experiment, metrics, seed=seed, profile=profile, name=name, required=size, expected=size, evaluated=size,
+        evaluator=EVALUATORS[dataset],
+    )  # fmt: skip
+    training = made.training.model_copy(update={"key": digest([row.experiment, seed, profile])})
+    weights = made.weights.model_copy(update={"sha256": digest(["weights", row.experiment, seed, profile])})
+    key = cache_key(predictions=made.predictions_sha256, evaluator=made.evaluator, training=training.key)
+    return made.model_copy(update={"training": training, "weights": weights, "key": key})
+
+
+def whole_store(directory, profile="full", seeds=1):
+    """Every row of Table 1 as printed, the statistics half as large again."""
+    store = Store(directory)
+    for row in paper.load(1).rows:
+        for seed in range(seeds):
+            of_accuracy = ordinary(row, seed, profile)
+            store.add(of_accuracy)
+            values = {cell.column: 1.5 * cell.value for cell in row.cells if cell.unit == ""}
+            store.add(attended(of_accuracy, values))
+    return store
+
+
+def test_every_row_of_the_full_profile_has_numbers_and_differences(tmp_path):
+    store = whole_store(tmp_path)
+    assert findings(store.files()) == ()
+    verification = verify_store(paper.load(1), store)
+    assert len(verification.cells) == 44
+    assert verification.unused == ()
+    for cell in verification.cells:
+        if cell.cell.unit == "%":
+            assert (cell.verdict, cell.ours) == ("match", pytest.approx(cell.cell.value))
+            continue
+        assert cell.ours == pytest.approx(1.5 * cell.cell.value)
+        assert cell.delta == round(round(1.5 * cell.cell.value, 3) - cell.cell.value, 3)
+        assert cell.standard_error == pytest.approx(cell.ours / 50)
+        (file,) = cell.records
+        assert store.files()[file].evaluator == ATTENTION_EVALUATOR
+        assert (cell.verdict, cell.reason) == ("inconclusive", f"no tolerance is declared for {heading(cell)}")
+    text = render(paper.load(1), store, "md")
+    lines = text.splitlines()
+    line = lines[lines.index(next(line for line in lines if line.startswith("| **E-Gaussian**"))) + 1]
+    # Printed 0.402, 0.012, 0.020 and 0.011.
+    assert [word in line for word in ("0.603 (+0.201)", "0.018 (+0.006)", "0.030 (+0.010)")] == [True] * 3
+    assert "Mini profile" not in text
+
+
+def heading(cell):
+    return paper.COLUMNS[cell.cell.column].heading
+
+
+def test_statistics_of_a_part_of_the_images_have_no_difference(tmp_path):
+    row = paper.load(1).rows[1]
+    store, of_accuracy = Store(tmp_path), ordinary(row)
+    store.add(of_accuracy)
+    part = of_accuracy.dataset.model_copy(update={"evaluated": 100})
+    store.add(attended(of_accuracy, {"cos_att": 0.5}, dataset=part))
+    found = {cell.cell.column: cell for cell in verify_store(paper.load(1), store).rows[1].cells}
+    assert found["ap_box"].verdict == "match"
+    assert (found["cos_att"].verdict, found["cos_att"].reason) == ("inconclusive", "100 of 5000 images were evaluated")
+    assert (found["jsd_att"].verdict, found["jsd_att"].reason) == ("not run", "its records lack JSD att")
+    assert "+0.480" not in render(paper.load(1), store, "md")
+
+
+@pytest.mark.parametrize(("evaluated", "shown"), [(19000, True), (10, False)])
+def test_kinetics_has_a_difference_where_nearly_all_videos_are_there(tmp_path, evaluated, shown):
+    row = next(row for row in paper.load(1).rows if row.experiment == VIDEO)
+    store, of_accuracy = Store(tmp_path), ordinary(row)
+    store.add(of_accuracy)
+    some = of_accuracy.dataset.model_copy(update={"expected": evaluated, "evaluated": evaluated})
+    store.add(attended(of_accuracy, {"cos_att": 0.5}, dataset=some))
+    (cell,) = [
+        cell
+        for cell in verify_store(paper.load(1), store).cells
+        if (cell.experiment, cell.cell.column) == (VIDEO, "cos_att")
+    ]
+    assert cell.verdict == "inconclusive"
+    reason = "no tolerance is declared for cos att" if shown else "10 of 19906 videos were evaluated"
+    assert cell.reason == reason
+    assert ("+0.496" in render(paper.load(1), store, "md")) == shown
+
+
+def test_seeds_without_statistics_do_not_count_for_them(tmp_path):
+    row = paper.load(1).rows[1]
+    store = Store(tmp_path)
+    for seed in range(3):
+        store.add(ordinary(row, seed, shift=0.1 * seed))
+    store.add(attended(ordinary(row, 1, shift=0.1), {"cos_att": 0.03}))
+    found = {cell.cell.column: cell for cell in verify_store(paper.load(1), store).rows[1].cells}
+    assert (found["ap_box"].n, found["cos_att"].n) == (3, 1)
+    assert found["cos_att"].ours == 0.03
+
+
+def test_statistics_of_other_weights_are_not_the_rows(tmp_path):
+    row = paper.load(1).rows[1]
+    store, of_accuracy = Store(tmp_path), ordinary(row)
+    store.add(of_accuracy)
+    weights = of_accuracy.weights.model_copy(update={"sha256": "0" * 64})
+    stray = attended(of_accuracy, {"cos_att": 0.03}, weights=weights)
+    store.add(stray)
+    verification = verify_store(paper.load(1), store)
+    assert verification.rows[1].cells[4].verdict == "not run"
+    (unused,) = verification.unused
+    assert unused.filename == stray.filename
+    assert "no record of the accuracy of these weights" in unused.reason
+    assert not unused.stale
+
+
+def test_statistics_change_nothing_of_other_tables_and_comparisons(tmp_path):
+    """Whatever is read of a store with the statistics' records is what is read of one without them."""
+    plain, more = Store(tmp_path / "plain"), Store(tmp_path / "more")
+    for profile in ("full", "mini"):
+        for row in paper.load(2).rows:
+            for seed in range(3):
+                made = ordinary(row, seed, profile, shift=0.1 * seed)
+                plain.add(made)
+                more.add(made)
+                late = {"created": "2027-01-01T00:00:00+00:00"}
+                more.add(attended(made, {"cos_att": 0.03}, **late))
+    for number in (2, 5):
+        assert render(paper.load(number), more, "md") == render(paper.load(number), plain, "md")
+    table = paper.load(2)
+    for profile in ("full", "mini"):
+        (one, _), (other, _) = (
+            collect(store.all(), {n: plan.at_profile(n, profile) for n in table.experiments}, profile)
+            for store in (plain, more)
+        )
+        assert {n: [m.records for m in found] for n, found in one.items()} == {
+            n: [m.records for m in found] for n, found in other.items()
+        }
+    assert claims_of(more) == claims_of(plain)
+
+
+def claims_of(store):
+    """What becomes of the claims that are not about attention."""
+    audited = audit.audit(audit.load(), store)
+    return [one.as_dict() for one in audited if not any(cell.column in COLUMNS for cell in one.claim.cells)]
+
+
+def test_claims_about_attention_are_held_against_whole_statistics(tmp_path):
+    def verdicts(store):
+        audited = audit.audit(audit.load(), store)
+        return {one.ours_verdict for one in audited if {cell.column for cell in one.claim.cells} <= {*COLUMNS}}
+
+    store = whole_store(tmp_path)
+    assert verdicts(store) <= {"holds", "does not hold"}
+    (file, found) = next(
+        (file, record)
+        for file, record in store.files().items()
+        if record.experiment == NAME and record.evaluator == ATTENTION_EVALUATOR
+    )
+    (tmp_path / file).unlink()
+    assert verdicts(store) == {"not measured"}
+    part = found.dataset.model_copy(update={"evaluated": 100})
+    store.add(found.model_copy(update={"dataset": part}))
+    assert verdicts(store) == {"not measured"}
+
+
+def test_diff_holds_statistics_against_statistics(tmp_path):
+    row = paper.load(1).rows[1]
+    stores = []
+    for number in (0, 1):
+        store, made = Store(tmp_path / str(number)), ordinary(row)
+        store.add(made)
+        store.add(attended(made, {"cos_att": 0.03 + number}, created=f"203{number}-01-01T00:00:00+00:00"))
+        stores.append(store)
+    found = compare_stores(*stores)
+    assert found.same == 1
+    (changed,) = found.changed
+    assert [(delta.metric, delta.a, delta.b) for delta in changed.deltas] == [("cos_att", 0.03, 1.03)]
+    assert (found.only_a, found.only_b) == ((), ())
+
+
+def test_the_mini_profile_is_shown_beside_the_paper_and_never_as_a_difference(tmp_path):
+    store = whole_store(tmp_path, "mini", seeds=2)
+    table = paper.load(1)
+    assert {cell.verdict for cell in verify_store(table, store).cells} == {"not run"}
+    about = render(table, store, "md")
+    assert "COCO: trained for 100 iterations, 5000 images evaluated; Kinetics: trained for 100 iterations" in about
+    assert "19906 videos evaluated. Mean" in about
+    for format in ("md", "tex"):
+        text = render(table, store, format)
+        mini_section = text[text.index("Mini profile: NOT comparable") :]
+        for row in table.rows:
+            assert row.experiment in mini_section.replace("\\", "")
+            for cell in row.cells:
+                if cell.unit == "":
+                    assert cell.printed in mini_section
+                    assert f"{1.5 * cell.value:.4f}" in mini_section
+        part = mini_section[mini_section.index("Mean distances") :].split("\n###")[0]
+        assert not re.search(r"[+−]\d|\(-?\d", part)
+    rows = list(csv.DictReader(io.StringIO(render(table, store, "csv"))))
+    mini_rows = [row for row in rows if row["profile"] == "mini" and row["column"] in COLUMNS]
+    assert len(mini_rows) == 28
+    assert not any(row["delta"] for row in mini_rows)

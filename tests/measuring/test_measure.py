@@ -1,0 +1,204 @@
+"""One experiment from data to record, small enough for a test: whole, resumed, refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from repro.data.miniature import coco as miniature
+from repro.engine.launch import Processes
+from repro.errors import ReproError
+from repro.experiments import mini
+from repro.measuring import training
+from repro.measuring.batch_division import divide
+from repro.measuring.deviations import asked_for
+from repro.measuring.measure import measure
+from repro.planning import plan
+from repro.settings import Settings
+
+NAME = "coco-r50-gc-r16"
+
+
+@pytest.fixture(scope="module")
+def small():
+    """The mini profile with 24 + 8 images, four iterations of pre-training and six of training."""
+    patch = pytest.MonkeyPatch()
+    scenes = replace(mini.coco.SCENES, train_images=24, val_images=8, classification_images=16)
+    pretraining = replace(
+        mini.coco.PRETRAINING, recipe=replace(mini.coco.PRETRAINING.recipe, batch_size=4, iterations=4)
+    )
+    for module in (mini.coco, miniature):
+        patch.setattr(module, "SCENES", scenes)
+    patch.setattr(mini.coco, "PRETRAINING", pretraining)
+    patch.setattr(mini.coco, "DATASET_KEY", "0" * 64)
+    shrink = mini.shrink
+    short = {"iterations": 6, "batch_size": 4, "warmup_iterations": 2}
+    patch.setattr(mini, "shrink", lambda e: replace(shrink(e), recipe=replace(shrink(e).recipe, **short)))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def whole(small, tmp_path_factory):
+    """The settings and the record of an uninterrupted measurement."""
+    settings = Settings(results=tmp_path_factory.mktemp("whole"))
+    return settings, measure(NAME, settings, command="repro run", progress=lambda *_: None)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def stop_at(stage, done):
+    def progress(at, number, total):
+        if (at, number) == (stage, done):
+            raise Interrupted
+
+    return progress
+
+
+def weights(settings):
+    (path,) = settings.results.glob(f"runs/{NAME}.mini.seed0.*/weights.pt")
+    return path.read_bytes()
+
+
+def test_the_record_is_whole(whole):
+    settings, record = whole
+    assert (record.experiment, record.profile, record.source) == (NAME, "mini", "trained")
+    assert record.spec_hash == plan.at_profile(NAME, "mini").spec_hash
+    assert [metric.name for metric in record.metrics] == [
+        "ap_box", "ap50_box", "ap75_box", "ap_mask", "ap50_mask", "ap75_mask",
+    ]  # fmt: skip
+    assert all(metric.n == 8 and 0 <= metric.value <= 100 for metric in record.metrics)
+    assert (record.dataset.expected, record.dataset.evaluated) == (8, 8)
+    assert (record.training.iterations, record.training.effective_batch) == (6, 4)
+    assert "not comparable" in record.deviations[0]
+    assert record.weights.sha256 == __import__("hashlib").sha256(weights(settings)).hexdigest()
+    assert settings.store.all() == [record]
+
+
+def test_nothing_is_measured_twice(whole):
+    settings, record = whole
+
+    def refuse(*_):
+        raise AssertionError("something was trained or evaluated again")
+
+    assert measure(NAME, settings, command="again", progress=refuse) == record
+
+
+def test_a_lost_record_is_made_again_from_the_weights(whole, tmp_path):
+    import shutil
+
+    settings, record = whole
+    copy = replace(settings, results=shutil.copytree(settings.results, tmp_path / "copy"))
+    (copy.store.directory / record.filename).unlink()
+
+    def no_training(stage, *_):
+        assert stage == "evaluation"
+
+    again = measure(NAME, copy, command="again", progress=no_training)
+    assert (again.metrics, again.key) == (record.metrics, record.key)
+
+
+@pytest.mark.parametrize(("stage", "done"), [("pre-training", 2), ("training", 3), ("evaluation", 5)])
+def test_interrupted_anywhere_the_end_is_the_same(whole, tmp_path, stage, done):
+    settings, record = whole
+    resumed = replace(settings, results=tmp_path)
+    with pytest.raises(Interrupted):
+        measure(NAME, resumed, command="repro run", progress=stop_at(stage, done))
+    assert resumed.store.all() == []
+    again = measure(NAME, resumed, command="repro run", progress=lambda *_: None)
+    assert weights(resumed) == weights(settings)
+    assert (again.metrics, again.predictions_sha256, again.key) == (
+        record.metrics, record.predictions_sha256, record.key,
+    )  # fmt: skip
+
+
+def test_the_strongest_network_of_table_3_resumes_to_the_same_end(small, tmp_path, monkeypatch):
+    name, fit = "coco-x101-dcn-cascade-gc-r4", training.fit
+    monkeypatch.setattr(training, "fit", lambda *args, **kwargs: fit(*args, **kwargs, save_every=2))
+    ends = []
+    for stops in ((), (("training", 3), ("evaluation", 5))):
+        settings = Settings(results=tmp_path / str(len(stops)))
+        for stop in stops:
+            with pytest.raises(Interrupted):
+                measure(name, settings, command="repro run", progress=stop_at(*stop))
+        record = measure(name, settings, command="repro run", progress=lambda *_: None)
+        assert record.training.resumed == (1 if stops else 0)
+        ends.append((record.weights.sha256, record.predictions_sha256, record.metrics, record.key))
+    assert ends[0] == ends[1]
+
+
+def test_the_global_generator_is_not_what_decides(whole, tmp_path):
+    settings, record = whole
+    torch.manual_seed(12345)
+    again = measure(NAME, replace(settings, results=tmp_path), command="", progress=lambda *_: None)
+    assert again.weights.sha256 == record.weights.sha256
+
+
+def test_another_seed_is_another_measurement(whole):
+    settings, record = whole
+    other = measure(NAME, replace(settings, seed=1), command="", progress=lambda *_: None)
+    assert other.key != record.key
+    assert other.weights.sha256 != record.weights.sha256
+
+
+def test_the_state_of_another_experiment_is_refused(whole, tmp_path):
+    settings, _ = whole
+    start = replace(settings, results=tmp_path)
+    with pytest.raises(Interrupted):
+        measure(NAME, start, command="", progress=stop_at("training", 3))
+    (directory,) = tmp_path.glob(f"runs/{NAME}.*")
+    foreign = {"identity": "f" * 64, "position": {}, "model": {}, "optimizer": {}}
+    torch.save(foreign, directory / "state.pt")
+    with pytest.raises(ReproError, match="belongs to another training"):
+        measure(NAME, start, command="", progress=lambda *_: None)
+
+
+def test_the_data_of_another_experiment_are_refused(whole, tmp_path):
+    settings, _ = whole
+    (annotations,) = settings.results.glob("data/mini-*/annotations")
+    full = Settings(tmp_path, "full", data_root=annotations.parent, initial="random")
+    with pytest.raises(ReproError, match="6 categories, the detector has 80"):
+        measure("coco-r50-baseline", full, command="", progress=lambda *_: None)
+
+
+def test_the_weights_of_another_network_are_refused_as_initial_ones(whole, coco_tiny, tmp_path):
+    settings, _ = whole
+    (detector,) = settings.results.glob(f"runs/{NAME}.mini.seed0.*/weights.pt")
+    full = Settings(tmp_path, "full", data_root=coco_tiny, initial=str(detector))
+    with pytest.raises(ReproError, match="belong to another network"):
+        measure("coco-r50-baseline", full, command="", progress=lambda *_: None)
+
+
+def test_what_was_asked_for_instead_of_the_papers_recipe_is_listed(tmp_path):
+    experiment = plan.at_profile("coco-r50-baseline", "full")
+    plain = Settings(results=None, profile="full")
+
+    def listed(settings, processes=1, accelerator="cpu"):
+        parts = divide(experiment, settings, Processes(processes, processes), accelerator)
+        return asked_for(experiment, settings, parts)
+
+    assert listed(plain) == []
+    hand_made = tmp_path / "resnet50-19c8e357.pth"
+    hand_made.write_text("by name alone it is not the recipe's file")
+    assert "given by hand" in listed(replace(plain, initial=str(hand_made)))[0]
+    asked = {"initial": "random", "iterations": 3, "batch_size": 2, "micro_batch": 1, "precision": "bf16-mixed"}
+    for option, value in asked.items():
+        (text,) = listed(replace(plain, **{option: value}))
+        assert str(value) in text
+    assert len(listed(replace(plain, **asked))) == len(asked)
+    # The paper's own division: 8 GPUs with two images each, one pass, statistics over all sixteen.
+    assert listed(replace(plain, micro_batch=2), processes=8, accelerator="cuda") == []
+    (text,) = listed(replace(plain, micro_batch=1), processes=8, accelerator="cuda")
+    assert text == "batch norm over 8 images, gradients accumulated to the batch"
+
+
+def test_the_log_has_a_line_for_every_iteration(whole):
+    settings, _ = whole
+    (log,) = settings.results.glob(f"runs/{NAME}.mini.seed0.*/log.jsonl")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == list(range(1, 7))

@@ -1,0 +1,121 @@
+"""`repro tables`: the committed tables are renderings of the committed records, and what is not one is named."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from repro import cli
+from repro.errors import ReproError
+from repro.records import Store
+from repro.rendering import committed_tables
+
+NAMES = {f"table{number}.{form}" for number in range(1, 6) for form in ("md", "tex", "csv")}
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """Renderings of the committed records."""
+    directory = tmp_path_factory.mktemp("generated")
+    paths = committed_tables.write(directory=directory)
+    assert {path.name for path in paths} == NAMES == {path.name for path in directory.iterdir()}
+    return directory
+
+
+@pytest.fixture
+def directory(rendered, tmp_path):
+    """A copy to spoil."""
+    return shutil.copytree(rendered, tmp_path / "generated")
+
+
+def test_renderings_of_the_same_records_have_the_same_bytes(directory):
+    assert committed_tables.differences(directory=directory) == []
+
+
+def test_another_byte_is_found_and_its_line_named(directory):
+    path = directory / "table2.md"
+    lines = path.read_text().splitlines(keepends=True)
+    number = next(n for n, line in enumerate(lines) if line.startswith("|"))
+    lines[number] = "!" + lines[number][1:]
+    path.write_text("".join(lines))
+    (found,) = committed_tables.differences(directory=directory)
+    assert found.startswith(f"{path} is not a rendering of the records: line {number + 1} is '!")
+    assert ", should be '|" in found
+
+
+def test_a_difference_far_to_the_right_is_shown(directory):
+    path = directory / "table1.md"
+    lines = path.read_text().splitlines(keepends=True)
+    number = max(range(len(lines)), key=lambda n: len(lines[n]))
+    lines[number] = lines[number][:-20] + "X" + lines[number][-19:]
+    path.write_text("".join(lines))
+    (found,) = committed_tables.differences(directory=directory)
+    assert f"line {number + 1} is '..." in found
+    shown, should = found.split(", should be ")
+    assert "X" in shown
+    assert len(should) < 130
+
+
+def test_only_line_ends(directory):
+    path = directory / "table3.csv"
+    path.write_bytes(
+        path.read_bytes().replace(b"\r\n", b"\n") if b"\r\n" in path.read_bytes() else path.read_bytes() + b"\n"
+    )
+    (found,) = committed_tables.differences(directory=directory)
+    assert str(path) in found
+
+
+def test_a_file_cut_short(directory):
+    path = directory / "table4.tex"
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(b"\n", 0, -1) + 1])
+    (found,) = committed_tables.differences(directory=directory)
+    assert (
+        f"{path} is not a rendering of the records: line {content.count(chr(10).encode())} is not there, should be"
+        in found
+    )
+
+
+def test_missing_and_foreign_files_are_named(directory):
+    (directory / "table5.csv").unlink()
+    (directory / "table6.md").write_text("")
+    assert committed_tables.differences(directory=directory) == [
+        f"{directory / 'table5.csv'} is missing",
+        f"{directory / 'table6.md'} is not among the renderings",
+    ]
+
+
+def test_without_records_there_is_nothing_to_render(tmp_path):
+    for call in (committed_tables.write, committed_tables.differences):
+        with pytest.raises(ReproError, match="does not exist"):
+            call(tmp_path / "records", tmp_path)
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["repro", "tables", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    return exit_.value.code or 0
+
+
+def test_the_command(monkeypatch, directory, capsys):
+    monkeypatch.setattr(committed_tables.differences, "__defaults__", (committed_tables.REFERENCE, directory))
+    monkeypatch.setattr(committed_tables.write, "__defaults__", (committed_tables.REFERENCE, directory))
+    assert run(monkeypatch, "--check") == 0
+    assert "is a rendering of the records" in capsys.readouterr().out
+    (directory / "table2.tex").write_text("by hand\n")
+    assert run(monkeypatch, "--check") == 1
+    out = capsys.readouterr().out
+    assert "table2.tex is not a rendering of the records: line 1 is 'by hand', should be '% Table 2" in out
+    assert (directory / "table2.tex").read_text() == "by hand\n"
+    assert run(monkeypatch) == 0
+    capsys.readouterr()
+    assert run(monkeypatch, "--check") == 0
+
+
+def test_committed_records_name_no_directory_of_a_machine():
+    committed = Store(committed_tables.REFERENCE).all()
+    assert committed
+    for record in committed:
+        assert not [word for word in record.command.split() if word.startswith(("/", "~"))], record.filename

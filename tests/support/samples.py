@@ -1,0 +1,122 @@
+"""Records and counts as a measurement would write them, for tests of what reads them."""
+
+from __future__ import annotations
+
+from repro.checkpoints import CONVERTER
+from repro.complexity import COUNTER
+from repro.experiments import get
+from repro.paper import DATASETS, Table
+from repro.records import Checkpoint, Cost, Count, DataSet, Metric, Record, Training, Weights, cache_key
+
+#: Exact trainable parameters of Table 2's networks by an independent closed-form count.
+PARAMS = {
+    "coco-r50-baseline": 44_400_693,
+    "coco-r50-1nl": 46_500_405,
+    "coco-r50-1snl": 45_451_318,
+    "coco-r50-1gc": 44_534_006,
+    "coco-r50-gc-r16": 46_922_434,
+}
+
+
+def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: str = "full", **changes) -> Record:
+    """A whole, current record: all 5000 images of COCO, trained, no deviations, unless `changes` say otherwise.
+
+    `changes` are fields of the record or of its data set; `spec_hash` defaults to the experiment's at that profile.
+    `checkpoint` holds fields of the evaluated checkpoint: the record is of weights that others trained.
+    """
+    checkpoint = changes.pop("checkpoint", None)
+    if "spec_hash" not in changes:
+        experiment = get(name)
+        if profile == "mini":
+            from repro.experiments.mini import shrink
+
+            experiment = shrink(experiment)
+        changes["spec_hash"] = experiment.spec_hash
+    size = 5000 if profile == "full" else 128
+    dataset = {
+        "name": "coco-val2017" if profile == "full" else "mini-val2017",
+        "annotations_sha256": "a" * 64,
+        "ids_sha256": "b" * 64,
+        "required": size,
+        "expected": size,
+        "evaluated": size,
+        **{key: changes.pop(key) for key in list(changes) if key in DataSet.model_fields},
+    }
+    fields = {
+        "experiment": name,
+        "profile": profile,
+        "source": "trained",
+        "engine": "torchvision",
+        "seed": seed,
+        "command": f"repro run {name} --seed {seed}",
+        "created": "2026-01-02T03:04:05+00:00",
+        "deviations": [],
+        "metrics": [Metric(name=k, value=v, unit="%", n=dataset["evaluated"]) for k, v in metrics.items()],
+        "evaluator": "faster-coco-eval 1.8.0",
+        "predictions_sha256": cache_key(name=name, metrics=metrics, seed=seed, profile=profile, changes=repr(changes)),
+        "weights": Weights(sha256="d" * 64, origin="trained here"),
+        "dataset": DataSet(**dataset),
+        "training": Training(
+            key="e" * 64,
+            iterations=100,
+            recipe_iterations=100,
+            effective_batch=16,
+            learning_rate=0.02,
+            world_size=1,
+            final_loss=1.0,
+        ),
+        "numerics": {"precision": "32-true"},
+        "environment": {"commit": "f" * 40, "dirty": False},
+        "cost": Cost(train_seconds=60.0, evaluate_seconds=4.0, peak_memory_bytes=2**30, images_per_second=20.0),
+        **changes,
+    }
+    if checkpoint is not None:
+        made = {
+            "key": "1" * 64,
+            "id": "gcnet_r50_syncbn_baseline_1x",
+            "match": "exact",
+            "format": "mmdetection1",
+            "url": None,
+            "sha256": "2" * 64,
+            "verified": True,
+            "size": 1,
+            "conventions": "mmdetection 1",
+            "missing": [],
+            "unexpected": [],
+            "reshaped": [],
+            **checkpoint,
+        }
+        fields |= {"source": "checkpoint", "training": None, "seed": 0}
+        fields["weights"] = Weights(
+            sha256="d" * 64, origin=f"checkpoint {made['id']}", converter=CONVERTER, checkpoint=Checkpoint(**made)
+        )
+        if "predictions_sha256" not in changes:
+            fields["predictions_sha256"] = cache_key(of=fields["predictions_sha256"], checkpoint=made)
+    if "key" not in fields:
+        evaluated = made["key"] if checkpoint is not None else fields["training"].key
+        parts = {"predictions": fields["predictions_sha256"], "evaluator": fields["evaluator"]}
+        fields["key"] = cache_key(**parts, training=evaluated)
+    return Record(**fields)
+
+
+def published(table: Table, name: str) -> dict[str, float]:
+    """The paper's accuracy metrics of an experiment, as if they had been measured exactly."""
+    dataset = next(group.dataset for group in table.groups for row in group.rows if row.experiment == name)
+    assert dataset in DATASETS
+    row = next(row for row in table.rows if row.experiment == name)
+    return {cell.column: cell.value for cell in row.cells if cell.unit == "%"}
+
+
+def count(name: str, params: int, flops: float, **changes) -> Count:
+    """A count of `params` parameters and `flops` of the paper's G."""
+    fields = {
+        "experiment": name,
+        "spec_hash": get(name).spec_hash,
+        "params": params,
+        "macs": 268_900_000_000,
+        "paper_flops": round(flops * 2**30),
+        "input_shape": [3, 800, 1344],
+        "counter": COUNTER,
+        **changes,
+    }
+    return Count(**fields)

@@ -1,0 +1,165 @@
+"""`repro diff`: what changed between records or stores, and whether it explains the numbers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from samples import PARAMS, count, published, record
+
+from repro import cli, paper
+from repro.records import Store
+from repro.verification.differences import compare
+
+TABLE = paper.load(2)
+BASELINE = published(TABLE, "coco-r50-baseline")
+
+
+def made(*, gap=0.0, predictions="1" * 64, weights="d" * 64, **changes):
+    metrics = {**BASELINE, "ap_box": BASELINE["ap_box"] + gap}
+    made = record("coco-r50-baseline", metrics, predictions_sha256=predictions, **changes)
+    return made.model_copy(update={"weights": made.weights.model_copy(update={"sha256": weights})})
+
+
+A = made()
+OTHER = {"gap": 0.2, "predictions": "2" * 64}
+TRAINED = {**OTHER, "weights": "8" * 64}
+
+
+def nested(record, part, **update):
+    return record.model_copy(update={part: getattr(record, part).model_copy(update=update)})
+
+
+def environment(record, **update):
+    return record.model_copy(update={"environment": {**record.environment, **update}})
+
+
+@pytest.mark.parametrize(
+    ("b", "explained", "conclusion"),
+    [
+        (A, None, "the two are the same"),
+        (made(created="2026-02-02T00:00:00+00:00"), None, "every metric that both have is the same, from the same"),
+        (made(predictions="2" * 64), None, "the same, although the predictions are not the same"),
+        # The same predictions: one number, whatever else changed.
+        (made(gap=0.2), False, "the same predictions, evaluator and annotations must give the same numbers"),
+        (made(gap=0.2, seed=1), False, "the same predictions, evaluator and annotations must give the same numbers"),
+        (made(gap=0.2, evaluator="pycocotools 2.0"), True, "with other things: what changed is the evaluator"),
+        (made(gap=0.2, annotations_sha256="9" * 64), True, "what changed is the annotations"),
+        # What makes it another measurement.
+        (made(**TRAINED, spec_hash="0" * 64), True, "another measurement: what changed is the network or the recipe"),
+        (made(**TRAINED, ids_sha256="9" * 64), True, "what changed is the evaluated items"),
+        (
+            nested(made(**TRAINED), "training", iterations=50, effective_batch=8),
+            True,
+            "what changed is the length of the training and the batch",
+        ),
+        (nested(made(**TRAINED), "weights", initial_sha256="5" * 64), True, "what changed is the initial weights"),
+        (made(**TRAINED, numerics={"precision": "bf16-mixed"}), True, "what changed is the precision"),
+        # What can move a number a little.
+        (made(**OTHER, numerics={"precision": "32-true", "tf32": True}), True, "a number a little, is numerics"),
+        (environment(made(**OTHER), device="H100"), True, "the same weights; what changed in their evaluation"),
+        (made(**OTHER), False, "the same weights, data and numerics gave other predictions"),
+        (made(**TRAINED, seed=1), True, "the seed alone changed, and no metric moved farther than seeds commonly do"),
+        (
+            made(**{**TRAINED, "gap": 1.2}, seed=1),
+            False,
+            "the seed alone changed, and ap_box moved farther than seeds commonly do",
+        ),
+        (
+            environment(made(**TRAINED, seed=1), torch="3.0"),
+            True,
+            "the seed, and versions of libraries changed, and no metric moved farther",
+        ),
+        (environment(made(**TRAINED), torch="3.0"), True, "what can move a number is versions of libraries"),
+        (nested(made(**TRAINED), "training", world_size=8), True, "what can move a number is the number of processes"),
+        (made(**TRAINED), False, "the training is not deterministic, or something is not recorded"),
+        # Others altogether.
+        (record("coco-r50-1gc", published(TABLE, "coco-r50-1gc")), True, "they are of different experiments"),
+        (record("coco-r50-baseline", {"ap_box": 9.0}, profile="mini"), True, "they are of different profiles"),
+    ],
+)  # fmt: skip
+def test_whether_what_changed_explains_the_numbers(b, explained, conclusion):
+    found = compare("a", A, "b", b)
+    assert conclusion in found.conclusion
+    assert found.explained is explained
+
+
+def test_two_records_without_a_common_metric():
+    b = record("coco-r50-baseline", {"top1": 9.0}, predictions_sha256="2" * 64)
+    assert compare("a", A, "b", b).conclusion == "they have no metric in common"
+
+
+def test_changes_are_sorted_into_what_they_are_of():
+    b = environment(nested(made(**TRAINED, seed=1), "dataset", evaluated=4999), torch="3.0")
+    found = compare("a", A, "b", b)
+    assert {(change.group, change.field) for change in found.changes} == {
+        ("identity", "seed"),
+        ("identity", "command"),
+        ("identity", "key"),
+        ("evaluation", "predictions_sha256"),
+        ("weights", "weights.sha256"),
+        ("data", "dataset.evaluated"),
+        ("environment", "environment.torch"),
+    }
+    assert {delta.metric: round(delta.delta, 9) for delta in found.deltas if delta.delta} == {"ap_box": 0.2}
+
+
+@pytest.fixture
+def diff(monkeypatch, capsys, tmp_path):
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["repro", "diff", *map(str, arguments), "--results", str(tmp_path)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        output = capsys.readouterr()
+        return exit_.value.code or 0, output.out, output.err
+
+    return run
+
+
+def test_records_are_named_by_file_by_name_and_by_its_beginning(diff, tmp_path):
+    store = Store(tmp_path / "records")
+    one, other = made(), made(**TRAINED, seed=1)
+    path, _ = store.add(one), store.add(other)
+    for a in (path, one.filename, "coco-r50-baseline.full.trained.seed0"):
+        code, out, _ = diff(a, other.filename)
+        assert code == 0
+        assert "  ap_box     37.200 -> 37.400  (+0.200 %)" in out
+        assert "  seed: 0 -> 1" in out
+        assert out.splitlines()[-1].startswith("explained: the seed alone changed")
+    found = json.loads(diff(one.filename, other.filename, "--json")[1])
+    assert found["explained"] is True
+    assert next(d for d in found["deltas"] if d["metric"] == "ap_box")["delta"] == pytest.approx(0.2)
+
+
+def test_names_that_fit_no_record_or_several(diff, tmp_path):
+    store = Store(tmp_path / "records")
+    store.add(made())
+    store.add(made(**TRAINED, seed=1))
+    code, _, err = diff("coco-r50-baseline", "coco-r50-baseline.full.trained.seed1")
+    assert (code, err.startswith("error: 'coco-r50-baseline' begins 2 records")) == (2, True)
+    code, _, err = diff("coco-r50-baselime.full.trained.seed1", "x")
+    assert (code, "did you mean coco-r50-baseline.full.trained.seed" in err) == (2, True)
+    code, _, err = diff(tmp_path, "coco-r50-baseline.full.trained.seed1")
+    assert (code, "one is a directory and the other a record" in err) == (2, True)
+
+
+def test_two_stores(diff, tmp_path):
+    one, other = Store(tmp_path / "one" / "records"), Store(tmp_path / "other")
+    both = record("coco-r50-1nl", published(TABLE, "coco-r50-1nl"))
+    for store in (one, other):
+        store.add(both)
+    one.add(made())
+    other.add(made(gap=0.2))
+    only = record("coco-r50-1gc", published(TABLE, "coco-r50-1gc"))
+    other.add(only)
+    one.add_count(count("coco-r50-1snl", PARAMS["coco-r50-1snl"], 279.4))
+    other.add_count(count("coco-r50-1snl", PARAMS["coco-r50-1snl"] + 1, 279.4))
+    code, out, _ = diff(tmp_path / "one", tmp_path / "other")
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[:2] == ["only in b: 1", f"  {only.filename}"]
+    assert "count coco-r50-1snl.params: 45451318 -> 45451319" in lines
+    assert "1 the same, 1 changed, 1 of them not explained" in lines
+    assert any(line.startswith("not explained: the same predictions") for line in lines)
+    found = json.loads(diff(tmp_path / "one", tmp_path / "other", "--json")[1])
+    assert (found["same"], len(found["changed"]), found["only_a"], found["only_b"]) == (1, 1, [], [only.filename])

@@ -1,0 +1,487 @@
+"""Verdicts: right values pass, every planted mistake is found and named, and what was not measured is never a pass."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import scipy.stats
+import yaml
+from samples import PARAMS, count, published, record
+
+from repro import cli, paper
+from repro.errors import ReproError
+from repro.experiments import get
+from repro.paper import tolerances
+from repro.paths import TABLES
+from repro.records import Store
+from repro.statistics import seeds
+from repro.verification import ledger, measurements, orderings, verdicts
+
+TABLE = paper.load(2)
+RULES = tolerances.load()
+BASELINE = published(TABLE, "coco-r50-baseline")
+
+
+@pytest.fixture(autouse=True)
+def _empty_ledger(monkeypatch, tmp_path):
+    monkeypatch.setattr(ledger, "load", lambda: ledger.Ledger(tmp_path / "ledger.yaml", ()))
+
+
+def verify_records(records=(), counts=(), table=TABLE, rules=RULES):
+    return verdicts.verify(table, list(records), {c.spec_hash: c for c in counts}, rules)
+
+
+def cell(verification, group="a", row="baseline", column="ap_box"):
+    return next(
+        v for v in verification.cells if (v.cell.group, v.cell.row, v.cell.column) == (group, row, column)
+    )  # fmt: skip
+
+
+def shifted(**deltas):
+    return {**BASELINE, **{name: BASELINE[name] + delta for name, delta in deltas.items()}}
+
+
+# -- one cell ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_papers_own_numbers_match_everywhere():
+    names = TABLE.experiments
+    found = verify_records(record(name, published(TABLE, name)) for name in names)
+    measured = [v for v in found.cells if v.cell.unit == "%"]
+    assert {v.verdict for v in measured} == {"match"}
+    assert len(measured) == 168
+    assert verdicts.coverage(found.cells) == (
+        "168 of 224 cells verified, 0 off, 56 not run: needs `repro complexity --table 2`"
+    )
+
+
+def test_nothing_measured_is_not_run_with_the_reason():
+    found = verify_records()
+    assert {v.verdict for v in found.cells} == {"not run"}
+    assert cell(found).reason == "needs COCO 2017"
+    assert verdicts.coverage(found.cells).startswith(
+        "0 of 224 cells verified, 0 off, 224 not run (168: needs COCO 2017"
+    )
+
+
+def test_a_wrong_value_is_off_and_named():
+    found = verify_records([record("coco-r50-baseline", shifted(ap75_mask=-0.8))])
+    assert {(v.cell.group, v.cell.row, v.cell.column) for v in found.off} == {
+        (group, "baseline", "ap75_mask") for group in "abcdef"
+    }
+    assert str(found.off[0]) == (
+        "Table 2(a), baseline, AP75 mask: off: published 35.9, ours 35.10 (-0.8): "
+        "differs by more than 0.55 %: trained here, one seed"
+    )
+
+
+@pytest.mark.parametrize(("delta", "verdict"), [(0.35, "match"), (0.36, "off"), (-0.35, "match"), (-0.36, "off")])
+def test_one_seed_has_the_prior_and_the_rounding_of_the_print(delta, verdict):
+    found = cell(verify_records([record("coco-r50-baseline", shifted(ap_box=delta))]))
+    assert found.verdict == verdict
+    assert found.tolerance == pytest.approx(0.3 + 0.05)
+    assert "Prior" in found.rationale
+
+
+@pytest.mark.parametrize(
+    ("changes", "applied"),
+    [
+        ({"checkpoint": {}}, RULES.checkpoint),
+        ({"checkpoint": {"conventions": "authors"}}, RULES.checkpoint),
+        ({"checkpoint": {"conventions": "detectron2"}}, RULES.converted),
+        ({}, RULES.one_seed),
+    ],
+)
+def test_each_source_has_its_own_tolerance(changes, applied):
+    found = cell(verify_records([record("coco-r50-baseline", BASELINE, **changes)]))
+    assert found.applied == applied.applies_to
+    assert found.tolerance == pytest.approx(applied.half_width["ap_box"] + 0.05)
+
+
+def test_weights_near_a_row_decide_nothing_about_it():
+    near = record("coco-r50-baseline", BASELINE, checkpoint={"match": "near", "id": "mmdet1_mask_rcnn_r50_fpn_1x"})
+    found = cell(verify_records([near]))
+    assert found.verdict == "inconclusive"
+    assert found.reason == "not the paper's training but weights near it: mmdet1_mask_rcnn_r50_fpn_1x"
+
+
+def test_the_authors_weights_come_before_own_training_and_near_weights_after_it():
+    near = record("coco-r50-baseline", BASELINE, checkpoint={"match": "near"})
+    trained = record("coco-r50-baseline", BASELINE, deviations=["one", "two"])
+    exact = record("coco-r50-baseline", BASELINE, checkpoint={}, deviations=["one", "two", "three"])
+    for records, preferred in (([near, trained, exact], exact), ([near, trained], trained), ([near], near)):
+        assert cell(verify_records(records)).records == (preferred.filename,)
+
+
+def test_delta_is_what_a_reader_gets_who_subtracts_the_printed_numbers():
+    found = cell(verify_records([record("coco-r50-baseline", {**BASELINE, "ap_box": 37.149})]))
+    assert found.delta == -0.1
+    assert found.ours == 37.149
+    same = cell(verify_records([record("coco-r50-baseline", {**BASELINE, "ap_box": 37.16})]))
+    assert same.delta == 0.0
+    assert math.copysign(1, same.delta) == 1
+
+
+def test_several_seeds_use_students_prediction_interval():
+    values = [37.0, 37.1, 37.3]
+    made = [record("coco-r50-baseline", {**BASELINE, "ap_box": v}, seed=s) for s, v in enumerate(values)]
+    found = cell(verify_records(made))
+    mean, deviation = sum(values) / 3, scipy.stats.tstd(values)
+    low, high = scipy.stats.t.interval(0.95, 2, loc=mean, scale=deviation * math.sqrt(1 + 1 / 3))
+    assert found.tolerance == pytest.approx((high - low) / 2 + 0.05)
+    assert (found.ours, found.spread, found.n) == (pytest.approx(mean), pytest.approx(deviation), 3)
+    assert found.verdict == "match"
+
+
+def test_seeds_that_scatter_decide_nothing():
+    made = [record("coco-r50-baseline", {**BASELINE, "ap_box": v}, seed=s) for s, v in enumerate([36.0, 38.4])]
+    found = cell(verify_records(made))
+    assert found.verdict == "inconclusive"
+    assert found.reason == "the prediction interval from 2 seeds is wider than ±1 %"
+
+
+def test_several_seeds_are_not_judged_more_strictly_than_one():
+    made = [record("coco-r50-baseline", {**BASELINE, "ap_box": 37.4 + s / 1000}, seed=s) for s in range(3)]
+    found = cell(verify_records(made))
+    assert (found.verdict, found.tolerance) == ("match", pytest.approx(0.3 + 0.05))
+
+
+def test_a_metric_without_a_declared_tolerance_gets_no_verdict():
+    table = paper.load(1)
+    found = verify_records([record("coco-r50-1nl", {"ap_box": 38.0, "ap_mask": 34.7})], table=table)
+    assert cell(found, "COCO", "E-Gaussian", "ap_box").verdict == "match"
+    missing = cell(found, "COCO", "E-Gaussian", "cos_input")
+    assert (missing.verdict, missing.reason) == ("not run", "its records lack cos input")
+    rules = RULES.model_copy(update={"one_seed": RULES.one_seed.model_copy(update={"half_width": {}})})
+    undeclared = cell(verify_records([record("coco-r50-baseline", BASELINE)], rules=rules))
+    assert (undeclared.verdict, undeclared.reason) == ("inconclusive", "no tolerance is declared for AP box")
+
+
+# -- planted mistakes -------------------------------------------------------------------------------------------------
+
+
+def test_a_mini_record_never_meets_a_published_number():
+    disguise = {"name": "coco-val2017", "required": 5000, "expected": 5000, "evaluated": 5000}
+    made = [
+        record(name, published(TABLE, name), profile="mini", spec_hash=get(name).spec_hash, **disguise)
+        for name in TABLE.experiments
+    ]
+    found = verify_records(made)
+    assert {v.verdict for v in found.cells} == {"not run"}
+
+
+def test_80_of_5000_images_are_inconclusive_even_if_the_numbers_agree():
+    made = record("coco-r50-baseline", BASELINE, evaluated=80, expected=80)
+    found = verify_records([made])
+    assert (cell(found).verdict, cell(found).reason) == ("inconclusive", "80 of 5000 images were evaluated")
+    assert not found.off
+    assert "36 inconclusive: 80 of 5000 images were evaluated" in verdicts.coverage(found.cells)
+
+
+def test_a_record_cannot_shrink_what_the_protocol_requires():
+    made = record("coco-r50-baseline", BASELINE, evaluated=80, expected=80, required=80)
+    assert cell(verify_records([made])).reason == "80 of 5000 images were evaluated"
+
+
+def test_another_recipe_than_the_papers_gets_no_verdict_whatever_its_numbers():
+    made = record("coco-r50-baseline", BASELINE, departures=["random initial weights instead of ImageNet's"])
+    assert cell(verify_records([made])).verdict == "inconclusive"
+    assert "random initial weights" in cell(verify_records([made])).reason
+    short = record("coco-r50-baseline", BASELINE)
+    training = short.training.model_copy(update={"iterations": 99})
+    found = cell(verify_records([short.model_copy(update={"training": training})]))
+    assert (found.verdict, found.reason) == ("inconclusive", "trained for 99 of the recipe's 100 iterations")
+
+
+def test_runs_from_different_initial_weights_are_not_averaged():
+    first, second = (record("coco-r50-baseline", shifted(ap_box=gap), seed=seed) for seed, gap in ((0, 0), (1, 5)))
+    assert cell(verify_records([first, second])).n == 2
+    weights = second.weights.model_copy(update={"initial_sha256": "9" * 64})
+    assert cell(verify_records([first, second.model_copy(update={"weights": weights})])).n == 1
+
+
+def test_a_missing_image_is_inconclusive():
+    assert cell(verify_records([record("coco-r50-baseline", BASELINE, evaluated=4999)])).verdict == "inconclusive"
+    failed = cell(verify_records([record("coco-r50-baseline", BASELINE, failed=["000000000139"])]))
+    assert (failed.verdict, failed.reason) == ("inconclusive", "1 of 5000 images failed")
+
+
+def test_a_stale_record_is_not_used_and_named():
+    made = record("coco-r50-baseline", BASELINE, spec_hash="0" * 64)
+    found = verify_records([made])
+    assert (cell(found).verdict, cell(found).ours) == ("not run", None)
+    assert "stale" in cell(found).reason
+    assert [(u.filename, u.stale) for u in found.unused] == [(made.filename, True)]
+
+
+def test_validation_results_say_nothing_about_test_dev():
+    table = paper.load(3)
+    name = "coco-x101-cascade-baseline"
+    found = verify_records([record(name, published(table, name))], table=table)
+    assert cell(found, "a", "X101+Cascade baseline").verdict == "match"
+    hidden = cell(found, "b", "X101+Cascade baseline")
+    assert (hidden.verdict, hidden.reason) == ("not run", "needs the COCO test-dev server")
+
+
+def test_a_metric_in_another_unit_is_refused():
+    made = record("coco-r50-baseline", BASELINE)
+    metrics = [made.metrics[0].model_copy(update={"value": 0.372, "unit": "1"}), *made.metrics[1:]]
+    with pytest.raises(ReproError, match="ap_box is in '1'; the paper prints it in '%'"):
+        verify_records([made.model_copy(update={"metrics": metrics})])
+
+
+def test_a_seed_measured_again_counts_once():
+    old = record("coco-r50-baseline", shifted(ap_box=-1.0), created="2026-01-01T00:00:00+00:00")
+    new = record("coco-r50-baseline", BASELINE, created="2026-01-02T00:00:00+00:00")
+    found = verify_records([new, old])
+    assert (cell(found).n, cell(found).ours) == (1, 37.2)
+    assert [u.filename for u in found.unused] == [old.filename]
+
+
+def test_runs_under_different_conditions_are_not_averaged():
+    whole = record("coco-r50-baseline", BASELINE, seed=0)
+    part = record("coco-r50-baseline", shifted(ap_box=-9), seed=1, evaluated=80)
+    deviating = record("coco-r50-baseline", shifted(ap_box=-5), seed=2, deviations=["trained for 10 iterations"])
+    engine = record("coco-r50-baseline", shifted(ap_box=-7), seed=3, engine="detectron2", deviations=["x"])
+    found = cell(verify_records([part, deviating, engine, whole]))
+    assert (found.n, found.ours, found.engine, found.records) == (1, 37.2, "torchvision", (whole.filename,))
+
+
+# -- counts -----------------------------------------------------------------------------------------------------------
+
+
+def test_counts_verify_params_and_flops():
+    counts = [count(name, params, 279.4) for name, params in PARAMS.items()]
+    found = verify_records(counts=counts)
+    assert cell(found, column="params").verdict == "match"
+    assert cell(found, column="params").ours == 44.400693
+    assert cell(found, row="+1 SNL", column="params").note == "45.4M is 45,451,318 truncated, not rounded"
+    wrong = cell(found, row="+1 NL", column="flops")
+    assert (wrong.verdict, wrong.delta) == ("off", -9.3)
+
+
+def test_a_stale_count_is_not_used():
+    found = verify_records(counts=[count("coco-r50-baseline", 44_400_693, 279.4, spec_hash="0" * 64)])
+    stale = cell(found, column="params")
+    assert (stale.verdict, stale.reason) == ("not run", "its count is stale: run `repro complexity --table 2`")
+
+
+def test_a_cell_of_the_ledger_is_neither_match_nor_off(monkeypatch, tmp_path):
+    entry = ledger.Entry(
+        table=2, group="a", row="+1 NL", column="params", printed="46.5M", ours=47_000_000, reason="because",
+        ruled_out=["another reading"],
+    )  # fmt: skip
+    monkeypatch.setattr(ledger, "load", lambda: ledger.Ledger(tmp_path / "ledger.yaml", (entry,)))
+    found = verify_records(counts=[count("coco-r50-1nl", 47_000_000, 288.7)])
+    explained = cell(found, row="+1 NL", column="params")
+    assert (explained.verdict, explained.note) == ("ledger", "46.5M printed, 47,000,000 counted: because")
+    assert "0 off, 1 explained in the ledger" in verdicts.coverage(found.cells)
+
+
+# -- tolerances -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (lambda d: d.pop("one_seed"), "one_seed: Field required"),
+        (lambda d: d["one_seed"].pop("rationale"), r"one_seed\.rationale: Field required"),
+        (lambda d: d["one_seed"]["half_width"].update(ap_bix=1.0), r"one_seed\.half_width: .*'ap_bix'"),
+        (lambda d: d["one_seed"]["half_width"].update(params=1.0), r"one_seed\.half_width: .*'params'"),
+        (lambda d: d["one_seed"]["half_width"].update(ap_box=-1.0), r"one_seed\.half_width: .*positive"),
+        (lambda d: d["seeds"]["widest"].update(ap_box=math.inf), r"seeds\.widest: .*positive"),
+        (lambda d: d["seeds"].update(confidence=95), r"seeds\.confidence: "),
+        (lambda d: d["orderings"].update(seeds=1), r"orderings\.seeds: "),
+        (lambda d: d.update(lenient={}), "lenient: Extra inputs"),
+    ],
+)
+def test_malformed_tolerances_name_the_key(tmp_path, change, where):
+    content = yaml.safe_load((TABLES / "tolerances.yaml").read_text())
+    change(content)
+    path = tmp_path / "tolerances.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ReproError, match=rf"tolerances\.yaml: {where}"):
+        tolerances.load(path)
+
+
+def test_tolerances_that_are_absent_or_cut(tmp_path):
+    path = tmp_path / "tolerances.yaml"
+    with pytest.raises(ReproError, match="cannot be read"):
+        tolerances.load(path)
+    path.write_text("checkpoint: {applies_to: [")
+    with pytest.raises(ReproError, match="not whole, valid YAML"):
+        tolerances.load(path)
+
+
+def test_intervals_are_scipys():
+    values = [1.0, 2.5, 2.0, 4.0]
+    low, high = scipy.stats.t.interval(0.9, 3, loc=0, scale=scipy.stats.sem(values))
+    assert seeds.mean_half_width(values, 0.9) == pytest.approx((high - low) / 2)
+
+
+# -- effects and orderings --------------------------------------------------------------------------------------------
+
+
+def test_effects_are_differences_from_the_groups_baseline():
+    made = [record("coco-r50-baseline", BASELINE, seed=s) for s in (0, 1)]
+    made += [record("coco-r50-1nl", shifted(ap_box=0.5 + 0.2 * s), seed=s) for s in (1, 2)]
+    found = {(e.row.group.name, e.row.row.label, e.column): e for e in orderings.effects(verify_records(made).rows)}
+    assert len(found) == 22 * 6
+    effect = found["a", "+1 NL", "ap_box"]
+    assert (effect.published, effect.n, effect.ours) == (0.8, 1, pytest.approx(0.7))  # seed 1 alone has both
+    assert (found["a", "+all GC", "ap_mask"].published, found["a", "+all GC", "ap_mask"].ours) == (1.9, None)
+    r101 = {
+        e.row.row.label: e for e in orderings.effects(verify_records(table=paper.load(3)).rows) if e.column == "ap_box"
+    }
+    assert r101["R101 +GC r4"].published == 1.9
+
+
+def test_effects_of_a_part_of_the_images_are_not_shown():
+    made = [record(name, published(TABLE, name), evaluated=80) for name in ("coco-r50-baseline", "coco-r50-1nl")]
+    assert {effect.n for effect in orderings.effects(verify_records(made).rows)} == {0}
+
+
+def mini_orderings(runs: dict[str, list[float]]):
+    """Of `ap_box` and `ap_mask` alike, from one value per seed."""
+    made = {
+        name: [
+            measurements.Measurement(
+                name,
+                tuple(
+                    record(name, {"ap_box": v, "ap_mask": v}, seed=s, profile="mini", spec_hash="0" * 64)
+                    for s, v in enumerate(values)
+                ),
+            )
+        ]
+        for name, values in runs.items()
+    }
+    return {
+        (o.group.name, o.better.label, o.worse.label, o.column): o
+        for o in orderings.orderings(TABLE, made, RULES.orderings)
+    }
+
+
+def test_an_ordering_holds_is_contrary_or_inconclusive_by_a_paired_interval():
+    found = mini_orderings(
+        {
+            "coco-r50-baseline": [30.0, 34.0, 32.0],
+            "coco-r50-1nl": [31.0, 35.1, 32.9],  # better by about 1 in every seed, although seeds differ by 4
+            "coco-r50-1snl": [29.0, 32.9, 31.1],  # worse in every seed
+            "coco-r50-1gc": [33.0, 33.0, 32.0],  # better and worse
+        }
+    )
+    holds = found["a", "+1 NL", "baseline", "ap_box"]
+    low, high = scipy.stats.t.interval(0.95, 2, loc=1.0, scale=scipy.stats.sem([1.0, 1.1, 0.9]))
+    assert (holds.verdict, holds.n, holds.published) == ("holds", 3, 0.8)
+    assert (holds.ours, holds.low, holds.high) == (pytest.approx(1.0), pytest.approx(low), pytest.approx(high))
+    assert found["a", "+1 SNL", "baseline", "ap_mask"].verdict == "contrary"
+    unclear = found["a", "+1 GC", "baseline", "ap_box"]
+    assert (unclear.verdict, unclear.reason) == ("inconclusive", "the interval contains zero")
+    missing = found["a", "+all GC", "baseline", "ap_box"]
+    assert (missing.verdict, missing.n) == ("not run", 0)
+
+
+def test_one_seed_decides_nothing():
+    found = mini_orderings({"coco-r50-baseline": [20.0], "coco-r50-1nl": [40.0]})
+    one = found["a", "+1 NL", "baseline", "ap_box"]
+    assert (one.verdict, one.reason, one.n) == ("inconclusive", "one seed", 1)
+
+
+def test_orderings_are_all_pairs_that_the_paper_prints_apart():
+    found = mini_orderings({})
+    assert ("b", "afterAdd", "after1x1", "ap_box") not in found  # 39.4 and 39.4
+    assert found["b", "afterAdd", "after1x1", "ap_mask"].published == 0.1  # 35.8 and 35.7
+    pairs = 0
+    for group in TABLE.groups:
+        for column in ("ap_box", "ap_mask"):
+            values = [row.cell(column).value for row in group.rows]
+            pairs += sum(a != b for i, a in enumerate(values) for b in values[i + 1 :])
+    assert len(found) == pairs
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "compared"),
+    [
+        ("r101-gc-r16", "r50-gc-r16", True),  # from ResNet-101's and from ResNet-50's weights, as in the paper
+        ("x101-cascade-baseline", "x101-baseline", False),  # both from ResNeXt-101's, which must be the same
+    ],
+)
+def test_initial_weights_may_differ_only_where_the_papers_do(better, worse, compared):
+    table = paper.load(3)
+    labels = {row.experiment: row.label for row in table.rows}
+    made = {}
+    for digit, name in enumerate((f"coco-{better}", f"coco-{worse}")):
+        one = record(name, {"ap_box": 30.0 - digit, "ap_mask": 30.0 - digit}, profile="mini")
+        weights = one.weights.model_copy(update={"initial_sha256": str(digit) * 64})
+        made[name] = [measurements.Measurement(name, (one.model_copy(update={"weights": weights}),))]
+    (found,) = (
+        ordering
+        for ordering in orderings.orderings(table, made, RULES.orderings)
+        if (ordering.group.name, ordering.column) == ("a", "ap_box")
+        and (ordering.better.label, ordering.worse.label) == (labels[f"coco-{better}"], labels[f"coco-{worse}"])
+    )
+    assert (found.n, found.ours) == ((1, pytest.approx(1.0)) if compared else (0, None))
+
+
+def test_an_ordering_against_the_baseline_is_against_its_own():
+    found = orderings.orderings(paper.load(3), {}, RULES.orderings)
+    own = {(o.better.label, o.worse.label) for o in found if o.against_baseline and o.group.name == "a"}
+    networks = ("R50", "R101", "X101", "X101+Cascade", "X101+DCN+Cascade")
+    assert own == {(f"{name} +GC {ratio}", f"{name} baseline") for name in networks for ratio in ("r16", "r4")}
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+def call(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["repro", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    return exit_.value.code
+
+
+def test_verify_exits_1_and_names_the_cells_that_are_off(monkeypatch, tmp_path, capsys):
+    store = Store(tmp_path / "records")
+    store.add(record("coco-r50-1nl", {**published(TABLE, "coco-r50-1nl"), "ap_box": 36.1}))
+    assert call(monkeypatch, "verify", "--table", 2, "--results", tmp_path) == 1
+    out = capsys.readouterr().out
+    assert "Table 2(a), +1 NL, AP box: off: published 38.0, ours 36.10 (-1.9)" in out
+    assert out.startswith("Table 2: 5 of 224 cells verified, 1 off, 218 not run")
+    assert call(monkeypatch, "verify", "--table", 2, "--results", tmp_path, "--json") == 1
+    (table,) = json.loads(capsys.readouterr().out)
+    assert [c["row"] for c in table["cells"] if c["verdict"] == "off"] == ["+1 NL"]
+
+
+def test_verify_exits_0_when_nothing_was_run_and_says_so(monkeypatch, tmp_path, capsys):
+    assert call(monkeypatch, "verify", "--results", tmp_path) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert len(out) == 5
+    assert out[1].startswith("Table 2: 0 of 224 cells verified, 0 off, 224 not run (168: needs COCO 2017")
+
+
+def test_a_damaged_record_is_an_error_that_names_the_file(monkeypatch, tmp_path, capsys):
+    path = Store(tmp_path / "records").add(record("coco-r50-baseline", BASELINE))
+    path.write_bytes(path.read_bytes()[:200])
+    assert call(monkeypatch, "verify", "--results", tmp_path) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: record ")
+    assert path.name in err
+    assert "Traceback" not in err
+
+
+def test_two_files_for_one_row_are_not_two_runs_of_one():
+    first, second = (
+        record("coco-r50-baseline", BASELINE, checkpoint={"sha256": digit * 64}, created=f"2026-01-0{digit}")
+        for digit in "12"
+    )
+    assert cell(verify_records([first, second])).n == 1
+    assert verify_records([first, second]).unused == ()
+
+
+def test_what_another_recipe_gave_does_not_hide_what_the_papers_gave():
+    departed = record("coco-r50-baseline", BASELINE, checkpoint={}, departures=["precision bf16-mixed"])
+    trained = record("coco-r50-baseline", BASELINE, deviations=["one", "two"])
+    found = cell(verify_records([departed, trained]))
+    assert (found.verdict, found.records) == ("match", (trained.filename,))
