@@ -111,8 +111,10 @@ def tests_detectron2(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, formatting, and who may import whom."""
+    """Style, formatting, types, and who may import whom."""
     install(session)
+    session.install("--require-hashes", "-r", "requirements-tools.lock")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
+    session.run("mypy")

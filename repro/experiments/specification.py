@@ -134,6 +134,20 @@ class Experiment:
     profile: Literal["full", "mini"] = "full"
 
     @property
+    def detector(self) -> Detector:
+        """The network of an experiment on COCO."""
+        if not isinstance(self.network, Detector):
+            raise TypeError(f"{self.name} is no detector")
+        return self.network
+
+    @property
+    def classifier(self) -> Classifier:
+        """The network of an experiment on ImageNet or Kinetics."""
+        if not isinstance(self.network, Classifier):
+            raise TypeError(f"{self.name} is no classifier")
+        return self.network
+
+    @property
     def spec_hash(self) -> str:
         """sha256 of the canonical JSON of everything that defines the experiment."""
         return digest(asdict(self))

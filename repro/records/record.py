@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from repro.errors import ReproError
 from repro.experiments import digest
 from repro.files.schema import FrozenModel
 
@@ -156,6 +157,17 @@ class Record(FrozenModel):
     def metric(self, name: str) -> Metric | None:
         """The metric of that name, or None."""
         return next((metric for metric in self.metrics if metric.name == name), None)
+
+    def require(self, name: str) -> Metric:
+        """The metric of that name.
+
+        Raises:
+            ReproError: the record lacks it.
+        """
+        metric = self.metric(name)
+        if metric is None:
+            raise ReproError(f"record {self.filename} has no {name}; it has {', '.join(m.name for m in self.metrics)}")
+        return metric
 
     @property
     def answered_by(self) -> str:

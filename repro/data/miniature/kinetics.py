@@ -8,7 +8,8 @@ one.
 
 All is drawn from a `numpy.random.Generator`, in integers or compared with exactly rounded floats: the same pixels on
 every machine. Encoded by H.264 at a constant, fine quantiser, by one thread and without what names the build or the
-time: the same bytes wherever the codec is the same build. `repro.experiments.mini.kinetics.DATASET_KEY` is made of what is drawn
+time: the same bytes wherever the codec is the same build.
+`repro.experiments.mini.kinetics.DATASET_KEY` is made of what is drawn
 and of the codec's parameters.
 """
 

@@ -1,7 +1,7 @@
 """The paper audited against itself: what its text claims, computed from its own cells and from our records.
 
-Every claim stands in `tables/claims.yaml` as an expression over cells (`repro.paper.expressions`). `docs/claims.md` has the
-rules and the findings. Imports no torch.
+Every claim stands in `tables/claims.yaml` as an expression over cells (`repro.paper.expressions`). `docs/claims.md` has
+the rules and the findings. Imports no torch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a row gains over its baseline, tested item by item: published difference, ours, interval, p-value.
 
 A test says whether two networks differ on items like those that were evaluated. It says nothing of another training:
-for that there is the interval over seeds. Reading stored effects imports no torch; `repro.verification.effects.paired_tests` computes them.
+for that there is the interval over seeds. Reading stored effects imports no torch;
+`repro.verification.effects.paired_tests` computes them.
 """
 
 from __future__ import annotations
