@@ -21,7 +21,7 @@ from repro.data.layout import is_val2017
 from repro.data.video import UnreadableVideo, Video
 from repro.errors import ReproError
 from repro.experiments import digest
-from repro.experiments.conventions import Conventions
+from repro.experiments.conventions import DetectionConventions
 from repro.experiments.preprocessing import Preprocessing
 from repro.paths import sha256
 
@@ -184,19 +184,19 @@ def holds_videos(paths: Sequence[Path]) -> bool:
     return bool(kinds[1])
 
 
-def network_input(pixels: Tensor, inputs: Conventions | Preprocessing) -> Tensor:
+def network_input(pixels: Tensor, inputs: DetectionConventions | Preprocessing) -> Tensor:
     """float32 (1, 3, H, W) or (1, 3, T, H, W): what a network takes that was trained with such inputs.
 
     A network of the user's own, whose images are a detector's, takes clips as those that are trained here.
     """
     if pixels.dim() == 4:
         return clips.normalise(pixels[None], inputs if isinstance(inputs, Preprocessing) else clips.PAPER)
-    if isinstance(inputs, Conventions):
+    if isinstance(inputs, DetectionConventions):
         return normalised(pixels, inputs)
     return classification.normalise(pixels[None], inputs)
 
 
-def normalised(image: Tensor, conventions: Conventions) -> Tensor:
+def normalised(image: Tensor, conventions: DetectionConventions) -> Tensor:
     """float32 (1, 3, H, W): normalised, and padded right and below with zeros to multiples of 32, as in a detector."""
     values = (image.flip(0) if conventions.color == "BGR" else image).float()
     mean, std = (torch.tensor(value).view(3, 1, 1) for value in (conventions.mean, conventions.std))

@@ -18,7 +18,7 @@ from repro.data import clips, sources
 from repro.data.coco import CocoDetection
 from repro.errors import ReproError
 from repro.experiments import Detector, Experiment, mini, preprocessing
-from repro.experiments.conventions import AUTHORS, Conventions
+from repro.experiments.conventions import AUTHORS, DetectionConventions
 from repro.experiments.preprocessing import Preprocessing
 from repro.models.context import NonLocalBlock
 from repro.paths import sha256
@@ -36,7 +36,7 @@ class Subject:
 
     name: str  #: of files about it
     network: nn.Module | Callable[[Tensor], Iterable[Observation]]  #: see `attention.observe`
-    inputs: Conventions | Preprocessing  #: of a detector, or of a classifier
+    inputs: DetectionConventions | Preprocessing  #: of a detector, or of a classifier
     weights: str  #: where they come from, in words
     key: str | None  #: of network and weights in cache keys; None: they can change without a trace
     experiment: Experiment | None = None
@@ -158,7 +158,9 @@ def _given(subject: Subject, given: list[Path], limit: int | None) -> Images:
     return Photographs(given, *sides, limit)
 
 
-def _subject(experiment: Experiment, model: nn.Module, inputs: Conventions | Preprocessing, weights: str) -> Subject:
+def _subject(
+    experiment: Experiment, model: nn.Module, inputs: DetectionConventions | Preprocessing, weights: str
+) -> Subject:
     """Of a detector, its backbone."""
     network = model.backbone if isinstance(experiment.network, Detector) else model
     blocks(network)
@@ -168,11 +170,11 @@ def _subject(experiment: Experiment, model: nn.Module, inputs: Conventions | Pre
 
 def _inputs(
     experiment: Experiment, model: nn.Module, checkpoint: Checkpoint | None = None
-) -> Conventions | Preprocessing:
+) -> DetectionConventions | Preprocessing:
     """What a whole network takes: a classifier that others trained, as its publisher has it."""
     if isinstance(experiment.network, Detector):
         return model.conventions
-    return preprocessing.of(checkpoint.format, checkpoint.id) if checkpoint else model.inputs
+    return preprocessing.preprocessing_for(checkpoint.format, checkpoint.id) if checkpoint else model.inputs
 
 
 def _network(experiment: Experiment, settings: Settings) -> nn.Module:
@@ -211,7 +213,7 @@ def _trained(experiment: Experiment, settings: Settings) -> Path:
     if not path.is_file():
         raise ReproError(
             f"{name} has not been trained in the mini profile with seed {seed}: {path} is missing. Run `repro run "
-            f"{name} --profile mini --seed {seed}` (about {mini.seconds(experiment):.0f} s), or take --random for an "
-            "untrained network."
+            f"{name} --profile mini --seed {seed}` (about {mini.estimate_seconds(experiment):.0f} s), or take "
+            "--random for an untrained network."
         )
     return path

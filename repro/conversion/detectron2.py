@@ -10,7 +10,7 @@ from torch import Tensor
 from repro.conversion.keys import BACKGROUND_BOX, BACKGROUND_FIRST, BACKGROUND_MASK, Cause, Converted, Rule, translate
 from repro.errors import ReproError
 from repro.experiments import Detector
-from repro.experiments.conventions import DETECTRON2, Conventions
+from repro.experiments.conventions import DETECTRON2, DetectionConventions
 
 _CASCADE = (
     "Detectron2's cascade is another network: one mask head behind its three box heads, where the paper's has three; "
@@ -93,7 +93,7 @@ def convert(tensors: Mapping[str, Tensor], network: Detector) -> Converted:
     return translate(tensors, network, conventions, _RULES, _CAUSES, _UNUSED)
 
 
-def _agree(tensors: Mapping[str, Tensor], conventions: Conventions) -> None:
+def _agree(tensors: Mapping[str, Tensor], conventions: DetectionConventions) -> None:
     """Compare the normalisation, where the file holds it."""
     for key, expected in (("pixel_mean", conventions.mean), ("pixel_std", conventions.std)):
         if key in tensors and not tensors[key].flatten().allclose(tensors[key].new_tensor(expected), atol=1e-2):

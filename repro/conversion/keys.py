@@ -12,7 +12,7 @@ from torch import Tensor
 from repro.conversion.networks import parameters
 from repro.errors import ReproError
 from repro.experiments import Classifier, Detector
-from repro.experiments.conventions import Conventions
+from repro.experiments.conventions import DetectionConventions
 from repro.models import conventions as classifiers
 
 
@@ -24,7 +24,7 @@ class Converted:
     missing: tuple[str, ...]  #: keys of the network that the file does not have, which matters not
     unexpected: tuple[str, ...]  #: keys of the file that the network has no use for, each for a known reason
     reshaped: tuple[str, ...]  #: keys of the file whose tensors were changed, and how
-    conventions: Conventions | classifiers.Conventions  #: of the framework
+    conventions: DetectionConventions | classifiers.Conventions  #: of the framework
     network: Detector | Classifier  #: that the weights belong to
     format: str = ""  #: of the file, filled in by `conversion.convert`
 
@@ -71,7 +71,7 @@ _COUNTER = re.compile(r"\.num_batches_tracked$")
 def translate(
     tensors: Mapping[str, Tensor],
     network: Detector | Classifier,
-    conventions: Conventions | classifiers.Conventions,
+    conventions: DetectionConventions | classifiers.Conventions,
     rules: Sequence[Rule],
     causes: Sequence[Cause],
     unused: str = r"(?!)",

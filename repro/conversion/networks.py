@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from repro.detection import engines
 from repro.experiments import Classifier, Detector
-from repro.experiments.conventions import AUTHORS, Conventions
+from repro.experiments.conventions import AUTHORS, DetectionConventions
 from repro.models import conventions as classifiers
 
 
 def construct(
     network: Detector | Classifier,
-    conventions: Conventions | classifiers.Conventions | None = None,
+    conventions: DetectionConventions | classifiers.Conventions | None = None,
     engine: str = "torchvision",
 ) -> nn.Module:
     """The module of a specification, with the conventions of its weights' framework (default: this project's)."""

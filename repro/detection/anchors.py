@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from repro.experiments.conventions import AUTHORS, Conventions
+from repro.experiments.conventions import AUTHORS, DetectionConventions
 
 STRIDES = (4, 8, 16, 32, 64)  #: pixels between two cells of P2 .. P6
 ASPECT_RATIOS = (0.5, 1.0, 2.0)  #: height / width
@@ -24,7 +24,7 @@ class PyramidAnchors(AnchorGenerator):
     when the image is 800 pixels high. Only networks that were trained so (`conventions.inferred_strides`) get it.
     """
 
-    def __init__(self, scale: int, conventions: Conventions = AUTHORS) -> None:
+    def __init__(self, scale: int, conventions: DetectionConventions = AUTHORS) -> None:
         self.conventions = conventions
         super().__init__(
             sizes=tuple((scale * stride,) for stride in STRIDES), aspect_ratios=(ASPECT_RATIOS,) * len(STRIDES)

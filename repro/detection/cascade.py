@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from repro.detection.roi import Instances, RoIHeads, Stage, instances
 from repro.experiments import Detector
-from repro.experiments.conventions import AUTHORS, Conventions
+from repro.experiments.conventions import AUTHORS, DetectionConventions
 
 CASCADE = (
     Stage(0.5, (0.1, 0.1, 0.2, 0.2), "class-agnostic", weight=1.0),
@@ -26,7 +26,7 @@ class CascadeRoIHeads(nn.Module):
     A stage decodes boxes with its own units from the boxes of the stage before it, and judges them by its own IoU.
     """
 
-    def __init__(self, spec: Detector, generator: torch.Generator, conventions: Conventions = AUTHORS) -> None:
+    def __init__(self, spec: Detector, generator: torch.Generator, conventions: DetectionConventions = AUTHORS) -> None:
         super().__init__()
         self.stages = nn.ModuleList(RoIHeads(spec, generator, conventions, stage) for stage in CASCADE)
 

@@ -12,7 +12,7 @@ from repro.detection.boxes import clip, rescale
 from repro.detection.masks import encode, prepare
 from repro.detection.roi import Instances
 from repro.experiments import Detector
-from repro.experiments.conventions import AUTHORS, Conventions
+from repro.experiments.conventions import AUTHORS, DetectionConventions
 
 
 class DetectorModule(nn.Module):
@@ -26,7 +26,7 @@ class DetectorModule(nn.Module):
         conventions: those that the weights were trained with.
     """
 
-    def __init__(self, spec: Detector, conventions: Conventions = AUTHORS) -> None:
+    def __init__(self, spec: Detector, conventions: DetectionConventions = AUTHORS) -> None:
         super().__init__()
         self.spec = spec
         self.conventions = conventions

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from repro.errors import ReproError, unknown
 from repro.experiments import Detector
-from repro.experiments.conventions import AUTHORS, Conventions
+from repro.experiments.conventions import AUTHORS, DetectionConventions
 
 if TYPE_CHECKING:
     from repro.detection.detector import DetectorModule
@@ -54,7 +54,7 @@ def resolve(engine: str) -> str:
     return engine
 
 
-def build(engine: str, network: Detector, conventions: Conventions = AUTHORS) -> DetectorModule:
+def build(engine: str, network: Detector, conventions: DetectionConventions = AUTHORS) -> DetectorModule:
     """The detector, assembled by `resolve(engine)`.
 
     Raises:

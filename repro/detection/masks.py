@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
 from torchvision.ops import roi_align
 
-from repro.experiments.conventions import Conventions
+from repro.experiments.conventions import DetectionConventions
 
 #: Pixels pasted at a time, as float32: bounds the memory that a large image with many detections takes.
 _CHUNK = 2**24
@@ -33,7 +33,7 @@ def crop(masks: Tensor, objects: Tensor, boxes: Tensor, resolution: int) -> Tens
     return (covered[:, 0] >= 0.5).to(boxes)
 
 
-def prepare(masks: Tensor, boxes: Tensor, conventions: Conventions) -> tuple[Tensor, Tensor]:
+def prepare(masks: Tensor, boxes: Tensor, conventions: DetectionConventions) -> tuple[Tensor, Tensor]:
     """What to `paste` where, so that it comes out as `conventions` have it.
 
     A soft border is a frame of zeros, one cell wide, around the mask, in a box that is larger by as much. (It rounds

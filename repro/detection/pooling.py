@@ -9,7 +9,7 @@ from torchvision.ops.poolers import LevelMapper
 
 from repro.detection.anchors import STRIDES
 from repro.experiments import STAGES
-from repro.experiments.conventions import AUTHORS, Conventions
+from repro.experiments.conventions import AUTHORS, DetectionConventions
 
 
 class PyramidRoIAlign(nn.Module):
@@ -29,7 +29,7 @@ class PyramidRoIAlign(nn.Module):
         conventions: whether to align, and how many samples to average.
     """
 
-    def __init__(self, resolution: int, anchor_scale: int, conventions: Conventions = AUTHORS) -> None:
+    def __init__(self, resolution: int, anchor_scale: int, conventions: DetectionConventions = AUTHORS) -> None:
         super().__init__()
         self.resolution = resolution
         self.conventions = conventions

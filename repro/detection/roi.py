@@ -18,7 +18,7 @@ from repro.detection.masks import crop
 from repro.detection.pooling import PyramidRoIAlign
 from repro.detection.sampling import BalancedSampler, Matcher
 from repro.experiments import Detector
-from repro.experiments.conventions import AUTHORS, Conventions
+from repro.experiments.conventions import AUTHORS, DetectionConventions
 
 BOX_RESOLUTION = 7  #: cells of the RoI feature of the box head, along a side
 MASK_RESOLUTION = 14  #: and of the mask head, whose output has twice as many
@@ -67,7 +67,7 @@ class RoIHeads(nn.Module):
         self,
         spec: Detector,
         generator: torch.Generator,
-        conventions: Conventions = AUTHORS,
+        conventions: DetectionConventions = AUTHORS,
         stage: Stage = Stage(),
     ) -> None:
         super().__init__()

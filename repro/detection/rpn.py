@@ -10,7 +10,7 @@ from repro.detection.anchors import ASPECT_RATIOS, PyramidAnchors
 from repro.detection.boxes import clip
 from repro.detection.sampling import BalancedSampler, Matcher
 from repro.experiments import Detector
-from repro.experiments.conventions import AUTHORS, Conventions
+from repro.experiments.conventions import AUTHORS, DetectionConventions
 
 
 class RPNHead(torchvision_rpn.RPNHead):
@@ -30,7 +30,7 @@ class RegionProposalNetwork(torchvision_rpn.RegionProposalNetwork):
     "boxes", float32 (n, 4), and "size", the (height, width) of the image before padding.
     """
 
-    def __init__(self, spec: Detector, generator: torch.Generator, conventions: Conventions = AUTHORS) -> None:
+    def __init__(self, spec: Detector, generator: torch.Generator, conventions: DetectionConventions = AUTHORS) -> None:
         before_nms, after_nms = (
             {"training": training, "testing": test} for training, test in (spec.proposals_per_level, spec.proposals)
         )

@@ -14,7 +14,7 @@ from repro.detection.detector import DetectorModule
 from repro.detection.roi import Instances, RoIHeads
 from repro.detection.rpn import RegionProposalNetwork
 from repro.experiments import STAGES, Detector
-from repro.experiments.conventions import AUTHORS, Conventions
+from repro.experiments.conventions import AUTHORS, DetectionConventions
 from repro.models.resnet import ResNet
 
 DIVISOR = 32  #: a batch's height and width are multiples of it
@@ -27,10 +27,10 @@ class MaskRCNN(DetectorModule):
         spec: widths, sizes and thresholds.
         conventions: those that the weights were trained with. The default is how networks are trained here: in
             continuous coordinates the arithmetic of the authors' framework, where a box includes its last pixel, is the
-            same arithmetic except at borders (see `Conventions.inclusive_boxes`).
+            same arithmetic except at borders (see `DetectionConventions.inclusive_boxes`).
     """
 
-    def __init__(self, spec: Detector, conventions: Conventions = AUTHORS) -> None:
+    def __init__(self, spec: Detector, conventions: DetectionConventions = AUTHORS) -> None:
         super().__init__(spec, conventions)
         self.backbone = ResNet(spec.backbone)
         self.fpn = FeaturePyramidNetwork(

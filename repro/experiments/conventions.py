@@ -1,10 +1,10 @@
-"""What frameworks do differently around the same network. Weights want at test what they were trained with.
+"""What frameworks do differently around the same network. Weights need at test what they were trained with.
 
 The frameworks agree on the rest: proposals are chosen per level by score (1000), NMS at 0.7 runs within each level and
 the best 1000 of all levels remain; detections need a score above 0.05, NMS at 0.5 runs within each class, and the best
 100 remain. mmdetection before 2.0 cuts a level's proposals once more after its NMS, at a number that none exceeds.
 
-Class order and layout of a weights file are not here: they are put right when it is converted.
+Class order and layout of a weights file are not here: they are corrected when it is converted.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Conventions:
+class DetectionConventions:
     """How a detector is fed and how its boxes and masks are read. Imports no torch."""
 
     name: str
     color: Literal["RGB", "BGR"] = "RGB"
-    #: Of values 0..255, in the order of `color`.
+    #: For values 0..255, in the order of `color`.
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     anchor_offset: float = 0.5  #: centre of a cell's anchors from the cell's corner, in strides
@@ -37,10 +37,10 @@ class Conventions:
 
 
 #: What networks are trained with here: the authors' arithmetic in continuous coordinates.
-AUTHORS = Conventions("authors")
+AUTHORS = DetectionConventions("authors")
 #: mmdetection before 2.0, the framework of the authors' files: as AUTHORS, and boxes include their last pixel.
-MMDETECTION_1 = Conventions("mmdetection 1", inclusive_boxes=True, whole_pixel_masks=True)
-MMDETECTION_2 = Conventions(
+MMDETECTION_1 = DetectionConventions("mmdetection 1", inclusive_boxes=True, whole_pixel_masks=True)
+MMDETECTION_2 = DetectionConventions(
     "mmdetection 2",
     anchor_offset=0.0,
     rounded_anchors=False,
@@ -48,7 +48,7 @@ MMDETECTION_2 = Conventions(
     sampling=0,
     soft_mask_border=True,
 )
-TORCHVISION = Conventions(
+TORCHVISION = DetectionConventions(
     "torchvision",
     anchor_offset=0.0,
     inferred_strides=True,
@@ -56,7 +56,7 @@ TORCHVISION = Conventions(
     soft_mask_border=True,
 )
 #: Detectron2's zoo: MSRA's ResNets, whose inputs are not scaled.
-DETECTRON2 = Conventions(
+DETECTRON2 = DetectionConventions(
     "detectron2",
     color="BGR",
     mean=(103.53, 116.28, 123.675),

@@ -7,21 +7,21 @@ from repro.experiments import Backbone, Classifier, Detector, Experiment, Global
 _TASKS = {"coco": "COCO", "imagenet": "ImageNet", "kinetics": "Kinetics-400"}
 
 
-def network(experiment: Experiment) -> str:
-    """`Mask R-CNN with FPN on a ResNet-50, global context block (attention pooling, ...) in c3, c4, c5, after1x1`."""
+def describe_network(experiment: Experiment) -> str:
+    """Describe the network: `Mask R-CNN with FPN on a ResNet-50, context block (attention pooling, ...) in ...`."""
     spec = experiment.network
     backbone = spec.backbone
     if isinstance(spec, Detector):
-        what = f"{'Cascade ' if spec.cascade else ''}Mask R-CNN with FPN on a {_backbone(backbone)}"
+        what = f"{'Cascade ' if spec.cascade else ''}Mask R-CNN with FPN on a {_describe_backbone(backbone)}"
     else:
-        what = f"{_backbone(backbone)}, {spec.num_classes} classes, input {_size(spec)}"
+        what = f"{_describe_backbone(backbone)}, {spec.num_classes} classes, input {_size(spec)}"
     if backbone.dcn:
         what += f", deformable 3x3 convolutions in {', '.join(backbone.dcn)}"
-    return what + (f", {_insertion(backbone.context)}" if backbone.context else ", no context block")
+    return what + (f", {_describe_insertion(backbone.context)}" if backbone.context else ", no context block")
 
 
-def recipe(experiment: Experiment) -> str:
-    """`12 epochs of COCO in batches of 16, sgd at 0.02, a tenth after epochs 8 and 11, from ...`."""
+def describe_recipe(experiment: Experiment) -> str:
+    """Describe the recipe: `12 epochs of COCO in batches of 16, SGD at a learning rate of 0.02, ..., from ...`."""
     spec = experiment.recipe
     length = f"{spec.iterations} iterations" if spec.iterations else f"{spec.epochs} epochs"
     parts = [f"{length} of {_TASKS[experiment.dataset]} in batches of {spec.batch_size}"]
@@ -43,7 +43,7 @@ def recipe(experiment: Experiment) -> str:
     return ", ".join([*parts, f"from {begin}"])
 
 
-def _backbone(spec: Backbone) -> str:
+def _describe_backbone(spec: Backbone) -> str:
     depth = 3 * sum(spec.blocks) + 2
     kind = f"ResNeXt-{depth} {spec.groups}x{spec.width_per_group}d" if spec.groups > 1 else f"ResNet-{depth}"
     kind += f" of width {spec.width}" if spec.width != 64 else ""
@@ -54,11 +54,11 @@ def _size(spec: Classifier) -> str:
     return "x".join(map(str, spec.input_size))
 
 
-def _insertion(insertion: Insertion) -> str:
-    return f"{_block(insertion.block)} in {_sites(insertion.sites)}, {insertion.position}"
+def _describe_insertion(insertion: Insertion) -> str:
+    return f"{_describe_block(insertion.block)} in {_describe_sites(insertion.sites)}, {insertion.position}"
 
 
-def _block(block: NonLocal | GlobalContext) -> str:
+def _describe_block(block: NonLocal | GlobalContext) -> str:
     if isinstance(block, NonLocal):
         return f"non-local block ({block.instantiation.replace('_', ' ')})"
     pooling = "attention" if block.pooling == "att" else "average"
@@ -69,11 +69,13 @@ def _block(block: NonLocal | GlobalContext) -> str:
     return f"context block ({pooling} pooling, {transform}, fusion by {fusion})"
 
 
-def _sites(sites: tuple[Site, ...]) -> str:
-    """Stages in which all residual blocks have one, and single residual blocks."""
-    return ", ".join(f"all blocks of {stage}" if block is None else _one(stage, block) for stage, block in sites)
+def _describe_sites(sites: tuple[Site, ...]) -> str:
+    """Name the stages in which all residual blocks have a context block, and single residual blocks."""
+    return ", ".join(
+        f"all blocks of {stage}" if block is None else _describe_site(stage, block) for stage, block in sites
+    )
 
 
-def _one(stage: str, block: int) -> str:
+def _describe_site(stage: str, block: int) -> str:
     place = {-1: "the last block", -2: "the last but one block"}.get(block, f"block {block + 1}")
     return f"{place} of {stage}"

@@ -1,4 +1,4 @@
-"""How classifiers of other publishers were fed when their accuracy was measured, as data."""
+"""How the inputs of published classifiers were made when their accuracy was measured, as data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Preprocessing:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     #: What the outputs 0, 1, ... stand for. wnid: synsets of ILSVRC2012, their ids ascending. label: classes of
-    #: Kinetics-400, their labels ascending as printed, with parentheses. Of folder names without those
+    #: Kinetics-400, their labels ascending as printed, with parentheses. Sorted by folder names without those
     #: (torchvision.datasets.Kinetics writes such) classes 308 "skiing (not slalom or crosscountry)" and 309 "skiing
     #: crosscountry" change places: a data set must number its classes by the labels, never by sorting folders.
     class_order: Literal["wnid", "label"] = "wnid"
@@ -39,14 +39,14 @@ class Preprocessing:
     clip_starts: Literal["middles", "ends"] | None = None
 
     def describe(self) -> str:
-        """In words, for records."""
-        found = f"short side {self.resize} by {self.resizer} ({self.interpolation}), crop {self.crop}, {self.color}"
+        """Say in words what is done to an image or a clip, for records."""
+        image = f"short side {self.resize} by {self.resizer} ({self.interpolation}), crop {self.crop}, {self.color}"
         if self.frames == 1:
-            return found
-        return f"{found}, {self.clips} clips of {self.frames} frames at stride {self.stride}, {self.crops} crops"
+            return image
+        return f"{image}, {self.clips} clips of {self.frames} frames at stride {self.stride}, {self.crops} crops"
 
 
-#: Of images for the networks that are trained here, as [33]. The paper says "single-crop" and no size.
+#: For images, in the networks that are trained here, as [33]. The paper says "single-crop" and no size.
 TRAINED_HERE = Preprocessing(resize=256, crop=224)
 _TIMM = Preprocessing(resize=256, crop=224, interpolation="bicubic")
 _OPENMMLAB = Preprocessing(
@@ -61,7 +61,7 @@ _PYTORCHVIDEO = Preprocessing(
     class_order="label", frames=8, stride=8, clips=10,
 )  # fmt: skip
 
-#: Of a format's files, but for `_OF_ENTRIES`.
+#: By the format of a weights file; `_EXCEPTIONS` go before.
 FORMATS = {
     "torchvision": Preprocessing(resize=256, crop=224),
     "timm": _TIMM,
@@ -69,9 +69,8 @@ FORMATS = {
     "mmaction2": _MMACTION_1,
     "pytorchvideo": _PYTORCHVIDEO,
 }
-_SLOW_4X16 = {"frames": 4, "stride": 16}
 #: By the registry's ids. Inputs of 224 pixels where a publisher measured several sizes.
-_OF_ENTRIES = {
+_EXCEPTIONS = {
     "timm/legacy_seresnet50.in1k": replace(_TIMM, interpolation="bilinear"),
     **dict.fromkeys(
         ("timm/resnet50.a1_in1k", "timm/seresnet50.a1_in1k", "timm/seresnet50.a2_in1k", "timm/seresnet50.a3_in1k"),
@@ -93,7 +92,7 @@ _OF_ENTRIES = {
             "mmaction2/slowonly_r50_4x16x1_256e_kinetics400_rgb",
             "mmaction2/slowonly_nl_embedded_gaussian_r50_4x16x1_150e_kinetics400_rgb",
         ),
-        replace(_MMACTION_0, **_SLOW_4X16),
+        replace(_MMACTION_0, frames=4, stride=16),
     ),
     **dict.fromkeys(
         (
@@ -101,18 +100,18 @@ _OF_ENTRIES = {
             "mmaction2/slowonly_r50_8xb16-4x16x1-256e_kinetics400-rgb",
             "mmaction2/slowonly_r50-in1k-pre-nl-embedded-gaussian_8xb16-4x16x1-steplr-150e_kinetics400-rgb",
         ),
-        replace(_MMACTION_1, **_SLOW_4X16),
+        replace(_MMACTION_1, frames=4, stride=16),
     ),
-    "pytorchvideo/slow_4x16_r50": replace(_PYTORCHVIDEO, **_SLOW_4X16),
+    "pytorchvideo/slow_4x16_r50": replace(_PYTORCHVIDEO, frames=4, stride=16),
 }
 
 
-def of(format: str, entry: str | None = None) -> Preprocessing:
-    """What the weights of the registry's `entry`, or of a file of unknown origin in `format`, want at test.
+def preprocessing_for(format: str, entry: str | None = None) -> Preprocessing:
+    """How to make test inputs for weights in `format`: those of the registry's `entry`, or of unknown origin.
 
     Raises:
-        ReproError: `format` is none of a classifier that is converted.
+        ReproError: no classifier is converted from `format`.
     """
     if format not in FORMATS:
-        raise ReproError(f"how inputs for weights in the format {format} are made is not known")
-    return _OF_ENTRIES.get(entry or "", FORMATS[format])
+        raise ReproError(f"it is not known how inputs for weights in the format {format} are made")
+    return _EXCEPTIONS.get(entry or "", FORMATS[format])

@@ -152,7 +152,7 @@ def of_weights(choice: Choice, checkpoint: Checkpoint) -> list[str]:
     if not checkpoint.verified:
         found.append("the file was checked against no published hash")
     if checkpoint.format in preprocessing.FORMATS:
-        inputs = preprocessing.of(checkpoint.format, checkpoint.id)
+        inputs = preprocessing.preprocessing_for(checkpoint.format, checkpoint.id)
         found.append(f"inputs as their publisher's: {inputs.describe()}")
         if checkpoint.conventions != _PAPER:
             found.append(f"legacy: computed as in {checkpoint.conventions}, in which the weights were trained")

@@ -25,8 +25,8 @@ def of_training(experiment: Experiment, settings: Settings, records: Iterable[Re
     if settings.profile == "mini":
         run = [r for r in records if r.profile == "mini" and r.experiment in EXPERIMENTS and r.training]
         took = sum(r.cost.train_seconds + r.cost.evaluate_seconds for r in run)
-        expected = sum(mini.seconds(get(r.experiment)) for r in run)
-        return f"about {mini.seconds(experiment) * (took / expected if run else 1):.0f} s of one core"
+        expected = sum(mini.estimate_seconds(get(r.experiment)) for r in run)
+        return f"about {mini.estimate_seconds(experiment) * (took / expected if run else 1):.0f} s of one core"
     recipe = experiment.recipe
     batch = settings.batch_size or recipe.batch_size
     source = SOURCES[experiment.dataset]

@@ -47,7 +47,7 @@ class Step:
         """About how long it takes, to compare steps of one plan; alike where that is not known."""
         if self.record:
             return 0.0
-        return mini.seconds(self.experiment) if self.experiment.profile == "mini" else 0.0
+        return mini.estimate_seconds(self.experiment) if self.experiment.profile == "mini" else 0.0
 
 
 def check_arithmetic(experiment: Experiment, settings: Settings, accelerator: str) -> None:
@@ -101,7 +101,7 @@ def data_identity(experiment: Experiment, settings: Settings) -> str:
         ReproError: the full profile has no data set, or one without annotations.
     """
     if settings.profile == "mini":
-        return mini.dataset_key(experiment)
+        return mini.dataset_key_for(experiment)
     return sources.identity(experiment, settings.data_root, sources.SPLITS)
 
 
@@ -126,7 +126,7 @@ def start(experiment: Experiment, settings: Settings) -> str:
         return training_key(*earlier)
     wanted = experiment.recipe.initial_weights
     if wanted == "pretraining":
-        return mini.pretraining(experiment).spec_hash
+        return mini.pretraining_for(experiment).spec_hash
     if settings.initial in (None, "random"):
         return settings.initial or wanted
     given = initial.identity(settings.initial)

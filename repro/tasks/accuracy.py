@@ -48,7 +48,7 @@ class Accuracy(Task[Result]):
     def evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> Evaluation[Result]:
         if checkpoint is not None and checkpoint.format != OWN_FORMAT:
             self.validation_data = copy.copy(self.validation_data)
-            self.validation_data.preprocessing = preprocessing.of(checkpoint.format, checkpoint.id)
+            self.validation_data.preprocessing = preprocessing.preprocessing_for(checkpoint.format, checkpoint.id)
         return self.evaluating(model)
 
     def dataset(self, evaluated: int, failed: Sequence[str]) -> DataSet:

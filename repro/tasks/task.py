@@ -48,7 +48,7 @@ class Task(ABC, Generic[Result]):
         """The directory of the data set."""
         if self.settings.profile == "full":
             return sources.root(self.settings.data_root, self.experiment.dataset)
-        return self.settings.results / "data" / mini.data_directory(self.experiment)
+        return self.settings.results / "data" / mini.data_directory_for(self.experiment)
 
     @property
     def training_items(self) -> int:
@@ -84,8 +84,8 @@ class Task(ABC, Generic[Result]):
         wanted = self.experiment.recipe.initial_weights
         if wanted != "pretraining":
             return initial.fetch(wanted)
-        spec = mini.pretraining(self.experiment)
-        data = mini.dataset_key(self.experiment)
+        spec = mini.pretraining_for(self.experiment)
+        data = mini.dataset_key_for(self.experiment)
         key = cache_key(stage="pre-training", version=plan.TRAINING_VERSION, spec=spec.spec_hash, data=data)
         directory = self.settings.results / "runs" / f"{spec.name}.{key[:12]}"
         with locked(directory):

@@ -220,7 +220,7 @@ def test_every_format_of_the_registry_is_converted_or_refused_with_a_reason() ->
 @pytest.mark.parametrize(("weights", "name"), [("IMAGENET1K_V1", "torchvision/resnet50-0676ba61")])
 def test_inputs_are_those_of_torchvisions_preset(weights: str, name: str) -> None:
     preset = torchvision.models.ResNet50_Weights[weights].transforms()
-    found = preprocessing.of("torchvision", name)
+    found = preprocessing.preprocessing_for("torchvision", name)
     assert (found.resize, found.crop, found.mean, found.std) == (
         preset.resize_size[0], preset.crop_size[0], tuple(preset.mean), tuple(preset.std)
     )  # fmt: skip
@@ -233,7 +233,7 @@ def test_inputs_are_those_of_torchvisions_preset(weights: str, name: str) -> Non
 def test_inputs_are_those_of_timms_configuration(name: str) -> None:
     timm = pytest.importorskip("timm", reason="timm is not installed")
     config = timm.get_pretrained_cfg(name.removeprefix("timm/"))
-    found = preprocessing.of("timm", name)
+    found = preprocessing.preprocessing_for("timm", name)
     # Its own size for tests is another for some; the registry's figures are those at 224 pixels.
     assert (found.crop, found.resize) == (224, int(224 / config.crop_pct))
     assert (found.interpolation, found.mean, found.std) == (config.interpolation, config.mean, config.std)
@@ -242,11 +242,11 @@ def test_inputs_are_those_of_timms_configuration(name: str) -> None:
 def test_every_converted_classifier_of_the_registry_has_its_inputs() -> None:
     classifiers = [entry for entry in registry.load().entries if entry.serves and not entry.obstacle]
     found = {
-        entry.id: preprocessing.of(entry.format, entry.id)
+        entry.id: preprocessing.preprocessing_for(entry.format, entry.id)
         for entry in classifiers
         if any(serves.experiment.startswith(("imagenet", "kinetics")) for serves in entry.serves)
     }
     for name, inputs in found.items():
         assert (inputs.class_order == "wnid") == (not name.startswith(("mmaction2", "pytorchvideo"))), name
     with pytest.raises(ReproError, match="detectron2"):
-        preprocessing.of("detectron2")
+        preprocessing.preprocessing_for("detectron2")

@@ -157,7 +157,7 @@ def test_the_paper_asks_for_other_blocks_than_mmaction2_has() -> None:
 
 def test_clips_are_those_of_each_file() -> None:
     by_entry = {
-        entry.id: preprocessing.of("mmaction2", entry.id)
+        entry.id: preprocessing.preprocessing_for("mmaction2", entry.id)
         for entry in registry.load().entries
         if entry.id.startswith("mmaction2/slowonly")
     }

@@ -83,7 +83,7 @@ def test_a_short_video_is_played_again():
 
 def test_weights_whose_sampling_is_not_known():
     with pytest.raises(ReproError, match="how the clips of an evaluation lie in time is not known"):
-        clip_starts(300, preprocessing.of("torchvision"))
+        clip_starts(300, preprocessing.preprocessing_for("torchvision"))
 
 
 # -- space ------------------------------------------------------------------------------------------------------------

@@ -69,26 +69,26 @@ def test_what_there_is_not_is_refused_with_what_is_near(name, words):
 
 
 def test_networks_and_recipes_in_words():
-    assert description.network(get("coco-x101-dcn-cascade-gc-r4")) == (
+    assert description.describe_network(get("coco-x101-dcn-cascade-gc-r4")) == (
         "Cascade Mask R-CNN with FPN on a ResNeXt-101 32x4d, deformable 3x3 convolutions in c3, c4, c5, context block "
         "(attention pooling, bottleneck of ratio 4 with layer norm and ReLU, fusion by addition) in all blocks of c3, "
         "all blocks of c4, all blocks of c5, after1x1"
     )
-    assert description.network(get("coco-r50-1snl")).endswith(
+    assert description.describe_network(get("coco-r50-1snl")).endswith(
         "context block (attention pooling, one 1x1 convolution, fusion by addition) in the last but one block of c4, "
         "afterAdd"
     )
-    assert description.network(get("kinetics-r50-5nl")).startswith(
+    assert description.describe_network(get("kinetics-r50-5nl")).startswith(
         "ResNet-50, inflated to 3-D, 400 classes, input 8x224x224, non-local block (embedded gaussian) in block 2 of c3"
     )
-    assert description.recipe(get("coco-r50-baseline")).startswith(
+    assert description.describe_recipe(get("coco-r50-baseline")).startswith(
         "12 epochs of COCO in batches of 16, SGD at a learning rate of 0.02, a tenth of it after epochs 8 and 11"
     )
-    assert "cosine decay" in description.recipe(get("imagenet-r50-gc-r16"))
+    assert "cosine decay" in description.describe_recipe(get("imagenet-r50-gc-r16"))
 
 
 def test_no_two_experiments_of_one_task_are_described_alike():
-    texts = {(description.network(e), description.recipe(e)) for e in EXPERIMENTS.values()}
+    texts = {(description.describe_network(e), description.describe_recipe(e)) for e in EXPERIMENTS.values()}
     assert len(texts) == len(EXPERIMENTS)
 
 

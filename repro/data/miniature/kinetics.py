@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from repro.data.miniature.whole import write_whole
-from repro.experiments.mini.kinetics import CLASSES, VIDEOS, Videos
+from repro.experiments.mini.kinetics import CLASSES, VIDEOS, GeneratedVideos
 
 #: Streams of one seed.
 _STREAMS = {"train": 0, "val": 1, "images": 2}
@@ -41,9 +41,9 @@ Point = tuple[int, int]
 class Thing:
     """An object of a video."""
 
-    shape: int  #: index in `Videos.shapes`
-    motion: int  #: index in `Videos.motions`
-    hue: int  #: index in `Videos.hues`
+    shape: int  #: index in `GeneratedVideos.shapes`
+    motion: int  #: index in `GeneratedVideos.motions`
+    hue: int  #: index in `GeneratedVideos.hues`
     side: int  #: pixels
     path: np.ndarray  #: float64 (T, 2): its centre, pixels (x, y), in each frame
 
@@ -80,7 +80,7 @@ def generate(directory: Path) -> None:
     write_whole(directory, write)
 
 
-def video(videos: Videos, split: str, index: int) -> Video:
+def video(videos: GeneratedVideos, split: str, index: int) -> Video:
     """The video at `index` of a split; classes take turns."""
     rng = np.random.default_rng([videos.seed, _STREAMS[split], index])
     shape, motion = divmod(index % (len(videos.shapes) * len(videos.motions)), len(videos.motions))
@@ -102,7 +102,7 @@ def video(videos: Videos, split: str, index: int) -> Video:
 class PretrainingData:
     """Images of one object, two in three of them with a lamp. Tags: the shapes, the object's and the lamp's hues."""
 
-    def __init__(self, videos: Videos = VIDEOS) -> None:
+    def __init__(self, videos: GeneratedVideos = VIDEOS) -> None:
         self.videos = videos
 
     def __len__(self) -> int:
@@ -124,7 +124,7 @@ class PretrainingData:
         return torch.from_numpy(image).permute(2, 0, 1).contiguous(), tags
 
 
-def covered(videos: Videos, thing: Thing) -> np.ndarray:
+def covered(videos: GeneratedVideos, thing: Thing) -> np.ndarray:
     """bool (T, side, side): the pixels that an object covers."""
     rows, columns = np.arange(videos.side)[None, :, None], np.arange(videos.side)[None, None, :]
     x, y = columns - thing.path[:, 0, None, None], rows - thing.path[:, 1, None, None]
@@ -137,7 +137,7 @@ def covered(videos: Videos, thing: Thing) -> np.ndarray:
     return (down <= half) & (2 * across <= y + half)  # a triangle that points up
 
 
-def encode(frames: np.ndarray, path: Path, videos: Videos = VIDEOS) -> None:
+def encode(frames: np.ndarray, path: Path, videos: GeneratedVideos = VIDEOS) -> None:
     """Write uint8 (T, H, W, 3) RGB frames as a video.
 
     Raises:
@@ -158,7 +158,7 @@ def encode(frames: np.ndarray, path: Path, videos: Videos = VIDEOS) -> None:
         container.mux(stream.encode())
 
 
-def _write_split(root: Path, videos: Videos, split: str, count: int) -> None:
+def _write_split(root: Path, videos: GeneratedVideos, split: str, count: int) -> None:
     for name in CLASSES:
         (root / name).mkdir(parents=True)
     for index in range(count):
@@ -168,7 +168,7 @@ def _write_split(root: Path, videos: Videos, split: str, count: int) -> None:
 
 
 def _arranged(
-    rng: np.random.Generator, videos: Videos, directions: np.ndarray, lit: range
+    rng: np.random.Generator, videos: GeneratedVideos, directions: np.ndarray, lit: range
 ) -> tuple[Point, list[int], np.ndarray]:
     """Where the lamp is, in a corner, and objects of what sides that move in `directions` (n, 2) along what paths.
 
@@ -196,7 +196,7 @@ def _arranged(
             return (x, y), sides[first].tolist(), paths[first]
 
 
-def _ring(videos: Videos, lamp: Point) -> np.ndarray:
+def _ring(videos: GeneratedVideos, lamp: Point) -> np.ndarray:
     """bool (side, side): the pixels of the lamp, which is hollow."""
     rows, columns = np.arange(videos.side)[:, None], np.arange(videos.side)[None, :]
     squared, radius = (columns - lamp[0]) ** 2 + (rows - lamp[1]) ** 2, videos.lamp // 2

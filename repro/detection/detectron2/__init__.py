@@ -23,7 +23,7 @@ from repro.detection.detectron2.initial import InitialWeights
 from repro.detection.detectron2.names import to_detectron2, to_own
 from repro.detection.detectron2.network import network
 from repro.experiments import Detector
-from repro.experiments.conventions import AUTHORS, Conventions
+from repro.experiments.conventions import AUTHORS, DetectionConventions
 from repro.models.resnet import ResNet
 
 _PREFIX = "rcnn."
@@ -45,7 +45,7 @@ class MaskRCNN(DetectorModule):
     Its state dict has the names and shapes of that class, so weights of one run in the other.
     """
 
-    def __init__(self, spec: Detector, conventions: Conventions = AUTHORS) -> None:
+    def __init__(self, spec: Detector, conventions: DetectionConventions = AUTHORS) -> None:
         super().__init__(spec, conventions)
         self.rcnn = instantiate(network(spec, conventions))
         for module in (self.rcnn.proposal_generator, *getattr(self.rcnn.roi_heads, "stages", [self.rcnn.roi_heads])):

@@ -20,12 +20,12 @@ from repro.detection.detectron2.heads import BoxHead, CascadeROIHeads, MaskHead,
 from repro.detection.detectron2.proposals import RPN, Matcher, PyramidAnchors, RPNHead
 from repro.detection.roi import BOX_RESOLUTION, MASK_RESOLUTION, NMS_THRESHOLD, Stage
 from repro.experiments import Detector
-from repro.experiments.conventions import AUTHORS, Conventions
+from repro.experiments.conventions import AUTHORS, DetectionConventions
 
 _LEVELS = ["p2", "p3", "p4", "p5", "p6"]
 
 
-def network(spec: Detector, conventions: Conventions = AUTHORS) -> DictConfig:
+def network(spec: Detector, conventions: DetectionConventions = AUTHORS) -> DictConfig:
     """Instantiates to a `GeneralizedRCNN`. Where it departs from Detectron2's own configuration, the class says why."""
     return LazyCall(GeneralizedRCNN)(
         backbone=LazyCall(FPN)(
@@ -42,7 +42,7 @@ def network(spec: Detector, conventions: Conventions = AUTHORS) -> DictConfig:
     )
 
 
-def _proposals(spec: Detector, conventions: Conventions) -> DictConfig:
+def _proposals(spec: Detector, conventions: DetectionConventions) -> DictConfig:
     return LazyCall(RPN)(
         in_features=_LEVELS,
         head=LazyCall(RPNHead)(in_channels=spec.fpn_channels, num_anchors=len(ASPECT_RATIOS)),
@@ -67,13 +67,13 @@ def _proposals(spec: Detector, conventions: Conventions) -> DictConfig:
     )
 
 
-def _cascade(spec: Detector, conventions: Conventions) -> DictConfig:
+def _cascade(spec: Detector, conventions: DetectionConventions) -> DictConfig:
     return LazyCall(CascadeROIHeads)(
         stages=[_heads(spec, conventions, stage) for stage in CASCADE], weights=[stage.weight for stage in CASCADE]
     )
 
 
-def _heads(spec: Detector, conventions: Conventions, stage: Stage) -> DictConfig:
+def _heads(spec: Detector, conventions: DetectionConventions, stage: Stage) -> DictConfig:
     return LazyCall(ROIHeads)(
         num_classes=spec.num_classes,
         batch_size_per_image=spec.roi_samples,
@@ -105,7 +105,7 @@ def _heads(spec: Detector, conventions: Conventions, stage: Stage) -> DictConfig
     )
 
 
-def _pooler(resolution: int, spec: Detector, conventions: Conventions) -> DictConfig:
+def _pooler(resolution: int, spec: Detector, conventions: DetectionConventions) -> DictConfig:
     return LazyCall(ROIPooler)(
         output_size=resolution,
         scales=[1 / stride for stride in STRIDES[:4]],

@@ -41,7 +41,7 @@ class Matcher(LibraryMatcher):
 
 
 class PyramidAnchors(DefaultAnchorGenerator):
-    """Detectron2's anchors; their sides `rounded` to whole pixels, levels at `inferred_strides` (see `Conventions`)."""
+    """Detectron2's anchors: sides `rounded` to whole pixels, levels at `inferred_strides` (see conventions.py)."""
 
     def __init__(self, *, rounded: bool, inferred_strides: bool, **options: Any) -> None:
         self.rounded, self.inferred_strides = rounded, inferred_strides

@@ -17,22 +17,22 @@ def shrink(experiment: Experiment) -> Experiment:
     return _TASKS[experiment.dataset].shrink(experiment)
 
 
-def pretraining(experiment: Experiment) -> Experiment:
-    """What gives a mini experiment with the initial weights "pretraining" these weights."""
-    return _TASKS[experiment.dataset].pretraining(experiment)
+def pretraining_for(experiment: Experiment) -> Experiment:
+    """The experiment that a mini experiment starts from, if its initial weights are "pretraining"."""
+    return _TASKS[experiment.dataset].pretraining_for(experiment)
 
 
-def seconds(experiment: Experiment) -> float:
-    """About what an experiment takes of one core in the mini profile, training and evaluation."""
-    return _TASKS[experiment.dataset].seconds(experiment)
+def estimate_seconds(experiment: Experiment) -> float:
+    """Estimate how many seconds of one core the training and the evaluation of a mini experiment take."""
+    return _TASKS[experiment.dataset].estimate_seconds(experiment)
 
 
-def dataset_key(experiment: Experiment) -> str:
-    """Identity of the generated data set that an experiment runs on, in cache keys."""
+def dataset_key_for(experiment: Experiment) -> str:
+    """What stands in cache keys for the generated data set that an experiment runs on."""
     return _TASKS[experiment.dataset].DATASET_KEY
 
 
-def data_directory(experiment: Experiment) -> str:
+def data_directory_for(experiment: Experiment) -> str:
     """Name of the directory of that data set."""
     task = "" if experiment.dataset == "coco" else f"{experiment.dataset}-"
-    return f"mini-{task}{dataset_key(experiment)[:12]}"
+    return f"mini-{task}{dataset_key_for(experiment)[:12]}"

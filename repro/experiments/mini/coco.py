@@ -82,8 +82,11 @@ def shrink(experiment: Experiment) -> Experiment:
         ReproError: its network is none of Tables 2 and 3.
     """
     network = experiment.network
-    small = _SMALL.get(_trunk(network.backbone)) if isinstance(network, Detector) else None
-    if small is None or network != Detector(network.backbone, network.cascade):
+    if (
+        not isinstance(network, Detector)
+        or network != Detector(network.backbone, network.cascade)
+        or (small := _SMALL.get(_trunk(network.backbone))) is None
+    ):
         raise ReproError(
             f"{experiment.name} has no mini version: the mini profile scales down the networks of Tables 2 and 3, "
             "Mask R-CNN and its cascade with ResNet-50, ResNet-101 and ResNeXt-101 32x4d."
@@ -112,16 +115,16 @@ def shrink(experiment: Experiment) -> Experiment:
     )
 
 
-def seconds(experiment: Experiment) -> float:
-    """About what an experiment takes of one core in the mini profile, training and evaluation."""
-    network = experiment.network
+def estimate_seconds(experiment: Experiment) -> float:
+    """Estimate how many seconds of one core the training and the evaluation of a mini experiment take."""
+    network = experiment.detector
     if network.backbone.dcn:  # a CPU has no fast deformable convolution
         return 150.0
     return 110.0 if network.cascade else 65.0
 
 
-def pretraining(experiment: Experiment) -> Experiment:
-    """What gives a mini experiment its initial weights: one pre-training for all backbones of the same shape."""
+def pretraining_for(experiment: Experiment) -> Experiment:
+    """The experiment that a mini experiment starts from: one pre-training for all backbones of the same shape."""
     backbone = _trunk(experiment.network.backbone)
     return replace(PRETRAINING, network=replace(PRETRAINING.network, backbone=backbone))
 

@@ -90,6 +90,6 @@ def shrink(experiment: Experiment) -> Experiment:
     )
 
 
-def seconds(experiment: Experiment) -> float:
-    """About what an experiment takes of one core in the mini profile, training and evaluation."""
+def estimate_seconds(experiment: Experiment) -> float:
+    """Estimate how many seconds of one core the training and the evaluation of a mini experiment take."""
     return 105.0 if experiment.recipe.initial_weights == "random" else 85.0

@@ -17,7 +17,7 @@ from repro.experiments.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
-class Videos:
+class GeneratedVideos:
     """What the generated videos hold. Lengths in pixels, times in frames."""
 
     seed: int = 0
@@ -41,7 +41,7 @@ class Videos:
     images: int = 9600  #: of the set to pre-train on
 
 
-VIDEOS = Videos()
+VIDEOS = GeneratedVideos()
 #: Identity of the generated data set in cache keys.
 DATASET_KEY = digest(asdict(VIDEOS))
 #: Names of the classes and of their directories, by label: the shape of the object that has the lamp's colour, and how
@@ -116,13 +116,13 @@ def shrink(experiment: Experiment) -> Experiment:
     )
 
 
-def pretraining(experiment: Experiment) -> Experiment:
-    """What gives a mini experiment its initial weights, once inflated: one pre-training for all of them."""
+def pretraining_for(experiment: Experiment) -> Experiment:
+    """The experiment whose weights, once inflated, a mini experiment starts from: one pre-training for all."""
     return PRETRAINING
 
 
-def seconds(experiment: Experiment) -> float:
-    """About what an experiment takes of one core in the mini profile, training and evaluation."""
+def estimate_seconds(experiment: Experiment) -> float:
+    """Estimate how many seconds of one core the training and the evaluation of a mini experiment take."""
     return 160.0 if experiment.network.backbone.context else 140.0
 
 

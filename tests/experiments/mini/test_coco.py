@@ -141,7 +141,9 @@ def test_every_ratio_leaves_a_bottleneck_of_its_own():
 def test_there_is_a_pretraining_for_every_public_weights_file_of_the_paper():
     by_file = {}
     for full in FULL:
-        by_file.setdefault(full.recipe.initial_weights, set()).add(mini.coco.pretraining(mini.shrink(full)).spec_hash)
+        by_file.setdefault(full.recipe.initial_weights, set()).add(
+            mini.coco.pretraining_for(mini.shrink(full)).spec_hash
+        )
     assert len(by_file) == 3  # ResNet-50, ResNet-101, ResNeXt-101
     assert all(len(hashes) == 1 for hashes in by_file.values())
     assert len(set.union(*by_file.values())) == 3
@@ -155,7 +157,7 @@ def test_pretrained_weights_fit_every_experiment():
 
     for full in FULL:
         small = mini.shrink(full)
-        spec = mini.coco.pretraining(small).network
+        spec = mini.coco.pretraining_for(small).network
         missing, unexpected = load_initial(
             MaskRCNN(small.network).backbone, Tagger(spec.backbone, spec.num_classes).state_dict()
         )

@@ -91,7 +91,7 @@ def test_inflated_pretrained_weights_fit_every_experiment_and_change_nothing_on_
         missing, unexpected = load_initial(network, inflate(image_network.state_dict(), network))
         assert {*missing, *unexpected} >= {"fc.weight", "fc.bias"}
         assert all(".context_block." in key or key.startswith("fc.") for key in (*missing, *unexpected))
-        assert kinetics.pretraining(kinetics.shrink(full)) == kinetics.PRETRAINING
+        assert kinetics.pretraining_for(kinetics.shrink(full)) == kinetics.PRETRAINING
         with torch.inference_mode():
             clip = image.unsqueeze(2).expand(-1, -1, one.input_size[0], -1, -1)
             ours, theirs = network.features(clip)["c5"], image_network.features(image)["c5"]

@@ -106,7 +106,7 @@ def whole(tmp_path_factory):
     """(results, data set): three seeds of a baseline and of a better network; one of a third, whose baseline lacks."""
     results = tmp_path_factory.mktemp("whole")
     network = mini.shrink(get(GC)).network
-    root = results / "data" / mini.data_directory(get(GC))
+    root = results / "data" / mini.data_directory_for(get(GC))
     write_data(root)
     dataset = CocoDetection(root, "val2017", network.num_classes, network.short_side, network.long_side)
     for seed in range(3):
