@@ -43,7 +43,7 @@ _SMALLEST = {torch.float32: 1e-37, torch.float64: 1e-300}
 
 @dataclass(frozen=True)
 class CosineDistance:
-    """Between all ordered pairs of vectors."""
+    """The mean over all ordered pairs of vectors."""
 
     mean: float
     zeros: int  #: how many of the vectors are zero; their cosines count as 0
@@ -51,6 +51,14 @@ class CosineDistance:
 
 def jensen_shannon(rows: Iterable[Tensor]) -> float:
     """The mean Jensen-Shannon divergence (natural logarithm) over all ordered pairs of rows.
+
+    Each of N disjoint rows differs by ln 2 from all others and not from itself; equal rows do not differ:
+
+    >>> rows = torch.eye(4, dtype=torch.float64)
+    >>> print(f"{jensen_shannon([rows]):.5f}, {(1 - 1 / 4) * math.log(2):.5f}")
+    0.51986, 0.51986
+    >>> jensen_shannon([rows[:1], rows[:1]])
+    0.0
 
     The relative error is below 1e-6 for float64 rows. For float32 rows it is below 2e-6 where the result exceeds 1e-4;
     below that, rounding of the rows themselves weighs more.
@@ -89,6 +97,12 @@ def jensen_shannon(rows: Iterable[Tensor]) -> float:
 
 def cosine(rows: Iterable[Tensor]) -> CosineDistance:
     """The mean of (1 - cos) / 2 over all ordered pairs of rows, in float64; equal to brute force to rounding.
+
+    >>> rows = torch.eye(4)  # pairs of different rows are at 1/2, each row is at 0 from itself
+    >>> print(f"{cosine([rows]).mean:.3f}, {(1 - 1 / 4) / 2:.3f}")
+    0.375, 0.375
+    >>> cosine([rows[:1], rows[:1]]).mean
+    0.0
 
     Args:
         rows: blocks (b, C) of vectors.
@@ -158,7 +172,7 @@ def _add_moments(tile: Tensor, centre: Tensor, moments: Tensor, excess: Tensor) 
 
 
 def _weights(like: Tensor) -> Tensor:
-    """Of the trapezoid rule on the even integrand: h at 0, 2 h beta(q h) elsewhere."""
+    """The weights of the trapezoid rule on the even integrand: h at 0, 2 h beta(q h) elsewhere."""
     nodes = STEP * torch.arange(NODES, dtype=like.dtype, device=like.device)
     weights = 2 * STEP / (torch.cosh(math.pi * nodes) * (1 + 4 * nodes.square()))
     weights[0] /= 2

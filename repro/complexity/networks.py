@@ -23,7 +23,7 @@ from repro.detection.roi import BOX_RESOLUTION, MASK_RESOLUTION
 from repro.detection.torchvision import DIVISOR, MaskRCNN
 from repro.experiments import STAGES, Classifier, Detector, Experiment, GlobalContext, NonLocal
 from repro.models import context
-from repro.models.resnet import ResNet, placements
+from repro.models.resnet import ResNet, locate_context_blocks
 from repro.records import Count
 
 #: Operators between the traced parts of a detector, which neither convention counts.
@@ -47,7 +47,7 @@ def count_experiment(experiment: Experiment) -> Count:
     backbone = network.backbone
     total, sizes = _base(replace(network, backbone=replace(backbone, context=None)))
     if backbone.context is not None:
-        for stage, _ in sorted(placements(backbone.context, backbone.blocks)):
+        for stage, _ in sorted(locate_context_blocks(backbone.context, backbone.blocks)):
             total += _block(backbone.context.block, sizes[stage])
     between = BETWEEN if isinstance(network, Detector) else ()
     return Count(

@@ -13,7 +13,7 @@ from repro.conversion.keys import Cause, Change, Converted, Rule, translate
 from repro.errors import ReproError
 from repro.experiments import Backbone, Classifier, NonLocal
 from repro.models.conventions import MMCV, PAPER
-from repro.models.resnet import placements
+from repro.models.resnet import locate_context_blocks
 
 _CAUSES = (
     Cause("missing", r"\.layer\d\.\d+\.conv1\.|branch2\.conv_a\.", "the file's network has fewer layers"),
@@ -111,7 +111,7 @@ def _agree(tensors: Mapping[str, Tensor], backbone: Backbone) -> None:
     require(backbone.context, "mmaction2", position="afterAdd")
     found = {re.match(r"backbone\.layer(\d)\.(\d+)\.non_local_block\.", key) for key in tensors} - {None}
     theirs = sorted({(f"c{int(stage) + 1}", int(block)) for stage, block in (match.groups() for match in found)})
-    if theirs != (own := sorted(placements(backbone.context, backbone.blocks))):
+    if theirs != (own := sorted(locate_context_blocks(backbone.context, backbone.blocks))):
         raise ReproError(
             f"the file's non-local blocks stand behind the residual blocks {_listed(theirs)}, the network's behind "
             f"{_listed(own)}: their entry in checkpoints.yaml has to override the network's sites."

@@ -64,7 +64,7 @@ def train(
     if start.path:
         task.load_initial(model, start.path)
     if division.synchronised:
-        model = norm.synchronised(model)
+        model = norm.synchronise(model)
     lay_out(model, task.memory_format(fabric))
     if settings.compile:
         compiled(model)

@@ -24,9 +24,21 @@ from repro.models.dimensions import AVERAGE_POOL, BATCH_NORM, CONV, MAX_POOL, ex
 
 
 def build(spec: NonLocal | GlobalContext, channels: int, dimensions: int = 2) -> nn.Module:
-    """The block of that specification for feature maps with `channels` channels and 2 or 3 dimensions of positions."""
-    block = NonLocalBlock if isinstance(spec, NonLocal) else GlobalContextBlock
-    return block(spec, channels, dimensions)
+    """The block of that specification for feature maps with `channels` channels and 2 or 3 dimensions of positions.
+
+    >>> from repro.experiments import GC
+    >>> block = build(GC, channels=64)
+    >>> block(torch.rand(2, 64, 8, 6)).shape
+    torch.Size([2, 64, 8, 6])
+    >>> sum(parameter.numel() for parameter in block.parameters())
+    653
+
+    Raises:
+        ValueError: as `NonLocalBlock` and `GlobalContextBlock` say.
+    """
+    if isinstance(spec, NonLocal):
+        return NonLocalBlock(spec, channels, dimensions)
+    return GlobalContextBlock(spec, channels, dimensions)
 
 
 class NonLocalBlock(nn.Module):
@@ -62,9 +74,7 @@ class NonLocalBlock(nn.Module):
         self.norm = BATCH_NORM[dimensions](channels) if spec.output_norm else nn.Identity()
         self.subsample = MAX_POOL[dimensions](extent(dimensions, 2, time=1)) if spec.subsample else nn.Identity()
         self.subsample_projected = nn.Identity()
-        last = self.norm if spec.output_norm else self.conv_out
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        _set_to_zero(self.norm if spec.output_norm else self.conv_out)
 
     def project_first(self) -> None:
         """Sub-sample what `phi` and `g` make of all positions, as mmcv's block does, instead of what they are given."""
@@ -76,6 +86,10 @@ class NonLocalBlock(nn.Module):
 
         Float32 (or float64 for float64 input) also under autocast: half-precision logits would distort the small
         differences between rows that Table 1 measures.
+
+        >>> x = torch.rand(1, 16, 8, 6)
+        >>> NonLocalBlock(NonLocal(), channels=16).attention(x).shape  # 8 * 6 queries, 4 * 3 keys after the max-pool
+        torch.Size([1, 48, 12])
         """
         return self._attention(x, self.subsample(x))
 
@@ -139,19 +153,23 @@ class GlobalContextBlock(nn.Module):
         if spec.pooling == "att":
             self.conv_mask = conv(channels, 1, 1)
             nn.init.kaiming_normal_(self.conv_mask.weight)
-            nn.init.zeros_(self.conv_mask.bias)
+            nn.init.zeros_(self.conv_mask.get_parameter("bias"))
         else:
             self.avg_pool = AVERAGE_POOL[dimensions](1)
         transform = _transform(spec, channels, dimensions)
-        nn.init.zeros_(transform[-1].weight)
-        nn.init.zeros_(transform[-1].bias)
+        _set_to_zero(transform[-1])
         if spec.fusion == "add":
             self.channel_add_conv = transform
         else:
             self.channel_mul_conv = transform
 
     def attention(self, x: Tensor) -> Tensor:
-        """alpha, (B, N), of the feature map `x`; only for blocks with attention pooling."""
+        """alpha, (B, N), of the feature map `x`; only for blocks with attention pooling.
+
+        >>> alpha = GlobalContextBlock(GlobalContext(), channels=16).attention(torch.rand(2, 16, 8, 6))
+        >>> alpha.shape, bool(torch.allclose(alpha.sum(dim=1), torch.ones(2)))
+        (torch.Size([2, 48]), True)
+        """
         return self.conv_mask(x).flatten(1).softmax(dim=-1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -195,6 +213,11 @@ def _transform(spec: GlobalContext, channels: int, dimensions: int) -> nn.Sequen
         nn.ReLU(inplace=True) if spec.relu else nn.Identity(),
         conv(hidden, channels, 1),
     )
+
+
+def _set_to_zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
 
 
 def _without_autocast(device_type: str) -> AbstractContextManager:

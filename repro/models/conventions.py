@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from torch import nn
 
 from repro.models.context import NonLocalBlock
-from repro.models.resnet import ResNet
+from repro.models.resnet import ResNetLayers
 
 
 @dataclass(frozen=True)
-class Conventions:
+class ClassifierConventions:
+    """What one framework does differently."""
+
     name: str
     padded_stem_pool: bool = True  #: False: no padding, and the last window may hang over the border (Caffe)
     project_first: bool = False  #: a non-local block sub-samples the outputs of phi and g instead of their input
 
-    def apply(self, model: ResNet) -> None:
+    def apply(self, model: ResNetLayers) -> None:
         """Make `model`, an image network where the stem differs, compute as these conventions say."""
         if not self.padded_stem_pool:
             model.maxpool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
@@ -29,6 +31,6 @@ class Conventions:
                     block.project_first()
 
 
-PAPER = Conventions("paper")
-CAFFE = Conventions("caffe", padded_stem_pool=False)
-MMCV = Conventions("mmcv", project_first=True)
+PAPER = ClassifierConventions("paper")
+CAFFE = ClassifierConventions("caffe", padded_stem_pool=False)
+MMCV = ClassifierConventions("mmcv", project_first=True)

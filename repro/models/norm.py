@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from repro.models.dimensions import BATCH_NORM
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 #: Norm layers with running statistics, which `nn.Module.train` would start to update.
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
-class _KeptInEvalMode:
+class _KeptInEvalMode(nn.Module):
     def __init__(self, num_features: int) -> None:
         super().__init__(num_features)
         self.eval()
 
-    def train(self, mode: bool = True) -> nn.Module:
+    def train(self, mode: bool = True) -> Self:
         return super().train(False)
 
 
@@ -39,7 +42,7 @@ class FrozenBatchNorm3d(FrozenBatchNorm2d):
 
 _KINDS = {
     "bn": BATCH_NORM,
-    "sync": BATCH_NORM,  # until `synchronised`
+    "sync": BATCH_NORM,  # until `synchronise`
     "frozen": {2: FrozenBatchNorm2d, 3: FrozenBatchNorm3d},
     "eval": {2: EvalBatchNorm2d, 3: EvalBatchNorm3d},
 }
@@ -50,8 +53,8 @@ def build(kind: Literal["bn", "sync", "frozen", "eval"], channels: int, dimensio
     return _KINDS[kind][dimensions](channels)
 
 
-def synchronised(model: nn.Module) -> nn.Module:
-    """`model`, whose batch norm is of kind "sync", with the statistics of all processes' batches, each on a GPU.
+def synchronise(model: nn.Module) -> nn.Module:
+    """Let the batch norm of `model`, of kind "sync", take its statistics over all processes' batches, each on a GPU.
 
     The layers are replaced in place; their parameters stay the same objects. In one process, and in several on CPUs,
     which `nn.SyncBatchNorm` refuses, the kind "sync" is plain batch norm.

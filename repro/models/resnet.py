@@ -10,6 +10,7 @@ image network's block has its first 1x1. Every other kernel spans one frame.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torchvision.ops import DeformConv2d
@@ -18,6 +19,9 @@ from repro.errors import ReproError
 from repro.experiments import STAGES, Backbone, Insertion
 from repro.models import context, norm
 from repro.models.dimensions import AVERAGE_POOL, CONV, MAX_POOL, extent
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _LAYERS = dict(zip(STAGES, ("layer1", "layer2", "layer3", "layer4"), strict=True))
 EXPANSION = 4  #: output channels of a bottleneck in units of its planes
@@ -40,19 +44,17 @@ class DeformableConv2d(DeformConv2d):
         return super().forward(x, self.conv_offset(x))
 
 
-def _conv(
+def _build_conv(
     dimensions: int, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1, frames: int = 1
 ) -> nn.Conv2d | nn.Conv3d:
     """A convolution that keeps the number of frames; in 2-D there are none and `frames` has no meaning."""
-    conv = CONV[dimensions](
-        in_channels,
-        out_channels,
-        extent(dimensions, kernel, time=frames),
-        extent(dimensions, stride, time=1),
-        extent(dimensions, kernel // 2, time=frames // 2),
-        groups=groups,
-        bias=False,
-    )
+    conv: nn.Conv2d | nn.Conv3d
+    padding = kernel // 2
+    if dimensions == 2:
+        conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
+    else:
+        window, strides, paddings = (frames, kernel, kernel), (1, stride, stride), (frames // 2, padding, padding)
+        conv = nn.Conv3d(in_channels, out_channels, window, strides, paddings, groups=groups, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv
 
@@ -68,7 +70,7 @@ class Bottleneck(nn.Module):
     """
 
     def __init__(
-        self, spec: Backbone, stage: str, in_channels: int, planes: int, stride: int, with_context: bool
+        self, spec: Backbone, stage: str, in_channels: int, planes: int, stride: int, insertion: Insertion | None
     ) -> None:
         super().__init__()
         dimensions = spec.dimensions
@@ -76,24 +78,26 @@ class Bottleneck(nn.Module):
         out_channels = EXPANSION * planes
         strides = (stride, 1) if spec.stride_in == "1x1" else (1, stride)
         frames = 3 if stage in TEMPORAL_STAGES else 1
-        self.conv1 = _conv(dimensions, in_channels, width, 1, strides[0], frames=frames)
+        self.conv1 = _build_conv(dimensions, in_channels, width, 1, strides[0], frames=frames)
         self.bn1 = norm.build(spec.norm, width, dimensions)
+        self.conv2: nn.Module
         if stage in spec.dcn:
             self.conv2 = DeformableConv2d(width, width, strides[1], spec.groups)
         else:
-            self.conv2 = _conv(dimensions, width, width, 3, strides[1], spec.groups)
+            self.conv2 = _build_conv(dimensions, width, width, 3, strides[1], spec.groups)
         self.bn2 = norm.build(spec.norm, width, dimensions)
-        self.conv3 = _conv(dimensions, width, out_channels, 1)
+        self.conv3 = _build_conv(dimensions, width, out_channels, 1)
         self.bn3 = norm.build(spec.norm, out_channels, dimensions)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = None
         if stride != 1 or in_channels != out_channels:
             self.downsample = nn.Sequential(
-                _conv(dimensions, in_channels, out_channels, 1, stride), norm.build(spec.norm, out_channels, dimensions)
+                _build_conv(dimensions, in_channels, out_channels, 1, stride),
+                norm.build(spec.norm, out_channels, dimensions),
             )
-        self.position = spec.context.position if with_context else None
-        if with_context:
-            self.context_block = context.build(spec.context.block, out_channels, dimensions)
+        self.position = insertion.position if insertion else None
+        if insertion:
+            self.context_block = context.build(insertion.block, out_channels, dimensions)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.relu(self.bn1(self.conv1(x)))
@@ -107,11 +111,8 @@ class Bottleneck(nn.Module):
         return out
 
 
-class ResNet(nn.Module):
-    """The backbone of a specification, for images (B, 3, H, W) or, in 3-D, clips (B, 3, T, H, W).
-
-    Without `num_classes` the result is that of `features`; with it, a global average pooling and the linear layer
-    `fc` follow, and the result is logits (B, num_classes).
+class ResNetLayers(nn.Module):
+    """The layers of a `ResNet`, for networks that take something other than images or clips and share its state dict.
 
     The parameters of `spec.frozen` stages need no gradients and their norm layers stay in eval mode under `train()`.
 
@@ -130,21 +131,20 @@ class ResNet(nn.Module):
             raise ValueError(f"no such stage to freeze or deform: {', '.join(sorted(unknown))}")
         self.spec = spec
         self.channels = {stage: EXPANSION * spec.width * 2**i for i, stage in enumerate(STAGES)}
-        self.conv1 = _conv(spec.dimensions, 3, spec.width, 7, stride=2)
+        self.conv1 = _build_conv(spec.dimensions, 3, spec.width, 7, stride=2)
         self.bn1 = norm.build(spec.norm, spec.width, spec.dimensions)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = MAX_POOL[spec.dimensions](
             extent(spec.dimensions, 3, time=1), extent(spec.dimensions, 2, time=1), extent(spec.dimensions, 1, time=0)
         )
-        with_context = placements(spec.context, spec.blocks) if spec.context else set()
+        with_context = locate_context_blocks(spec.context, spec.blocks) if spec.context else set()
         in_channels = spec.width
         for i, (stage, count) in enumerate(zip(STAGES, spec.blocks, strict=True)):
             blocks = []
             for index in range(count):
                 stride = 2 if i > 0 and index == 0 else 1
-                blocks.append(
-                    Bottleneck(spec, stage, in_channels, spec.width * 2**i, stride, (stage, index) in with_context)
-                )
+                insertion = spec.context if (stage, index) in with_context else None
+                blocks.append(Bottleneck(spec, stage, in_channels, spec.width * 2**i, stride, insertion))
                 in_channels = self.channels[stage]
             self.add_module(_LAYERS[stage], nn.Sequential(*blocks))
         if num_classes is not None:
@@ -159,7 +159,7 @@ class ResNet(nn.Module):
         stages = {"c1": [self.conv1, self.bn1]} | {c: [self.get_submodule(layer)] for c, layer in _LAYERS.items()}
         return [module for stage in self.spec.frozen for module in stages[stage]]
 
-    def train(self, mode: bool = True) -> ResNet:
+    def train(self, mode: bool = True) -> Self:
         super().train(mode)
         for module in self._frozen_modules():
             for layer in module.modules():
@@ -175,30 +175,38 @@ class ResNet(nn.Module):
             x = outputs[stage] = self.get_submodule(layer)(x)
         return outputs
 
+    def logits(self, x: Tensor) -> Tensor:
+        """(B, num_classes): a global average pooling of c5 and the linear layer `fc`."""
+        return self.fc(self.avgpool(self.features(x)["c5"]).flatten(1))
+
+
+class ResNet(ResNetLayers):
+    """The backbone of a specification, for images (B, 3, H, W) or, in 3-D, clips (B, 3, T, H, W).
+
+    Without `num_classes` the result is that of `features`, with it that of `logits`.
+    """
+
     def forward(self, x: Tensor) -> dict[str, Tensor] | Tensor:
-        features = self.features(x)
-        if self.num_classes is None:
-            return features
-        return self.fc(self.avgpool(features["c5"]).flatten(1))
+        return self.features(x) if self.num_classes is None else self.logits(x)
 
 
-def placements(insertion: Insertion, blocks: tuple[int, ...]) -> set[tuple[str, int]]:
+def locate_context_blocks(insertion: Insertion, blocks: tuple[int, ...]) -> set[tuple[str, int]]:
     """The (stage, block) pairs, blocks counted from zero, at which an insertion puts its context blocks.
 
     Raises:
         ValueError: a site outside a network with that many residual blocks in c2..c5.
     """
     counts = dict(zip(STAGES, blocks, strict=True))
-    found: set[tuple[str, int]] = set()
+    places: set[tuple[str, int]] = set()
     for stage, index in insertion.sites:
         if stage not in counts or (index is not None and not -counts[stage] <= index < counts[stage]):
             raise ValueError(f"no residual block {index} of stage {stage} in a network of {blocks} blocks")
         indices = range(counts[stage]) if index is None else [index % counts[stage]]
-        found.update((stage, i) for i in indices)
-    return found
+        places.update((stage, i) for i in indices)
+    return places
 
 
-def load_initial(model: ResNet, state_dict: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+def load_initial(model: ResNetLayers, state_dict: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
     """Load the state dict of a classifier as initial weights; returns the (missing, unexpected) keys.
 
     Missing may be what the paper adds to a pretrained network (context blocks, DCN offsets) and `fc`; unexpected, `fc`.

@@ -19,11 +19,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from repro.models.resnet import ResNet
+from repro.models.resnet import ResNetLayers
 
 
 def inflate(
-    state_dict: Mapping[str, Tensor], network: ResNet, taps: Literal["centre", "mean"] = "centre"
+    state_dict: Mapping[str, Tensor], network: ResNetLayers, taps: Literal["centre", "mean"] = "centre"
 ) -> dict[str, Tensor]:
     """The state dict of a 2-D network, context blocks included, in the shapes of the 3-D `network`.
 

@@ -19,12 +19,12 @@ from repro.evaluation import TOPK_EVALUATOR, topk
 from repro.evaluation.predictor import Failed
 from repro.evaluation.topk import Prediction
 from repro.experiments import Classifier, mini, preprocessing
-from repro.models.resnet import ResNet, load_initial
+from repro.models.resnet import ResNetLayers, load_initial
 from repro.records import Metric
 from repro.tasks.accuracy import Accuracy, accuracies
 
 
-class ImageClassifier(ResNet):
+class ImageClassifier(ResNetLayers):
     """A classifier that can be trained. Its state dict, and what it does in evaluation mode, are a `ResNet`'s."""
 
     def __init__(self, network: Classifier, inputs: preprocessing.Preprocessing) -> None:
@@ -32,11 +32,11 @@ class ImageClassifier(ResNet):
         self.inputs = inputs
 
     def forward(self, x: Batch | Tensor) -> dict[str, Tensor] | Tensor:
-        """In training mode the cross entropy of a batch; else the logits (B, K) of normalised images (B, 3, H, W)."""
-        if not self.training:
-            return super().forward(x)
+        """The cross entropy of a batch; or the logits (B, K) of normalised images (B, 3, H, W)."""
+        if isinstance(x, Tensor):
+            return self.logits(x)
         images = x.images if x.colors is None else recolor(x.images, x.colors)
-        logits = super().forward(normalise(images, self.inputs))
+        logits = self.logits(normalise(images, self.inputs))
         return {"loss_class": F.cross_entropy(logits.float(), x.labels)}
 
 

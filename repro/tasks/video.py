@@ -21,7 +21,7 @@ from repro.evaluation import MULTIVIEW_EVALUATOR, multiview
 from repro.evaluation.multiview import Scores
 from repro.evaluation.predictor import Failed
 from repro.experiments import Classifier, mini, preprocessing
-from repro.models.resnet import ResNet, load_initial
+from repro.models.resnet import ResNetLayers, load_initial
 from repro.models.resnet3d import inflate
 from repro.records import Metric
 from repro.tasks.accuracy import Accuracy, accuracies
@@ -31,7 +31,7 @@ from repro.tasks.task import TrainingData
 DROPOUT = 0.5
 
 
-class ClipClassifier(ResNet):
+class ClipClassifier(ResNetLayers):
     """A 3-D classifier that can be trained. Its state dict, and what it does in evaluation mode, are a `ResNet`'s."""
 
     def __init__(self, network: Classifier, inputs: preprocessing.Preprocessing, dropout: float = DROPOUT) -> None:
@@ -39,12 +39,12 @@ class ClipClassifier(ResNet):
         self.inputs, self.dropout = inputs, dropout
 
     def forward(self, x: ClipBatch | Tensor) -> dict[str, Tensor] | Tensor:
-        """In training mode the cross entropy of a batch, a clip of each video; else the logits (B, K) of clips.
+        """The cross entropy of a batch, a clip of each video; or the logits (B, K) of clips.
 
         Clips are normalised, (B, 3, T, H, W).
         """
-        if not self.training:
-            return super().forward(x)
+        if isinstance(x, Tensor):
+            return self.logits(x)
         clips = normalise(x.clips[:, 0], self.inputs).contiguous(memory_format=torch.channels_last_3d)
         pooled = self.avgpool(self.features(clips)["c5"]).flatten(1)
         logits = self.fc(F.dropout(pooled, self.dropout))

@@ -28,7 +28,7 @@ from repro.complexity.trace import parameters
 from repro.errors import ReproError
 from repro.experiments import GC, SNL, Backbone, Classifier, Detector, Insertion, NonLocal
 from repro.models import context
-from repro.models.resnet import placements
+from repro.models.resnet import locate_context_blocks
 from repro.records import Store
 from repro.rendering import counts
 from repro.rendering.tables import MARKS
@@ -237,7 +237,9 @@ def test_macs_of_every_experiment_agree_with_the_counter_of_torch(name):
     insertion, blocks = network.backbone.context, network.backbone.blocks
     flops, sizes = _base_of_torch(replace(network, backbone=replace(network.backbone, context=None)))
     if insertion is not None:
-        flops += sum(_block_of_torch(insertion.block, sizes[stage]) for stage, _ in placements(insertion, blocks))
+        flops += sum(
+            _block_of_torch(insertion.block, sizes[stage]) for stage, _ in locate_context_blocks(insertion, blocks)
+        )
     assert 2 * composed(name).macs == flops
 
 

@@ -59,7 +59,7 @@ def test_synchronised_it_is_torchs_with_the_same_state(dimensions: int) -> None:
     model = nn.Sequential(norm.build("sync", 5, dimensions), nn.ReLU())
     model[0].load_state_dict(reference(dimensions).state_dict())
     parameters, state = list(model.parameters()), model.state_dict()
-    model = norm.synchronised(model)
+    model = norm.synchronise(model)
     assert isinstance(model[0], nn.SyncBatchNorm)
     assert all(ours is theirs for ours, theirs in zip(model.parameters(), parameters, strict=True))
     assert model.state_dict().keys() == state.keys()

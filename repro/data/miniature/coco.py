@@ -16,7 +16,7 @@ from repro.data.miniature.scenes import Point, Scene, Thing, classification_scen
 from repro.data.miniature.whole import write_whole
 from repro.experiments.conventions import AUTHORS
 from repro.experiments.mini.coco import SCENES, Scenes
-from repro.models.resnet import ResNet
+from repro.models.resnet import ResNetLayers
 
 #: The validation split's ids begin high enough not to meet the training split's.
 _FIRST_ID = {"train2017": 1, "val2017": 500_001}
@@ -57,7 +57,7 @@ class PretrainingData:
         return torch.tensor(drawn.image).permute(2, 0, 1).contiguous(), tags
 
 
-class Tagger(ResNet):
+class Tagger(ResNetLayers):
     """A backbone that says which tags an image has, several of them at once: the loss is a binary cross entropy.
 
     Its state dict is a `ResNet`'s.
@@ -67,7 +67,7 @@ class Tagger(ResNet):
         """The loss of a batch of (image uint8 (3, H, W), tags (T,)) in training mode, else its logits (B, T)."""
         images, tags = (torch.stack(column) for column in zip(*samples, strict=True))
         mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (AUTHORS.mean, AUTHORS.std))
-        logits = super().forward((images - mean) / std)
+        logits = self.logits((images - mean) / std)
         return {"loss_tags": F.binary_cross_entropy_with_logits(logits, tags)} if self.training else logits
 
 

@@ -107,10 +107,10 @@ def test_the_grouped_convolutions_are_built_and_all_three_heads():
 
 
 def test_sites_are_distinct_places_of_the_small_network():
-    from repro.models.resnet import placements
+    from repro.models.resnet import locate_context_blocks
 
     small = {name: backbone(name) for name in NAMES}
-    sites = {name: placements(spec.context, spec.blocks) for name, spec in small.items() if spec.context}
+    sites = {name: locate_context_blocks(spec.context, spec.blocks) for name, spec in small.items() if spec.context}
     stages = [sites[f"r50-gc-r16-{stage}"] for stage in ("c3", "c4", "c5")]
     assert all(stages)
     assert sites["r50-gc-r16"] == set.union(*stages)

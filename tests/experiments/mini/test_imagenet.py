@@ -26,10 +26,10 @@ def test_blocks_and_stages_are_those_of_the_full_profile(name):
 
 
 def test_every_site_of_the_paper_is_there():
-    from repro.models.resnet import placements
+    from repro.models.resnet import locate_context_blocks
 
     found = {
-        name: placements(small.context, small.blocks)
+        name: locate_context_blocks(small.context, small.blocks)
         for name in NAMES
         if (small := mini.shrink(get(name)).network.backbone).context
     }
