@@ -32,25 +32,25 @@ NAIVE = {
 _COUNT = """
 import sys
 from pathlib import Path
-from repro.complexity import counts
+from repro.complexity import count_experiments
 from repro.experiments import EXPERIMENTS
 from repro.records import Store
 store = Store(Path(sys.argv[1]) / "records")
-assert len(counts(EXPERIMENTS.values(), store)) == len(EXPERIMENTS)
+assert len(count_experiments(EXPERIMENTS.values(), store)) == len(EXPERIMENTS)
 """
 #: Wall and CPU seconds of building and tracing one complete network; checks the composed count afterwards.
 _WHOLE = """
 import sys, time
 from repro.complexity import count, networks
-from repro.complexity.trace import parameters
+from repro.complexity.trace import count_parameters
 from repro.experiments import get
 wall, cpu = time.perf_counter(), time.process_time()
 experiment = get(sys.argv[1])
 model = networks.build(experiment.network, "cpu")
-found = [count(*part) for part in networks.traceable(model, experiment.network)]
+found = [count(*part) for part in networks.list_traced_parts(model, experiment.network)]
 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
 composed = networks.count_experiment(experiment)
-assert sum(part.macs for part in found) == composed.macs and parameters(model) == composed.params
+assert sum(part.macs for part in found) == composed.macs and count_parameters(model) == composed.params
 assert sum(part.paper_flops for part in found) == composed.paper_flops
 print(wall, cpu)
 """

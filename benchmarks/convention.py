@@ -15,7 +15,7 @@ from torch import nn
 from repro import paper
 from repro.complexity import networks
 from repro.complexity.convention import MACS, PAPER
-from repro.complexity.trace import parameters, performed
+from repro.complexity.trace import count_parameters, trace_operations
 from repro.detection.torchvision import MaskRCNN
 from repro.experiments import get
 from repro.models.norm import BatchNorm
@@ -54,28 +54,35 @@ def background(model: nn.Module) -> int:
     if not isinstance(model, MaskRCNN):
         return 0
     box, mask = model.roi_heads.box_predictor, model.roi_heads.mask_predictor.mask_fcn_logits
-    return (parameters(box) + parameters(mask)) // box.cls_score.out_features
+    return (count_parameters(box) + count_parameters(mask)) // box.cls_score.out_features
 
 
 PARAMETERS: list[tuple[str, Callable[[nn.Module], int]]] = [
-    ("**all learnable parameters**", parameters),
+    ("**all learnable parameters**", count_parameters),
     (
         "without the frozen stages c1 and c2",
-        lambda model: parameters(model) - sum(parameter.numel() for parameter in frozen(model)),
+        lambda model: count_parameters(model) - sum(parameter.numel() for parameter in frozen(model)),
     ),
     (
         "without the norm parameters of c1 and c2",
-        lambda model: parameters(model) - sum(parameter.numel() for parameter in frozen(model) if parameter.dim() == 1),
+        lambda model: (
+            count_parameters(model) - sum(parameter.numel() for parameter in frozen(model) if parameter.dim() == 1)
+        ),
     ),
     (
         "without the affine parameters of batch norm",
-        lambda model: parameters(model) - sum(map(parameters, norms(model))),
+        lambda model: count_parameters(model) - sum(map(count_parameters, norms(model))),
     ),
     (
         "running statistics added",
-        lambda model: parameters(model) + sum(buffer.numel() for norm in norms(model) for buffer in norm.buffers()),
+        lambda model: (
+            count_parameters(model) + sum(buffer.numel() for norm in norms(model) for buffer in norm.buffers())
+        ),
     ),
-    ("80 outputs of the box and mask heads, without background", lambda model: parameters(model) - background(model)),
+    (
+        "80 outputs of the box and mask heads, without background",
+        lambda model: count_parameters(model) - background(model),
+    ),
 ]
 
 
@@ -85,8 +92,8 @@ def ingredients(name: str) -> Counter[str]:
     network = get(name).network
     model = networks.build(network)
     found: Counter[str] = Counter()
-    for part, inputs in networks.traceable(model, network):
-        for module, operations in performed(part, inputs).items():
+    for part, inputs in networks.list_traced_parts(model, network):
+        for module, operations in trace_operations(part, inputs).items():
             found += operations.ingredients
             if isinstance(model, MaskRCNN) and module is model.rpn.head.conv[0][1]:
                 found["rpn_relu"] += operations.ingredients["relu"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from repro import tasks, user_code
 from repro.analysis.attention import Observation, blocks, observe
 from repro.analysis.images import Images, Photographs, Split, Videos, Views, holds_videos, network_input
-from repro.checkpoints import choice, reading
+from repro.checkpoints import choice, weight_files
 from repro.conversion import prepare
 from repro.data import clips, sources
 from repro.data.coco import CocoDetection
@@ -85,7 +85,7 @@ def of_experiment(name: str, settings: Settings, random: bool) -> Subject:
     if chosen is None:
         path = _trained(experiment, settings)
         model = _network(experiment, settings)
-        model.load_state_dict(reading.read(path).tensors)
+        model.load_state_dict(weight_files.read(path).tensors)
         found = _subject(experiment, model, _inputs(experiment, model), f"trained here, {path}")
         found = replace(found, weights_sha256=sha256(path))
     else:
@@ -136,7 +136,7 @@ def images(subject: Subject, settings: Settings, given: list[Path] | None = None
     if experiment is None:
         root = sources.root(settings.data_root, "coco")
         return Split(CocoDetection(root, "val2017", 80, _SHORT_SIDE, _LONG_SIDE), limit)
-    task = tasks.of(experiment, settings)
+    task = tasks.task_for(experiment, settings)
     if settings.profile == "mini":
         task.generate()
     if experiment.dataset == "coco":
@@ -178,7 +178,7 @@ def _inputs(
 
 
 def _network(experiment: Experiment, settings: Settings) -> nn.Module:
-    return tasks.of(experiment, settings).network()
+    return tasks.task_for(experiment, settings).build_network()
 
 
 def _random(experiment: Experiment, settings: Settings) -> nn.Module:

@@ -28,7 +28,7 @@ MARGIN = 100 << 20
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}")
 
 
-def safe_name(name: str) -> str:
+def require_safe_name(name: str) -> str:
     """`name`, if it names a file in any directory and nothing else.
 
     Raises:
@@ -59,7 +59,7 @@ class Wanted:
             return False
         return any(digest.startswith(self.digest) for digest in partial.digests)
 
-    def difference(self, partial: Partial) -> str:
+    def describe_difference(self, partial: Partial) -> str:
         """In words, of a `partial` that has another hash."""
         kind, expected = self.digest.split(":")
         found = next(digest for digest in partial.digests if digest.startswith(kind)).removeprefix(f"{kind}:")
@@ -67,7 +67,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Source:
+class DownloadSource:
     """Where bytes came from."""
 
     url: str
@@ -83,13 +83,13 @@ class Partial:
         self.path = path
         self.size = 0  #: bytes
         self._notes = path.with_name(f"{path.name}.json")
-        self._hashes = _hashes()
+        self._hashes = _begin_hashes()
         self._file: BinaryIO | None = None
-        self.source = _source(self._notes)
+        self.source = _read_source(self._notes)
         if self.source is None:
             self.discard()
         elif path.exists():
-            with _writing(path), open(path, "rb") as file:
+            with _report_unwritable(path), open(path, "rb") as file:
                 while block := file.read(1 << 20):
                     self._count(block)
 
@@ -102,7 +102,7 @@ class Partial:
         """As `Wanted.digest`, all digits."""
         return [f"{total.name}:{total.hexdigest()}" for total in self._hashes]
 
-    def restart(self, source: Source) -> None:
+    def restart(self, source: DownloadSource) -> None:
         """Forget the bytes; those that follow come from `source`."""
         self.discard()
         write_atomically(self._notes, json.dumps(asdict(source)).encode())
@@ -114,7 +114,7 @@ class Partial:
         Raises:
             ReproError: the disk is full. The bytes before stay, to go on from if their server gave a validator.
         """
-        with _writing(self.path):
+        with _report_unwritable(self.path):
             if self._file is None:
                 self._file = open(self.path, "ab")  # noqa: SIM115 closed by close()
             self._file.write(block)
@@ -124,7 +124,7 @@ class Partial:
         """The bytes are on the disk, also after a power cut."""
         file, self._file = self._file, None
         if file is not None:
-            with _writing(self.path), file:
+            with _report_unwritable(self.path), file:
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -134,10 +134,10 @@ class Partial:
             with suppress(OSError):  # of bytes that a full disk did not take, and that nobody wants any more
                 self._file.close()
             self._file = None
-        with _writing(self.path):
+        with _report_unwritable(self.path):
             self._notes.unlink(missing_ok=True)  # first: bytes without notes are never gone on from
             self.path.unlink(missing_ok=True)
-        self.source, self.size, self._hashes = None, 0, _hashes()
+        self.source, self.size, self._hashes = None, 0, _begin_hashes()
 
     def _count(self, block: bytes) -> None:
         self.size += len(block)
@@ -151,14 +151,14 @@ class Cache:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def stored(self, prefix: str) -> Iterator[Path]:
+    def find_stored(self, prefix: str) -> Iterator[Path]:
         """The files whose sha256 begins with `prefix` (at least two hex digits) by their address; nothing is read."""
         yield from sorted((self.directory / "sha256" / prefix[:2]).glob(f"{prefix}*/[!.]*"))
 
-    def stored_from(self, urls: Iterable[str], checked: str | None) -> Iterator[Path]:
+    def find_stored_from(self, urls: Iterable[str], checked: str | None) -> Iterator[Path]:
         """The files that came from one of `urls` and were compared with the digest `checked`, or with any if None."""
         for notes in sorted(self.directory.glob("sha256/*/*/.source.json")):
-            source = _source(notes)
+            source = _read_source(notes)
             if source and source.url in urls and checked in (None, source.checked):
                 yield from sorted(notes.parent.glob("[!.]*"))
 
@@ -168,13 +168,13 @@ class Cache:
         return sha256(path) == path.parent.name
 
     @staticmethod
-    def source(path: Path) -> str | None:
+    def read_source_url(path: Path) -> str | None:
         """The URL that a stored file came from, if that is known."""
-        source = _source(path.with_name(".source.json"))
+        source = _read_source(path.with_name(".source.json"))
         return source and source.url
 
     @contextmanager
-    def partial(self, key: str) -> Iterator[Partial]:
+    def open_partial(self, key: str) -> Iterator[Partial]:
         """The download of `key`, which no other process works on meanwhile.
 
         Raises:
@@ -182,7 +182,7 @@ class Cache:
         """
         path = self.directory / "partial" / key
         lock = FileLock(f"{path}.lock")
-        with _writing(path):
+        with _report_unwritable(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         try:
@@ -204,22 +204,22 @@ class Cache:
             ReproError: the cache cannot be written; `partial` stays.
         """
         partial.close()
-        path = self.directory / "sha256" / partial.sha256[:2] / partial.sha256 / safe_name(name)
-        source = Source(partial.source.url, checked=checked)
+        path = self.directory / "sha256" / partial.sha256[:2] / partial.sha256 / require_safe_name(name)
+        source = DownloadSource(partial.source.url, checked=checked)
         write_atomically(path.with_name(".source.json"), json.dumps(asdict(source)).encode())
-        with _writing(path):
+        with _report_unwritable(path):
             os.replace(partial.path, path)
             _flush_names(path.parent)
         partial.discard()
         return path
 
-    def make_sure_of_room(self, size: int) -> None:
+    def require_room(self, size: int) -> None:
         """Before `size` bytes are fetched.
 
         Raises:
             ReproError: fewer than that, and `MARGIN`, are free.
         """
-        with _writing(self.directory):
+        with _report_unwritable(self.directory):
             free = shutil.disk_usage(self.directory).free
         if free < size + MARGIN:
             raise ReproError(
@@ -229,17 +229,17 @@ class Cache:
             )
 
 
-def _source(path: Path) -> Source | None:
+def _read_source(path: Path) -> DownloadSource | None:
     """None if there is none, or one that a damaged disk left."""
     try:
-        source = Source(**json.loads(path.read_bytes()))
+        source = DownloadSource(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
     kinds = str, str | None, int | None, str | None
     return source if all(isinstance(value, kind) for value, kind in zip(astuple(source), kinds, strict=True)) else None
 
 
-def _hashes() -> tuple:
+def _begin_hashes() -> tuple:
     return hashlib.sha256(), hashlib.md5(usedforsecurity=False)
 
 
@@ -254,7 +254,7 @@ def _flush_names(directory: Path) -> None:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _report_unwritable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

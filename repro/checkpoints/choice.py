@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from repro.checkpoints import OWN_FORMAT, registry
-from repro.checkpoints.registry import Entry
+from repro.checkpoints.registry import CheckpointEntry
 from repro.errors import ReproError
 from repro.experiments import Classifier, Detector, Experiment
 from repro.paths import sha256
@@ -23,13 +23,13 @@ class Choice:
     differs: str  #: from the experiment, in words; empty if it is the very row
     identity: str  #: what stands for the file in cache keys: its published hash, or else its sha256
     format: str | None  #: None: to be recognised by the file's keys
-    entry: Entry | None = None
+    entry: CheckpointEntry | None = None
     file: Path | None = None
     reported: Mapping[str, float] = field(default_factory=dict)  #: by their publisher, by column of the tables
 
     def network(self, experiment: Experiment) -> Detector | Classifier:
         """The network of the file: the experiment's, with what the registry says is different."""
-        return self.entry.network_of(experiment.network) if self.entry else experiment.network
+        return self.entry.adapt_network(experiment.network) if self.entry else experiment.network
 
 
 def choose(experiment: Experiment, weights: str | None) -> Choice:
@@ -44,40 +44,40 @@ def choose(experiment: Experiment, weights: str | None) -> Choice:
             what its publisher says.
     """
     if weights is None:
-        return _nearest(experiment)
+        return _choose_nearest(experiment)
     known = registry.load()
     id_, separator, file = weights.partition("=")
     if separator and any(entry.id == id_ for entry in known.entries):
-        return _of_entry(experiment, known.entry(id_), Path(file))
+        return _choose_entry(experiment, known.get(id_), Path(file))
     if separator and id_ in (OWN_FORMAT, *get_args(registry.Format)) and Path(file).is_file():
         return Choice("file", "near", "a file of unknown origin", sha256(Path(file)), id_, file=Path(file))
     if Path(weights).is_file():
         if entry := known.identify(Path(weights)):
-            return _of_entry(experiment, entry, Path(weights))
+            return _choose_entry(experiment, entry, Path(weights))
         return Choice("file", "near", "a file of unknown origin", sha256(Path(weights)), None, file=Path(weights))
-    return _of_entry(experiment, known.entry(weights))
+    return _choose_entry(experiment, known.get(weights))
 
 
-def exact(experiment: Experiment) -> Choice | None:
+def find_exact(experiment: Experiment) -> Choice | None:
     """The authors' weights of this very row, if there are any that can be fetched and checked."""
-    for entry, serves in registry.load().serving(experiment.name):
+    for entry, serves in registry.load().list_serving(experiment.name):
         if serves.match == "exact" and entry.obstacle is None:
-            return _of_entry(experiment, entry)
+            return _choose_entry(experiment, entry)
     return None
 
 
-def _nearest(experiment: Experiment) -> Choice:
-    for entry, serves in registry.load().serving(experiment.name):  # exact ones first
+def _choose_nearest(experiment: Experiment) -> Choice:
+    for entry, serves in registry.load().list_serving(experiment.name):  # exact ones first
         if serves.match in ("exact", "near") and entry.obstacle is None:
-            return _of_entry(experiment, entry)
+            return _choose_entry(experiment, entry)
     raise ReproError(
         f"{experiment.name} has no public weights that can be evaluated (`repro checkpoints list --experiment "
         f"{experiment.name}`). Train it with --source trained, or bring a file with --weights FILE."
     )
 
 
-def _of_entry(experiment: Experiment, entry: Entry, file: Path | None = None) -> Choice:
-    serves = entry.serving(experiment.name)
+def _choose_entry(experiment: Experiment, entry: CheckpointEntry, file: Path | None = None) -> Choice:
+    serves = entry.find_service(experiment.name)
     if entry.withdrawn or (file is None and entry.obstacle is not None):
         raise ReproError(f"weights {entry.id} cannot be evaluated: {entry.obstacle}")
     if serves is None:

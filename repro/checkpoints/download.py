@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repro.checkpoints.cache import Cache, Wanted, safe_name
+from repro.checkpoints.cache import Cache, Wanted, require_safe_name
 from repro.errors import ReproError
 from repro.paths import cache_directory
 
@@ -60,51 +60,53 @@ def fetch(
         ReproError: no URL gives the file (with the reason of each), a full disk, a cache that cannot be written, or a
             name or hash that cannot be one.
     """
-    safe_name(name)
+    require_safe_name(name)
     if not (sha256 or md5 or unverified):
         raise ReproError(f"{name} is not downloaded: no hash of it is published, so that nobody could check it.")
-    digest = f"sha256:{_prefix(sha256)}" if sha256 else f"md5:{_prefix(md5, 'md5', 32)}" if md5 else None
+    digest = (
+        f"sha256:{_require_prefix(sha256)}" if sha256 else f"md5:{_require_prefix(md5, 'md5', 32)}" if md5 else None
+    )
     wanted = Wanted(digest, size)
     cache, problems = Cache(directory or cache_directory()), []
-    for path in _stored(cache, wanted, urls):
-        return _fetched(cache, path, wanted)
+    for path in _find_stored(cache, wanted, urls):
+        return _describe_stored(cache, path, wanted)
 
     from repro.checkpoints.transfer import Unavailable, complete  # takes time that commands which only look save
 
     # Six digits: who knows more of them works on the same file.
     key = wanted.sha256[:6] if wanted.sha256 else f"url-{hashlib.sha256(' '.join(urls).encode()).hexdigest()[:32]}"
-    with cache.partial(key) as partial:
-        for path in _stored(cache, wanted, urls):  # another process had it meanwhile
-            return _fetched(cache, path, wanted)
+    with cache.open_partial(key) as partial:
+        for path in _find_stored(cache, wanted, urls):  # another process had it meanwhile
+            return _describe_stored(cache, path, wanted)
         if wanted.is_met(partial):  # that process was killed before it could say so
-            return _fetched(cache, cache.publish(partial, name, digest), wanted)
+            return _describe_stored(cache, cache.publish(partial, name, digest), wanted)
         for url in urls:
             try:
                 complete(partial, url, wanted, cache, progress, patience)
             except Unavailable as reason:
                 problems.append(f"\n  {url}: {reason}")
             else:
-                return _fetched(cache, cache.publish(partial, name, digest), wanted)
+                return _describe_stored(cache, cache.publish(partial, name, digest), wanted)
     raise ReproError(f"{name} could not be downloaded from{''.join(problems) or ' anywhere: no URL is known.'}")
 
 
-def cached(sha256: str, directory: Path | None = None) -> Path | None:
+def find_cached(sha256: str, directory: Path | None = None) -> Path | None:
     """A file of the cache by its sha256 or the beginning of it, if there is one; found by its address, not read."""
-    return next(Cache(directory or cache_directory()).stored(_prefix(sha256)), None)
+    return next(Cache(directory or cache_directory()).find_stored(_require_prefix(sha256)), None)
 
 
-def _stored(cache: Cache, wanted: Wanted, urls: Sequence[str]) -> Iterator[Path]:
+def _find_stored(cache: Cache, wanted: Wanted, urls: Sequence[str]) -> Iterator[Path]:
     """The undamaged files of the cache that can be meant. A damaged one is passed over, and so fetched again."""
-    paths = cache.stored(wanted.sha256) if wanted.sha256 else cache.stored_from(urls, wanted.digest)
+    paths = cache.find_stored(wanted.sha256) if wanted.sha256 else cache.find_stored_from(urls, wanted.digest)
     return filter(cache.is_whole, paths)
 
 
-def _fetched(cache: Cache, path: Path, wanted: Wanted) -> Fetched:
-    url, verified = cache.source(path), wanted.digest is not None
+def _describe_stored(cache: Cache, path: Path, wanted: Wanted) -> Fetched:
+    url, verified = cache.read_source_url(path), wanted.digest is not None
     return Fetched(path, path.parent.name, path.stat().st_size, url, verified)
 
 
-def _prefix(digits: str, kind: str = "sha256", whole: int = 64) -> str:
+def _require_prefix(digits: str, kind: str = "sha256", whole: int = 64) -> str:
     if not re.fullmatch(rf"[0-9a-f]{{6,{whole}}}", digits.lower()):
         raise ReproError(f"{digits[:80]!r} is no {kind}, nor how one begins: 6 to {whole} hex digits.")
     return digits.lower()

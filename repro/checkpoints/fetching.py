@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from repro.checkpoints import download
 from repro.checkpoints.download import Fetched
-from repro.checkpoints.registry import Entry
+from repro.checkpoints.registry import CheckpointEntry
 from repro.errors import ReproError
 
 
-def fetch(entry: Entry, progress: Callable[[int, int | None], None] | None = None) -> Fetched:
+def fetch(entry: CheckpointEntry, progress: Callable[[int, int | None], None] | None = None) -> Fetched:
     """The file of `entry`, with the published hash.
 
     Args:

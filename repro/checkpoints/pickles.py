@@ -1,9 +1,9 @@
 """Pickles read as data: an interpreter for the part of the pickle language that weights files are written in.
 
 A pickle is a program. This interpreter knows the instructions that make numbers, text, lists, dicts and tuples, and a
-short list of names, each of which stands for a record (`standins`) or an `OrderedDict`; nothing is ever imported by
-name. Arrays and tensors are recorded, not made, so that what they claim can be compared with what the file holds before
-memory is spent on them.
+short list of names, each of which stands for a record (`pickle_standins`) or an `OrderedDict`; nothing is ever
+imported by name. Arrays and tensors are recorded, not made, so that what they claim can be compared with what the file
+holds before memory is spent on them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from repro.checkpoints.standins import NEW, NUMPY, STORAGES, TORCH, Array, Dtype, Refused, Storage, Variable
+from repro.checkpoints.pickle_standins import (
+    NEW,
+    NUMPY,
+    STORAGES,
+    TORCH,
+    ArrayStandin,
+    DtypeStandin,
+    Refused,
+    StorageStandin,
+    VariableStandin,
+)
 
 #: Over ten times what 700 tensors and their optimizer state take; bounds the time and memory of a forged file.
 MAX_INSTRUCTIONS = 500_000
@@ -42,9 +52,9 @@ class _Interpreter:
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
-        self.storages: dict[str, Storage] = {}
+        self.storages: dict[str, StorageStandin] = {}
         self.names = {name: _Name(name, call) for name, call in (NUMPY | TORCH if tensors else NUMPY).items()} | {
-            "collections.OrderedDict": _Name("collections.OrderedDict", self._ordered),
+            "collections.OrderedDict": _Name("collections.OrderedDict", self._make_ordered_dict),
             "_codecs.encode": _Name("_codecs.encode", self._encode),
         }
         if tensors:
@@ -83,7 +93,7 @@ class _Interpreter:
                 self.outer.append(stack)
                 self.stack = []
             case "TUPLE":
-                self._since_mark(tuple)
+                self._take_since_mark(tuple)
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 length = int(instruction[-1])
                 stack[-length:] = [tuple(stack[-length:])]
@@ -91,12 +101,12 @@ class _Interpreter:
                 value = stack.pop()
                 self._extend([value])
             case "APPENDS":
-                self._since_mark(self._extend, push=False)
+                self._take_since_mark(self._extend, push=False)
             case "SETITEM":
                 value, key = stack.pop(), stack.pop()
                 _put(stack[-1], [key, value])
             case "SETITEMS":
-                self._since_mark(lambda items: _put(self.stack[-1], items), push=False)
+                self._take_since_mark(lambda items: _put(self.stack[-1], items), push=False)
             case "BINPUT" | "LONG_BINPUT":
                 self.memo[argument] = stack[-1]
             case "MEMOIZE":
@@ -104,10 +114,10 @@ class _Interpreter:
             case "BINGET" | "LONG_BINGET":
                 stack.append(self.memo[argument])
             case "GLOBAL":
-                stack.append(self._name(*argument.split(" ", 1), position))
+                stack.append(self._look_up(*argument.split(" ", 1), position))
             case "STACK_GLOBAL":
                 name, module = stack.pop(), stack.pop()
-                stack.append(self._name(module, name, position))
+                stack.append(self._look_up(module, name, position))
             case "REDUCE" | "NEWOBJ":
                 arguments, name = stack.pop(), stack.pop()
                 if not isinstance(name, _Name) or name.call is None or type(arguments) is not tuple:
@@ -117,19 +127,19 @@ class _Interpreter:
                 stack.append(name.call(*arguments))
             case "BUILD":
                 state, target = stack.pop(), stack[-1]
-                if isinstance(target, (Dtype, Array, Variable)):
+                if isinstance(target, (DtypeStandin, ArrayStandin, VariableStandin)):
                     target.__setstate__(state)
-                    self._spend(target.value.nbytes if isinstance(target, Array) else 0)
+                    self._spend(target.value.nbytes if isinstance(target, ArrayStandin) else 0)
                 elif type(target) is not OrderedDict or type(state) is not dict or set(state) != {"_metadata"}:
                     raise Refused(f"it sets attributes of an object (byte {position} of the pickle)")
             case "BINPERSID":
-                stack.append(self._storage(stack.pop()))
+                stack.append(self._make_storage(stack.pop()))
             case _:
                 raise Refused(
                     f"its pickle has the instruction {instruction} (byte {position}), which no weights file needs"
                 )
 
-    def _since_mark(self, take: Callable[[list], Any], push: bool = True) -> None:
+    def _take_since_mark(self, take: Callable[[list], Any], push: bool = True) -> None:
         items, self.stack = self.stack, self.outer.pop()
         result = take(items)
         if push:
@@ -140,7 +150,7 @@ class _Interpreter:
             raise Refused("it appends to something that is no list")
         self.stack[-1].extend(items)
 
-    def _name(self, module: object, name: object, position: int) -> _Name:
+    def _look_up(self, module: object, name: object, position: int) -> _Name:
         full = f"{module!s:.80}.{name!s:.80}" if isinstance(module, str) and isinstance(name, str) else "a name"
         if full not in self.names:
             raise Refused(
@@ -149,7 +159,7 @@ class _Interpreter:
             )
         return self.names[full]
 
-    def _ordered(self, pairs: object = ()) -> OrderedDict:
+    def _make_ordered_dict(self, pairs: object = ()) -> OrderedDict:
         """OrderedDict(pairs), as Python 2 wrote it."""
         if type(pairs) not in (list, tuple) or not all(type(pair) in (list, tuple) for pair in pairs):
             raise Refused("an OrderedDict is not made of pairs")
@@ -169,7 +179,7 @@ class _Interpreter:
         if self.budget < 0:
             raise Refused("it would unpack to several times the size of the file")
 
-    def _storage(self, identity: object) -> Storage:
+    def _make_storage(self, identity: object) -> StorageStandin:
         match identity:
             case ("storage", _Name(name=name), str(key), str(), int(numel)) if name in STORAGES:
                 pass
@@ -177,7 +187,7 @@ class _Interpreter:
                 pass  # None: no view of another storage, which torch wrote before 0.4
             case _:
                 raise Refused("a tensor's storage is described as torch.save does not describe it")
-        storage = Storage(key, numel, STORAGES[name])
+        storage = StorageStandin(key, numel, STORAGES[name])
         if self.storages.setdefault(key, storage) != storage:
             raise Refused(f"storage {key!r} is described in two ways")
         return storage
@@ -193,11 +203,11 @@ def _put(target: object, items: list[Any]) -> None:
         target[key] = value
 
 
-def interpret(stream: Stream, size: int, *, tensors: bool) -> tuple[Any, dict[str, Storage]]:
+def interpret(stream: Stream, size: int, *, tensors: bool) -> tuple[Any, dict[str, StorageStandin]]:
     """The value of one pickle, and the storages that its tensors mention, by key; `stream` is left after the pickle.
 
     `size` is the file's, in bytes; `tensors` says whether torch's names are known too. Numbers of numpy come as
-    Python's, arrays as `Array`, tensors as `View`.
+    Python's, arrays as `ArrayStandin`, tensors as `TensorStandin`.
 
     Raises:
         Refused: the pickle names, makes or claims what a weights file does not.

@@ -31,21 +31,21 @@ Format = Literal[
 Network = TypeVar("Network", Detector, Classifier)
 
 
-def _https(url: str) -> str:
+def _require_https(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
         raise ValueError(f"{url!r} is not an https URL")
     return url
 
 
-def _experiment(name: str) -> str:
+def _require_experiment(name: str) -> str:
     try:
         return experiments.get(name).name
     except ReproError as error:
         raise ValueError(str(error)) from None
 
 
-def _metric(name: str) -> str:
+def _require_measured_column(name: str) -> str:
     if name not in paper.COLUMNS or not paper.COLUMNS[name].measured:
         known = ", ".join(column for column, kind in paper.COLUMNS.items() if kind.measured)
         raise ValueError(f"{name!r} is no measured column of the tables: {known}")
@@ -55,7 +55,7 @@ def _metric(name: str) -> str:
 class Url(FrozenModel):
     """One address of a file, or of a page where a person can fetch it."""
 
-    url: Annotated[str, AfterValidator(_https)]
+    url: Annotated[str, AfterValidator(_require_https)]
     note: str = ""  #: what is known of its state
     by_hand: bool = False  #: a page for a browser, never fetched
 
@@ -63,26 +63,26 @@ class Url(FrozenModel):
 class Serves(FrozenModel):
     """An experiment that a file can stand in for."""
 
-    experiment: Annotated[str, AfterValidator(_experiment)]
+    experiment: Annotated[str, AfterValidator(_require_experiment)]
     #: exact: the authors' weights of this very row; near: others of its kind; initial: what its recipe starts from
     match: Literal["exact", "near", "initial"]
     differs: str = ""  #: near: how the training or the network differs
 
     @model_validator(mode="after")
-    def _says_what_differs(self) -> Serves:
+    def _require_what_differs(self) -> Serves:
         if (self.match == "near") != bool(self.differs):
             raise ValueError("'differs' belongs to 'near', and to it alone")
         return self
 
 
-class Training(FrozenModel):
+class ReportedTraining(FrozenModel):
     """What training the file's network took its publisher, on 8 V100 with two images each."""
 
     seconds_per_iteration: Annotated[float, Field(gt=0)]
     memory: Annotated[float, Field(gt=0)]  #: of a GPU, GB
 
 
-class Entry(FrozenModel):
+class CheckpointEntry(FrozenModel):
     """One published file."""
 
     #: publisher/name
@@ -95,15 +95,17 @@ class Entry(FrozenModel):
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{6,32}$")] | None = None  #: as sha256
     size: Annotated[int, Field(gt=0)] | None = None  #: bytes
     #: by the publisher, by column of the tables
-    reported: dict[Annotated[str, AfterValidator(_metric)], Annotated[float, Field(strict=True, ge=0, le=100)]] = {}
-    training: Training | None = None
+    reported: dict[
+        Annotated[str, AfterValidator(_require_measured_column)], Annotated[float, Field(strict=True, ge=0, le=100)]
+    ] = {}
+    training: ReportedTraining | None = None
     network: dict[str, Any] = {}  #: fields in which its network differs from the experiment's
     serves: tuple[Serves, ...] = ()
     obstacle: str | None = None  #: why the file cannot be fetched and evaluated
     withdrawn: bool = False  #: by its publisher
 
     @model_validator(mode="after")
-    def _consistent(self) -> Entry:
+    def _require_consistency(self) -> CheckpointEntry:
         names = [(s.experiment, s.match) for s in self.serves]
         if len(set(names)) != len(names):
             raise ValueError("'serves' names an experiment twice")
@@ -115,7 +117,7 @@ class Entry(FrozenModel):
             raise ValueError("a file without a hash, or without a URL to fetch, needs an obstacle")
         for serves in self.serves:
             if serves.match != "initial":
-                self.network_of(experiments.get(serves.experiment).network)
+                self.adapt_network(experiments.get(serves.experiment).network)
         return self
 
     @property
@@ -134,17 +136,17 @@ class Entry(FrozenModel):
         name = urlsplit(self.fetchable[0]).path.rsplit("/", 1)[-1] if self.fetchable else ""
         return name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) else self.id.replace("/", "-")
 
-    def serving(self, experiment: str) -> Serves | None:
+    def find_service(self, experiment: str) -> Serves | None:
         """How the file stands in for a trained network of `experiment`, or None if it does not."""
         return next((s for s in self.serves if s.experiment == experiment and s.match != "initial"), None)
 
-    def network_of(self, network: Network) -> Network:
+    def adapt_network(self, network: Network) -> Network:
         """`network`, of an experiment that the file serves, with what is different in the file's.
 
         Raises:
             ValueError: `self.network` names a field that there is not, or gives it an impossible value.
         """
-        return _replaced(network, self.network, "network")
+        return _replace_fields(network, self.network, "network")
 
     def check(self, path: Path) -> str:
         """Against what the file at `path` was found to be this one, in words.
@@ -155,7 +157,7 @@ class Entry(FrozenModel):
         if self.digest is None:
             return "nothing: no hash is published"
         kind, expected = self.digest.split(":")
-        found = _digests(path)[kind]
+        found = _compute_digests(path)[kind]
         if not found.startswith(expected):
             dots = "..." if len(expected) < len(found) else ""
             raise ReproError(f"{path} is not {self.id}: its {kind} is {found}, not {expected}{dots}")
@@ -166,10 +168,10 @@ class Entry(FrozenModel):
 class Registry:
     """All entries, those nearest to the paper first."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[CheckpointEntry, ...]
     path: Path
 
-    def entry(self, id: str) -> Entry:
+    def get(self, id: str) -> CheckpointEntry:
         """The entry of that id.
 
         Raises:
@@ -180,12 +182,12 @@ class Registry:
                 return entry
         raise unknown("weights", id, (entry.id for entry in self.entries))
 
-    def serving(self, experiment: str) -> list[tuple[Entry, Serves]]:
+    def list_serving(self, experiment: str) -> list[tuple[CheckpointEntry, Serves]]:
         """What stands in for a trained network of `experiment`: exact before near, unobstructed before obstructed."""
-        found = [(entry, serves) for entry in self.entries if (serves := entry.serving(experiment))]
+        found = [(entry, serves) for entry in self.entries if (serves := entry.find_service(experiment))]
         return sorted(found, key=lambda pair: (pair[1].match != "exact", pair[0].obstacle is not None))
 
-    def initial(self, id: str) -> Entry:
+    def get_initial(self, id: str) -> CheckpointEntry:
         """The entry of the initial weights of a recipe.
 
         Raises:
@@ -194,25 +196,25 @@ class Registry:
         starts = [entry.id for entry in self.entries if any(s.match == "initial" for s in entry.serves)]
         if id not in starts:
             raise unknown("initial weights", id, starts)
-        return self.entry(id)
+        return self.get(id)
 
-    def starting(self, experiment: str) -> list[tuple[Entry, Serves]]:
+    def list_initial(self, experiment: str) -> list[tuple[CheckpointEntry, Serves]]:
         """What the recipe of `experiment` starts from, if that is public."""
         pairs = ((entry, serves) for entry in self.entries for serves in entry.serves)
         return [(e, s) for e, s in pairs if (s.experiment, s.match) == (experiment, "initial")]
 
-    def by_sha256(self, hex: str) -> Entry | None:
+    def find_by_sha256(self, hex: str) -> CheckpointEntry | None:
         """The entry whose published sha256, or the beginning of it, is that of a file with this sha256."""
         return next((e for e in self.entries if e.sha256 and hex.lower().startswith(e.sha256)), None)
 
-    def identify(self, path: Path) -> Entry | None:
+    def identify(self, path: Path) -> CheckpointEntry | None:
         """The entry that the file at `path` belongs to by its sha256 or md5.
 
         Raises:
             ReproError: the file cannot be read.
         """
-        digests = _digests(path)
-        if entry := self.by_sha256(digests["sha256"]):
+        digests = _compute_digests(path)
+        if entry := self.find_by_sha256(digests["sha256"]):
             return entry
         return next((e for e in self.entries if e.md5 and digests["md5"].startswith(e.md5)), None)
 
@@ -225,37 +227,43 @@ def load(path: Path = CHECKPOINTS) -> Registry:
         ReproError: the file is malformed; the message names file, entry and key.
     """
     try:
-        file = _File.model_validate(load_yaml(path))
+        file = _RegistryFile.model_validate(load_yaml(path))
     except ValidationError as error:
         raise ReproError(f"{path}: {describe_violation(error)}") from None
-    entries = tuple(_entry(raw, position, file.hosts, path) for position, raw in enumerate(file.entries))
+    entries = tuple(_build_entry(raw, position, file.hosts, path) for position, raw in enumerate(file.entries))
     _refuse_duplicates(entries, path)
     return Registry(entries, path)
 
 
-class _Base(FrozenModel):
+class _HostAddress(FrozenModel):
     """An address under which a host keeps the paths of its files."""
 
-    base: Annotated[str, AfterValidator(_https), Field(pattern=r"/$")]
+    base: Annotated[str, AfterValidator(_require_https), Field(pattern=r"/$")]
     note: str = ""
     by_hand: bool = False
 
 
-class _File(FrozenModel):
-    hosts: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Annotated[tuple[_Base, ...], Field(min_length=1)]]
+class _RegistryFile(FrozenModel):
+    hosts: dict[
+        Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Annotated[tuple[_HostAddress, ...], Field(min_length=1)]
+    ]
     entries: tuple[dict[str, Any], ...]
 
 
-def _entry(raw: dict[str, Any], position: int, hosts: dict[str, tuple[_Base, ...]], path: Path) -> Entry:
+def _build_entry(
+    raw: dict[str, Any], position: int, hosts: dict[str, tuple[_HostAddress, ...]], path: Path
+) -> CheckpointEntry:
     name = raw["id"] if isinstance(raw.get("id"), str) else f"number {position + 1}"
     urls = raw.get("urls")
     try:
-        return Entry.model_validate({**raw, "urls": _expanded(urls, hosts) if isinstance(urls, list) else urls})
+        return CheckpointEntry.model_validate(
+            {**raw, "urls": _expand_hosts(urls, hosts) if isinstance(urls, list) else urls}
+        )
     except ValidationError as error:
         raise ReproError(f"{path}: entry {name}: {describe_violation(error)}") from None
 
 
-def _expanded(urls: list[Any], hosts: dict[str, tuple[_Base, ...]]) -> Iterator[Any]:
+def _expand_hosts(urls: list[Any], hosts: dict[str, tuple[_HostAddress, ...]]) -> Iterator[Any]:
     """`urls` of an entry with "host:path" replaced by the path on each address of that host."""
     for url in urls:
         host, separator, path = url.partition(":") if isinstance(url, str) else ("", "", "")
@@ -265,7 +273,7 @@ def _expanded(urls: list[Any], hosts: dict[str, tuple[_Base, ...]]) -> Iterator[
             yield {"url": url} if isinstance(url, str) else url
 
 
-def _refuse_duplicates(entries: Iterable[Entry], path: Path) -> None:
+def _refuse_duplicates(entries: Iterable[CheckpointEntry], path: Path) -> None:
     seen: dict[str, str] = {}
     for entry in entries:
         for what in (entry.id, *(url.url for url in entry.urls)):
@@ -279,7 +287,7 @@ def _refuse_duplicates(entries: Iterable[Entry], path: Path) -> None:
                 raise ReproError(f"{path}: entry {other}: {kind} {longer} cannot be told from that of entry {id}")
 
 
-def _replaced(spec: Any, changes: dict[str, Any], where: str) -> Any:
+def _replace_fields(spec: Any, changes: dict[str, Any], where: str) -> Any:
     kinds = get_type_hints(type(spec))
     values = {}
     for field, value in changes.items():
@@ -287,7 +295,7 @@ def _replaced(spec: Any, changes: dict[str, Any], where: str) -> Any:
             raise ValueError(f"{where}: {type(spec).__name__} has no field {field!r}")
         current = getattr(spec, field)
         if dataclasses.is_dataclass(current) and isinstance(value, dict):
-            values[field] = _replaced(current, value, f"{where}.{field}")
+            values[field] = _replace_fields(current, value, f"{where}.{field}")
             continue
         try:
             values[field] = TypeAdapter(kinds[field]).validate_python(value)
@@ -296,7 +304,7 @@ def _replaced(spec: Any, changes: dict[str, Any], where: str) -> Any:
     return dataclasses.replace(spec, **values)
 
 
-def _digests(path: Path) -> dict[str, str]:
+def _compute_digests(path: Path) -> dict[str, str]:
     """sha256 and md5 of a file, hex, in one reading."""
     totals = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
     try:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
 from repro import __version__
-from repro.checkpoints.cache import Cache, Partial, Source, Wanted
+from repro.checkpoints.cache import Cache, DownloadSource, Partial, Wanted
 
 _BLOCK = 1 << 16
 #: Statuses that may be gone a moment later: timeouts, too many requests, and a server's own troubles.
@@ -104,29 +104,29 @@ def _connect(
         headers |= {"Range": f"bytes={partial.size}-", "If-Range": source.validator}
     with _open(opener, Request(url, headers=headers), patience.timeout, partial) as response:
         if response.status == 206 and resuming:
-            left = _rest(response.headers, partial)
+            left = _count_rest(response.headers, partial)
         elif response.status == 200:
-            resuming, total = False, _length(response.headers)
+            resuming, total = False, _read_length(response.headers)
             if total is not None and wanted.size not in (None, total):
                 raise Unavailable(f"it announces {total} bytes, and the file has {wanted.size}")
             if wanted.digest is None and response.headers.get_content_type() == "text/html":
                 raise Unavailable("it sends a web page, not a file")
-            partial.restart(Source(url, _validator(response.headers), total))
+            partial.restart(DownloadSource(url, _read_validator(response.headers), total))
             left = wanted.size if total is None else total
         else:
             raise Unavailable(f"it answers with HTTP status {response.status}")
-        cache.make_sure_of_room(left or 0)
+        cache.require_room(left or 0)
         total = partial.source.total or wanted.size
         if progress:
             progress(partial.size, total)
-        for block in _blocks(response, left, patience):
+        for block in _read_blocks(response, left, patience):
             partial.append(block)
             if progress:
                 progress(partial.size, total)
         if total is not None and partial.size < total:
             raise _Interrupted(f"it sent {partial.size} of {total} bytes")
         if wanted.digest is not None and not wanted.is_met(partial):
-            problem = wanted.difference(partial)
+            problem = wanted.describe_difference(partial)
             if response.headers.get_content_type() == "text/html":
                 problem += " (it is a web page, not a file)"
             partial.discard()
@@ -145,10 +145,10 @@ def _open(opener: OpenerDirector, request: Request, timeout: float, partial: Par
         hint = ", too often or to nowhere" if 300 <= error.code < 400 else ""
         raise kind(f"HTTP status {error.code} ({responses.get(error.code, 'unknown')}{hint})") from None
     except (OSError, HTTPException, ValueError) as error:
-        raise _failure(error) from None
+        raise _classify_failure(error) from None
 
 
-def _failure(error: Exception) -> Unavailable | _Interrupted:
+def _classify_failure(error: Exception) -> Unavailable | _Interrupted:
     """What an attempt to get an answer ended with: for this URL, or only for this time."""
     reason = error.reason if isinstance(error, URLError) else error
     if isinstance(reason, ssl.SSLCertVerificationError):
@@ -156,10 +156,10 @@ def _failure(error: Exception) -> Unavailable | _Interrupted:
             f"its certificate is not trusted ({reason.verify_message}); SSL_CERT_FILE can name a file of trusted ones"
         )
     lasting = isinstance(reason, socket.gaierror | ConnectionRefusedError | InvalidURL | ValueError | str)
-    return (Unavailable if lasting else _Interrupted)(_words(reason))
+    return (Unavailable if lasting else _Interrupted)(_describe(reason))
 
 
-def _blocks(response: HTTPResponse, left: int | None, patience: Patience) -> Iterator[bytes]:
+def _read_blocks(response: HTTPResponse, left: int | None, patience: Patience) -> Iterator[bytes]:
     """The next `left` bytes of a body as they come; all of it if None."""
     begun, arrived = time.monotonic(), 0
     while left is None or left > 0:
@@ -167,7 +167,7 @@ def _blocks(response: HTTPResponse, left: int | None, patience: Patience) -> Ite
             # read() would wait until a block is full, however slowly it fills.
             block = response.read1(_BLOCK if left is None else min(left, _BLOCK))
         except (OSError, HTTPException, ValueError) as error:
-            raise _Interrupted(_words(error)) from None
+            raise _Interrupted(_describe(error)) from None
         if not block:
             if left is not None:
                 raise _Interrupted(f"the connection ended {left} bytes early")
@@ -182,12 +182,12 @@ def _blocks(response: HTTPResponse, left: int | None, patience: Patience) -> Ite
             begun, arrived = time.monotonic(), 0
 
 
-def _rest(headers: HTTPMessage, partial: Partial) -> int:
+def _count_rest(headers: HTTPMessage, partial: Partial) -> int:
     """How many bytes follow those of `partial`; it is discarded if they are not the rest of the same body."""
     match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
     if match:
         first, last, total = (group and int(group) for group in match.groups())
-        known, now = partial.source, _validator(headers)
+        known, now = partial.source, _read_validator(headers)
         same_kind = now is not None and now.startswith('"') == known.validator.startswith('"')
         same_total = total is None or known.total in (None, total)
         if first == partial.size and last >= first and same_total and not (same_kind and now != known.validator):
@@ -196,7 +196,7 @@ def _rest(headers: HTTPMessage, partial: Partial) -> int:
     raise _Interrupted("the file changed at the server, or another part came than was asked for")
 
 
-def _validator(headers: HTTPMessage) -> str | None:
+def _read_validator(headers: HTTPMessage) -> str | None:
     """What `If-Range` may be: a weak ETag may not (RFC 9110, 13.1.5)."""
     for value in (headers.get("ETag", ""), headers.get("Last-Modified", "")):
         if value and not value.startswith("W/") and value.isascii() and value.isprintable() and len(value) < 200:
@@ -204,13 +204,13 @@ def _validator(headers: HTTPMessage) -> str | None:
     return None
 
 
-def _length(headers: HTTPMessage) -> int | None:
+def _read_length(headers: HTTPMessage) -> int | None:
     """Of the body; None if it is not announced, or not so that it counts."""
     value = headers.get("Content-Length", "")
     return int(value) if _LENGTH.fullmatch(value) and "Transfer-Encoding" not in headers else None
 
 
-def _words(reason: Exception | str) -> str:
+def _describe(reason: Exception | str) -> str:
     return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
 
 

@@ -13,7 +13,7 @@ import typer
 from repro.cli import options
 
 if TYPE_CHECKING:
-    from repro.checkpoints.registry import Entry
+    from repro.checkpoints.registry import CheckpointEntry
     from repro.conversion.keys import Converted
 
 app = typer.Typer(
@@ -33,7 +33,7 @@ def list_(experiment: OfExperiment = None, table: options.AnyTable = None, json:
     from repro.checkpoints import registry
 
     known, names = registry.load(), _experiments(experiment, table)
-    found = {name: [*known.serving(name), *known.starting(name)] for name in names}
+    found = {name: [*known.list_serving(name), *known.list_initial(name)] for name in names}
     if json:
         import json as json_
 
@@ -83,11 +83,11 @@ def fetch(
     if sum(given is not None for given in (ids or None, experiment, table)) > 1:
         raise ReproError("IDs, --experiment and --table each say what to fetch: give one of them")
     if ids:
-        entries = [registry.load().entry(id_) for id_ in ids]
+        entries = [registry.load().get(id_) for id_ in ids]
     elif experiment is not None:
         entries = [choice.choose(get(experiment), None).entry]
     elif table is not None:
-        exact = {name: choice.exact(get(name)) for name in _experiments(None, table)}
+        exact = {name: choice.find_exact(get(name)) for name in _experiments(None, table)}
         entries = [found.entry for found in exact.values() if found]
         if not entries:
             raise ReproError(f"no row of Table {table} has weights by the authors; name near ones, which `list` shows")
@@ -123,13 +123,13 @@ def verify(
 
     Example: repro checkpoints verify downloads/mask_rcnn_r50_fpn_1x_20181010-069fa190.pth
     """
-    from repro.checkpoints import reading, registry
+    from repro.checkpoints import registry, weight_files
     from repro.errors import ReproError
     from repro.paths import sha256
 
     known = registry.load()
     digest = sha256(file)
-    entry = known.entry(id_) if id_ is not None else known.identify(file)
+    entry = known.get(id_) if id_ is not None else known.identify(file)
     print(f"sha256: {digest}")
     if entry is None:
         _fail(f"{file} is of no entry of {known.path.name}")
@@ -140,7 +140,7 @@ def verify(
     print(f"entry: {entry.id} of {entry.source}, by {verified}")
     if entry.withdrawn:
         _fail(f"{file} is not to be used: {entry.obstacle}")
-    contents = reading.read(file)
+    contents = weight_files.read(file)
     numbers = sum(tensor.numel() for tensor in contents.tensors.values())
     print(f"contents: {len(contents.tensors)} tensors, {numbers / 1e6:.2f} M numbers, no code ({contents.container})")
     for serves in entry.serves:
@@ -160,7 +160,7 @@ def convert(
     """
     import io
 
-    from repro.checkpoints import choice, fetching, reading
+    from repro.checkpoints import choice, fetching, weight_files
     from repro.experiments import get
     from repro.paths import write_atomically
 
@@ -170,7 +170,7 @@ def convert(
     else:
         with _progress(chosen.entry) as report:
             path = fetching.fetch(chosen.entry, report).path
-    tensors = reading.read(path).tensors
+    tensors = weight_files.read(path).tensors
 
     import torch
 
@@ -178,7 +178,7 @@ def convert(
 
     network = get(experiment).network
     if chosen.entry:
-        network = chosen.entry.network_of(network)
+        network = chosen.entry.adapt_network(network)
     converted = conversion.convert(tensors, chosen.format or conversion.recognise(tensors), network)
     _print_account(converted, experiment)
     content = io.BytesIO()
@@ -199,7 +199,7 @@ def _experiments(experiment: str | None, table: int | None) -> list[str]:
     return [get(experiment).name]
 
 
-def _account(entry: Entry, experiment: str, tensors: dict) -> None:
+def _account(entry: CheckpointEntry, experiment: str, tensors: dict) -> None:
     """Convert `tensors` for the network of `experiment`, if this version can, and print what became of their keys."""
     from repro import conversion
     from repro.experiments import get
@@ -207,7 +207,7 @@ def _account(entry: Entry, experiment: str, tensors: dict) -> None:
     if entry.format not in conversion.FORMATS:
         print(f"keys: not compared, files of the format {entry.format} are not converted")
         return
-    network = entry.network_of(get(experiment).network)
+    network = entry.adapt_network(get(experiment).network)
     _print_account(conversion.convert(tensors, entry.format, network), experiment)
 
 
@@ -219,7 +219,7 @@ def _print_account(converted: Converted, experiment: str) -> None:
 
 
 @contextmanager
-def _progress(entry: Entry) -> Iterator[Callable[[int, int | None], None]]:
+def _progress(entry: CheckpointEntry) -> Iterator[Callable[[int, int | None], None]]:
     """A bar on stderr, from the first byte on; none for a file that is in the cache."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn

@@ -87,7 +87,7 @@ def _tables(table: int | None, form: str, results: Path) -> None:
         raise ReproError(f"Table {table} prints neither parameters nor FLOPs; Tables {', '.join(map(str, counted))} do")
     numbers = counted if table is None else [table]
     experiments = dict.fromkeys(get(name) for number in numbers for name in paper.load(number).experiments)
-    rows = counts.rows(numbers, complexity.counts(experiments, Store(results / "records")))
+    rows = counts.rows(numbers, complexity.count_experiments(experiments, Store(results / "records")))
     print(counts.text(rows, form), end="")
     if cells := counts.off(rows):
         print("off: " + "; ".join(map(str, cells)), file=sys.stderr)
@@ -101,7 +101,7 @@ def _experiment(name: str, depth: int, as_json: bool) -> str:
     from repro.complexity import networks, tree
     from repro.rendering import counts
 
-    shape, rois = networks.input_shape(network), networks.rois(network)
+    shape, rois = networks.get_input_shape(network), networks.count_rois(network)
     counted = networks.count_whole(network)
     if as_json:
         return tree.as_json(counted, depth, experiment=name, inputs=[shape], rois=rois)
@@ -113,7 +113,7 @@ def _model(reference: str, given: list[str], depth: int, as_json: bool) -> str:
     from repro.complexity import custom, tree
     from repro.rendering import counts
 
-    shapes = [custom.shape(text) for text in given]
+    shapes = [custom.parse_shape(text) for text in given]
     counted = custom.count_file(reference, shapes)
     if as_json:
         return tree.as_json(counted, depth, model=reference, inputs=shapes)

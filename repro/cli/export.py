@@ -33,7 +33,7 @@ def detectron2(
     from repro.detection.detectron2 import export
     from repro.paths import write_atomically
 
-    text = export.source(chosen)
+    text = export.format_source(chosen)
     if output is None:
         print(text, end="")
         return

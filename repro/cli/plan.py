@@ -55,7 +55,7 @@ def _public(experiment: Experiment) -> str:
     """The weights that others published for an experiment, best first, and whether something stands in their way."""
     from repro.checkpoints import registry
 
-    serving = registry.load().serving(experiment.name)
+    serving = registry.load().list_serving(experiment.name)
     usable = [f"{entry.id} ({serves.match})" for entry, serves in serving if entry.obstacle is None]
     if hindered := [entry.id for entry, _ in serving if entry.obstacle]:
         usable.append(f"{len(hindered)} with an obstacle (`repro checkpoints list --experiment {experiment.name}`)")

@@ -62,7 +62,7 @@ def command(
     say("counting parameters and operations of the full-size networks")
     from repro import complexity
 
-    complexity.counts(map(get, published.experiments), chosen.store)
+    complexity.count_experiments(map(get, published.experiments), chosen.store)
 
     outcomes = runner.run(ready, chosen, jobs, shlex.join(["repro", *sys.argv[1:]]), console)
     print(render(published, chosen.store, "md"))

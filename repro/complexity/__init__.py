@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from repro.complexity.networks import count_experiment
     from repro.complexity.trace import count
 
-__all__ = ["COUNTER", "count", "count_experiment", "counts"]
+__all__ = ["COUNTER", "count", "count_experiment", "count_experiments"]
 
 #: What counts: part of every `Count`. Raise the number when a handle, a weight or the composition changes.
 COUNTER = f"fvcore {version('fvcore')}, handles 1"
 
 
-def counts(experiments: Iterable[Experiment], store: Store) -> dict[str, Count]:
+def count_experiments(experiments: Iterable[Experiment], store: Store) -> dict[str, Count]:
     """The count of each experiment, by its name. Those in `store` are used, the others are made and stored.
 
     Raises:

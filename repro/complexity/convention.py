@@ -55,12 +55,12 @@ class Operations:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of convolutions, matrix products and linear layers."""
-        return self._in(MACS)
+        return self._weigh(MACS)
 
     @property
     def paper_flops(self) -> int:
         """Operations in the paper's convention; it prints this number divided by 2**30 as "G"."""
-        return self._in(PAPER)
+        return self._weigh(PAPER)
 
-    def _in(self, weights: Mapping[str, int]) -> int:
+    def _weigh(self, weights: Mapping[str, int]) -> int:
         return sum(weight * self.ingredients[name] for name, weight in weights.items())

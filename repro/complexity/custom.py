@@ -30,7 +30,7 @@ def count_file(reference: str, shapes: Sequence[tuple[int, ...]]) -> Counted:
         return _count(build, reference, shapes, "cpu")
 
 
-def shape(text: str) -> tuple[int, ...]:
+def parse_shape(text: str) -> tuple[int, ...]:
     """The shape that "1x3x224x224" is.
 
     Raises:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from repro.complexity import COUNTER
 from repro.complexity.convention import Operations
-from repro.complexity.trace import count, parameters, performed, tree
+from repro.complexity.trace import build_tree, count, count_parameters, trace_operations
 from repro.complexity.tree import Counted
 from repro.detection.roi import BOX_RESOLUTION, MASK_RESOLUTION
 from repro.detection.torchvision import DIVISOR, MaskRCNN
@@ -45,10 +45,10 @@ def count_experiment(experiment: Experiment) -> Count:
     """Parameters and operations of the network of `experiment`, at batch size 1 and its test resolution."""
     network = experiment.network
     backbone = network.backbone
-    total, sizes = _base(replace(network, backbone=replace(backbone, context=None)))
+    total, sizes = _count_base(replace(network, backbone=replace(backbone, context=None)))
     if backbone.context is not None:
         for stage, _ in sorted(locate_context_blocks(backbone.context, backbone.blocks)):
-            total += _block(backbone.context.block, sizes[stage])
+            total += _count_block(backbone.context.block, sizes[stage])
     between = BETWEEN if isinstance(network, Detector) else ()
     return Count(
         experiment=experiment.name,
@@ -56,8 +56,8 @@ def count_experiment(experiment: Experiment) -> Count:
         params=total.params,
         macs=total.operations.macs,
         paper_flops=total.operations.paper_flops,
-        input_shape=list(input_shape(network)),
-        rois=rois(network),
+        input_shape=list(get_input_shape(network)),
+        rois=count_rois(network),
         counter=COUNTER,
         uncounted=sorted({*total.operations.uncounted, *between}),
     )
@@ -67,13 +67,13 @@ def count_whole(network: Detector | Classifier) -> Counted:
     """The complete network, context blocks in their places, with what each of its modules performs."""
     model = build(network)
     own = dict.fromkeys(model.modules(), Operations())
-    for part, inputs in traceable(model, network):
-        for module, operations in performed(part, inputs).items():
+    for part, inputs in list_traced_parts(model, network):
+        for module, operations in trace_operations(part, inputs).items():
             own[module if module in own else model] += operations  # a part may be no module of the network
-    return tree(model, own)
+    return build_tree(model, own)
 
 
-def input_shape(network: Detector | Classifier) -> tuple[int, ...]:
+def get_input_shape(network: Detector | Classifier) -> tuple[int, ...]:
     """(3, H, W) or (3, T, H, W) of the input: a detector's is a landscape of the largest size, padded."""
     if isinstance(network, Classifier):
         return (3, *network.input_size)
@@ -81,7 +81,7 @@ def input_shape(network: Detector | Classifier) -> tuple[int, ...]:
     return 3, height, width
 
 
-def rois(network: Detector | Classifier) -> dict[str, int]:
+def count_rois(network: Detector | Classifier) -> dict[str, int]:
     """RoIs through each head of a detector: all proposals, and as many masks as an image may have detections.
 
     The heads of a cascade are numbered from 1. All of its box heads see all RoIs, all of its mask heads all detections.
@@ -125,52 +125,52 @@ def build(network: Detector | Classifier, device: str = "meta") -> MaskRCNN | Re
         return MaskRCNN(network).eval()
 
 
-def traceable(model: MaskRCNN | ResNet, network: Detector | Classifier) -> list[tuple[nn.Module, Tensor]]:
+def list_traced_parts(model: MaskRCNN | ResNet, network: Detector | Classifier) -> list[tuple[nn.Module, Tensor]]:
     """The modules that a forward pass consists of, each with zeros of the size that it is given.
 
     Zeros, because torchvision's deformable convolution on the CPU ends the process when offsets are not numbers.
     """
-    image = torch.zeros(1, *input_shape(network), device=next(model.parameters()).device)
+    image = torch.zeros(1, *get_input_shape(network), device=next(model.parameters()).device)
     if isinstance(network, Classifier):
         return [(model, image)]
-    return [(Trunk(model), image), *_heads(model, network)]
+    return [(Trunk(model), image), *_list_heads(model, network)]
 
 
-def _heads(model: MaskRCNN, network: Detector) -> Iterator[tuple[nn.Module, Tensor]]:
+def _list_heads(model: MaskRCNN, network: Detector) -> Iterator[tuple[nn.Module, Tensor]]:
     stages = model.roi_heads.stages
     boxes = [(nn.Sequential(stage.box_head, stage.box_predictor), BOX_RESOLUTION) for stage in stages]
     masks = [(nn.Sequential(stage.mask_head, stage.mask_predictor), MASK_RESOLUTION) for stage in stages]
     device = next(model.parameters()).device
-    for (head, side), number in zip(boxes + masks, rois(network).values(), strict=True):
+    for (head, side), number in zip(boxes + masks, count_rois(network).values(), strict=True):
         yield head, torch.zeros(number, network.fpn_channels, side, side, device=device)
 
 
 @cache
-def _base(network: Detector | Classifier) -> tuple[Part, dict[str, torch.Size]]:
+def _count_base(network: Detector | Classifier) -> tuple[Part, dict[str, torch.Size]]:
     """A network without context blocks, and the sizes (1, C, H, W) or (1, C, T, H, W) of its stages c2 .. c5."""
     model = build(network)
     backbone = model.backbone if isinstance(network, Detector) else model
     stem = nn.Sequential(backbone.conv1, backbone.bn1, backbone.relu, backbone.maxpool)
-    operations, size = _piece(stem, torch.Size((1, *input_shape(network))))
+    operations, size = _count_piece(stem, torch.Size((1, *get_input_shape(network))))
     sizes = {}
     for stage, blocks in zip(STAGES, (backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4), strict=True):
         for block in blocks:
-            added, size = _piece(block, size)
+            added, size = _count_piece(block, size)
             operations += added
         sizes[stage] = size
     if isinstance(network, Detector):
-        last = [(Neck(model), *sizes.values()), *((head, inputs.shape) for head, inputs in _heads(model, network))]
+        last = [(Neck(model), *sizes.values()), *((head, inputs.shape) for head, inputs in _list_heads(model, network))]
     else:
         last = [(nn.Sequential(backbone.avgpool, nn.Flatten(), backbone.fc), size)]
     for module, *at in last:
-        operations += _piece(module, *at)[0]
-    return Part(operations, parameters(model)), sizes
+        operations += _count_piece(module, *at)[0]
+    return Part(operations, count_parameters(model)), sizes
 
 
 _pieces: dict[tuple, tuple[Operations, torch.Size | None]] = {}
 
 
-def _piece(module: nn.Module, *sizes: torch.Size) -> tuple[Operations, torch.Size | None]:
+def _count_piece(module: nn.Module, *sizes: torch.Size) -> tuple[Operations, torch.Size | None]:
     """What a module performs on inputs of those sizes, and the size of its output if it has a single one."""
     structure = repr(module), tuple((name, parameter.shape) for name, parameter in module.named_parameters()), sizes
     if structure not in _pieces:
@@ -183,8 +183,8 @@ def _piece(module: nn.Module, *sizes: torch.Size) -> tuple[Operations, torch.Siz
 
 
 @cache
-def _block(spec: NonLocal | GlobalContext, size: torch.Size) -> Part:
+def _count_block(spec: NonLocal | GlobalContext, size: torch.Size) -> Part:
     """One context block on a feature map of that size, (1, C, H, W) or (1, C, T, H, W)."""
     with torch.device("meta"):
         block = context.build(spec, size[1], len(size) - 2).eval()
-        return Part(count(block, torch.empty(size)).operations, parameters(block))
+        return Part(count(block, torch.empty(size)).operations, count_parameters(block))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from repro.complexity.convention import Operations
-from repro.complexity.handles import analysis
+from repro.complexity.handles import analyse
 from repro.complexity.tree import Counted
 
 
@@ -23,12 +23,12 @@ def count(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> Counted:
     the forward pass is carried out. Call `model.eval()` first where training differs. Operators that no handle knows
     are listed in `uncounted`. What the forward pass raises, and torch's tracer where it cannot follow, is not caught.
     """
-    return tree(model, performed(model, inputs))
+    return build_tree(model, trace_operations(model, inputs))
 
 
-def performed(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> dict[nn.Module, Operations]:
+def trace_operations(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> dict[nn.Module, Operations]:
     """What `model` and each of its submodules perform in one forward pass, without what their submodules perform."""
-    analysed = analysis(model, inputs)
+    analysed = analyse(model, inputs)
     with torch.no_grad(), _RecordedConvolutions():
         ingredients = analysed.by_module_and_operator()
     own = {name: (Counter(found), Counter(analysed.unsupported_ops(name))) for name, found in ingredients.items()}
@@ -40,21 +40,21 @@ def performed(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> dict[nn.
     return {model.get_submodule(name): Operations(+found, +unknown) for name, (found, unknown) in own.items()}
 
 
-def tree(model: nn.Module, own: Mapping[nn.Module, Operations]) -> Counted:
+def build_tree(model: nn.Module, own: Mapping[nn.Module, Operations]) -> Counted:
     """`model` with its submodules, by what each of them performs itself. Modules that `own` lacks perform nothing."""
-    return _node("", model, own, set())
+    return _build_node("", model, own, set())
 
 
-def _node(name: str, module: nn.Module, own: Mapping[nn.Module, Operations], seen: set[nn.Module]) -> Counted:
+def _build_node(name: str, module: nn.Module, own: Mapping[nn.Module, Operations], seen: set[nn.Module]) -> Counted:
     seen.add(module)
     children = tuple(
-        _node(child_name, child, own, seen) for child_name, child in module.named_children() if child not in seen
+        _build_node(child_name, child, own, seen) for child_name, child in module.named_children() if child not in seen
     )
     performed = own.get(module, Operations())
     return Counted(
         name=name,
         kind=type(module).__name__,
-        params=parameters(module),
+        params=count_parameters(module),
         operations=sum((child.operations for child in children), performed),
         own_params=sum(parameter.numel() for parameter in module.parameters(recurse=False)),
         own=performed,
@@ -62,7 +62,7 @@ def _node(name: str, module: nn.Module, own: Mapping[nn.Module, Operations], see
     )
 
 
-def parameters(model: nn.Module) -> int:
+def count_parameters(model: nn.Module) -> int:
     """Learnable parameters, each once; those of stages that a recipe freezes are among them."""
     return sum(parameter.numel() for parameter in model.parameters())
 
@@ -89,24 +89,26 @@ class _RecordedConvolutions(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in _CONVOLUTIONS and (args[0] if args else kwargs["input"]).is_meta:
             dimensions, transposed = _CONVOLUTIONS[func]
-            return (_transposed if transposed else _forward)(dimensions, *args, **kwargs)
+            return (_convolve_transposed if transposed else _convolve)(dimensions, *args, **kwargs)
         return func(*args, **kwargs)
 
 
-def _forward(dimensions, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
+def _convolve(dimensions, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
     if padding == "valid":
         padding = 0
     elif padding == "same":
-        input, padding = _padded_to_keep_size(dimensions, input, weight, dilation), 0
+        input, padding = _pad_to_keep_size(dimensions, input, weight, dilation), 0
     return _record(dimensions, False, input, weight, bias, stride, padding, 0, dilation, groups)
 
 
-def _padded_to_keep_size(dimensions: int, input: Tensor, weight: Tensor, dilation: int | tuple[int, ...]) -> Tensor:
-    missing = [step * (int(size) - 1) for step, size in zip(_each(dilation, dimensions), weight.shape[2:], strict=True)]
+def _pad_to_keep_size(dimensions: int, input: Tensor, weight: Tensor, dilation: int | tuple[int, ...]) -> Tensor:
+    missing = [
+        step * (int(size) - 1) for step, size in zip(_repeat(dilation, dimensions), weight.shape[2:], strict=True)
+    ]
     return F.pad(input, [side for total in reversed(missing) for side in (total // 2, total - total // 2)])
 
 
-def _transposed(
+def _convolve_transposed(
     dimensions, input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1
 ) -> Tensor:
     return _record(dimensions, True, input, weight, bias, stride, padding, output_padding, dilation, groups)
@@ -114,7 +116,7 @@ def _transposed(
 
 def _record(dimensions, transposed, input, weight, bias, stride, padding, output_padding, dilation, groups) -> Tensor:
     stride, padding, output_padding, dilation = (
-        _each(value, dimensions) for value in (stride, padding, output_padding, dilation)
+        _repeat(value, dimensions) for value in (stride, padding, output_padding, dilation)
     )
     cudnn = (False, False, False, False)  # benchmark, deterministic, enabled, TF32: nothing is computed
     return torch._convolution(
@@ -122,5 +124,5 @@ def _record(dimensions, transposed, input, weight, bias, stride, padding, output
     )
 
 
-def _each(value: int | tuple[int, ...], dimensions: int) -> tuple[int, ...]:
+def _repeat(value: int | tuple[int, ...], dimensions: int) -> tuple[int, ...]:
     return (value,) * dimensions if isinstance(value, int) else value

@@ -46,29 +46,29 @@ class Counted:
 
     def tree(self, depth: int | None = None) -> str:
         """A line for each module down to `depth` levels below this one, all by default. The lines below one add up."""
-        lines = [_HEADER, *self._lines(0, depth)]
+        lines = [_HEADER, *self._format_lines(0, depth)]
         name, kind, *numbers = (max(map(len, column)) for column in zip(*lines, strict=True))
         return "\n".join(
             "  ".join([line[0].ljust(name), line[1].ljust(kind), *map(str.rjust, line[2:], numbers)]) for line in lines
         )
 
-    def _lines(self, level: int, depth: int | None) -> Iterator[tuple[str, ...]]:
+    def _format_lines(self, level: int, depth: int | None) -> Iterator[tuple[str, ...]]:
         indent = "  " * level
-        yield indent + (self.name or TOTAL), self.kind, *_numbers(self.params, self.operations)
+        yield indent + (self.name or TOTAL), self.kind, *_format_numbers(self.params, self.operations)
         if depth is None or level < depth:
             for child in self.children:
-                yield from child._lines(level + 1, depth)
-            own = _numbers(self.own_params, self.own)
+                yield from child._format_lines(level + 1, depth)
+            own = _format_numbers(self.own_params, self.own)
             if self.children and any(number != "0" for number in own):
                 yield f"{indent}  {OWN}", "", *own
 
     def as_data(self, depth: int | None = None) -> dict[str, object]:
         """The same for JSON: name, class, params, macs, paper_flops, and `children` and `itself` down to `depth`."""
-        data = {"name": self.name, "class": self.kind, **_data(self.params, self.operations)}
+        data = {"name": self.name, "class": self.kind, **_to_data(self.params, self.operations)}
         if depth != 0 and self.children:
             below = None if depth is None else depth - 1
             data["children"] = [child.as_data(below) for child in self.children]
-            data["itself"] = _data(self.own_params, self.own)
+            data["itself"] = _to_data(self.own_params, self.own)
         return data
 
 
@@ -91,9 +91,9 @@ def as_json(counted: Counted, depth: int, **about: object) -> str:
     return json.dumps({**about, "uncounted": counted.uncounted, **counted.as_data(depth)}, indent=1)
 
 
-def _data(params: int, operations: Operations) -> dict[str, object]:
+def _to_data(params: int, operations: Operations) -> dict[str, object]:
     return {"params": params, "macs": operations.macs, "paper_flops": operations.paper_flops}
 
 
-def _numbers(params: int, operations: Operations) -> tuple[str, str, str]:
+def _format_numbers(params: int, operations: Operations) -> tuple[str, str, str]:
     return f"{params:,}", f"{operations.macs:,}", f"{operations.paper_flops:,}"

@@ -27,15 +27,15 @@ class Format:
 
 FORMATS = {
     "gcnet-repro": Format(own.convert, (Detector, Classifier), r"fpn\.inner_blocks\.|layer\d\.\d+\.context_block\."),
-    "mmdetection1": Format(mmdetection.version1, (Detector,), r"bbox_head\."),
-    "mmdetection2": Format(mmdetection.version2, (Detector,), r"roi_head\.bbox_head\."),
+    "mmdetection1": Format(mmdetection.convert_version1, (Detector,), r"bbox_head\."),
+    "mmdetection2": Format(mmdetection.convert_version2, (Detector,), r"roi_head\.bbox_head\."),
     "detectron2": Format(detectron2.convert, (Detector,), r"backbone\.bottom_up\."),
     "torchvision-detection": Format(torchvision.convert, (Detector,), r"backbone\.body\."),
-    "torchvision": Format(classification.torchvision, (Classifier,), None),
-    "timm": Format(classification.timm, (Classifier,), r"layer0\.conv1\.weight$|layer\d\.\d+\.se\."),
-    "mmpretrain": Format(classification.mmpretrain, (Classifier,), r"head\.fc\."),
-    "mmaction2": Format(mmaction.mmaction2, (Classifier,), r"cls_head\.fc_cls\."),
-    "pytorchvideo": Format(mmaction.pytorchvideo, (Classifier,), r"blocks\.\d\.res_blocks\."),
+    "torchvision": Format(classification.convert_torchvision, (Classifier,), None),
+    "timm": Format(classification.convert_timm, (Classifier,), r"layer0\.conv1\.weight$|layer\d\.\d+\.se\."),
+    "mmpretrain": Format(classification.convert_mmpretrain, (Classifier,), r"head\.fc\."),
+    "mmaction2": Format(mmaction.convert_mmaction2, (Classifier,), r"cls_head\.fc_cls\."),
+    "pytorchvideo": Format(mmaction.convert_pytorchvideo, (Classifier,), r"blocks\.\d\.res_blocks\."),
 }
 
 #: Formats of public files that are left out, and why.

@@ -29,17 +29,17 @@ _CAUSES = (
 _BLOCK = r"(layer\d\.\d+)\.context_block\.channel_mul_conv"
 
 
-def torchvision(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
+def convert_torchvision(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
     """torchvision's ResNets and ResNeXts, whose names are this project's.
 
     Raises:
         ReproError: the file is of another network.
     """
-    require(network.backbone, "torchvision", dimensions=2, stride_in="3x3")
+    require_fields(network.backbone, "torchvision", dimensions=2, stride_in="3x3")
     return translate(tensors, network, PAPER, (), _CAUSES)
 
 
-def timm(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
+def convert_timm(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
     """timm's ResNets and SE-ResNets, new (`seresnet50`) and from Caffe (`legacy_seresnet50`).
 
     The SE block is the network's `SE`, after the last 1x1 convolution of every residual block. The legacy networks
@@ -55,28 +55,28 @@ def timm(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
             "network of the paper is like that."
         )
     legacy = "layer0.conv1.weight" in tensors
-    require(network.backbone, "timm", dimensions=2, stride_in="1x1" if legacy else "3x3")
+    require_fields(network.backbone, "timm", dimensions=2, stride_in="1x1" if legacy else "3x3")
     name = "se_module" if legacy else "se"
-    rules = _squeeze_excitation(tensors, network, "timm", rf"\1.{name}.fc1.", rf"\1.{name}.fc2.")
+    rules = _build_se_rules(tensors, network, "timm", rf"\1.{name}.fc1.", rf"\1.{name}.fc2.")
     if not legacy:
         return translate(tensors, network, PAPER, rules, _CAUSES)
     stem_and_classifier = (Rule(r"(conv1|bn1)\.", (r"layer0.\1.",)), Rule(r"fc\.", ("last_linear.",)))
     return translate(tensors, network, CAFFE, (*stem_and_classifier, *rules), _CAUSES)
 
 
-def mmpretrain(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
+def convert_mmpretrain(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
     """mmpretrain's (formerly mmclassification's) ResNets and SE-ResNets of its "pytorch" style.
 
     Raises:
         ReproError: the file is of another network.
     """
-    require(network.backbone, "mmpretrain", dimensions=2, stride_in="3x3")
+    require_fields(network.backbone, "mmpretrain", dimensions=2, stride_in="3x3")
     block = r"backbone.\1.se_layer."
-    rules = _squeeze_excitation(tensors, network, "mmpretrain", f"{block}conv1.conv.", f"{block}conv2.conv.")
+    rules = _build_se_rules(tensors, network, "mmpretrain", f"{block}conv1.conv.", f"{block}conv2.conv.")
     return translate(tensors, network, PAPER, (Rule(r"fc\.", ("head.fc.",)), *rules, Rule("", ("backbone.",))), _CAUSES)
 
 
-def require(spec: Any, source: str, **values: Any) -> None:
+def require_fields(spec: Any, source: str, **values: Any) -> None:
     """Of what the keys of a file do not show: how a network, or a part of it, must compute for weights from `source`.
 
     Raises:
@@ -90,7 +90,7 @@ def require(spec: Any, source: str, **values: Any) -> None:
             )
 
 
-def _squeeze_excitation(
+def _build_se_rules(
     tensors: Mapping[str, Tensor], network: Classifier, source: str, first: str, second: str
 ) -> tuple[Rule, ...]:
     """Where the file keeps the two convolutions of its SE blocks; none if it has no such block.
@@ -101,7 +101,7 @@ def _squeeze_excitation(
     if not any(part in key for key in tensors for part in (".se.fc", ".se_module.", ".se_layer.")):
         return ()
     if network.backbone.context is not None:
-        require(network.backbone.context, source, position="after1x1")
+        require_fields(network.backbone.context, source, position="after1x1")
         for name in SE.__dataclass_fields__:
-            require(network.backbone.context.block, source, **{name: getattr(SE, name)})
+            require_fields(network.backbone.context.block, source, **{name: getattr(SE, name)})
     return Rule(rf"{_BLOCK}\.0\.", (first,)), Rule(rf"{_BLOCK}\.3\.", (second,))

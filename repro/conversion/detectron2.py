@@ -89,11 +89,11 @@ def convert(tensors: Mapping[str, Tensor], network: Detector) -> Converted:
     msra = network.backbone.groups == 1
     network = replace(network, backbone=replace(network.backbone, stride_in="1x1" if msra else "3x3"))
     conventions = DETECTRON2 if msra else replace(DETECTRON2, name="detectron2, ResNeXt", std=(57.375, 57.12, 58.395))
-    _agree(tensors, conventions)
+    _check_normalisation(tensors, conventions)
     return translate(tensors, network, conventions, _RULES, _CAUSES, _UNUSED)
 
 
-def _agree(tensors: Mapping[str, Tensor], conventions: DetectionConventions) -> None:
+def _check_normalisation(tensors: Mapping[str, Tensor], conventions: DetectionConventions) -> None:
     """Compare the normalisation, where the file holds it."""
     for key, expected in (("pixel_mean", conventions.mean), ("pixel_std", conventions.std)):
         if key in tensors and not tensors[key].flatten().allclose(tensors[key].new_tensor(expected), atol=1e-2):

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from repro.conversion.networks import parameters
+from repro.conversion.networks import build_meta_state_dict
 from repro.errors import ReproError
 from repro.experiments import Classifier, Detector
 from repro.experiments.conventions import DetectionConventions
@@ -30,7 +30,7 @@ class Converted:
 
 
 @dataclass(frozen=True)
-class Change:
+class TensorChange:
     """Of a tensor's layout or values; its number of dimensions stays."""
 
     make: Callable[[Tensor], Tensor]  #: returns its very argument where there is nothing to change
@@ -43,7 +43,7 @@ class Rule:
 
     own: str  #: regular expression for the beginning of a key of the network
     theirs: tuple[str, ...]  #: what stands for it in files (groups as \1): several names where versions differ
-    change: Change | None = None
+    change: TensorChange | None = None
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ def translate(
     """
     translated: dict[str, Tensor] = {}
     missing, reshaped, problems, used = [], [], [], set()
-    for own, expected in parameters(network).items():
-        rule, names = _names(own, rules)
+    for own, expected in build_meta_state_dict(network).items():
+        rule, names = _translate_name(own, rules)
         key = next((name for name in names if name in tensors), None)
         if key is None and _COUNTER.search(own):
             missing.append(own)
@@ -105,7 +105,7 @@ def translate(
                 changed = rule.change.make(tensor)
             if changed is not tensor:
                 reshaped.append(f"{key}: {rule.change.how}")
-            if problem := _misfit(key, tensor, changed, expected):
+            if problem := _find_misfit(key, tensor, changed, expected):
                 problems.append(problem)
             translated[own] = changed
     unexpected = []
@@ -117,7 +117,7 @@ def translate(
         else:
             problems.append(Problem("unexpected", key))
     if problems:
-        raise ReproError(_explanation(problems, causes, recognised=bool(used)))
+        raise ReproError(_explain(problems, causes, recognised=bool(used)))
     return Converted(translated, tuple(missing), tuple(unexpected), tuple(reshaped), conventions, network)
 
 
@@ -134,19 +134,19 @@ def prepend_zeros(rows: int) -> Callable[[Tensor], Tensor]:
 
 #: For heads whose background comes last and has neither box nor mask; the network's have it first and never read the
 #: background's own.
-BACKGROUND_FIRST = Change(lambda rows: rows.roll(1, dims=0), "the last row, the background's, made the first")
-BACKGROUND_BOX = Change(prepend_zeros(4), "4 rows of zeros, the background's, put before the others")
-BACKGROUND_MASK = Change(prepend_zeros(1), "a row of zeros, the background's, put before the others")
+BACKGROUND_FIRST = TensorChange(lambda rows: rows.roll(1, dims=0), "the last row, the background's, made the first")
+BACKGROUND_BOX = TensorChange(prepend_zeros(4), "4 rows of zeros, the background's, put before the others")
+BACKGROUND_MASK = TensorChange(prepend_zeros(1), "a row of zeros, the background's, put before the others")
 
 
-def _names(own: str, rules: Sequence[Rule]) -> tuple[Rule | None, list[str]]:
+def _translate_name(own: str, rules: Sequence[Rule]) -> tuple[Rule | None, list[str]]:
     for rule in rules:
         if match := re.match(rule.own, own):
             return rule, [match.expand(template) + own[match.end() :] for template in rule.theirs]
     return None, [own]
 
 
-def _misfit(key: str, tensor: Tensor, changed: Tensor, expected: Tensor) -> Problem | None:
+def _find_misfit(key: str, tensor: Tensor, changed: Tensor, expected: Tensor) -> Problem | None:
     if changed.shape != expected.shape:
         becomes = "" if changed.shape == tensor.shape else f", which makes {tuple(changed.shape)},"
         return Problem(
@@ -157,7 +157,7 @@ def _misfit(key: str, tensor: Tensor, changed: Tensor, expected: Tensor) -> Prob
     return None
 
 
-def _explanation(problems: list[Problem], causes: Sequence[Cause], recognised: bool) -> str:
+def _explain(problems: list[Problem], causes: Sequence[Cause], recognised: bool) -> str:
     first, why = problems[0], ""
     if not recognised:
         why = ": none of its keys is one of this format"

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from repro.conversion.classification import require
-from repro.conversion.keys import Cause, Change, Converted, Rule, translate
+from repro.conversion.classification import require_fields
+from repro.conversion.keys import Cause, Converted, Rule, TensorChange, translate
 from repro.errors import ReproError
 from repro.experiments import Backbone, Classifier, NonLocal
 from repro.models.conventions import MMCV, PAPER
@@ -26,7 +26,7 @@ _BLOCK = r"(layer\d\.\d+)\."
 
 
 #: mmcv divides the logits of the attention by the square root of their number of terms (`use_scale`).
-_SCALED = Change(lambda rows: rows * len(rows) ** -0.5, "divided by the square root of the number of its rows")
+_SCALED = TensorChange(lambda rows: rows * len(rows) ** -0.5, "divided by the square root of the number of its rows")
 _NON_LOCAL = rf"{_BLOCK}context_block\."
 _THEIRS = r"backbone.\1.non_local_block."
 _MMACTION = (
@@ -58,7 +58,7 @@ _PYTORCHVIDEO = (
 )
 
 
-def mmaction2(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
+def convert_mmaction2(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
     """mmaction2's SlowOnly ResNets, plain or with embedded-Gaussian non-local blocks (its `use_scale`, `sub_sample`).
 
     Where those blocks stand, the network must say: in mmaction2's files after the residual blocks 0 and 2 of c3 and 0,
@@ -69,10 +69,10 @@ def mmaction2(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
         ReproError: the file is of another network; or of TSM, I3D or SlowFast, which this project does not have.
     """
     _refuse_others(tensors)
-    require(network.backbone, "mmaction2", dimensions=3, stride_in="3x3")
+    require_fields(network.backbone, "mmaction2", dimensions=3, stride_in="3x3")
     if not any(".non_local_block." in key for key in tensors):
         return translate(tensors, network, PAPER, _MMACTION, _CAUSES)
-    _agree(tensors, network.backbone)
+    _check_blocks(tensors, network.backbone)
     absent = {
         key.replace("conv_out.bn.bias", "conv_out.conv.bias"): tensors[key].new_zeros(tensors[key].shape)
         for key in tensors
@@ -83,7 +83,7 @@ def mmaction2(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
     return replace(converted, reshaped=(*converted.reshaped, *zeros))
 
 
-def pytorchvideo(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
+def convert_pytorchvideo(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
     """pytorchvideo's `slow_r50`.
 
     Its head averages windows of 7x7 positions, then the classes' logits of the windows: the same as this project's
@@ -92,15 +92,15 @@ def pytorchvideo(tensors: Mapping[str, Tensor], network: Classifier) -> Converte
     Raises:
         ReproError: the file is of another network.
     """
-    require(network.backbone, "pytorchvideo", dimensions=3, stride_in="3x3")
+    require_fields(network.backbone, "pytorchvideo", dimensions=3, stride_in="3x3")
     return translate(tensors, network, PAPER, _PYTORCHVIDEO, _CAUSES)
 
 
-def _agree(tensors: Mapping[str, Tensor], backbone: Backbone) -> None:
+def _check_blocks(tensors: Mapping[str, Tensor], backbone: Backbone) -> None:
     """That the network has the file's non-local blocks, and where the file has them."""
     if backbone.context is None or not isinstance(backbone.context.block, NonLocal):
         raise ReproError("the file has non-local blocks, the network has none")
-    require(
+    require_fields(
         backbone.context.block,
         "mmaction2",
         instantiation="embedded_gaussian",
@@ -108,17 +108,17 @@ def _agree(tensors: Mapping[str, Tensor], backbone: Backbone) -> None:
         subsample=True,
         output_norm=True,
     )
-    require(backbone.context, "mmaction2", position="afterAdd")
+    require_fields(backbone.context, "mmaction2", position="afterAdd")
     found = {re.match(r"backbone\.layer(\d)\.(\d+)\.non_local_block\.", key) for key in tensors} - {None}
     theirs = sorted({(f"c{int(stage) + 1}", int(block)) for stage, block in (match.groups() for match in found)})
     if theirs != (own := sorted(locate_context_blocks(backbone.context, backbone.blocks))):
         raise ReproError(
-            f"the file's non-local blocks stand behind the residual blocks {_listed(theirs)}, the network's behind "
-            f"{_listed(own)}: their entry in checkpoints.yaml has to override the network's sites."
+            f"the file's non-local blocks stand behind the residual blocks {_list_sites(theirs)}, the network's behind "
+            f"{_list_sites(own)}: their entry in checkpoints.yaml has to override the network's sites."
         )
 
 
-def _listed(sites: list[tuple[str, int]]) -> str:
+def _list_sites(sites: list[tuple[str, int]]) -> str:
     return ", ".join(f"{block} of {stage}" for stage, block in sites)
 
 

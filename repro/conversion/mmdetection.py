@@ -40,17 +40,17 @@ _CAUSES = (
 )
 
 
-def version1(tensors: Mapping[str, Tensor], network: Detector) -> Converted:
+def convert_version1(tensors: Mapping[str, Tensor], network: Detector) -> Converted:
     """Of mmdetection before 2.0. Its heads have background first, as the network's.
 
     Raises:
         ReproError: the file is of another network.
     """
     causes = (Cause("unexpected", r"^roi_head\.", "the file is of mmdetection 2 or later"), *_CAUSES)
-    return translate(tensors, network, MMDETECTION_1, (*_COMMON, *_heads(network, "")), causes)
+    return translate(tensors, network, MMDETECTION_1, (*_COMMON, *_build_head_rules(network, "")), causes)
 
 
-def version2(tensors: Mapping[str, Tensor], network: Detector) -> Converted:
+def convert_version2(tensors: Mapping[str, Tensor], network: Detector) -> Converted:
     """Of mmdetection since 2.0, where background comes last and has neither box nor mask.
 
     A backbone with its strides in the 1x1 convolutions is one of its "caffe" style: MSRA's, whose inputs are BGR and
@@ -69,11 +69,11 @@ def version2(tensors: Mapping[str, Tensor], network: Detector) -> Converted:
             std=(1.0, 1.0, 1.0),
         )
     causes = (Cause("unexpected", r"^(bbox|mask)_head\.", "the file is of mmdetection before 2.0"), *_CAUSES)
-    rules = (*_COMMON, *_heads(network, "roi_head.", background_last=True))
+    rules = (*_COMMON, *_build_head_rules(network, "roi_head.", background_last=True))
     return translate(tensors, network, conventions, rules, causes)
 
 
-def _heads(network: Detector, prefix: str, background_last: bool = False) -> list[Rule]:
+def _build_head_rules(network: Detector, prefix: str, background_last: bool = False) -> list[Rule]:
     own, index = (r"roi_heads\.stages\.(\d)\.", r"\1.") if network.cascade else (r"roi_heads\.()", r"\1")
     box, mask = f"{prefix}bbox_head.{index}", f"{prefix}mask_head.{index}"
     classes, boxes, masks = (BACKGROUND_FIRST, BACKGROUND_BOX, BACKGROUND_MASK) if background_last else (None,) * 3

@@ -26,7 +26,7 @@ def construct(
     return model
 
 
-def parameters(network: Detector | Classifier) -> dict[str, Tensor]:
+def build_meta_state_dict(network: Detector | Classifier) -> dict[str, Tensor]:
     """The state dict of the network, without values (on the meta device)."""
     with torch.device("meta"):
         return construct(network).state_dict()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from repro import conversion
-from repro.checkpoints import CONVERTER, fetching, reading
+from repro.checkpoints import CONVERTER, fetching, weight_files
 from repro.checkpoints.choice import Choice
 from repro.checkpoints.download import Fetched
 from repro.detection.detector import DetectorModule
@@ -40,8 +40,8 @@ def prepare(
     Raises:
         ReproError: the file cannot be fetched, is not what its publisher says, holds code, or is of another network.
     """
-    fetched = obtain(choice, progress)
-    contents = reading.read(fetched.path)
+    fetched = fetch_chosen(choice, progress)
+    contents = weight_files.read(fetched.path)
     format = choice.format or conversion.recognise(contents.tensors)
     converted = conversion.convert(contents.tensors, format, choice.network(experiment))
     checkpoint = Checkpoint(
@@ -64,7 +64,7 @@ def prepare(
     return Prepared(conversion.build(converted, engine), weights)
 
 
-def obtain(choice: Choice, progress: Callable[[str, int, int], None]) -> Fetched:
+def fetch_chosen(choice: Choice, progress: Callable[[str, int, int], None]) -> Fetched:
     """The file, from the cache, the network or the user's hand (checked when it was chosen).
 
     Raises:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
-from repro.conversion.keys import Cause, Change, Converted, Rule, translate
+from repro.conversion.keys import Cause, Converted, Rule, TensorChange, translate
 from repro.errors import ReproError
 from repro.experiments import Detector
 from repro.experiments.conventions import TORCHVISION
@@ -21,7 +21,7 @@ USED = [id_ for id_, name in enumerate(NAMES) if name != "N/A"]
 EPSILON = 1e-5
 
 
-def _of_used(rows: int) -> Change:
+def _select_used(rows: int) -> TensorChange:
     """A change that leaves out what belongs to no class, where there are `rows` rows a category id."""
 
     def make(tensor: Tensor) -> Tensor:
@@ -29,7 +29,9 @@ def _of_used(rows: int) -> Change:
             return tensor
         return tensor.unflatten(0, (len(NAMES), rows))[USED].flatten(0, 1)
 
-    return Change(make, f"the rows of the {len(USED) - 1} categories and the background taken of those of {len(NAMES)}")
+    return TensorChange(
+        make, f"the rows of the {len(USED) - 1} categories and the background taken of those of {len(NAMES)}"
+    )
 
 
 # Since torchvision 0.13 each of these convolutions is wrapped in a sequence; the published file is older.
@@ -43,9 +45,9 @@ _RULES = (
         )
         for i in range(4)
     ),
-    Rule(r"(roi_heads\.box_predictor\.cls_score\.)", (r"\1",), _of_used(1)),
-    Rule(r"(roi_heads\.box_predictor\.bbox_pred\.)", (r"\1",), _of_used(4)),
-    Rule(r"(roi_heads\.mask_predictor\.mask_fcn_logits\.)", (r"\1",), _of_used(1)),
+    Rule(r"(roi_heads\.box_predictor\.cls_score\.)", (r"\1",), _select_used(1)),
+    Rule(r"(roi_heads\.box_predictor\.bbox_pred\.)", (r"\1",), _select_used(4)),
+    Rule(r"(roi_heads\.mask_predictor\.mask_fcn_logits\.)", (r"\1",), _select_used(1)),
 )
 _CAUSES = (
     Cause(
@@ -75,7 +77,7 @@ def convert(tensors: Mapping[str, Tensor], network: Detector) -> Converted:
     if any(key.endswith("num_batches_tracked") for key in tensors):
         return converted  # batch norm proper, with an epsilon
     scaled = {
-        key.replace("running_var", "weight"): _with_epsilon(converted.tensors, key)
+        key.replace("running_var", "weight"): _add_epsilon(converted.tensors, key)
         for key in converted.tensors
         if key.endswith(".running_var")
     }
@@ -84,7 +86,7 @@ def convert(tensors: Mapping[str, Tensor], network: Detector) -> Converted:
     return replace(converted, tensors=converted.tensors | scaled, reshaped=(*reshaped, *converted.reshaped))
 
 
-def _with_epsilon(tensors: Mapping[str, Tensor], variance: str) -> Tensor:
+def _add_epsilon(tensors: Mapping[str, Tensor], variance: str) -> Tensor:
     """The weight of the batch norm whose running variance has the key `variance`.
 
     Adding to the weight, not to the variance: some variances of channels that are never active are below 1e-40, which

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from repro.detection.roi import Instances, RoIHeads, Stage, instances
+from repro.detection.roi import Instances, RoIHeads, Stage, assemble_instances
 from repro.experiments import Detector
 from repro.experiments.conventions import AUTHORS, DetectionConventions
 
@@ -47,7 +47,7 @@ class CascadeRoIHeads(nn.Module):
         losses = {}
         for k, heads in enumerate(self.stages):
             rois = heads.sample(proposals, boxes, labels)
-            terms, deltas = heads.losses_of(rois, features, boxes, masks)
+            terms, deltas = heads.compute_losses(rois, features, boxes, masks)
             losses |= {f"{name}_{k}": heads.stage.weight * term for name, term in terms.items()}
             refined = refine(heads, deltas, [image.boxes for image in rois], sizes)
             proposals = [image[~before.given] for image, before in zip(refined, rois, strict=True)]
@@ -66,14 +66,14 @@ class CascadeRoIHeads(nn.Module):
         """
         rois, logits = proposals, []
         for heads in self.stages:
-            stage_logits, deltas = heads.boxes(features, rois)
+            stage_logits, deltas = heads.predict_boxes(features, rois)
             logits.append(stage_logits)
             if heads is not self.stages[-1]:
                 rois = refine(heads, deltas, rois, sizes)
         found = heads.select_all(torch.stack(logits).mean(dim=0), deltas, rois, sizes, factors)
         where, _, labels = zip(*found, strict=True)
-        masks = [heads.mask_probabilities(features, where, labels) for heads in self.stages]
-        return instances(found, torch.stack(masks).mean(dim=0))
+        masks = [heads.predict_mask_probabilities(features, where, labels) for heads in self.stages]
+        return assemble_instances(found, torch.stack(masks).mean(dim=0))
 
 
 def refine(heads: RoIHeads, deltas: Tensor, rois: list[Tensor], sizes: list[tuple[int, int]]) -> list[Tensor]:

@@ -49,15 +49,17 @@ class DetectorModule(nn.Module):
         """
 
     @abstractmethod
-    def instances(self, samples: list[Sample]) -> list[Instances]:
+    def find_instances(self, samples: list[Sample]) -> list[Instances]:
         """What is found in each image, best first, in the pixels of the resized images. Needs evaluation mode."""
 
     @torch.no_grad()
     def predict(self, samples: list[Sample]) -> list[Detections]:
         """What is found in each image, best first, in the pixels of the original images. Needs evaluation mode."""
-        return [self.to_original(found, sample) for found, sample in zip(self.instances(samples), samples, strict=True)]
+        return [
+            self.to_original(found, sample) for found, sample in zip(self.find_instances(samples), samples, strict=True)
+        ]
 
-    def factors(self, sample: Sample) -> tuple[float, float]:
+    def compute_factors(self, sample: Sample) -> tuple[float, float]:
         """How many times as (high, wide) the original image is as the resized one.
 
         The two differ a little, for sizes are whole pixels. Where boxes are inclusive, both are the factor that was
@@ -72,7 +74,7 @@ class DetectorModule(nn.Module):
     def to_original(self, instances: Instances, sample: Sample) -> Detections:
         """`instances` of the resized image of `sample`, in the pixels of the original one."""
         inclusive = self.conventions.inclusive_boxes
-        boxes = rescale(instances.boxes, self.factors(sample), inclusive)
+        boxes = rescale(instances.boxes, self.compute_factors(sample), inclusive)
         if not inclusive:
             boxes = clip(boxes, sample.size, inclusive=False)
         return Detections(

@@ -33,7 +33,7 @@ class Engine:
 def available() -> dict[str, Engine]:
     """Every engine by name. Where Detectron2 is installed this imports it, and torch with it: seconds."""
     torchvision = Engine("torchvision", importlib.metadata.version("torchvision"), None)
-    return {engine.name: engine for engine in (torchvision, _detectron2())}
+    return {engine.name: engine for engine in (torchvision, _inspect_detectron2())}
 
 
 def resolve(engine: str) -> str:
@@ -46,7 +46,7 @@ def resolve(engine: str) -> str:
         raise unknown("engine", engine, ("auto", *ENGINES))
     if engine == "torchvision":
         return engine
-    found = _detectron2()
+    found = _inspect_detectron2()
     if engine == "auto":
         return "torchvision" if found.obstacle else "detectron2"
     if found.obstacle:
@@ -61,14 +61,15 @@ def build(engine: str, network: Detector, conventions: DetectionConventions = AU
         ReproError: as of `resolve`.
     """
     if resolve(engine) == "detectron2":
-        from repro.detection.detectron2 import MaskRCNN
-    else:
-        from repro.detection.torchvision import MaskRCNN
+        from repro.detection.detectron2 import Detectron2MaskRCNN
+
+        return Detectron2MaskRCNN(network, conventions)
+    from repro.detection.torchvision import MaskRCNN
 
     return MaskRCNN(network, conventions)
 
 
-def _detectron2() -> Engine:
+def _inspect_detectron2() -> Engine:
     if importlib.util.find_spec("detectron2") is None:
         return Engine(
             "detectron2",
@@ -76,7 +77,7 @@ def _detectron2() -> Engine:
             "Detectron2 is not installed. It is built from source for the installed PyTorch (some minutes, a C++ "
             f"compiler): {INSTALL}",
         )
-    version = _version()
+    version = _read_version()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of how it uses torch
@@ -95,7 +96,7 @@ def _detectron2() -> Engine:
     return Engine("detectron2", version, None)
 
 
-def _version() -> str:
+def _read_version() -> str:
     """As "0.6", with the commit where the installation knows it: releases are rarer than changes."""
     try:
         distribution = importlib.metadata.distribution("detectron2")

@@ -74,12 +74,12 @@ def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """
     height, width = size
     resolution = masks.shape[-1]
-    columns = _hat(boxes[:, 0], boxes[:, 2], width, resolution)
-    rows = _hat(boxes[:, 1], boxes[:, 3], height, resolution)
+    columns = _weigh_cells(boxes[:, 0], boxes[:, 2], width, resolution)
+    rows = _weigh_cells(boxes[:, 1], boxes[:, 3], height, resolution)
     return columns @ masks.mT @ rows.mT
 
 
-def _hat(start: Tensor, end: Tensor, length: int, resolution: int) -> Tensor:
+def _weigh_cells(start: Tensor, end: Tensor, length: int, resolution: int) -> Tensor:
     """Weights (n, length, resolution) of the grid's cells at every pixel's centre, along one axis."""
     pixels = torch.arange(length, device=start.device) + 0.5
     cells = torch.arange(resolution, device=start.device) + 0.5

@@ -117,18 +117,18 @@ class RoIHeads(nn.Module):
             sizes: per image, (height, width) before padding.
             boxes, labels, masks: the objects of every image, (n, 4), (n,) in 0..K-1, (n, height, width).
         """
-        return self.losses_of(self.sample(proposals, boxes, labels), features, boxes, masks)[0]
+        return self.compute_losses(self.sample(proposals, boxes, labels), features, boxes, masks)[0]
 
     def losses_of(
         self, rois: list[RoIs], features: dict[str, Tensor], boxes: list[Tensor], masks: list[Tensor]
     ) -> tuple[dict[str, Tensor], Tensor]:
         """The losses of `losses` over these RoIs, and the box deltas (R, K + 1, 4) that were predicted for them."""
-        class_logits, deltas = self.boxes(features, [image.boxes for image in rois])
+        class_logits, deltas = self.predict_boxes(features, [image.boxes for image in rois])
         matched = [
             targets[image.objects.clamp(min=0)] if len(targets) else image.boxes
             for targets, image in zip(boxes, rois, strict=True)
         ]
-        loss_classifier, loss_box = box_losses(
+        loss_classifier, loss_box = compute_box_losses(
             class_logits,
             deltas,
             torch.cat([image.labels for image in rois]),
@@ -136,8 +136,10 @@ class RoIHeads(nn.Module):
         )
 
         foreground = [image.labels > 0 for image in rois]
-        mask_logits = self.masks(features, [image.boxes[mask] for image, mask in zip(rois, foreground, strict=True)])
-        loss_mask = mask_loss(
+        mask_logits = self.predict_masks(
+            features, [image.boxes[mask] for image, mask in zip(rois, foreground, strict=True)]
+        )
+        loss_mask = compute_mask_loss(
             mask_logits,
             torch.cat([image.labels[mask] for image, mask in zip(rois, foreground, strict=True)]),
             torch.cat(
@@ -166,7 +168,7 @@ class RoIHeads(nn.Module):
             for image, mask in zip(candidates, chosen, strict=True)
         ]
 
-    def boxes(self, features: dict[str, Tensor], rois: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def predict_boxes(self, features: dict[str, Tensor], rois: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Class logits (R, K + 1) and box deltas (R, K + 1, 4) of all RoIs, in float32.
 
         Class-agnostic deltas are the same for all classes.
@@ -174,14 +176,16 @@ class RoIHeads(nn.Module):
         logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, rois)))
         return logits.float(), deltas.float().unflatten(1, (-1, 4)).expand(-1, logits.shape[1], -1)
 
-    def masks(self, features: dict[str, Tensor], rois: list[Tensor]) -> Tensor:
+    def predict_masks(self, features: dict[str, Tensor], rois: list[Tensor]) -> Tensor:
         """Mask logits (R, K + 1, 28, 28) of all RoIs, in float32."""
         return self.mask_predictor(self.mask_head(self.mask_roi_pool(features, rois))).float()
 
-    def mask_probabilities(self, features: dict[str, Tensor], boxes: list[Tensor], labels: list[Tensor]) -> Tensor:
+    def predict_mask_probabilities(
+        self, features: dict[str, Tensor], boxes: list[Tensor], labels: list[Tensor]
+    ) -> Tensor:
         """(R, 28, 28) for all boxes (n, 4), each of its own class; labels (n,) in 0..K-1."""
         classes = torch.cat(labels) + 1
-        return self.masks(features, boxes)[torch.arange(len(classes), device=classes.device), classes].sigmoid()
+        return self.predict_masks(features, boxes)[torch.arange(len(classes), device=classes.device), classes].sigmoid()
 
     def detect(
         self,
@@ -198,9 +202,9 @@ class RoIHeads(nn.Module):
             sizes: per image, (height, width) before padding.
             factors: per image, how many times as (high, wide) the original image is.
         """
-        found = self.select_all(*self.boxes(features, proposals), proposals, sizes, factors)
+        found = self.select_all(*self.predict_boxes(features, proposals), proposals, sizes, factors)
         boxes, _, labels = zip(*found, strict=True)
-        return instances(found, self.mask_probabilities(features, boxes, labels))
+        return assemble_instances(found, self.predict_mask_probabilities(features, boxes, labels))
 
     def select_all(
         self,
@@ -210,7 +214,7 @@ class RoIHeads(nn.Module):
         sizes: list[tuple[int, int]],
         factors: list[tuple[float, float]],
     ) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """`select` for every image, from the outputs of `boxes` for all of them."""
+        """`select` for every image, from the outputs of `predict_boxes` for all of them."""
         counts = [len(image) for image in proposals]
         scores = logits.softmax(dim=1).split(counts)
         images = zip(scores, deltas.split(counts), proposals, sizes, factors, strict=True)
@@ -243,13 +247,13 @@ class RoIHeads(nn.Module):
         return clip(self.box_coder.decode_single(deltas, rois), size, self.inclusive)
 
 
-def instances(found: list[tuple[Tensor, Tensor, Tensor]], masks: Tensor) -> list[Instances]:
+def assemble_instances(found: list[tuple[Tensor, Tensor, Tensor]], masks: Tensor) -> list[Instances]:
     """The boxes, scores and labels of every image with their part of the masks of all images."""
     parts = masks.split([len(boxes) for boxes, _, _ in found])
     return [Instances(*image, part) for image, part in zip(found, parts, strict=True)]
 
 
-def box_losses(logits: Tensor, deltas: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def compute_box_losses(logits: Tensor, deltas: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Cross entropy, and smooth L1 (beta 1) of the foreground's deltas; both averaged over all RoIs.
 
     Args:
@@ -267,7 +271,7 @@ def box_losses(logits: Tensor, deltas: Tensor, labels: Tensor, targets: Tensor) 
     )
 
 
-def mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+def compute_mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """Binary cross entropy of the mask of each RoI's own class, averaged over the pixels of all RoIs.
 
     Args:

@@ -62,7 +62,7 @@ class RegionProposalNetwork(torchvision_rpn.RegionProposalNetwork):
         self, anchors: list[Tensor], targets: list[dict]
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Per image: labels (anchors,), 1, 0 or -1 for ignored, and the matched objects' boxes (anchors, 4)."""
-        inside = [within(image, target["size"]) for image, target in zip(anchors, targets, strict=True)]
+        inside = [lie_within(image, target["size"]) for image, target in zip(anchors, targets, strict=True)]
         labels, boxes = super().assign_targets_to_anchors(
             [image[mask] for image, mask in zip(anchors, inside, strict=True)], targets
         )
@@ -81,7 +81,7 @@ class RegionProposalNetwork(torchvision_rpn.RegionProposalNetwork):
         return super().compute_loss(objectness, pred_bbox_deltas, labels, regression_targets)
 
 
-def within(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+def lie_within(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Which `boxes` (n, 4), xyxy, lie entirely in an image of `size` (height, width)."""
     height, width = size
     return (boxes[:, :2] >= 0).all(dim=1) & (boxes[:, 2] <= width) & (boxes[:, 3] <= height)

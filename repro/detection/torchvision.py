@@ -61,12 +61,12 @@ class MaskRCNN(DetectorModule):
         }
 
     @torch.no_grad()
-    def instances(self, samples: list[Sample]) -> list[Instances]:
+    def find_instances(self, samples: list[Sample]) -> list[Instances]:
         """As of the base class. Needs evaluation mode."""
         images = self.batch(samples)
         features = self.features(images)
         proposals, _ = self.rpn(images, features)
-        factors = [self.factors(sample) for sample in samples]
+        factors = [self.compute_factors(sample) for sample in samples]
         return self.roi_heads.detect(features, proposals, images.image_sizes, factors)
 
     def features(self, images: ImageList) -> dict[str, Tensor]:

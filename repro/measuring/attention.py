@@ -46,7 +46,10 @@ def measure_attention(record: Record, settings: Settings, *, command: str, progr
     reset_peak_memory()
     with enough_memory("the analysis of attention", "It is as small as it gets: free the GPU, or use --device cpu."):
         found, _ = survey(subject.to(fabric.device), shown, settings.results / "analysis", hardware(fabric), progress)
-    metrics, dataset = found.metrics(), tasks.of(subject.experiment, settings).dataset(found.n, found.failed)
+    metrics, dataset = (
+        found.metrics(),
+        tasks.task_for(subject.experiment, settings).describe_dataset(found.n, found.failed),
+    )
     kept = tolerances.load().in_force([metric.name for metric in metrics], dataset.name)
     seconds = max(found.seconds_per_image * found.n, 1e-3)  # each image's are kept to the millisecond
     made = record.model_copy(

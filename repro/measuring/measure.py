@@ -114,7 +114,7 @@ def _measurement(name: str, settings: Settings, processes: Processes, progress: 
     division = None if weights else divide(experiment, settings, processes, accelerator)
     directory = plan.run_directory(experiment, settings, weights)
     return _Measurement(
-        tasks.of(experiment, settings), weights, key, directory, processes, accelerator, division, progress
+        tasks.task_for(experiment, settings), weights, key, directory, processes, accelerator, division, progress
     )
 
 
@@ -161,7 +161,7 @@ def _prepared(measurement: _Measurement) -> Start | None:
     _ = task.validation_data
     if measurement.weights:
         if measurement.fabric.world_size > 1:
-            prepare.obtain(measurement.weights, measurement.progress)
+            prepare.fetch_chosen(measurement.weights, measurement.progress)
         return None
     _ = task.training_data
     return starting_point(task, measurement.fabric, measurement.progress)
@@ -172,7 +172,7 @@ def _measured(measurement: _Measurement, start: Start | None, command: str) -> R
     task, fabric = measurement.task, measurement.fabric
     experiment, settings = task.experiment, task.settings
     network = _fetched(measurement) if measurement.weights else _trained(measurement, start)
-    evaluation = task.evaluation(network.model, network.weights.checkpoint)
+    evaluation = task.build_evaluation(network.model, network.weights.checkpoint)
     predictor = Predictor(evaluation, measurement.directory, fabric)
     with enough_memory("evaluation", "It is as small as it gets: free the GPU, or evaluate with --device cpu."):
         predicted = predictor.predict(network.weights.sha256, measurement.progress)
@@ -180,7 +180,7 @@ def _measured(measurement: _Measurement, start: Start | None, command: str) -> R
         return None
     found, failed = predicted.found, [one.item_id for one in predicted.failed]
     predictions = evaluation.save(found, measurement.directory / f"predictions{evaluation.suffix}")
-    metrics, dataset = task.metrics(found, failed), task.dataset(len(found), failed)
+    metrics, dataset = task.compute_metrics(found, failed), task.describe_dataset(len(found), failed)
     record = Record(
         experiment=experiment.name,
         profile=settings.profile,
@@ -198,7 +198,7 @@ def _measured(measurement: _Measurement, start: Start | None, command: str) -> R
         weights=network.weights,
         dataset=dataset,
         training=network.training,
-        numerics=devices.numerics(settings, task.evaluation_batch, task.memory_format(fabric)),
+        numerics=devices.numerics(settings, task.evaluation_batch, task.choose_memory_format(fabric)),
         environment=environment(devices.hardware(fabric)),
         cost=Cost(
             train_seconds=network.train_seconds,
@@ -248,7 +248,7 @@ def _less_memory(settings: Settings, division: Division) -> str:
 def _fetched(measurement: _Measurement) -> Evaluated:
     settings = measurement.settings
     network = of_others(measurement.experiment, measurement.weights, measurement.key, settings, measurement.progress)
-    devices.lay_out(network.model, measurement.task.memory_format(measurement.fabric))
+    devices.lay_out(network.model, measurement.task.choose_memory_format(measurement.fabric))
     if settings.compile:
         devices.compiled(network.model)
     return network

@@ -28,7 +28,7 @@ from repro.records import Cost, DataSet, Record, cache_key
 from repro.records.environment import environment
 from repro.records.submission import Archive, Submission, load_submission
 from repro.settings import Settings
-from repro.tasks.detection import Detecting
+from repro.tasks.detection import DetectorEvaluation
 
 #: That the server evaluates; val2017 to try out an upload, as often as one likes.
 SPLITS = ("test-dev2017", "val2017")
@@ -79,7 +79,7 @@ def submit(
             network = _of_run(experiment, settings, trained)
         else:
             network = of_others(experiment, choice, key, settings, progress)
-        predictor = Predictor(Detecting(network.model, data), directory, fabric)
+        predictor = Predictor(DetectorEvaluation(network.model, data), directory, fabric)
         with enough_memory("prediction", "One image at a time is the least: free the GPU, or use --device cpu."):
             detections = predictor.predict(network.weights.sha256, progress).found
         sizes = {image_id: data.original_size(image_id) for image_id in data.image_ids}

@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from repro.checkpoints import initial
+from repro.checkpoints import initial_weights
 from repro.engine.devices import compiled, lay_out, loading_processes
 from repro.engine.loop import fit
 from repro.engine.schedule import iterations_per_epoch, length
@@ -65,7 +65,7 @@ def train(
         task.load_initial(model, start.path)
     if division.synchronised:
         model = norm.synchronise(model)
-    lay_out(model, task.memory_format(fabric))
+    lay_out(model, task.choose_memory_format(fabric))
     if settings.compile:
         compiled(model)
     fitted = fit(
@@ -109,7 +109,7 @@ def _network(task: Task) -> nn.Module:
     """Freshly initialised as a function of the seed; the global generator is as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.settings.seed)
-        return task.network()
+        return task.build_network()
 
 
 def starting_point(task: Task, fabric: Fabric, progress: ProgressReport) -> Start:
@@ -122,12 +122,12 @@ def starting_point(task: Task, fabric: Fabric, progress: ProgressReport) -> Star
     if "random" in (settings.initial, wanted) and settings.initial in (None, "random"):
         return Start(None, "trained here from random weights", None)
     if settings.initial:
-        path = initial.given(settings.initial)
+        path = initial_weights.fetch_given(settings.initial)
         return Start(path, f"trained here from {path.name}", sha256(path))
     if earlier := plan.prerequisite(task.experiment, settings):
         path = plan.run_directory(*earlier) / "weights.pt"
         return Start(path, f"trained here from {wanted}, which was trained here", sha256(path))
-    path = task.initial_weights(fabric, progress)
+    path = task.obtain_initial_weights(fabric, progress)
     if wanted == "pretraining":
         return Start(path, "trained here from the mini profile's shared pre-training", sha256(path))
     return Start(path, f"trained here from {wanted}", sha256(path))

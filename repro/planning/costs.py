@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from repro.checkpoints import download, initial, registry
+from repro.checkpoints import download, initial_weights, registry
 from repro.checkpoints.choice import Choice
 from repro.data.sources import SOURCES
 from repro.experiments import EXPERIMENTS, Detector, Experiment, get, mini
@@ -38,7 +38,7 @@ def of_training(experiment: Experiment, settings: Settings, records: Iterable[Re
     )
     wanted = recipe.initial_weights
     public = wanted != "random" and wanted not in EXPERIMENTS
-    if settings.initial is None and public and not initial.cached(wanted).exists():
+    if settings.initial is None and public and not initial_weights.locate(wanted).exists():
         cost = f"download of {wanted}, {cost}"
     return cost
 
@@ -54,7 +54,7 @@ def of_attention(experiment: Experiment) -> str:
 def _download(weights: Choice, count: Count | None) -> str:
     """What fetching costs, in words that a list goes on after; empty where the file is here."""
     entry = weights.entry
-    if weights.file or entry is None or (entry.sha256 and download.cached(entry.sha256)):
+    if weights.file or entry is None or (entry.sha256 and download.find_cached(entry.sha256)):
         return ""
     if entry.size:
         size = f"{entry.size / 1e6:.0f} MB"
@@ -79,7 +79,7 @@ def _on_gpus(experiment: Experiment) -> str:
     candidates = [("about", experiment)]
     candidates += [("at least", e) for of in (plain, simple) for e in EXPERIMENTS.values() if e.network == of]
     for bound, like in candidates:
-        took = next((e.training for e, _ in registry.load().serving(like.name) if e.training), None)
+        took = next((e.training for e, _ in registry.load().list_serving(like.name) if e.training), None)
         if took:
             iterations = experiment.recipe.epochs * SOURCES["coco"].training_items / (_GPUS * _IMAGES)
             hours = iterations * took.seconds_per_iteration * _GPUS / 3600

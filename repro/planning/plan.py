@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from repro import paper
-from repro.checkpoints import CONVERTER, choice, initial
+from repro.checkpoints import CONVERTER, choice, initial_weights
 from repro.checkpoints.choice import Choice
 from repro.data import sources
 from repro.errors import ReproError
@@ -129,9 +129,9 @@ def start(experiment: Experiment, settings: Settings) -> str:
         return mini.pretraining_for(experiment).spec_hash
     if settings.initial in (None, "random"):
         return settings.initial or wanted
-    given = initial.identity(settings.initial)
+    given = initial_weights.identify_given(settings.initial)
     public = wanted != "random" and wanted not in EXPERIMENTS
-    return wanted if public and given.startswith(initial.sha256_prefix(wanted)) else given
+    return wanted if public and given.startswith(initial_weights.get_sha256_prefix(wanted)) else given
 
 
 def run_directory(experiment: Experiment, settings: Settings, weights: Choice | None = None) -> Path:
@@ -180,7 +180,7 @@ def chosen(experiment: Experiment, settings: Settings) -> Choice | None:
         return choice.choose(experiment, settings.weights)
     if settings.training_options:
         return None
-    return choice.exact(experiment)
+    return choice.find_exact(experiment)
 
 
 def evaluation_key(experiment: Experiment, settings: Settings, weights: Choice) -> str:

@@ -166,7 +166,7 @@ def _history(cell: Cell, row: RowVerdict, verified: Verified) -> Iterator[Eviden
 
 
 def _weights(cell: Cell, experiment: Experiment) -> Iterator[PublicWeights]:
-    for entry, serves in registry.load().serving(experiment.name):
+    for entry, serves in registry.load().list_serving(experiment.name):
         yield PublicWeights(entry.id, serves.match, serves.differs, entry.reported.get(cell.column), entry.obstacle)
 
 
@@ -179,7 +179,7 @@ def _commands(cell: Cell, group: Group, experiment: Experiment) -> Iterator[str]
     if cell.column in STATISTICS:
         yield f"repro reproduce --table {cell.table} --profile full --data-root DIR"
         return
-    serving = registry.load().serving(name)
+    serving = registry.load().list_serving(name)
     exact = any(serves.match == "exact" and entry.obstacle is None for entry, serves in serving)
     source = "checkpoint" if exact else "trained"
     if group.dataset == "coco-test-dev2017":

@@ -153,5 +153,5 @@ def _runnable(table: Table) -> Iterator[str]:
 
 
 def _exact(name: str) -> bool:
-    serving = registry.load().serving(name)
+    serving = registry.load().list_serving(name)
     return any(serves.match == "exact" and entry.obstacle is None for entry, serves in serving)

@@ -5,7 +5,7 @@ from repro.settings import Settings
 from repro.tasks.task import Task
 
 
-def of(experiment: Experiment, settings: Settings) -> Task:
+def task_for(experiment: Experiment, settings: Settings) -> Task:
     """The task of an experiment. Each is imported when it is asked for, with the libraries that it takes."""
     if experiment.dataset == "coco":
         from repro.tasks.detection import Detection

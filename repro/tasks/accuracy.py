@@ -28,14 +28,14 @@ class Accuracy(Task[Result]):
 
     @cached_property
     def training_data(self) -> ImageNet | Kinetics:
-        return self.split("train")
+        return self.load_split("train")
 
     @cached_property
     def validation_data(self) -> ImageNet | Kinetics:
-        return self.split("val")
+        return self.load_split("val")
 
     @abstractmethod
-    def split(self, split: Split) -> ImageNet | Kinetics: ...
+    def load_split(self, split: Split) -> ImageNet | Kinetics: ...
 
     @property
     @abstractmethod
@@ -43,15 +43,15 @@ class Accuracy(Task[Result]):
         """How items are prepared for a network that is trained here."""
 
     @abstractmethod
-    def evaluating(self, model: nn.Module) -> Evaluation[Result]: ...
+    def _build_evaluation(self, model: nn.Module) -> Evaluation[Result]: ...
 
-    def evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> Evaluation[Result]:
+    def build_evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> Evaluation[Result]:
         if checkpoint is not None and checkpoint.format != OWN_FORMAT:
             self.validation_data = copy.copy(self.validation_data)
             self.validation_data.preprocessing = preprocessing.preprocessing_for(checkpoint.format, checkpoint.id)
-        return self.evaluating(model)
+        return self._build_evaluation(model)
 
-    def dataset(self, evaluated: int, failed: Sequence[str]) -> DataSet:
+    def describe_dataset(self, evaluated: int, failed: Sequence[str]) -> DataSet:
         data = self.validation_data
         name = SOURCES[self.experiment.dataset].validation
         return DataSet(

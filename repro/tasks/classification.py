@@ -40,7 +40,7 @@ class ImageClassifier(ResNetLayers):
         return {"loss_class": F.cross_entropy(logits.float(), x.labels)}
 
 
-class _Items(Dataset):
+class _ReadableImages(Dataset):
     """A split's images by their number; of one that cannot be read, why."""
 
     def __init__(self, data: ImageNet) -> None:
@@ -53,7 +53,7 @@ class _Items(Dataset):
             return Failed(error.image_id, str(error))
 
 
-class Classifying:
+class ClassifierEvaluation:
     """A classifier on the images of a split, in batches that do not depend on how many processes share the work."""
 
     shard = 1000
@@ -68,7 +68,7 @@ class Classifying:
 
     def predict(self, items: range, fabric: Fabric) -> Iterator[Prediction | Failed]:
         loader = DataLoader(
-            _Items(self.data), batch_size=self.batch, sampler=items, num_workers=loading_processes(fabric),
+            _ReadableImages(self.data), batch_size=self.batch, sampler=items, num_workers=loading_processes(fabric),
             collate_fn=list,
             generator=torch.Generator(),
         )  # fmt: skip
@@ -97,14 +97,14 @@ class Classification(Accuracy[Prediction]):
     """A classifier on ILSVRC2012, or on the generated set of the mini profile."""
 
     evaluator = TOPK_EVALUATOR
-    evaluation_batch = Classifying.batch
+    evaluation_batch = ClassifierEvaluation.batch
 
     def generate(self) -> None:
         from repro.data.miniature import imagenet as miniature
 
         miniature.generate(self.root)
 
-    def split(self, split: Split) -> ImageNet:
+    def load_split(self, split: Split) -> ImageNet:
         if self.settings.profile == "full":
             augmentation = Augmentation(flip=self.experiment.recipe.flip)
             return ImageNet(self.root, split, self.inputs, augmentation)
@@ -116,10 +116,10 @@ class Classification(Accuracy[Prediction]):
     def inputs(self) -> preprocessing.Preprocessing:
         return preprocessing.TRAINED_HERE if self.settings.profile == "full" else mini.imagenet.PREPROCESSING
 
-    def network(self) -> ImageClassifier:
+    def build_network(self) -> ImageClassifier:
         return ImageClassifier(self.experiment.network, self.inputs)
 
-    def memory_format(self, fabric: Fabric) -> torch.memory_format:
+    def choose_memory_format(self, fabric: Fabric) -> torch.memory_format:
         return torch.channels_last if fabric.device.type == "cuda" else torch.contiguous_format
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
@@ -128,8 +128,8 @@ class Classification(Accuracy[Prediction]):
     def start_from(self, model: ImageClassifier, tensors: Mapping[str, Tensor]) -> None:
         load_initial(model, tensors)
 
-    def evaluating(self, model: nn.Module) -> Classifying:
-        return Classifying(model, self.validation_data)
+    def _build_evaluation(self, model: nn.Module) -> ClassifierEvaluation:
+        return ClassifierEvaluation(model, self.validation_data)
 
-    def metrics(self, found: Sequence[Prediction], failed: Collection[str]) -> list[Metric]:
+    def compute_metrics(self, found: Sequence[Prediction], failed: Collection[str]) -> list[Metric]:
         return accuracies(topk.evaluate(found, self.validation_data, failed), len(found))

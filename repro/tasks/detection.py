@@ -25,7 +25,7 @@ from repro.records import Checkpoint, DataSet, Metric
 from repro.tasks.task import Task
 
 
-class Detecting:
+class DetectorEvaluation:
     """A detector on the images of a split, one at a time."""
 
     shard = 100
@@ -76,24 +76,24 @@ class Detection(Task[Detections]):
             flip=self.experiment.recipe.flip,
         )  # fmt: skip
 
-    def network(self) -> DetectorModule:
+    def build_network(self) -> DetectorModule:
         return engines.build(self.settings.engine, self.experiment.network)
 
-    def pretraining_data(self) -> miniature.PretrainingData:
+    def load_pretraining_data(self) -> miniature.PretrainingData:
         return miniature.PretrainingData()
 
     def start_from(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         load_initial(model.backbone, tensors)
 
-    def evaluation(self, model: DetectorModule, checkpoint: Checkpoint | None = None) -> Detecting:
-        return Detecting(model, self.validation_data)
+    def build_evaluation(self, model: DetectorModule, checkpoint: Checkpoint | None = None) -> DetectorEvaluation:
+        return DetectorEvaluation(model, self.validation_data)
 
-    def metrics(self, found: Sequence[Detections], failed: Collection[str]) -> list[Metric]:
+    def compute_metrics(self, found: Sequence[Detections], failed: Collection[str]) -> list[Metric]:
         data = self.validation_data
         values = evaluation.evaluate(found, data)
         return [Metric(name=name, value=value, unit="%", n=len(data)) for name, value in values.items()]
 
-    def dataset(self, evaluated: int, failed: Sequence[str]) -> DataSet:
+    def describe_dataset(self, evaluated: int, failed: Sequence[str]) -> DataSet:
         data = self.validation_data
         full = self.settings.profile == "full"
         official = is_val2017(data.category_ids, len(data), data.objects)

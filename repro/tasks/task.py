@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from repro.checkpoints import initial, reading
+from repro.checkpoints import initial_weights, weight_files
 from repro.data import sources
 from repro.data.miniature.coco import Tagger
 from repro.engine.loop import fit
@@ -66,14 +66,14 @@ class Task(ABC, Generic[Result]):
     def training_data(self) -> TrainingData: ...
 
     @abstractmethod
-    def network(self) -> nn.Module:
+    def build_network(self) -> nn.Module:
         """A freshly initialised network that can be trained: a batch gives its loss terms."""
 
     def collate(self, samples: Sequence) -> Any:
         """The network's input in training."""
         return list(samples)
 
-    def initial_weights(self, fabric: Fabric, progress: ProgressReport) -> Path:
+    def obtain_initial_weights(self, fabric: Fabric, progress: ProgressReport) -> Path:
         """The file that the recipe starts from: public weights, or what a mini experiment is pre-trained to.
 
         All mini experiments with such a backbone share a pre-training, done by who needs it first.
@@ -83,7 +83,7 @@ class Task(ABC, Generic[Result]):
         """
         wanted = self.experiment.recipe.initial_weights
         if wanted != "pretraining":
-            return initial.fetch(wanted)
+            return initial_weights.fetch(wanted)
         spec = mini.pretraining_for(self.experiment)
         data = mini.dataset_key_for(self.experiment)
         key = cache_key(stage="pre-training", version=plan.TRAINING_VERSION, spec=spec.spec_hash, data=data)
@@ -95,7 +95,7 @@ class Task(ABC, Generic[Result]):
             fitted = fit(
                 model,
                 spec.recipe,
-                self.pretraining_data(),
+                self.load_pretraining_data(),
                 identity=key,
                 directory=directory,
                 seed=0,
@@ -104,7 +104,7 @@ class Task(ABC, Generic[Result]):
             )
         return fitted.weights
 
-    def pretraining_data(self) -> TrainingData:
+    def load_pretraining_data(self) -> TrainingData:
         """Images with their tags, for a mini experiment whose initial weights are "pretraining"."""
         raise NotImplementedError
 
@@ -114,17 +114,17 @@ class Task(ABC, Generic[Result]):
         Raises:
             ReproError: it cannot be read, or is of another network.
         """
-        self.start_from(model, reading.read(path).tensors)
+        self.start_from(model, weight_files.read(path).tensors)
 
     @abstractmethod
     def start_from(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None: ...
 
-    def memory_format(self, fabric: Fabric) -> torch.memory_format:
+    def choose_memory_format(self, fabric: Fabric) -> torch.memory_format:
         """How the network's tensors lie in memory."""
         return torch.contiguous_format
 
     @abstractmethod
-    def evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> Evaluation[Result]:
+    def build_evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> Evaluation[Result]:
         """What predicts the validation split's items.
 
         Args:
@@ -132,7 +132,7 @@ class Task(ABC, Generic[Result]):
         """
 
     @abstractmethod
-    def metrics(self, found: Sequence[Result], failed: Collection[str]) -> list[Metric]:
+    def compute_metrics(self, found: Sequence[Result], failed: Collection[str]) -> list[Metric]:
         """The metrics of what was predicted.
 
         Raises:
@@ -140,5 +140,5 @@ class Task(ABC, Generic[Result]):
         """
 
     @abstractmethod
-    def dataset(self, evaluated: int, failed: Sequence[str]) -> DataSet:
+    def describe_dataset(self, evaluated: int, failed: Sequence[str]) -> DataSet:
         """What was evaluated, as records say it."""

@@ -51,7 +51,7 @@ class ClipClassifier(ResNetLayers):
         return {"loss_class": F.cross_entropy(logits.float(), x.labels)}
 
 
-class _Items(Dataset):
+class _ReadableVideos(Dataset):
     """A split's videos by their number; of one that cannot be read, why."""
 
     def __init__(self, data: Kinetics) -> None:
@@ -64,7 +64,7 @@ class _Items(Dataset):
             return Failed(error.video_id, str(error))
 
 
-class Viewing:
+class MultiViewEvaluation:
     """A classifier on all views of the videos of a split, one video at a time."""
 
     shard = 50
@@ -79,7 +79,7 @@ class Viewing:
 
     def predict(self, items: range, fabric: Fabric) -> Iterator[Scores | Failed]:
         loader = DataLoader(
-            _Items(self.data), batch_size=None, sampler=items, num_workers=loading_processes(fabric),
+            _ReadableVideos(self.data), batch_size=None, sampler=items, num_workers=loading_processes(fabric),
             collate_fn=_as_is, generator=torch.Generator(),
         )  # fmt: skip
         for one in loader:
@@ -106,14 +106,14 @@ class VideoClassification(Accuracy[Scores]):
     """A classifier on Kinetics-400, or on the generated set of the mini profile."""
 
     evaluator = MULTIVIEW_EVALUATOR
-    evaluation_batch = Viewing.views
+    evaluation_batch = MultiViewEvaluation.views
 
     def generate(self) -> None:
         from repro.data.miniature import kinetics as miniature
 
         miniature.generate(self.root)
 
-    def split(self, split: Split) -> Kinetics:
+    def load_split(self, split: Split) -> Kinetics:
         if self.settings.profile == "full":
             return Kinetics(self.root, split, self.inputs, ClipAugmentation(flip=self.experiment.recipe.flip))
         return Kinetics(
@@ -124,14 +124,14 @@ class VideoClassification(Accuracy[Scores]):
     def inputs(self) -> preprocessing.Preprocessing:
         return clips.PAPER if self.settings.profile == "full" else mini.kinetics.PREPROCESSING
 
-    def network(self) -> ClipClassifier:
+    def build_network(self) -> ClipClassifier:
         dropout = DROPOUT if self.settings.profile == "full" else mini.kinetics.DROPOUT
         return ClipClassifier(self.experiment.network, self.inputs, dropout)
 
-    def memory_format(self, fabric: Fabric) -> torch.memory_format:
+    def choose_memory_format(self, fabric: Fabric) -> torch.memory_format:
         return torch.channels_last_3d  # on a CPU, too, it takes a quarter less time
 
-    def pretraining_data(self) -> TrainingData:
+    def load_pretraining_data(self) -> TrainingData:
         from repro.data.miniature import kinetics as miniature
 
         return miniature.PretrainingData()
@@ -142,10 +142,10 @@ class VideoClassification(Accuracy[Scores]):
     def start_from(self, model: ClipClassifier, tensors: Mapping[str, Tensor]) -> None:
         load_initial(model, inflate(tensors, model))
 
-    def evaluating(self, model: nn.Module) -> Viewing:
-        return Viewing(model, self.validation_data)
+    def _build_evaluation(self, model: nn.Module) -> MultiViewEvaluation:
+        return MultiViewEvaluation(model, self.validation_data)
 
-    def metrics(self, found: Sequence[Scores], failed: Collection[str]) -> list[Metric]:
+    def compute_metrics(self, found: Sequence[Scores], failed: Collection[str]) -> list[Metric]:
         return accuracies(multiview.evaluate(found, self.validation_data, failed), len(found))
 
 

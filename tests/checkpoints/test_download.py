@@ -84,8 +84,8 @@ class TestWholeFiles:
     def test_the_beginning_of_a_hash_is_enough(self, server, tmp_path, digits):
         assert fetch(server, tmp_path, sha256=SHA256[:digits].upper()).sha256 == SHA256
         assert fetch(server, tmp_path, sha256=SHA256[:7]).sha256 == SHA256
-        assert download.cached(SHA256[:digits], tmp_path).read_bytes() == BODY
-        assert download.cached("0" * digits, tmp_path) is None
+        assert download.find_cached(SHA256[:digits], tmp_path).read_bytes() == BODY
+        assert download.find_cached("0" * digits, tmp_path) is None
         assert len(server.visits) == 1
 
     def test_an_md5_serves_where_no_sha256_is_published(self, server, tmp_path):
@@ -637,13 +637,13 @@ class TestNames:
         ["resnet50-19c8e357.pth", "model_final_a54504.pkl", "mask_rcnn_r16_gcb_c3-c5_r50_fpn_1x_20190602-c550c707.pth"],
     )
     def test_names_of_publishers_pass(self, name):
-        assert download.safe_name(name) == name
+        assert download.require_safe_name(name) == name
 
     @settings(deadline=None)
     @given(st.text() | st.text("./\\ab:~-\0", max_size=8) | st.text("aZ9_.+-", min_size=1, max_size=230))
     def test_no_name_leaves_the_directory(self, name):
         try:
-            accepted = download.safe_name(name)
+            accepted = download.require_safe_name(name)
         except ReproError:
             return
         with tempfile.TemporaryDirectory() as directory:
@@ -658,7 +658,7 @@ class TestNames:
             with pytest.raises(ReproError, match="is no sha256"):
                 fetch(server, tmp_path, sha256=digits)
         with pytest.raises(ReproError, match="is no sha256"):
-            download.cached(digits, tmp_path)
+            download.find_cached(digits, tmp_path)
 
 
 ANSWERS = st.one_of(

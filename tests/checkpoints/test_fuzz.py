@@ -28,7 +28,7 @@ from weights_files import (
 )
 
 from repro.checkpoints import registry
-from repro.checkpoints.reading import read
+from repro.checkpoints.weight_files import read
 from repro.errors import ReproError
 
 FUZZ = settings(

@@ -19,8 +19,8 @@ from places import ROOT, SHARED
 
 from repro import paper
 from repro.checkpoints import registry
-from repro.checkpoints.cache import safe_name
-from repro.checkpoints.registry import Entry, Registry, Url
+from repro.checkpoints.cache import require_safe_name
+from repro.checkpoints.registry import CheckpointEntry, Registry, Url
 from repro.errors import ReproError
 from repro.experiments import EXPERIMENTS, GC, SE, Detector, get
 from repro.paths import CHECKPOINTS
@@ -67,7 +67,10 @@ def written(path: Path, content: object) -> Path:
 
 def test_34_rows_have_the_authors_weights_and_16_more_have_near_ones(known):
     best = [
-        found[0][1].match for table in paper.tables() for row in table.rows if (found := known.serving(row.experiment))
+        found[0][1].match
+        for table in paper.tables()
+        for row in table.rows
+        if (found := known.list_serving(row.experiment))
     ]
     assert (best.count("exact"), best.count("near"), len(best)) == (34, 16, 50)
 
@@ -76,7 +79,7 @@ def test_every_row_of_table_3_has_the_authors_weights_with_the_ap_that_the_paper
     (validation, test) = paper.load(3).groups
     assert len(validation.rows) == 15
     for row in validation.rows:
-        entry, serves = known.serving(row.experiment)[0]
+        entry, serves = known.list_serving(row.experiment)[0]
         assert serves.match == "exact"
         assert entry.obstacle is None
         assert entry.reported == {column: row.cell(column).value for column in ("ap_box", "ap_mask")}, row.label
@@ -103,10 +106,10 @@ def test_the_recipes_start_from_entries_that_say_so(known):
     said = {s.experiment: e.id for e in known.entries for s in e.serves if s.match == "initial"}
     assert said == public
     for weights in set(public.values()):
-        entry = known.initial(weights)
+        entry = known.get_initial(weights)
         assert entry.id == weights
         assert entry.sha256 == weights[-8:]
-    assert [entry.id for entry, _ in known.starting("coco-r101-gc-r4")] == ["torchvision/resnet101-5d3b4d8f"]
+    assert [entry.id for entry, _ in known.list_initial("coco-r101-gc-r4")] == ["torchvision/resnet101-5d3b4d8f"]
 
 
 def test_a_file_without_an_obstacle_can_be_fetched_checked_and_converted(known):
@@ -123,17 +126,17 @@ def test_a_file_without_an_obstacle_can_be_fetched_checked_and_converted(known):
 
 
 def test_names_of_files_are_safe_and_the_publishers(known):
-    assert all(safe_name(entry.file_name) for entry in known.entries)
-    entry = known.entry("gcnet/r50-syncbn-gc-r16-1x")
+    assert all(require_safe_name(entry.file_name) for entry in known.entries)
+    entry = known.get("gcnet/r50-syncbn-gc-r16-1x")
     assert entry.file_name == "mask_rcnn_r16_gcb_c3-c5_r50_fpn_syncbn_1x_20190602-a0169c20.pth"
-    assert known.entry("gcnet/r50-syncbn-gc-r16-2x").file_name == "gcnet-r50-syncbn-gc-r16-2x"
+    assert known.get("gcnet/r50-syncbn-gc-r16-2x").file_name == "gcnet-r50-syncbn-gc-r16-2x"
 
 
 def test_withdrawn_files_are_recognised_and_serve_nothing(known):
     withdrawn = [entry for entry in known.entries if entry.withdrawn]
     assert len(withdrawn) == 3
     for entry in withdrawn:
-        assert known.by_sha256(entry.sha256 + "0" * 56) is entry
+        assert known.find_by_sha256(entry.sha256 + "0" * 56) is entry
         assert "withdrawn" in entry.obstacle
 
 
@@ -153,7 +156,7 @@ SUSPECT = "mmaction2_v1_slowonly_r50-in1k-pre-nl-embedded-gaussian_8xb16-8x8x1-s
 
 
 @pytest.fixture(scope="module")
-def pairs(facts, known) -> list[tuple[dict, Entry]]:
+def pairs(facts, known) -> list[tuple[dict, CheckpointEntry]]:
     """Each fact of a file that stands in for a row, or was withdrawn, with its entry."""
     found = []
     for fact in facts["entries"]:
@@ -224,7 +227,7 @@ def test_rows_are_those_of_the_facts(pairs):
 def test_coverage_is_that_of_the_facts(facts, known):
     experiments = iter(row.experiment for table in paper.tables() for row in table.rows)
     for fact, experiment in zip(facts["coverage"], experiments, strict=True):
-        found = known.serving(experiment)
+        found = known.list_serving(experiment)
         assert (found[0][1].match if found else "none") == fact["best"].split(" ")[0], fact["row"]
 
 
@@ -240,7 +243,7 @@ def test_it_loads_without_torch():
 
 
 def test_the_nearest_weights_come_first_and_obstructed_ones_after_others_of_their_kind(known):
-    found = known.serving("coco-r50-gc-r16")
+    found = known.list_serving("coco-r50-gc-r16")
     assert [found[0][0].id, found[1][0].id] == [
         "gcnet/r50-syncbn-gc-r16-1x",
         "gcnet/r50-fixbn-gc-r16-1x",
@@ -248,35 +251,35 @@ def test_the_nearest_weights_come_first_and_obstructed_ones_after_others_of_thei
     kinds = [(serves.match, entry.obstacle is not None) for entry, serves in found]
     assert kinds == sorted(kinds)
     assert ("near", True) in kinds
-    assert known.serving("coco-r50-gc-r8") == []
+    assert known.list_serving("coco-r50-gc-r8") == []
 
 
 def test_an_unknown_id_is_answered_with_the_nearest(known):
     with pytest.raises(ReproError, match=r"did you mean gcnet/x101-cascade-syncbn-gc-r16-1x or"):
-        known.entry("gcnet/x101-cascade-syncbn-gc-r16")
+        known.get("gcnet/x101-cascade-syncbn-gc-r16")
     with pytest.raises(ReproError, match="torchvision/resnet50-19c8e357"):
-        known.initial("torchvision/resnet50-0676ba61")  # public, but no recipe starts from it
+        known.get_initial("torchvision/resnet50-0676ba61")  # public, but no recipe starts from it
 
 
 def test_the_network_of_a_file_is_the_experiments_with_its_own_fields(known):
     plain = get("coco-r101-baseline").network
-    caffe = known.entry("detectron2/mask_rcnn_R_101_FPN_3x").network_of(plain)
+    caffe = known.get("detectron2/mask_rcnn_R_101_FPN_3x").adapt_network(plain)
     assert isinstance(caffe, Detector)
     assert (caffe.backbone.stride_in, caffe.backbone.blocks) == ("1x1", plain.backbone.blocks)
-    assert known.entry("gcnet/r101-syncbn-baseline-1x").network_of(plain) == plain
-    senet = known.entry("timm/seresnet50.ra2_in1k").network_of(get("imagenet-r50-avg-scale").network)
+    assert known.get("gcnet/r101-syncbn-baseline-1x").adapt_network(plain) == plain
+    senet = known.get("timm/seresnet50.ra2_in1k").adapt_network(get("imagenet-r50-avg-scale").network)
     assert senet.backbone.context.block == SE != GC
     assert senet.backbone.context.sites == tuple((stage, None) for stage in ("c2", "c3", "c4", "c5"))
-    non_local = known.entry("mmaction2/slowonly_nl_embedded_gaussian_r50_4x16x1_150e_kinetics400_rgb")
-    network = non_local.network_of(get("kinetics-r50-5nl").network)
+    non_local = known.get("mmaction2/slowonly_nl_embedded_gaussian_r50_4x16x1_150e_kinetics400_rgb")
+    network = non_local.adapt_network(get("kinetics-r50-5nl").network)
     assert network.backbone.context.sites == (("c3", 0), ("c3", 2), ("c4", 0), ("c4", 2), ("c4", 4))
     assert network.input_size == (4, 224, 224)
 
 
-def published(content: bytes, **hashes: str) -> Entry:
+def published(content: bytes, **hashes: str) -> CheckpointEntry:
     raw = {**MINIMAL["entries"][0], "urls": [{"url": "https://one.example/file.pth"}]}
     del raw["sha256"]
-    return Entry.model_validate({**raw, **hashes})
+    return CheckpointEntry.model_validate({**raw, **hashes})
 
 
 def test_a_file_is_checked_against_all_that_is_published_of_its_hash(tmp_path):
@@ -471,7 +474,7 @@ def rows_of(experiment: str) -> str:
 def test_the_documentation_lists_the_nearest_weights_of_every_experiment(known):
     lines = ["| rows | weights | | reported |", "|---|---|---|---|"]
     for name in EXPERIMENTS:
-        if found := known.serving(name):
+        if found := known.list_serving(name):
             entry, serves = found[0]
             reported = " / ".join(str(value) for value in entry.reported.values())
             weights = f"{entry.id}" if entry.obstacle is None else f"{entry.id}, not usable"

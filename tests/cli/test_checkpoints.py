@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from repro import experiments
 from repro.checkpoints import registry
-from repro.checkpoints.registry import Entry, Registry, Url
+from repro.checkpoints.registry import CheckpointEntry, Registry, Url
 from repro.cli.checkpoints import app
 from repro.errors import ReproError
 from repro.experiments import Backbone, Classifier, Experiment
@@ -40,7 +40,7 @@ class Site:
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch):
         self.directory, self.monkeypatch, self.requests = directory, monkeypatch, []
-        self.entries: list[Entry] = []
+        self.entries: list[CheckpointEntry] = []
         handler = functools.partial(self._handler(), directory=str(directory))
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -52,7 +52,9 @@ class Site:
 
         return Handler
 
-    def publish(self, id_: str, content: bytes, *, hash_: str = "sha256", of: bytes | None = None, **more) -> Entry:
+    def publish(
+        self, id_: str, content: bytes, *, hash_: str = "sha256", of: bytes | None = None, **more
+    ) -> CheckpointEntry:
         """An entry of `content`, with the first digits of the hash of `of` (default: of the content itself)."""
         name = f"{id_.replace('/', '-')}.pth"
         (self.directory / name).write_bytes(content)
@@ -63,7 +65,7 @@ class Site:
             "serves": [{"experiment": "small", "match": "exact"}], **more,
         }  # fmt: skip
         local = Url.model_construct(url=f"http://127.0.0.1:{self.server.server_port}/{name}", note="", by_hand=False)
-        self.entries.append(Entry.model_validate(raw).model_copy(update={"urls": (local,)}))
+        self.entries.append(CheckpointEntry.model_validate(raw).model_copy(update={"urls": (local,)}))
         known = Registry(tuple(self.entries), Path("checkpoints.yaml"))
         self.monkeypatch.setattr(registry, "load", lambda: known)
         return self.entries[-1]

@@ -24,7 +24,7 @@ from repro import complexity, experiments, paper
 from repro.cli.complexity import command
 from repro.complexity import COUNTER, count, count_experiment, networks
 from repro.complexity.convention import Operations
-from repro.complexity.trace import parameters
+from repro.complexity.trace import count_parameters
 from repro.errors import ReproError
 from repro.experiments import GC, SNL, Backbone, Classifier, Detector, Insertion, NonLocal
 from repro.models import context
@@ -85,8 +85,8 @@ def composed(name: str):
 def trace(network, device: str = "meta") -> tuple[Operations, int]:
     """The complete network traced, context blocks in their places: what the sum of pieces must equal."""
     model = networks.build(network, device)
-    parts = networks.traceable(model, network)
-    return sum((count(module, inputs).operations for module, inputs in parts), Operations()), parameters(model)
+    parts = networks.list_traced_parts(model, network)
+    return sum((count(module, inputs).operations for module, inputs in parts), Operations()), count_parameters(model)
 
 
 def small(cascade: bool = False, **backbone) -> Detector:
@@ -219,7 +219,7 @@ def _flops_of_torch(*parts: tuple[nn.Module, torch.Tensor]) -> int:
 @cache
 def _base_of_torch(network) -> tuple[int, dict[str, torch.Size]]:
     model = networks.build(network)
-    parts = networks.traceable(model, network)
+    parts = networks.list_traced_parts(model, network)
     with torch.no_grad():
         features = getattr(model, "backbone", model).features(parts[0][1])
     return _flops_of_torch(*parts), {stage: feature.shape for stage, feature in features.items()}
@@ -246,7 +246,7 @@ def test_macs_of_every_experiment_agree_with_the_counter_of_torch(name):
 @pytest.mark.parametrize("network", SMALL.values(), ids=SMALL)
 def test_whole_networks_agree_with_the_counter_of_torch(network):
     model = networks.build(network)
-    assert 2 * trace(network)[0].macs == _flops_of_torch(*networks.traceable(model, network))
+    assert 2 * trace(network)[0].macs == _flops_of_torch(*networks.list_traced_parts(model, network))
 
 
 def test_resnet_50_of_torchvision_counts_the_same():
@@ -333,16 +333,20 @@ def test_operators_without_a_weight_are_named():
 
 def test_stored_counts_are_used_again(tmp_path, monkeypatch):
     experiment = experiments.get("coco-r50-1gc")
-    first = complexity.counts([experiment], Store(tmp_path))
+    first = complexity.count_experiments([experiment], Store(tmp_path))
     monkeypatch.setattr(networks, "count_experiment", lambda _: pytest.fail("counted again"))
-    assert complexity.counts([experiment], Store(tmp_path)) == first == {"coco-r50-1gc": composed("coco-r50-1gc")}
+    assert (
+        complexity.count_experiments([experiment], Store(tmp_path))
+        == first
+        == {"coco-r50-1gc": composed("coco-r50-1gc")}
+    )
 
 
 def test_a_count_by_another_counter_is_made_again(tmp_path):
     experiment = experiments.get("coco-r50-1gc")
     old = composed("coco-r50-1gc").model_copy(update={"counter": "another", "params": 1})
     Store(tmp_path).add_count(old)
-    assert complexity.counts([experiment], Store(tmp_path))["coco-r50-1gc"].params == PARAMS["coco-r50-1gc"]
+    assert complexity.count_experiments([experiment], Store(tmp_path))["coco-r50-1gc"].params == PARAMS["coco-r50-1gc"]
     assert Store(tmp_path).counts()[experiment.spec_hash].counter == COUNTER
 
 
@@ -354,7 +358,8 @@ def test_reading_counts_imports_no_torch(tmp_path):
         "from repro import complexity, experiments, paper\n"
         "from repro.rendering import counts\n"
         "from repro.records import Store\n"
-        "found = complexity.counts(map(experiments.get, paper.load(5).experiments), Store(Path(sys.argv[1])))\n"
+        "found = complexity.count_experiments(\n"
+        "    map(experiments.get, paper.load(5).experiments), Store(Path(sys.argv[1])))\n"
         "counts.text(counts.rows([5], found), 'md')\n"
         "assert found['kinetics-r50-baseline'].params == 32454096 and 'torch' not in sys.modules"
     )

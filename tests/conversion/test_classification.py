@@ -19,7 +19,7 @@ from repro.experiments import SE, Backbone, Classifier, Insertion, get, preproce
 from repro.models.conventions import CAFFE
 
 BASELINE = get("imagenet-r50-baseline").network
-SE_NETWORK = registry.load().entry("timm/seresnet50.ra2_in1k").network_of(get("imagenet-r50-avg-scale").network)
+SE_NETWORK = registry.load().get("timm/seresnet50.ra2_in1k").adapt_network(get("imagenet-r50-avg-scale").network)
 LEGACY = replace(SE_NETWORK, backbone=replace(SE_NETWORK.backbone, stride_in="1x1"))
 NETWORKS = {"resnet50": BASELINE, "seresnet50": SE_NETWORK, "legacy_seresnet50": LEGACY}
 

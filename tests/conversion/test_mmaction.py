@@ -19,7 +19,7 @@ from repro.models.conventions import MMCV, PAPER
 PLAIN = get("kinetics-r50-baseline").network
 PAPER_NL = get("kinetics-r50-5nl").network
 ENTRY = "mmaction2/slowonly_nl_embedded_gaussian_r50_8x8x1_150e_kinetics400_rgb"
-THEIR_NL = registry.load().entry(ENTRY).network_of(PAPER_NL)
+THEIR_NL = registry.load().get(ENTRY).adapt_network(PAPER_NL)
 
 
 def clips() -> Tensor:

@@ -88,7 +88,7 @@ def test_losses_by_loops(spec, features):
         foreground.append(expected["foreground"])
         for term in TERMS:
             assert losses[f"{term}_{k}"].item() == pytest.approx(weight * expected[term], rel=1e-3), (term, k)
-        deltas = heads.stages[k].boxes(features, rois)[1][:, 0].detach().split([len(image) for image in rois])
+        deltas = heads.stages[k].predict_boxes(features, rois)[1][:, 0].detach().split([len(image) for image in rois])
         proposals = [
             torch.tensor(
                 np.array(
@@ -160,14 +160,16 @@ def test_detections_by_loops(spec, features):
         found = heads.detect(features, proposals, SIZES, NO_RESIZE)
         rois, logits = proposals, []
         for stage, (_, deviations, _) in zip(heads.stages, AUTHORS, strict=True):
-            stage_logits, deltas = stage.boxes(features, rois)
+            stage_logits, deltas = stage.predict_boxes(features, rois)
             logits.append(stage_logits.double().numpy())
             rest = iter(deltas[:, 0])
             rois = [
                 torch.tensor(np.array([loops.decode(next(rest), roi, size, deviations) for roi in image])).float()
                 for image, size in zip(rois, SIZES, strict=True)
             ]
-        masks = [stage.masks(features, [image.boxes for image in found]).sigmoid().numpy() for stage in heads.stages]
+        masks = [
+            stage.predict_masks(features, [image.boxes for image in found]).sigmoid().numpy() for stage in heads.stages
+        ]
     mean = np.exp(sum(logits) / 3)
     mean /= mean.sum(axis=1, keepdims=True)
     # ... which the mean of the stages' probabilities is not

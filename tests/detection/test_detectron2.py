@@ -30,13 +30,13 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
 from repro import experiments
-from repro.checkpoints import initial
+from repro.checkpoints import initial_weights
 from repro.cli.export import app
 from repro.conversion import convert
 from repro.data.coco import CocoDetection, Detections, Sample
 from repro.detection import detectron2, torchvision
 from repro.detection.detectron2.backbone import add_gcnet_config
-from repro.detection.detectron2.export import source
+from repro.detection.detectron2.export import format_source
 from repro.detection.detectron2.names import to_own
 from repro.detection.sampling import Matcher
 from repro.engine.loop import fit
@@ -91,7 +91,7 @@ def weights(variant, samples) -> dict[str, torch.Tensor]:
 
 
 def both(spec: Detector, weights: dict, conventions=AUTHORS) -> tuple[nn.Module, nn.Module]:
-    engines = torchvision.MaskRCNN(spec, conventions), detectron2.MaskRCNN(spec, conventions)
+    engines = torchvision.MaskRCNN(spec, conventions), detectron2.Detectron2MaskRCNN(spec, conventions)
     for engine in engines:
         engine.load_state_dict(weights)
         engine.generator.manual_seed(7)
@@ -111,7 +111,7 @@ def same(found: list[Detections], expected: list[Detections], at_least: int) -> 
 
 def test_weights_of_one_run_in_the_other(variant, weights, tmp_path):
     torch.save(weights, tmp_path / "weights.pt")
-    second = detectron2.MaskRCNN(variant)
+    second = detectron2.Detectron2MaskRCNN(variant)
     assert second.load_state_dict(torch.load(tmp_path / "weights.pt")) == ([], [])
     torch.save(second.state_dict(), tmp_path / "back.pt")
     back = torch.load(tmp_path / "back.pt")
@@ -123,7 +123,7 @@ def test_weights_of_one_run_in_the_other(variant, weights, tmp_path):
 def test_what_weights_lack_has_this_projects_name(spec):
     weights = torchvision.MaskRCNN(spec).state_dict()
     weights["fpn.unknown"] = weights.pop("fpn.inner_blocks.2.0.bias")
-    missing, unexpected = detectron2.MaskRCNN(spec).load_state_dict(weights, strict=False)
+    missing, unexpected = detectron2.Detectron2MaskRCNN(spec).load_state_dict(weights, strict=False)
     assert (missing, unexpected) == (["fpn.inner_blocks.2.0.bias"], ["fpn.unknown"])
 
 
@@ -137,7 +137,7 @@ def test_both_engines_detect_the_same(variant, weights, samples):
 def test_both_engines_match_boxes_with_the_same_objects(spec, cascade):
     """Overlaps in steps of a tenth, so that there are ties, objects without a good box and boxes claimed by several."""
     spec = replace(spec, cascade=cascade)
-    one, other = torchvision.MaskRCNN(spec), detectron2.MaskRCNN(spec)
+    one, other = torchvision.MaskRCNN(spec), detectron2.Detectron2MaskRCNN(spec)
     heads = getattr(other.rcnn.roi_heads, "stages", [other.rcnn.roi_heads])
     theirs = [other.rcnn.proposal_generator.anchor_matcher, *(stage.proposal_matcher for stage in heads)]
     ours = [one.rpn.proposal_matcher, *(stage.matcher for stage in one.roi_heads.stages)]
@@ -155,7 +155,7 @@ def test_both_engines_match_boxes_with_the_same_objects(spec, cascade):
 
 
 def test_a_detection_thinner_than_a_hundredth_of_a_pixel_is_dropped(spec):
-    predictor = detectron2.MaskRCNN(spec).rcnn.roi_heads.box_predictor
+    predictor = detectron2.Detectron2MaskRCNN(spec).rcnn.roi_heads.box_predictor
     boxes = torch.tensor([[10.0, 10.0, 30.0, 30.0], [59.995, 10.0, 60.0, 30.0]])
     logits = torch.tensor([[0.0, 5.0, 0.0, 0.0]] * 2)
     proposals = [Instances((50, 60), proposal_boxes=Boxes(boxes))]
@@ -204,7 +204,7 @@ def test_the_loop_ends_in_the_same_weights(variant, weights, samples, tmp_path):
 
 
 def test_images_without_objects(variant, make_sample):
-    model = detectron2.MaskRCNN(variant)
+    model = detectron2.Detectron2MaskRCNN(variant)
     losses = model([make_sample((64, 64), (), (), seed=seed) for seed in (1, 2)])
     total = sum(losses.values())
     total.backward()
@@ -214,7 +214,7 @@ def test_images_without_objects(variant, make_sample):
 
 
 def test_a_diverged_network_has_losses_that_show_it(spec, samples):
-    model = detectron2.MaskRCNN(spec)
+    model = detectron2.Detectron2MaskRCNN(spec)
     nn.init.constant_(model.rcnn.proposal_generator.rpn_head.anchor_deltas.bias, float("nan"))
     assert not sum(model(samples).values()).isfinite()
 
@@ -222,7 +222,7 @@ def test_a_diverged_network_has_losses_that_show_it(spec, samples):
 @pytest.mark.parametrize("cascade", [False, True])
 def test_losses_in_bfloat16_are_close(spec, samples, cascade):
     torch.manual_seed(0)
-    model = detectron2.MaskRCNN(replace(spec, cascade=cascade))
+    model = detectron2.Detectron2MaskRCNN(replace(spec, cascade=cascade))
     model.generator.manual_seed(7)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rough = model(samples)
@@ -234,7 +234,7 @@ def test_losses_in_bfloat16_are_close(spec, samples, cascade):
 
 def test_initial_weights_are_the_authors(spec):
     torch.manual_seed(0)
-    weights = detectron2.MaskRCNN(replace(spec, num_classes=30)).state_dict()
+    weights = detectron2.Detectron2MaskRCNN(replace(spec, num_classes=30)).state_dict()
     for name, std in (
         ("roi_heads.box_predictor.cls_score", 0.01),
         ("roi_heads.box_predictor.bbox_pred", 0.001),
@@ -324,7 +324,7 @@ def test_every_coco_experiment_can_be_exported(tmp_path):
     assert len(names) == 33
     for name in names:
         experiment = experiments.get(name)
-        (tmp_path / "config.py").write_text(source(experiment))
+        (tmp_path / "config.py").write_text(format_source(experiment))
         configuration = LazyConfig.load(str(tmp_path / "config.py"))
         with torch.device("meta"):
             model = instantiate(configuration.model)
@@ -351,7 +351,7 @@ def test_exported_from_the_command_line(tmp_path):
 
 def test_exported_schedule_is_the_recipes(tmp_path):
     experiment = experiments.get("coco-r50-gc-r16")
-    (tmp_path / "config.py").write_text(source(experiment))
+    (tmp_path / "config.py").write_text(format_source(experiment))
     configuration = LazyConfig.load(str(tmp_path / "config.py"))
     multiplier, total = instantiate(configuration.lr_multiplier), configuration.train.max_iter
     assert total == 12 * 7330
@@ -391,7 +391,7 @@ def test_detectron2s_own_tools_train_an_exported_file(variant, mini, tmp_path):
     """What its tools/lazyconfig_train_net.py does with the file, on a CPU and on few images."""
     experiment = experiments.get("coco-r50-gc-r16")
     network = replace(variant, short_side=96, long_side=128, score_threshold=0.0)
-    (tmp_path / "config.py").write_text(source(replace(experiment, network=network)))
+    (tmp_path / "config.py").write_text(format_source(replace(experiment, network=network)))
     configuration = LazyConfig.apply_overrides(
         LazyConfig.load(str(tmp_path / "config.py")),
         [
@@ -425,14 +425,14 @@ def test_detectron2s_own_tools_train_an_exported_file(variant, mini, tmp_path):
 
 
 def test_an_exported_network_loses_what_the_engine_loses(variant, samples, tmp_path):
-    engine = detectron2.MaskRCNN(variant)
-    (tmp_path / "config.py").write_text(source(replace(experiments.get("coco-r50-gc-r16"), network=variant)))
+    engine = detectron2.Detectron2MaskRCNN(variant)
+    (tmp_path / "config.py").write_text(format_source(replace(experiments.get("coco-r50-gc-r16"), network=variant)))
     exported = instantiate(LazyConfig.load(str(tmp_path / "config.py")).model)
     exported.load_state_dict(engine.rcnn.state_dict())
     torch.manual_seed(7)  # what Detectron2's own tools seed
     engine.generator.manual_seed(7)
     with EventStorage():
-        losses = exported([engine._input(sample, with_objects=True) for sample in samples])
+        losses = exported([engine._to_input(sample, with_objects=True) for sample in samples])
     torch.testing.assert_close(sum(losses.values()), sum(engine(samples).values()))
 
 
@@ -440,8 +440,8 @@ def test_initial_weights_by_path(spec, tmp_path, monkeypatch):
     backbone = torchvision.MaskRCNN(spec).backbone.state_dict()
     torch.save(backbone | {"fc.weight": torch.zeros(2, 2)}, tmp_path / "resnet-1234.pth")
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(initial, "fetch", lambda weights: tmp_path / f"{weights}.pth")
-    model = detectron2.MaskRCNN(spec)
+    monkeypatch.setattr(initial_weights, "fetch", lambda weights: tmp_path / f"{weights}.pth")
+    model = detectron2.Detectron2MaskRCNN(spec)
     DetectionCheckpointer(model.rcnn).load("repro://resnet-1234")
     assert all(torch.equal(value, backbone[name]) for name, value in model.backbone.state_dict().items())
 

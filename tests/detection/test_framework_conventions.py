@@ -149,7 +149,7 @@ def test_mmdetection_1_from_deltas_to_the_original_image(spec, make_sample, orig
     scores = torch.randn(80, 4, generator=generator).mul(2).softmax(dim=1)
     sample = make_sample(size, (), (), original=original)
 
-    factors = model.factors(sample)
+    factors = model.compute_factors(sample)
     boxes, found_scores, labels = model.roi_heads.select(scores, deltas, proposals, size, factors)
     masks = torch.rand(len(boxes), 28, 28, generator=generator)
     found = model.to_original(Instances(boxes, found_scores, labels, masks), sample)
@@ -217,10 +217,10 @@ def test_one_factor_or_two(model_of, make_sample):
     """500 x 375 at 800 is 1067 wide, not 1066.67: mmdetection 1 divides both axes by 800 / 375."""
     sample = replace(make_sample((80, 107), (), ()), size=(375, 500))
     sides = {"short_side": 80, "long_side": 134}
-    assert model_of(AUTHORS, **sides).factors(sample) == (375 / 80, 500 / 107)
-    assert model_of(MMDETECTION_1, **sides).factors(sample) == (375 / 80, 375 / 80)
+    assert model_of(AUTHORS, **sides).compute_factors(sample) == (375 / 80, 500 / 107)
+    assert model_of(MMDETECTION_1, **sides).compute_factors(sample) == (375 / 80, 375 / 80)
     wide = replace(sample, size=(100, 500))
-    assert model_of(MMDETECTION_1, **sides).factors(wide) == (500 / 134, 500 / 134)
+    assert model_of(MMDETECTION_1, **sides).compute_factors(wide) == (500 / 134, 500 / 134)
 
 
 def test_rescaling_moves_the_last_pixel():

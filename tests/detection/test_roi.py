@@ -11,7 +11,7 @@ import pytest
 import torch
 from loops import SIZES, objects, random_boxes
 
-from repro.detection.roi import RoIHeads, box_losses, mask_loss
+from repro.detection.roi import RoIHeads, compute_box_losses, compute_mask_loss
 
 
 def build(spec) -> RoIHeads:
@@ -56,7 +56,7 @@ def test_box_losses_change_form_at_one():
     deltas[0, 2] = torch.tensor([0.5, -1.0, 3.0, 0.0])
     deltas[0, 1] = 100.0  # of a class that is not asked for
     deltas[1] = 100.0  # of the background
-    classification, box = box_losses(logits, deltas, labels, torch.zeros(2, 4))
+    classification, box = compute_box_losses(logits, deltas, labels, torch.zeros(2, 4))
     assert classification.item() == pytest.approx(math.log(3))
     assert box.item() == pytest.approx((0.125 + 0.5 + 2.5) / 2)
 
@@ -66,7 +66,7 @@ def test_mask_loss_reads_the_class_of_the_roi_alone():
     logits[0, 2] = torch.tensor([[0.0, 2.0], [-1.0, 3.0]])
     targets = torch.tensor([[[0.0, 1.0], [0.0, 0.0]]])
     expected = (math.log(2) + math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)) + math.log1p(math.exp(3))) / 4
-    assert mask_loss(logits, torch.tensor([2]), targets).item() == pytest.approx(expected)
+    assert compute_mask_loss(logits, torch.tensor([2]), targets).item() == pytest.approx(expected)
 
 
 def test_detections_by_loops(spec):

@@ -134,7 +134,7 @@ def test_torchvisions_detector_finds_the_same(model, spec, make_sample):
     model.eval()
     with torch.no_grad():
         expected = theirs([sample.image / 255 for sample in samples])
-    found = model.instances(samples)
+    found = model.find_instances(samples)
     for instances, other in zip(found, expected, strict=True):
         assert len(instances.boxes) == spec.detections
         assert torch.equal(instances.labels, other["labels"] - 1)

@@ -214,7 +214,7 @@ def kinetics(tmp_path, monkeypatch):
     settings = Settings(tmp_path / "results", "full", data_root=tmp_path / "kinetics400", initial="random")
     monkeypatch.setattr(plan, "run_directory", lambda *_: tmp_path / "run")
     torch.manual_seed(0)
-    network = tasks.of(experiment, settings).network()
+    network = tasks.task_for(experiment, settings).build_network()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     (tmp_path / "run").mkdir()

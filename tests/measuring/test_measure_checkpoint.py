@@ -15,7 +15,7 @@ from mmdetection_peer import Peer
 
 from repro import experiments, paper
 from repro.checkpoints import registry
-from repro.checkpoints.registry import Entry, Registry, Url
+from repro.checkpoints.registry import CheckpointEntry, Registry, Url
 from repro.data.miniature import coco as miniature
 from repro.detection.torchvision import MaskRCNN
 from repro.errors import ReproError
@@ -65,7 +65,7 @@ def site(tmp_path, monkeypatch):
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(served)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    entry = Entry(
+    entry = CheckpointEntry(
         id="gcnet/small", source="someone/zoo", format="mmdetection1", urls=[{"url": "https://one.example/f.pth"}],
         sha256=hashlib.sha256(file.read_bytes()).hexdigest()[:8], reported={"ap_box": 37.2},
         serves=[{"experiment": NAME, "match": "exact"}],
@@ -173,9 +173,9 @@ def test_weights_of_another_network_are_refused_by_name_of_the_first_key(site, s
 
 
 def test_an_interrupted_evaluation_goes_on(site, settings, monkeypatch):
-    from repro.tasks.detection import Detecting
+    from repro.tasks.detection import DetectorEvaluation
 
-    monkeypatch.setattr(Detecting, "shard", 2)
+    monkeypatch.setattr(DetectorEvaluation, "shard", 2)
 
     class Interrupted(Exception):
         pass

@@ -31,9 +31,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 
 from repro import experiments, paper
-from repro.checkpoints import initial, registry
+from repro.checkpoints import initial_weights, registry
 from repro.checkpoints.download import Fetched
-from repro.checkpoints.registry import Entry, Registry
+from repro.checkpoints.registry import CheckpointEntry, Registry
 from repro.data.synsets import WNIDS
 from repro.errors import ReproError
 from repro.evaluation import topk
@@ -43,7 +43,7 @@ from repro.measuring.measure import measure
 from repro.models.resnet import ResNet
 from repro.paper import tolerances
 from repro.planning import plan
-from repro.tasks.classification import Classification, Classifying
+from repro.tasks.classification import Classification, ClassifierEvaluation
 from repro.verification import verdicts
 
 STAGE1, GC, BASELINE = "imagenet-r50-stage1", "imagenet-r50-gc-r16", "imagenet-r50-baseline"
@@ -153,7 +153,7 @@ def test_other_weights_take_the_first_stages_place_and_are_a_departure(whole, da
     if how == "id":
         entry = published(file, "torchvision/small", "torchvision", BASELINE)
         known = Fetched(file, hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_size, None)
-        monkeypatch.setattr(initial.fetching, "fetch", lambda wanted: {entry.id: known}[wanted.id])
+        monkeypatch.setattr(initial_weights.fetching, "fetch", lambda wanted: {entry.id: known}[wanted.id])
         monkeypatch.setattr(registry, "load", lambda: Registry((entry,), Path("checkpoints.yaml")))
         settings = replace(settings, initial="torchvision/small")
     (step,) = plan.plan([GC], settings)
@@ -183,8 +183,8 @@ MOMENTS = [
 
 
 def test_interrupted_twenty_times_at_random_it_ends_with_the_same_bytes(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(Classifying, "shard", 4)
-    monkeypatch.setattr(Classifying, "batch", 2)
+    monkeypatch.setattr(ClassifierEvaluation, "shard", 4)
+    monkeypatch.setattr(ClassifierEvaluation, "batch", 2)
     settings, interrupted = (replace(whole[0], results=tmp_path / name) for name in ("whole", "interrupted"))
     expected = run(GC, settings)  # with these batches
     seed = int(time.time())
@@ -308,7 +308,7 @@ def test_the_real_sample_is_evaluated_class_by_class_through_the_full_profile(ph
     assert folder.classes == list(WNIDS[::8])
     pairs = [*folder]
     for shift, right in ((0, 100.0), (1, 0.0)):
-        monkeypatch.setattr(Classification, "network", lambda task, shift=shift: Knowing(pairs, shift))
+        monkeypatch.setattr(Classification, "build_network", lambda task, shift=shift: Knowing(pairs, shift))
         settings = replace(small.settings(photographs, tmp_path / str(shift)), iterations=1)
         record = run(STAGE1, settings)
         assert record.metric("top1").value == right
@@ -386,7 +386,7 @@ def test_a_compiled_network_has_the_same_weights_by_name_and_about_the_same_loss
 
 def test_channels_last_is_recorded_and_resumed(whole, tmp_path, monkeypatch):
     """As on a GPU, carried out on the CPU."""
-    monkeypatch.setattr(Classification, "memory_format", lambda task, fabric: torch.channels_last)
+    monkeypatch.setattr(Classification, "choose_memory_format", lambda task, fabric: torch.channels_last)
     settings, interrupted = (replace(whole[0], results=tmp_path / name) for name in ("whole", "interrupted"))
     record = run(STAGE1, settings)
     assert record.numerics["channels_last"] is True
@@ -422,8 +422,8 @@ def peer() -> PeerResNet:
     return network.eval()
 
 
-def published(file: Path, id_: str, format: str, experiment: str, **more) -> Entry:
-    return Entry(
+def published(file: Path, id_: str, format: str, experiment: str, **more) -> CheckpointEntry:
+    return CheckpointEntry(
         id=id_, source="someone/zoo", format=format, urls=[{"url": "https://one.example/f.pth"}],
         sha256=hashlib.sha256(file.read_bytes()).hexdigest()[:8], reported={"top1": 76.13},
         serves=[{"experiment": experiment, "match": "near", "differs": "one stage of 90 epochs"}], **more,

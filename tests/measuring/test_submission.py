@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from repro import experiments, paper, records
 from repro.checkpoints import registry
-from repro.checkpoints.registry import Entry, Registry
+from repro.checkpoints.registry import CheckpointEntry, Registry
 from repro.cli import record_external as record_external_verb
 from repro.cli import submit as submit_verb
 from repro.data import layout
@@ -37,7 +37,7 @@ from repro.paths import TABLES
 from repro.records.submission import load_submission
 from repro.rendering import tables
 from repro.settings import Settings
-from repro.tasks.detection import Detecting
+from repro.tasks.detection import DetectorEvaluation
 from repro.verification import verdicts
 
 NAME = "coco-x101-cascade-baseline"
@@ -98,7 +98,7 @@ def file(tmp_path_factory):
 def settings(tmp_path, coco, file, monkeypatch):
     """The authors' weights of the row, fetched by hand."""
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
-    entry = Entry(
+    entry = CheckpointEntry(
         id="gcnet/small", source="someone/zoo", format="mmdetection1", urls=[{"url": "https://one.example/f.pth"}],
         sha256=hashlib.sha256(file.read_bytes()).hexdigest(), reported={},
         serves=[{"experiment": name, "match": "exact"} for name in (NAME, OTHER)],
@@ -174,7 +174,7 @@ def test_a_finished_submission_is_not_predicted_again_and_the_same_elsewhere(set
 
 
 def test_interrupted_it_goes_on(settings, monkeypatch):
-    monkeypatch.setattr(Detecting, "shard", 2)
+    monkeypatch.setattr(DetectorEvaluation, "shard", 2)
 
     class Interrupted(Exception):
         pass

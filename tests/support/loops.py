@@ -64,8 +64,8 @@ def decode(deltas, roi, size, deviations=STANDARD) -> np.ndarray:
 
 def losses(heads, features, rois, boxes, labels, masks, iou=0.5, deviations=STANDARD) -> dict[str, float]:
     """The losses over these RoIs, (k, 4) per image, and the number of foreground RoIs."""
-    logits, deltas = heads.boxes(features, rois)
-    mask_logits = heads.masks(features, rois)
+    logits, deltas = heads.predict_boxes(features, rois)
+    mask_logits = heads.predict_masks(features, rois)
     classification, regression, mask_terms = [], [], []
     index = 0
     for image, image_rois in enumerate(rois):

@@ -33,7 +33,7 @@ from repro.engine import distributed
 from repro.errors import ReproError
 from repro.evaluation import predictor
 from repro.measuring import measure, training
-from repro.tasks.detection import Detecting
+from repro.tasks.detection import DetectorEvaluation
 
 NAME = "coco-r50-gc-r16"
 
@@ -159,7 +159,7 @@ def refuse(rank: int) -> None:
 
 def main(root: Path) -> None:
     torch.set_num_threads(1)
-    Detecting.shard = 3
+    DetectorEvaluation.shard = 3
     report: dict[str, dict] = {}
 
     def begun(name: str) -> Path:

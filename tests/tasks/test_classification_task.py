@@ -30,7 +30,7 @@ from repro.measuring.batch_division import divide
 from repro.measuring.measure import measure
 from repro.settings import Settings
 from repro.tasks import classification
-from repro.tasks.classification import Classification, Classifying
+from repro.tasks.classification import Classification, ClassifierEvaluation
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def trained():
     """A ResNet-50 as a first stage leaves one: statistics and affine parameters are no longer the initial ones."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        network = task_of("imagenet-r50-stage1").network()
+        network = task_of("imagenet-r50-stage1").build_network()
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 for value in (module.weight, module.running_var):
@@ -174,7 +174,7 @@ def image():
 
 def second_stage(name: str, trained: nn.Module) -> nn.Module:
     task = task_of(f"imagenet-r50-{name}")
-    network = task.network()
+    network = task.build_network()
     task.start_from(network, trained.state_dict())
     return network.eval()
 
@@ -206,7 +206,7 @@ def test_blocks_that_scale_begin_by_halving_the_residual_branches(trained, image
     state = trained.state_dict()
     last_norm = re.compile(r"layer[234]\.\d\.bn3\.(weight|bias)")
     halved = {key: value / 2 if last_norm.fullmatch(key) else value for key, value in state.items()}
-    peer = task_of("imagenet-r50-baseline").network()
+    peer = task_of("imagenet-r50-baseline").build_network()
     peer.load_state_dict(halved)
     assert torch.equal(found, outputs(peer.eval(), image))
 
@@ -216,7 +216,7 @@ def test_weights_of_another_network_are_no_first_stage(trained):
     state = trained.state_dict()
     del state["layer3.5.bn2.running_mean"]
     with pytest.raises(ReproError, match=r"initial weights lack layer3\.5\.bn2\.running_mean"):
-        task.start_from(task.network(), state)
+        task.start_from(task.build_network(), state)
 
 
 # -- evaluation -------------------------------------------------------------------------------------------------------
@@ -243,14 +243,14 @@ def one_of(rank: int, count: int, device: str = "cpu") -> SimpleNamespace:
 
 
 def test_batches_do_not_depend_on_how_many_processes_share_the_images_or_on_interruptions(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(Classifying, "shard", 4)
-    monkeypatch.setattr(Classifying, "batch", 3)
+    monkeypatch.setattr(ClassifierEvaluation, "shard", 4)
+    monkeypatch.setattr(ClassifierEvaluation, "batch", 3)
     monkeypatch.setattr(predictor, "gather", lambda part, fabric: [part])
     images = ImageNet(data, "val")
 
     def batches(fabric, directory, progress=lambda *_: None):
         watching = Watching()
-        predictor = Predictor(Classifying(watching, images), directory, fabric)
+        predictor = Predictor(ClassifierEvaluation(watching, images), directory, fabric)
         try:
             predicted = predictor.predict("weights", progress)
         except KeyboardInterrupt:
@@ -281,14 +281,14 @@ def test_batches_do_not_depend_on_how_many_processes_share_the_images_or_on_inte
 def test_on_a_gpu_images_and_weights_lie_with_their_channels_last(data, monkeypatch):
     """As far as it can be seen without one: which layout is asked for, and where."""
     task = task_of("imagenet-r50-gc-r16")
-    assert task.memory_format(one_of(0, 1, "cuda")) == torch.channels_last
-    assert task.memory_format(one_of(0, 1)) == torch.contiguous_format
+    assert task.choose_memory_format(one_of(0, 1, "cuda")) == torch.channels_last
+    assert task.choose_memory_format(one_of(0, 1)) == torch.contiguous_format
     layouts = []
     network = Watching()
     network.register_forward_pre_hook(
         lambda _, args: layouts.append(args[0].is_contiguous(memory_format=torch.channels_last))
     )
-    evaluation = Classifying(network, ImageNet(data, "val"))
+    evaluation = ClassifierEvaluation(network, ImageNet(data, "val"))
     monkeypatch.setattr("repro.tasks.classification.loading_processes", lambda fabric: 0)
     for device in ("cuda", "cpu"):
         list(evaluation.predict(range(2), one_of(0, 1, device)))

@@ -20,7 +20,7 @@ from repro.measuring import measure as measuring
 from repro.measuring.measure import measure
 from repro.planning import plan
 from repro.settings import Settings
-from repro.tasks.video import DROPOUT, ClipClassifier, Viewing
+from repro.tasks.video import DROPOUT, ClipClassifier, MultiViewEvaluation
 
 NAME = "kinetics-r50-5gc"
 
@@ -39,7 +39,7 @@ def small():
     shrink = mini.kinetics.shrink
     short = {"iterations": 3, "batch_size": 4, "warmup_iterations": 1}
     patch.setattr(mini.kinetics, "shrink", lambda e: replace(shrink(e), recipe=replace(shrink(e).recipe, **short)))
-    patch.setattr(Viewing, "shard", 5)
+    patch.setattr(MultiViewEvaluation, "shard", 5)
     yield
     patch.undo()
 
@@ -127,10 +127,10 @@ def test_nothing_is_measured_twice(whole, monkeypatch):
 
 def test_the_inflated_network_begins_as_the_image_network_without_its_last_layer(small):
     """Features of a clip that repeats one frame are those of the frame, context blocks and all."""
-    task = tasks.of(plan.at_profile(NAME, "mini"), Settings(results=None))
+    task = tasks.task_for(plan.at_profile(NAME, "mini"), Settings(results=None))
     torch.manual_seed(0)
     flat = miniature_tagger()
-    model = task.network()
+    model = task.build_network()
     task.start_from(model, flat.state_dict())
     model.eval()
     frame = torch.rand(2, 3, 56, 56)
@@ -174,7 +174,7 @@ def test_views_go_through_the_network_in_parts_that_change_nothing(small):
     model = ClipClassifier(mini.kinetics.shrink(get(NAME)).network, mini.kinetics.PREPROCESSING).eval()
     data = SimpleNamespace(preprocessing=mini.kinetics.PREPROCESSING)
     views = torch.randint(0, 256, (7, 3, 8, 56, 56), dtype=torch.uint8)
-    viewing, fabric = Viewing(model, data), Fabric(accelerator="cpu", devices=1)
+    viewing, fabric = MultiViewEvaluation(model, data), Fabric(accelerator="cpu", devices=1)
     together = viewing._scores(clips.ClipSample(views, "a", 0), fabric).views
     viewing.views = 2
     apart = viewing._scores(clips.ClipSample(views, "a", 0), fabric).views
@@ -183,7 +183,7 @@ def test_views_go_through_the_network_in_parts_that_change_nothing(small):
 
 
 def test_the_full_profile_is_the_papers(tmp_path):
-    task = tasks.of(get(NAME), Settings(results=tmp_path, profile="full", data_root=tmp_path))
+    task = tasks.task_for(get(NAME), Settings(results=tmp_path, profile="full", data_root=tmp_path))
     inputs = task.inputs
     assert (inputs.frames, inputs.stride, inputs.clips, inputs.crops, inputs.crop) == (8, 8, 10, 3, 256)
     assert task.training_items == 246_534

@@ -19,9 +19,9 @@ from repro.data.coco import Sample
 from repro.detection import roi
 from repro.detection.detector import DetectorModule
 from repro.detection.detectron2.heads import ObjectMasks
-from repro.detection.detectron2.initial import InitialWeights
+from repro.detection.detectron2.initial_weights import InitialWeights
 from repro.detection.detectron2.names import to_detectron2, to_own
-from repro.detection.detectron2.network import network
+from repro.detection.detectron2.network import build_config
 from repro.experiments import Detector
 from repro.experiments.conventions import AUTHORS, DetectionConventions
 from repro.models.resnet import ResNet
@@ -39,7 +39,7 @@ _LOSSES = {
 PathManager.register_handler(InitialWeights())
 
 
-class MaskRCNN(DetectorModule):
+class Detectron2MaskRCNN(DetectorModule):
     """As `repro.detection.torchvision.MaskRCNN`, on Detectron2's parts: `rcnn` is a `GeneralizedRCNN`.
 
     Its state dict has the names and shapes of that class, so weights of one run in the other.
@@ -47,7 +47,7 @@ class MaskRCNN(DetectorModule):
 
     def __init__(self, spec: Detector, conventions: DetectionConventions = AUTHORS) -> None:
         super().__init__(spec, conventions)
-        self.rcnn = instantiate(network(spec, conventions))
+        self.rcnn = instantiate(build_config(spec, conventions))
         for module in (self.rcnn.proposal_generator, *getattr(self.rcnn.roi_heads, "stages", [self.rcnn.roi_heads])):
             module.generator = self.generator
         self.register_state_dict_post_hook(_rename_saved)
@@ -61,7 +61,7 @@ class MaskRCNN(DetectorModule):
     def losses(self, samples: list[Sample]) -> dict[str, Tensor]:
         """As of the base class. Needs training mode."""
         with EventStorage():  # Detectron2's parts log to it
-            terms = self.rcnn([self._input(sample, with_objects=True) for sample in samples])
+            terms = self.rcnn([self._to_input(sample, with_objects=True) for sample in samples])
         return {
             f"{_LOSSES[name]}{stage}": terms[f"{name}{suffix}"]
             for suffix, stage in (("", ""), *((f"_stage{k}", f"_{k}") for k in range(3)))
@@ -70,18 +70,18 @@ class MaskRCNN(DetectorModule):
         }
 
     @torch.no_grad()
-    def instances(self, samples: list[Sample]) -> list[roi.Instances]:
+    def find_instances(self, samples: list[Sample]) -> list[roi.Instances]:
         """As of the base class. Needs evaluation mode."""
-        images = self.rcnn.preprocess_image([self._input(sample) for sample in samples])
+        images = self.rcnn.preprocess_image([self._to_input(sample) for sample in samples])
         features = self.rcnn.backbone(images.tensor)
         proposals, _ = self.rcnn.proposal_generator(images, features)
-        found = self.rcnn.roi_heads.detect(features, proposals, [self.factors(sample) for sample in samples])
+        found = self.rcnn.roi_heads.detect(features, proposals, [self.compute_factors(sample) for sample in samples])
         return [
             roi.Instances(image.pred_boxes.tensor, image.scores, image.pred_classes, image.pred_masks[:, 0])
             for image in found
         ]
 
-    def _input(self, sample: Sample, with_objects: bool = False) -> dict[str, Tensor | Instances]:
+    def _to_input(self, sample: Sample, with_objects: bool = False) -> dict[str, Tensor | Instances]:
         """As Detectron2's networks take an image."""
         image = sample.image.flip(0) if self.conventions.color == "BGR" else sample.image
         if not with_objects:

@@ -29,7 +29,7 @@ class ContextResNet(ResNet, library.Backbone):
     """
 
     def __init__(self, spec: Backbone) -> None:
-        super().__init__(_tuples(spec))
+        super().__init__(_to_tuples(spec))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return dict(zip(FEATURES, self.features(x).values(), strict=True))
@@ -91,10 +91,10 @@ def build_gcnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     )
 
 
-def _tuples(value: Any) -> Any:
+def _to_tuples(value: Any) -> Any:
     """`value` with tuples for lists, in dataclasses too."""
     if isinstance(value, list | tuple | ListConfig):
-        return tuple(_tuples(item) for item in value)
+        return tuple(_to_tuples(item) for item in value)
     if is_dataclass(value):
-        return replace(value, **{field.name: _tuples(getattr(value, field.name)) for field in fields(value)})
+        return replace(value, **{field.name: _to_tuples(getattr(value, field.name)) for field in fields(value)})
     return value

@@ -21,8 +21,8 @@ from fvcore.common.param_scheduler import MultiStepParamScheduler
 from omegaconf import DictConfig, OmegaConf
 
 from repro.data.layout import TRAINING_IMAGES
-from repro.detection.detectron2.initial import PREFIX
-from repro.detection.detectron2.network import network
+from repro.detection.detectron2.initial_weights import PREFIX
+from repro.detection.detectron2.network import build_config
 from repro.detection.detectron2.optimizer import ClippedSGD
 from repro.engine.schedule import iterations_per_epoch, length
 from repro.errors import ReproError
@@ -37,7 +37,7 @@ Written by `repro export detectron2 {name}`. Needs the package gcnet-repro.
 '''
 
 
-def configuration(experiment: Experiment) -> dict[str, DictConfig | dict]:
+def build_configuration(experiment: Experiment) -> dict[str, DictConfig | dict]:
     """The objects of a LazyConfig by name: model, dataloader, optimizer, lr_multiplier, train.
 
     Raises:
@@ -49,8 +49,8 @@ def configuration(experiment: Experiment) -> dict[str, DictConfig | dict]:
     per_epoch = iterations_per_epoch(TRAINING_IMAGES, recipe.batch_size)
     total = length(recipe, per_epoch)
     return {
-        "model": network(experiment.network),
-        "dataloader": _data(experiment.network, recipe),
+        "model": build_config(experiment.network),
+        "dataloader": _build_dataloader(experiment.network, recipe),
         "optimizer": LazyCall(ClippedSGD)(
             params=LazyCall(get_default_optimizer_params)(),
             lr=recipe.learning_rate,
@@ -81,14 +81,14 @@ def configuration(experiment: Experiment) -> dict[str, DictConfig | dict]:
     }
 
 
-def source(experiment: Experiment) -> str:
+def format_source(experiment: Experiment) -> str:
     """The text of the file.
 
     Raises:
         ReproError: the experiment is not of COCO.
     """
     imports: set[tuple[str, str]] = {("detectron2.config", "LazyCall")}
-    lines = [f"{name} = {_source(value, 0, imports)}" for name, value in configuration(experiment).items()]
+    lines = [f"{name} = {_format(value, 0, imports)}" for name, value in build_configuration(experiment).items()]
     modules = sorted({module for module, _ in imports})
     header = [
         f"from {module} import {', '.join(sorted(name for own, name in imports if own == module))}"
@@ -97,7 +97,7 @@ def source(experiment: Experiment) -> str:
     return _HEADER.format(name=experiment.name) + "\n".join([*header, "", *lines, ""])
 
 
-def _data(spec: Detector, recipe: Recipe) -> dict[str, DictConfig]:
+def _build_dataloader(spec: Detector, recipe: Recipe) -> dict[str, DictConfig]:
     resize = LazyCall(ResizeShortestEdge)(short_edge_length=spec.short_side, max_size=spec.long_side)
     return {
         "train": LazyCall(build_detection_train_loader)(
@@ -120,7 +120,7 @@ def _data(spec: Detector, recipe: Recipe) -> dict[str, DictConfig]:
     }
 
 
-def _source(value: Any, depth: int, imports: set[tuple[str, str]]) -> str:
+def _format(value: Any, depth: int, imports: set[tuple[str, str]]) -> str:
     """`value` as Python; what it calls is added to `imports`."""
     if OmegaConf.is_config(value):
         value = OmegaConf.to_container(value)
@@ -132,10 +132,10 @@ def _source(value: Any, depth: int, imports: set[tuple[str, str]]) -> str:
         if target is not dict:
             imports.add((target.__module__, target.__qualname__))
             call = f"LazyCall({target.__qualname__})"
-        items = [f"{name}={_source(item, depth + 1, imports)}" for name, item in value.items() if name != "_target_"]
+        items = [f"{name}={_format(item, depth + 1, imports)}" for name, item in value.items() if name != "_target_"]
         return _wrap(f"{call}(", items, ")", depth)
     if isinstance(value, list | tuple):
-        return _wrap("[", [_source(item, depth + 1, imports) for item in value], "]", depth)
+        return _wrap("[", [_format(item, depth + 1, imports) for item in value], "]", depth)
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 

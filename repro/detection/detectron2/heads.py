@@ -81,7 +81,7 @@ class OutputLayers(FastRCNNOutputLayers):
         logits, deltas = super().forward(x)
         return logits.float().roll(-1, dims=1), (deltas[:, 4:] if self.per_class else deltas).float()
 
-    def boxes(self, predictions: Predictions, proposals: list[Instances]) -> list[Tensor]:
+    def decode_boxes(self, predictions: Predictions, proposals: list[Instances]) -> list[Tensor]:
         """Per image: the clipped boxes (k, 4 or 4 * K) that the deltas lead to."""
         images = zip(self.predict_boxes(predictions, proposals), proposals, strict=True)
         return [
@@ -98,7 +98,7 @@ class OutputLayers(FastRCNNOutputLayers):
             proposals: per image.
             factors: inclusive boxes need them, for they overlap each other in the original image otherwise than here.
         """
-        boxes = self.boxes(predictions, proposals)
+        boxes = self.decode_boxes(predictions, proposals)
         scores = []
         for image, own in zip(self.predict_probs(predictions, proposals), boxes, strict=True):
             corners = own.unflatten(1, (-1, 4))
@@ -139,7 +139,7 @@ class ROIHeads(StandardROIHeads):
     """Detectron2's heads, trained on RoIs that are chosen as the authors choose theirs.
 
     The objects come before the proposals, each is matched with itself, and every object keeps its best proposals (see
-    `Matcher`).
+    `Detectron2Matcher`).
     """
 
     def __init__(self, **options: Any) -> None:
@@ -155,7 +155,7 @@ class ROIHeads(StandardROIHeads):
         sampler = BalancedSampler(self.batch_size_per_image, self.positive_fraction, self.generator)
         sampled = []
         for image, objects in zip(proposals, targets, strict=True):
-            candidates = self._candidates(image, objects)
+            candidates = self._match_candidates(image, objects)
             (positive,), (negative,) = sampler([(candidates.gt_classes < self.num_classes).long()])
             rois = candidates[positive | negative]
             if len(objects):
@@ -163,7 +163,7 @@ class ROIHeads(StandardROIHeads):
             sampled.append(rois)
         return sampled
 
-    def _candidates(self, proposals: Instances, objects: Instances) -> Instances:
+    def _match_candidates(self, proposals: Instances, objects: Instances) -> Instances:
         matches, labels = self.proposal_matcher(pairwise_iou(objects.gt_boxes, proposals.proposal_boxes))
         own = torch.arange(len(objects), device=matches.device)
         matches, foreground = torch.cat([own, matches]), torch.cat([torch.ones_like(own), labels]) == 1
@@ -176,14 +176,14 @@ class ROIHeads(StandardROIHeads):
             given=torch.arange(len(matches), device=matches.device) < len(objects),
         )
 
-    def predictions(self, features: dict[str, Tensor], proposals: list[Instances]) -> Predictions:
+    def predict_logits_and_deltas(self, features: dict[str, Tensor], proposals: list[Instances]) -> Predictions:
         """Of the box head, for the `proposal_boxes` of all images."""
         levels = [features[name] for name in self.box_in_features]
         return self.box_predictor(self.box_head(self.box_pooler(levels, [image.proposal_boxes for image in proposals])))
 
     def detect(self, features: dict[str, Tensor], proposals: list[Instances], factors: Factors) -> list[Instances]:
         """What is found in each image, with `pred_masks` (n, 1, 28, 28); `factors` as of `OutputLayers.inference`."""
-        found, _ = self.box_predictor.inference(self.predictions(features, proposals), proposals, factors)
+        found, _ = self.box_predictor.inference(self.predict_logits_and_deltas(features, proposals), proposals, factors)
         return self._forward_mask(features, found)
 
 
@@ -216,13 +216,13 @@ class CascadeROIHeads(nn.Module):
         losses = {}
         for k, (heads, weight) in enumerate(zip(self.stages, self.weights, strict=True)):
             rois = heads.label_and_sample_proposals(proposals, targets)
-            predictions = heads.predictions(features, rois)
+            predictions = heads.predict_logits_and_deltas(features, rois)
             with get_event_storage().name_scope(f"stage{k}"):
                 terms = heads.box_predictor.losses(predictions, rois) | heads._forward_mask(features, rois)
             losses |= {f"{name}_stage{k}": weight * term for name, term in terms.items()}
             # Objects that were RoIs here are not refined: the next stage adds them itself.
             proposals = [
-                image[~before.given] for image, before in zip(_refined(heads, predictions, rois), rois, strict=True)
+                image[~before.given] for image, before in zip(_refine(heads, predictions, rois), rois, strict=True)
             ]
         return [], losses
 
@@ -232,10 +232,10 @@ class CascadeROIHeads(nn.Module):
         """As of `ROIHeads`: boxes of the last stage, scores of the mean logits, mean probabilities of the masks."""
         rois, logits = proposals, []
         for heads in self.stages:
-            predictions = heads.predictions(features, rois)
+            predictions = heads.predict_logits_and_deltas(features, rois)
             logits.append(predictions[0])
             if heads is not self.stages[-1]:
-                rois = _refined(heads, predictions, rois)
+                rois = _refine(heads, predictions, rois)
         found, _ = heads.box_predictor.inference((torch.stack(logits).mean(dim=0), predictions[1]), rois, factors)
         masks = [[image.pred_masks for image in heads._forward_mask(features, found)] for heads in self.stages]
         for image, own in zip(found, zip(*masks, strict=True), strict=True):
@@ -243,7 +243,7 @@ class CascadeROIHeads(nn.Module):
         return found
 
 
-def _refined(heads: ROIHeads, predictions: Predictions, rois: list[Instances]) -> list[Instances]:
+def _refine(heads: ROIHeads, predictions: Predictions, rois: list[Instances]) -> list[Instances]:
     """The boxes that the class-agnostic deltas of `rois` lead to, as proposals; no gradient passes through them."""
-    images = zip(heads.box_predictor.boxes(predictions, rois), rois, strict=True)
+    images = zip(heads.box_predictor.decode_boxes(predictions, rois), rois, strict=True)
     return [Instances(image.image_size, proposal_boxes=Boxes(boxes.detach())) for boxes, image in images]

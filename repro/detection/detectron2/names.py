@@ -30,14 +30,14 @@ _PAIRS = (
 
 def to_own(name: str) -> str:
     """A parameter's name in this project."""
-    return _renamed(name, {library: own for own, library in _PAIRS})
+    return _rename(name, {library: own for own, library in _PAIRS})
 
 
 def to_detectron2(name: str) -> str:
     """A parameter's name in a `GeneralizedRCNN` of `network`."""
-    return _renamed(name, dict(_PAIRS))
+    return _rename(name, dict(_PAIRS))
 
 
-def _renamed(name: str, beginnings: dict[str, str]) -> str:
+def _rename(name: str, beginnings: dict[str, str]) -> str:
     known = next((known for known in beginnings if name.startswith(known)), "")
     return beginnings.get(known, "") + name[len(known) :]

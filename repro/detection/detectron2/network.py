@@ -17,7 +17,7 @@ from repro.detection.anchors import ASPECT_RATIOS, STRIDES
 from repro.detection.cascade import CASCADE
 from repro.detection.detectron2.backbone import FEATURES, FPN, ContextResNet
 from repro.detection.detectron2.heads import BoxHead, CascadeROIHeads, MaskHead, OutputLayers, ROIHeads
-from repro.detection.detectron2.proposals import RPN, Matcher, PyramidAnchors, RPNHead
+from repro.detection.detectron2.proposals import RPN, Detectron2Matcher, Detectron2PyramidAnchors, Detectron2RPNHead
 from repro.detection.roi import BOX_RESOLUTION, MASK_RESOLUTION, NMS_THRESHOLD, Stage
 from repro.experiments import Detector
 from repro.experiments.conventions import AUTHORS, DetectionConventions
@@ -25,28 +25,28 @@ from repro.experiments.conventions import AUTHORS, DetectionConventions
 _LEVELS = ["p2", "p3", "p4", "p5", "p6"]
 
 
-def network(spec: Detector, conventions: DetectionConventions = AUTHORS) -> DictConfig:
+def build_config(spec: Detector, conventions: DetectionConventions = AUTHORS) -> DictConfig:
     """Instantiates to a `GeneralizedRCNN`. Where it departs from Detectron2's own configuration, the class says why."""
     return LazyCall(GeneralizedRCNN)(
         backbone=LazyCall(FPN)(
-            bottom_up=LazyCall(ContextResNet)(spec=_lazy(spec.backbone)),
+            bottom_up=LazyCall(ContextResNet)(spec=_make_lazy(spec.backbone)),
             in_features=list(FEATURES),
             out_channels=spec.fpn_channels,
             top_block=LazyCall(LastLevelMaxPool)(),
         ),
-        proposal_generator=_proposals(spec, conventions),
-        roi_heads=_cascade(spec, conventions) if spec.cascade else _heads(spec, conventions, Stage()),
+        proposal_generator=_build_proposals(spec, conventions),
+        roi_heads=_build_cascade(spec, conventions) if spec.cascade else _build_heads(spec, conventions, Stage()),
         pixel_mean=list(conventions.mean),
         pixel_std=list(conventions.std),
         input_format=conventions.color,
     )
 
 
-def _proposals(spec: Detector, conventions: DetectionConventions) -> DictConfig:
+def _build_proposals(spec: Detector, conventions: DetectionConventions) -> DictConfig:
     return LazyCall(RPN)(
         in_features=_LEVELS,
-        head=LazyCall(RPNHead)(in_channels=spec.fpn_channels, num_anchors=len(ASPECT_RATIOS)),
-        anchor_generator=LazyCall(PyramidAnchors)(
+        head=LazyCall(Detectron2RPNHead)(in_channels=spec.fpn_channels, num_anchors=len(ASPECT_RATIOS)),
+        anchor_generator=LazyCall(Detectron2PyramidAnchors)(
             sizes=[[spec.anchor_scale * stride] for stride in STRIDES],
             aspect_ratios=list(ASPECT_RATIOS),
             strides=list(STRIDES),
@@ -54,7 +54,7 @@ def _proposals(spec: Detector, conventions: DetectionConventions) -> DictConfig:
             rounded=conventions.rounded_anchors,
             inferred_strides=conventions.inferred_strides,
         ),
-        anchor_matcher=LazyCall(Matcher)(thresholds=[0.3, 0.7], labels=[0, -1, 1], least=0.3),
+        anchor_matcher=LazyCall(Detectron2Matcher)(thresholds=[0.3, 0.7], labels=[0, -1, 1], least=0.3),
         box2box_transform=LazyCall(Box2BoxTransform)(weights=[1.0, 1.0, 1.0, 1.0]),
         batch_size_per_image=spec.rpn_samples,
         positive_fraction=0.5,
@@ -67,22 +67,23 @@ def _proposals(spec: Detector, conventions: DetectionConventions) -> DictConfig:
     )
 
 
-def _cascade(spec: Detector, conventions: DetectionConventions) -> DictConfig:
+def _build_cascade(spec: Detector, conventions: DetectionConventions) -> DictConfig:
     return LazyCall(CascadeROIHeads)(
-        stages=[_heads(spec, conventions, stage) for stage in CASCADE], weights=[stage.weight for stage in CASCADE]
+        stages=[_build_heads(spec, conventions, stage) for stage in CASCADE],
+        weights=[stage.weight for stage in CASCADE],
     )
 
 
-def _heads(spec: Detector, conventions: DetectionConventions, stage: Stage) -> DictConfig:
+def _build_heads(spec: Detector, conventions: DetectionConventions, stage: Stage) -> DictConfig:
     return LazyCall(ROIHeads)(
         num_classes=spec.num_classes,
         batch_size_per_image=spec.roi_samples,
         positive_fraction=0.25,
-        proposal_matcher=LazyCall(Matcher)(thresholds=[stage.iou], labels=[0, 1], least=stage.iou),
+        proposal_matcher=LazyCall(Detectron2Matcher)(thresholds=[stage.iou], labels=[0, 1], least=stage.iou),
         box_in_features=_LEVELS[:4],
-        box_pooler=_pooler(BOX_RESOLUTION, spec, conventions),
+        box_pooler=_build_pooler(BOX_RESOLUTION, spec, conventions),
         box_head=LazyCall(BoxHead)(
-            input_shape=_shape(spec.fpn_channels, BOX_RESOLUTION), conv_dims=[], fc_dims=[spec.box_channels] * 2
+            input_shape=_build_shape(spec.fpn_channels, BOX_RESOLUTION), conv_dims=[], fc_dims=[spec.box_channels] * 2
         ),
         box_predictor=LazyCall(OutputLayers)(
             input_shape=LazyCall(ShapeSpec)(channels=spec.box_channels),
@@ -96,16 +97,16 @@ def _heads(spec: Detector, conventions: DetectionConventions, stage: Stage) -> D
             inclusive_boxes=conventions.inclusive_boxes,
         ),
         mask_in_features=_LEVELS[:4],
-        mask_pooler=_pooler(MASK_RESOLUTION, spec, conventions),
+        mask_pooler=_build_pooler(MASK_RESOLUTION, spec, conventions),
         mask_head=LazyCall(MaskHead)(
-            input_shape=_shape(spec.fpn_channels, MASK_RESOLUTION),
+            input_shape=_build_shape(spec.fpn_channels, MASK_RESOLUTION),
             num_classes=spec.num_classes,
             conv_dims=[spec.mask_channels] * 5,
         ),
     )
 
 
-def _pooler(resolution: int, spec: Detector, conventions: DetectionConventions) -> DictConfig:
+def _build_pooler(resolution: int, spec: Detector, conventions: DetectionConventions) -> DictConfig:
     return LazyCall(ROIPooler)(
         output_size=resolution,
         scales=[1 / stride for stride in STRIDES[:4]],
@@ -115,16 +116,16 @@ def _pooler(resolution: int, spec: Detector, conventions: DetectionConventions) 
     )
 
 
-def _shape(channels: int, resolution: int) -> DictConfig:
+def _build_shape(channels: int, resolution: int) -> DictConfig:
     return LazyCall(ShapeSpec)(channels=channels, height=resolution, width=resolution)
 
 
-def _lazy(value: Any) -> Any:
+def _make_lazy(value: Any) -> Any:
     """A specification as the call that makes it, with what differs from its defaults."""
     if isinstance(value, tuple):
-        return [_lazy(item) for item in value]
+        return [_make_lazy(item) for item in value]
     if not is_dataclass(value):
         return value
     given = {field.name: getattr(value, field.name) for field in fields(value)}
     defaults = {field.name: field.default for field in fields(value)}
-    return LazyCall(type(value))(**{name: _lazy(own) for name, own in given.items() if own != defaults[name]})
+    return LazyCall(type(value))(**{name: _make_lazy(own) for name, own in given.items() if own != defaults[name]})

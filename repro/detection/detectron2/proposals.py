@@ -14,11 +14,11 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from repro.detection.boxes import clip
-from repro.detection.rpn import within
+from repro.detection.rpn import lie_within
 from repro.detection.sampling import BalancedSampler
 
 
-class Matcher(LibraryMatcher):
+class Detectron2Matcher(LibraryMatcher):
     """Also gives every object the boxes that overlap it more than all others do, if by an IoU of at least `least`.
 
     Detectron2 has no such minimum, and leaves a box that it makes positive in this way to the object that overlaps it
@@ -40,7 +40,7 @@ class Matcher(LibraryMatcher):
         return torch.where(claims >= 0, claims, matches), labels.masked_fill(claims >= 0, 1)
 
 
-class PyramidAnchors(DefaultAnchorGenerator):
+class Detectron2PyramidAnchors(DefaultAnchorGenerator):
     """Detectron2's anchors: sides `rounded` to whole pixels, levels at `inferred_strides` (see conventions.py)."""
 
     def __init__(self, *, rounded: bool, inferred_strides: bool, **options: Any) -> None:
@@ -64,7 +64,7 @@ class PyramidAnchors(DefaultAnchorGenerator):
         return anchors
 
 
-class RPNHead(StandardRPNHead):
+class Detectron2RPNHead(StandardRPNHead):
     """Detectron2's, float32 out, so that boxes keep their precision."""
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -92,7 +92,7 @@ class RPN(LibraryRPN):
         every = Boxes.cat(anchors)
         labels, boxes = [], []
         for image in gt_instances:
-            inside = within(every.tensor, image.image_size)
+            inside = lie_within(every.tensor, image.image_size)
             (label,), (box,) = super().label_and_sample_anchors([every[inside]], [image])
             labels.append(torch.full_like(inside, -1, dtype=label.dtype).masked_scatter(inside, label))
             # An anchor that is not sampled is its own target: any box of positive size would do.

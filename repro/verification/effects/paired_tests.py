@@ -138,7 +138,7 @@ class PairedTests:
         detections = load_predictions(predictions, record.predictions_sha256)
         experiment = plan.at_profile(record.experiment, record.profile)
         settings = Settings(results=self.results, profile=record.profile, data_root=self.data_root)
-        dataset = tasks.of(experiment, settings).validation_data
+        dataset = tasks.task_for(experiment, settings).validation_data
         if (dataset.annotations_sha256, dataset.ids_sha256) != expected[1:]:
             raise ReproError(
                 f"{dataset.annotations_path} is not what {record.filename} was evaluated on: it has changed"

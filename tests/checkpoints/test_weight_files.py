@@ -33,8 +33,8 @@ from weights_files import (
     with_pickle,
 )
 
-from repro.checkpoints import reading
-from repro.checkpoints.reading import Contents, read
+from repro.checkpoints import weight_files
+from repro.checkpoints.weight_files import Contents, read
 from repro.errors import ReproError
 
 SAVERS = [torch_zip, torch_legacy]
@@ -210,8 +210,8 @@ def test_code_is_refused_and_does_not_run(tmp_path, container):
 
 def test_torch_refuses_code_as_well(tmp_path, monkeypatch):
     """The second barrier, tried without the first."""
-    monkeypatch.setattr(reading, "_check_zip", lambda file, size: None)
-    monkeypatch.setattr(reading, "_check_legacy", lambda content: None)
+    monkeypatch.setattr(weight_files, "_check_zip", lambda file, size: None)
+    monkeypatch.setattr(weight_files, "_check_legacy", lambda content: None)
     path, canary = tmp_path / "weights.pth", tmp_path / "canary"
     for kind, program in code(canary).items():
         for contain in (with_pickle, legacy_of):
@@ -441,8 +441,8 @@ IN_LITTLE_MEMORY = """
 import resource, sys
 import torch
 from pathlib import Path
-from repro.checkpoints import reading
-from repro.checkpoints.reading import read
+from repro.checkpoints import weight_files
+from repro.checkpoints.weight_files import read
 from repro.errors import ReproError
 
 read(Path(sys.argv[1]))

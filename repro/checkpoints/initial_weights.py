@@ -6,19 +6,19 @@ import os
 from pathlib import Path
 
 from repro.checkpoints import download, fetching, registry
-from repro.checkpoints.registry import Entry
+from repro.checkpoints.registry import CheckpointEntry
 from repro.errors import ReproError
 from repro.paths import sha256
 
 
-def cached(weights: str) -> Path:
+def locate(weights: str) -> Path:
     """Where the file of this id is: in this project's cache, else, if anywhere, in torch hub's (so torchvision's)."""
-    return download.cached(sha256_prefix(weights)) or _in_torch_hub(weights)
+    return download.find_cached(get_sha256_prefix(weights)) or _locate_in_torch_hub(weights)
 
 
-def sha256_prefix(weights: str) -> str:
+def get_sha256_prefix(weights: str) -> str:
     """How the sha256 of the file of this id begins: often all that its publishers state of it."""
-    return registry.load().initial(weights).sha256
+    return registry.load().get_initial(weights).sha256
 
 
 def fetch(weights: str) -> Path:
@@ -27,11 +27,11 @@ def fetch(weights: str) -> Path:
     Raises:
         ReproError: no URL gives a file whose sha256 begins as published.
     """
-    path = _in_torch_hub(weights)
-    if path.exists() and sha256(path).startswith(sha256_prefix(weights)):
+    path = _locate_in_torch_hub(weights)
+    if path.exists() and sha256(path).startswith(get_sha256_prefix(weights)):
         return path
     try:
-        return fetching.fetch(registry.load().initial(weights)).path
+        return fetching.fetch(registry.load().get_initial(weights)).path
     except ReproError as error:
         raise ReproError(
             f"initial weights {weights}: {error}\nFetch the file by hand and pass it with --init FILE, or pass "
@@ -39,33 +39,33 @@ def fetch(weights: str) -> Path:
         ) from None
 
 
-def given(text: str) -> Path:
+def fetch_given(text: str) -> Path:
     """The file that --init names: its path, or an id of the registry, fetched.
 
     Raises:
         ReproError: it is neither, or cannot be fetched.
     """
     path = Path(text)
-    return path if path.is_file() else fetching.fetch(_entry(text)).path
+    return path if path.is_file() else fetching.fetch(_get_entry(text)).path
 
 
-def identity(text: str) -> str:
+def identify_given(text: str) -> str:
     """What stands in cache keys for the weights that --init names: the sha256 of the file, as far as it is known.
 
     Raises:
-        ReproError: as of `given`, but nothing is fetched.
+        ReproError: as of `fetch_given`, but nothing is fetched.
     """
     path = Path(text)
-    return sha256(path) if path.is_file() else _entry(text).sha256 or text
+    return sha256(path) if path.is_file() else _get_entry(text).sha256 or text
 
 
-def _entry(text: str) -> Entry:
+def _get_entry(text: str) -> CheckpointEntry:
     known = registry.load()
     if text not in {entry.id for entry in known.entries}:
         raise ReproError(f"--init {text}: no such file, and no id of checkpoints.yaml (`repro checkpoints list`)")
-    return known.entry(text)
+    return known.get(text)
 
 
-def _in_torch_hub(weights: str) -> Path:
+def _locate_in_torch_hub(weights: str) -> Path:
     home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch"
-    return Path(home) / "hub" / "checkpoints" / registry.load().initial(weights).file_name
+    return Path(home) / "hub" / "checkpoints" / registry.load().get_initial(weights).file_name

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from repro.checkpoints.pickle_standins import NUMPY, ArrayStandin, Refused, StorageStandin
 from repro.checkpoints.pickles import interpret
-from repro.checkpoints.standins import NUMPY, Array, Refused, Storage
 from repro.errors import UNREADABLE, ReproError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def read(path: Path) -> Contents:
                 raise Refused("the file is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 value, container = _load(file, content, path.suffix)
-        return _contents(value, container, path.stat().st_size)
+        return _build_contents(value, container, path.stat().st_size)
     except Refused as error:
         reason = str(error)
     except OSError as error:
@@ -145,7 +145,7 @@ def _check_zip(file: BinaryIO, size: int) -> None:
         for storage in storages.values():
             entry = entries.get(f"{top}/data/{storage.key}")
             if entry is None or entry.file_size != storage.numel * storage.itemsize:
-                raise _short(storage, 0 if entry is None else entry.file_size)
+                raise _describe_short(storage, 0 if entry is None else entry.file_size)
 
 
 def _check_legacy(content: mmap.mmap) -> None:
@@ -161,16 +161,16 @@ def _check_legacy(content: mmap.mmap) -> None:
         storage, (numel,) = storages[key], struct.unpack("<q", content.read(8))
         held = min(numel * storage.itemsize, size - content.tell())
         if numel < 0 or held != storage.numel * storage.itemsize:
-            raise _short(storage, held)
+            raise _describe_short(storage, held)
         content.seek(held, 1)
 
 
-def _short(storage: Storage, held: int) -> Refused:
+def _describe_short(storage: StorageStandin, held: int) -> Refused:
     claimed = storage.numel * storage.itemsize
     return Refused(f"its tensors claim {claimed} bytes in storage {storage.key!r:.40}, where the file has {held}")
 
 
-def _contents(value: object, container: str, size: int) -> Contents:
+def _build_contents(value: object, container: str, size: int) -> Contents:
     """The state dict and what is stated beside it, from the whole value of a file of `size` bytes."""
     if not isinstance(value, dict):
         raise Refused(f"it holds a {type(value).__name__}, no state dict (a mapping of parameter names to tensors)")
@@ -178,34 +178,37 @@ def _contents(value: object, container: str, size: int) -> Contents:
     if len(wrappers) > 1:
         raise Refused(f"it holds several state dicts ({', '.join(wrappers)})")
     state, beside = (value[wrappers[0]], value) if wrappers else (value, {})
-    tensors = {key: _tensor(key, entry) for key, entry in _within(state, size)}
+    tensors = {key: _to_tensor(key, entry) for key, entry in _check_size(state, size)}
     if not tensors:
         raise Refused("it holds no tensors")
     meta = beside.get("meta")
     stated = {**beside, **meta} if isinstance(meta, dict) else beside
-    plain = {key: _plain(entry) for key, entry in stated.items() if isinstance(key, str)}
+    plain = {key: _to_plain(entry) for key, entry in stated.items() if isinstance(key, str)}
     return Contents(tensors, {key: entry for key, entry in plain.items() if entry is not None}, container)
 
 
-def _within(state: dict, size: int) -> Iterator[tuple[str, Tensor | Array]]:
+def _check_size(state: dict, size: int) -> Iterator[tuple[str, Tensor | ArrayStandin]]:
     """The items of a state dict, after checking that they are tensors and not much more than a file of `size` bytes."""
     import torch
 
     for key, entry in state.items():
-        if not isinstance(key, str) or not key or not isinstance(entry, (torch.Tensor, Array)):
+        if not isinstance(key, str) or not key or not isinstance(entry, (torch.Tensor, ArrayStandin)):
             raise Refused(
                 f"its entry {key!r:.100} is of type {type(entry).__name__}: not a state dict (a mapping of parameter "
                 "names to tensors)"
             )
-    if sum(entry.value.nbytes if isinstance(entry, Array) else entry.nbytes for entry in state.values()) > 2 * size:
+    if (
+        sum(entry.value.nbytes if isinstance(entry, ArrayStandin) else entry.nbytes for entry in state.values())
+        > 2 * size
+    ):
         raise Refused("its tensors claim to be larger than the file")  # 2: some weights are tied
     yield from state.items()
 
 
-def _tensor(key: str, entry: Tensor | Array) -> Tensor:
+def _to_tensor(key: str, entry: Tensor | ArrayStandin) -> Tensor:
     import torch
 
-    if isinstance(entry, Array):
+    if isinstance(entry, ArrayStandin):
         tensor = torch.from_numpy(np.array(entry.value, dtype=entry.value.dtype.newbyteorder("="), order="C"))
     else:
         tensor = entry.detach()
@@ -214,7 +217,7 @@ def _tensor(key: str, entry: Tensor | Array) -> Tensor:
     return tensor
 
 
-def _plain(value: object) -> str | int | float | tuple | None:
+def _to_plain(value: object) -> str | int | float | tuple | None:
     """`value` if it is text or a number, a list or tuple of these as a tuple, otherwise None."""
     if isinstance(value, (str, int, float)):
         return value

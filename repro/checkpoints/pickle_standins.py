@@ -20,7 +20,7 @@ class Refused(ValueError):
 
 
 @dataclass(frozen=True)
-class Storage:
+class StorageStandin:
     """The memory of a tensor: `numel` elements of `itemsize` bytes, stored in the file under `key`."""
 
     key: str
@@ -29,16 +29,20 @@ class Storage:
 
 
 @dataclass(frozen=True)
-class View:
+class TensorStandin:
     """A strided tensor in a storage, in elements; checked to lie in it and to hold no more elements than it."""
 
-    storage: Storage
+    storage: StorageStandin
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.storage, Storage) or type(self.size) is not tuple or type(self.stride) is not tuple:
+        if (
+            not isinstance(self.storage, StorageStandin)
+            or type(self.size) is not tuple
+            or type(self.stride) is not tuple
+        ):
             raise Refused("a tensor is not as torch.save writes it")
         numbers = (self.offset, *self.size, *self.stride)
         if not len(self.size) == len(self.stride) <= MAX_DIMENSIONS or not all(map(_is_length, numbers)):
@@ -52,24 +56,24 @@ class View:
             )
 
 
-class Variable:
+class VariableStandin:
     """A tensor or parameter as torch before 0.4 wrote it: made empty, then given its data by its state."""
 
-    def __init__(self, data: View | Variable | None = None, grad: bool = True) -> None:
-        if not isinstance(data, (View, Variable, type(None))):
+    def __init__(self, data: TensorStandin | VariableStandin | None = None, grad: bool = True) -> None:
+        if not isinstance(data, (TensorStandin, VariableStandin, type(None))):
             raise Refused("a parameter is made of something that is no tensor")
 
     def __setstate__(self, state: tuple) -> None:
         match state:
-            case (Storage() as storage, offset, size, stride):
-                View(storage, offset, size, stride)
-            case (View() | Variable(), _, hooks, bool(), _) | (bool(), _, hooks) if not hooks:
+            case (StorageStandin() as storage, offset, size, stride):
+                TensorStandin(storage, offset, size, stride)
+            case (TensorStandin() | VariableStandin(), _, hooks, bool(), _) | (bool(), _, hooks) if not hooks:
                 pass
             case _:
                 raise Refused("a parameter is not as torch.save writes it")
 
 
-class Dtype:
+class DtypeStandin:
     """numpy's description of an element: real numbers and booleans of up to 8 bytes."""
 
     def __init__(self, code: str, align: object = False, copy: object = False) -> None:
@@ -87,15 +91,15 @@ class Dtype:
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
-class Array:
+class ArrayStandin:
     """numpy's array; `value` is a read-only view of the bytes in the pickle."""
 
     value: np.ndarray
 
     def __setstate__(self, state: tuple) -> None:
         match state:
-            case (_, tuple(shape), Dtype(dtype=dtype), bool() | 0 | 1 as fortran, bytes() | str() as data):
-                value = np.frombuffer(_octets(data), dtype)
+            case (_, tuple(shape), DtypeStandin(dtype=dtype), bool() | 0 | 1 as fortran, bytes() | str() as data):
+                value = np.frombuffer(_to_bytes(data), dtype)
             case _:
                 raise Refused("an array is not as numpy writes arrays of numbers")
         if len(shape) > MAX_DIMENSIONS or not all(map(_is_length, shape)) or math.prod(shape) != value.size:
@@ -103,66 +107,68 @@ class Array:
         self.value = value.reshape(shape, order="F" if fortran else "C")
 
 
-def _array(kind: object, shape: object, code: object) -> Array:
+def _make_array(kind: object, shape: object, code: object) -> ArrayStandin:
     """numpy's `_reconstruct`: an array that is filled by its state. Its kind can only be `numpy.ndarray`."""
-    return Array()
+    return ArrayStandin()
 
 
-def _scalar(dtype: Dtype, data: bytes | str) -> float:
+def _make_scalar(dtype: DtypeStandin, data: bytes | str) -> float:
     """numpy's `scalar`, as Python's number."""
-    if not isinstance(dtype, Dtype) or not isinstance(data, (bytes, str)) or len(data) > 8:
+    if not isinstance(dtype, DtypeStandin) or not isinstance(data, (bytes, str)) or len(data) > 8:
         raise Refused("a numpy scalar is no real number")
-    return np.frombuffer(_octets(data), dtype.dtype)[0].item()
+    return np.frombuffer(_to_bytes(data), dtype.dtype)[0].item()
 
 
 def _is_length(number: object) -> bool:
     return type(number) is int and number >= 0
 
 
-def _octets(data: bytes | str) -> bytes:
+def _to_bytes(data: bytes | str) -> bytes:
     return data if isinstance(data, bytes) else data.encode("latin1")  # Python 2 wrote bytes as text
 
 
-def _view(
-    storage: Storage, offset: int, size: tuple, stride: tuple, grad: bool, hooks: object, flags: object = None
-) -> View:
+def _make_tensor(
+    storage: StorageStandin, offset: int, size: tuple, stride: tuple, grad: bool, hooks: object, flags: object = None
+) -> TensorStandin:
     """`torch._utils._rebuild_tensor_v2`."""
     if type(grad) is not bool or hooks or flags:
         raise Refused("a tensor has hooks or a lazy conjugation, which no weights need")
-    return View(storage, offset, size, stride)
+    return TensorStandin(storage, offset, size, stride)
 
 
-def _empty() -> Variable:
+def _make_empty() -> VariableStandin:
     """`torch.FloatTensor()` and the like; with arguments they would allocate."""
-    return Variable()
+    return VariableStandin()
 
 
-def _parameter(data: View | Variable, grad: object, hooks: object) -> View | Variable:
+def _make_parameter(
+    data: TensorStandin | VariableStandin, grad: object, hooks: object
+) -> TensorStandin | VariableStandin:
     """`torch._utils._rebuild_parameter`."""
-    if not isinstance(data, (View, Variable)) or type(grad) is not bool or hooks:
+    if not isinstance(data, (TensorStandin, VariableStandin)) or type(grad) is not bool or hooks:
         raise Refused("a parameter is not as torch.save writes it")
     return data
 
 
 #: numpy's names, with inert stand-ins. The two spellings are of numpy 1 and numpy 2.
 NUMPY: dict[str, Callable[..., Any]] = {
-    "numpy.dtype": Dtype,
-    "numpy.core.multiarray._reconstruct": _array,
-    "numpy._core.multiarray._reconstruct": _array,
-    "numpy.core.multiarray.scalar": _scalar,
-    "numpy._core.multiarray.scalar": _scalar,
-    "numpy.ndarray": Array,
+    "numpy.dtype": DtypeStandin,
+    "numpy.core.multiarray._reconstruct": _make_array,
+    "numpy._core.multiarray._reconstruct": _make_array,
+    "numpy.core.multiarray.scalar": _make_scalar,
+    "numpy._core.multiarray.scalar": _make_scalar,
+    "numpy.ndarray": ArrayStandin,
 }
 TORCH: dict[str, Callable[..., Any]] = {
-    "torch._utils._rebuild_tensor": View,
-    "torch._utils._rebuild_tensor_v2": _view,
-    "torch._utils._rebuild_parameter": _parameter,
-    "torch.nn.parameter.Parameter": Variable,
+    "torch._utils._rebuild_tensor": TensorStandin,
+    "torch._utils._rebuild_tensor_v2": _make_tensor,
+    "torch._utils._rebuild_parameter": _make_parameter,
+    "torch.nn.parameter.Parameter": VariableStandin,
 }
 _ITEMSIZES = {
     "Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1, "Bool": 1
 }  # fmt: skip
 #: torch's names of storages and the bytes of an element.
 STORAGES = {f"torch.{kind}Storage": itemsize for kind, itemsize in _ITEMSIZES.items()}
-TORCH |= {f"torch.{kind}Tensor": _empty for kind in _ITEMSIZES}
-NEW = (Variable, _empty)  #: what may be made by __new__ too
+TORCH |= {f"torch.{kind}Tensor": _make_empty for kind in _ITEMSIZES}
+NEW = (VariableStandin, _make_empty)  #: what may be made by __new__ too

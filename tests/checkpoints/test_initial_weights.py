@@ -9,9 +9,9 @@ import pytest
 import torch
 from faulty_server import Server, send
 
-from repro.checkpoints import initial, registry
-from repro.checkpoints.reading import read
+from repro.checkpoints import initial_weights, registry
 from repro.checkpoints.registry import Registry, Url
+from repro.checkpoints.weight_files import read
 from repro.errors import ReproError
 
 STATE = {"conv1.weight": torch.arange(6.0).reshape(2, 3)}
@@ -27,7 +27,7 @@ def site(tmp_path, monkeypatch):
     server = Server()
     server.files[f"/{name}.pth"] = file.getvalue()
     urls = (Url.model_construct(url=f"{server.url}/{name}.pth"),)
-    entry = registry.load().initial(PUBLISHED)
+    entry = registry.load().get_initial(PUBLISHED)
     entry = entry.model_copy(update={"id": f"test/{name}", "urls": urls, "sha256": name[-8:], "size": None})
     known = Registry((entry,), registry.load().path)
     monkeypatch.setattr(registry, "load", lambda: known)
@@ -42,38 +42,38 @@ def site(tmp_path, monkeypatch):
 def test_the_ids_of_the_recipes_are_in_the_registry():
     """torch hub's names, of which the part after the dash is the hash's beginning."""
     for weights in (PUBLISHED, "torchvision/resnet101-5d3b4d8f", "openmmlab/resnext101_32x4d-a5af3160"):
-        assert weights.endswith(f"-{initial.sha256_prefix(weights)}")
-        assert initial.cached(weights).name == weights.split("/")[1] + ".pth"
+        assert weights.endswith(f"-{initial_weights.get_sha256_prefix(weights)}")
+        assert initial_weights.locate(weights).name == weights.split("/")[1] + ".pth"
     with pytest.raises(ReproError, match="unknown initial weights 'torchvision/resnet50'"):
-        initial.sha256_prefix("torchvision/resnet50")
+        initial_weights.get_sha256_prefix("torchvision/resnet50")
 
 
 def test_a_file_is_fetched_once(site):
     weights, server = site
-    assert not initial.cached(weights).exists()
-    path = initial.fetch(weights)
+    assert not initial_weights.locate(weights).exists()
+    path = initial_weights.fetch(weights)
     assert torch.equal(read(path).tensors["conv1.weight"], STATE["conv1.weight"])
     server.files.clear()
-    assert initial.fetch(weights) == initial.cached(weights) == path
+    assert initial_weights.fetch(weights) == initial_weights.locate(weights) == path
     assert len(server.visits) == 1
 
 
 def test_torchvisions_copy_is_used(site):
     weights, server = site
-    copy = initial.cached(weights)
+    copy = initial_weights.locate(weights)
     copy.parent.mkdir(parents=True)
     (content,) = server.files.values()
     copy.write_bytes(content)
-    assert initial.fetch(weights) == copy
+    assert initial_weights.fetch(weights) == copy
     assert server.visits == []
 
 
 def test_a_wrong_copy_of_torchvisions_is_left_alone_and_not_used(site):
     weights, server = site
-    copy = initial.cached(weights)
+    copy = initial_weights.locate(weights)
     copy.parent.mkdir(parents=True)
     copy.write_bytes(b"something else")
-    path = initial.fetch(weights)
+    path = initial_weights.fetch(weights)
     assert path != copy
     assert path.read_bytes() == next(iter(server.files.values()))
     assert copy.read_bytes() == b"something else"
@@ -84,15 +84,15 @@ def test_a_file_of_another_hash_is_refused_and_not_kept(site):
     ((name, content),) = server.files.items()
     server.answers[name] = [send(body=content + b"more")]
     with pytest.raises(ReproError, match=rf"its sha256 is \w{{64}}, not {weights[-8:]}\.\.\."):
-        initial.fetch(weights)
-    assert not initial.cached(weights).exists()
+        initial_weights.fetch(weights)
+    assert not initial_weights.locate(weights).exists()
 
 
 def test_a_file_that_changed_in_the_cache_is_fetched_again(site):
     weights, server = site
-    path = initial.fetch(weights)
+    path = initial_weights.fetch(weights)
     path.write_bytes(b"something else")
-    assert torch.equal(read(initial.fetch(weights)).tensors["conv1.weight"], STATE["conv1.weight"])
+    assert torch.equal(read(initial_weights.fetch(weights)).tensors["conv1.weight"], STATE["conv1.weight"])
     assert len(server.visits) == 2
 
 
@@ -100,4 +100,4 @@ def test_a_file_that_is_not_there_says_what_else_can_be_done(site):
     weights, server = site
     server.files.clear()
     with pytest.raises(ReproError, match=rf"(?s)initial weights {weights}: .*404 \(Not Found\).*--init FILE"):
-        initial.fetch(weights)
+        initial_weights.fetch(weights)

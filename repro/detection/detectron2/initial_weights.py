@@ -21,11 +21,11 @@ class InitialWeights(PathHandler):
         return [PREFIX]
 
     def _get_local_path(self, path: str, force: bool = False, **options: Any) -> str:
-        from repro.checkpoints import initial, reading
+        from repro.checkpoints import initial_weights, weight_files
         from repro.paths import cache_directory, write_atomically
 
-        source = initial.fetch(path.removeprefix(PREFIX))
-        tensors = reading.read(source).tensors
+        source = initial_weights.fetch(path.removeprefix(PREFIX))
+        tensors = weight_files.read(source).tensors
         weights = {f"backbone.bottom_up.{name}": value for name, value in tensors.items() if not name.startswith("fc.")}
         renamed = cache_directory() / "detectron2" / f"{source.stem}.pth"
         buffer = io.BytesIO()
