@@ -24,7 +24,7 @@ class Converted:
     missing: tuple[str, ...]  #: keys of the network that the file does not have, which matters not
     unexpected: tuple[str, ...]  #: keys of the file that the network has no use for, each for a known reason
     reshaped: tuple[str, ...]  #: keys of the file whose tensors were changed, and how
-    conventions: DetectionConventions | classifiers.Conventions  #: of the framework
+    conventions: DetectionConventions | classifiers.ClassifierConventions  #: of the framework
     network: Detector | Classifier  #: that the weights belong to
     format: str = ""  #: of the file, filled in by `conversion.convert`
 
@@ -71,7 +71,7 @@ _COUNTER = re.compile(r"\.num_batches_tracked$")
 def translate(
     tensors: Mapping[str, Tensor],
     network: Detector | Classifier,
-    conventions: DetectionConventions | classifiers.Conventions,
+    conventions: DetectionConventions | classifiers.ClassifierConventions,
     rules: Sequence[Rule],
     causes: Sequence[Cause],
     unused: str = r"(?!)",

@@ -13,7 +13,7 @@ from repro.models import conventions as classifiers
 
 def construct(
     network: Detector | Classifier,
-    conventions: DetectionConventions | classifiers.Conventions | None = None,
+    conventions: DetectionConventions | classifiers.ClassifierConventions | None = None,
     engine: str = "torchvision",
 ) -> nn.Module:
     """The module of a specification, with the conventions of its weights' framework (default: this project's)."""

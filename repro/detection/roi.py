@@ -119,7 +119,7 @@ class RoIHeads(nn.Module):
         """
         return self.compute_losses(self.sample(proposals, boxes, labels), features, boxes, masks)[0]
 
-    def losses_of(
+    def compute_losses(
         self, rois: list[RoIs], features: dict[str, Tensor], boxes: list[Tensor], masks: list[Tensor]
     ) -> tuple[dict[str, Tensor], Tensor]:
         """The losses of `losses` over these RoIs, and the box deltas (R, K + 1, 4) that were predicted for them."""
