@@ -118,3 +118,11 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
     session.run("mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation as a site, in site/: every link is checked, and nothing is loaded from outside."""
+    install(session)
+    session.install("--require-hashes", "-r", "requirements-tools.lock")
+    session.run("mkdocs", "build", *(session.posargs or ["--clean"]))

@@ -1,0 +1,105 @@
+"""The documents: every link leads somewhere, every command exists, and the front page stays short."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+import typer.main
+import yaml
+from places import ROOT
+
+from repro.cli import app
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+COMMANDS = typer.main.get_command(app)
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+
+
+def anchors(page: Path) -> set[str]:
+    """What `#...` can follow the name of a page: its headings, in lower case, words joined by hyphens."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.MULTILINE)
+    plain = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "") for heading in headings)
+    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_links_lead_somewhere(page):
+    dead = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text())):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            dead.append(target)
+    assert dead == []
+
+
+def commands_of(text: str) -> list[list[str]]:
+    """The words after `repro` wherever a document shows a command: in code blocks and between backticks."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+    shown = (re.search(r"(?:^|[$\s]|-m )repro +([a-z].*)", line) for line in lines)
+    return [match[1].split("  #")[0].split(" > ")[0].split() for match in shown if match]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_commands_exist(page):
+    unknown = []
+    for words in commands_of(page.read_text()):
+        command: click.Command = COMMANDS
+        rest = words
+        while isinstance(command, click.Group) and rest:
+            known = command.commands.get(rest[0])
+            if known is None:
+                break
+            command, rest = known, rest[1:]
+        options = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+        named = {option for word in rest if (option := re.match(r"\[?(--[a-z][a-z0-9-]*)", word)) for option in [option[1]]}
+        if command is COMMANDS or not named <= options:
+            unknown.append(" ".join(["repro", *words]))
+    assert unknown == []
+
+
+def test_the_readme_is_short_and_begins_with_the_two_commands():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 110
+    first, second = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)[:2]
+    assert first == "python -m pip install nox uv && nox -s reproduce-table2\n"
+    assert second == "python -m pip install nox uv && nox -s tests\n"
+
+
+def test_the_readme_quotes_table_2():
+    quoted = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(("| **", "| ours"))]
+    assert len(quoted) == 6
+    assert "\n".join(quoted) in (ROOT / "tables" / "generated" / "table2.md").read_text()
+
+
+def test_a_how_to_is_read_at_a_glance():
+    lengths = {page.name: len(page.read_text().splitlines()) for page in (ROOT / "docs" / "how-to").glob("*.md")}
+    assert len(lengths) == 7
+    assert {name: length for name, length in lengths.items() if length > 60} == {}
+
+
+def test_the_site_has_every_page():
+    def paths(entry) -> list[str]:
+        if isinstance(entry, dict):
+            return [path for value in entry.values() for path in paths(value)]
+        return [path for part in entry for path in paths(part)] if isinstance(entry, list) else [entry]
+
+    configuration = re.search(r"^nav:\n.*", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE | re.DOTALL)
+    inside = {path for path in paths(yaml.safe_load(configuration[0])["nav"]) if not path.startswith("source/")}
+    assert inside == {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_nothing_outside_the_repository_is_named(page):
+    assert "../shared" not in page.read_text()
