@@ -23,8 +23,7 @@ _LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml",
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add a page for every file outside `docs/` that the navigation or a page leads to, directly or through others."""
-    waiting = {PurePosixPath(path).relative_to("source").as_posix() for path in re.findall(
-        r"\bsource/[\w./-]+", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))}  # fmt: skip
+    waiting = set(re.findall(r"\bsource/([\w./-]+)", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
     for file in files.documentation_pages():
         waiting |= _outside(f"docs/{file.src_uri}", file.content_string)
     added: set[str] = set()
@@ -32,7 +31,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         path = waiting.pop()
         added.add(path)
         text = (ROOT / path).read_text(encoding="utf-8")
-        files.append(File.generated(config, _page_of(path), content=text if path.endswith(".md") else _shown(path, text)))
+        page = text if path.endswith(".md") else _shown(path, text)
+        files.append(File.generated(config, _page_of(path), content=page))
         if path.endswith(".md"):
             waiting |= _outside(path, text) - added
     return files

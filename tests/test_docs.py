@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import click
 import pytest
 import typer.main
 import yaml
@@ -55,15 +54,11 @@ def commands_of(text: str) -> list[list[str]]:
 def test_commands_exist(page):
     unknown = []
     for words in commands_of(page.read_text()):
-        command: click.Command = COMMANDS
-        rest = words
-        while isinstance(command, click.Group) and rest:
-            known = command.commands.get(rest[0])
-            if known is None:
-                break
-            command, rest = known, rest[1:]
+        command, rest = COMMANDS, words
+        while rest and rest[0] in getattr(command, "commands", {}):
+            command, rest = command.commands[rest[0]], rest[1:]
         options = {name for parameter in command.params for name in parameter.opts} | {"--help"}
-        named = {option for word in rest if (option := re.match(r"\[?(--[a-z][a-z0-9-]*)", word)) for option in [option[1]]}
+        named = {match[1] for word in rest if (match := re.match(r"\[?(--[a-z][a-z0-9-]*)", word))}
         if command is COMMANDS or not named <= options:
             unknown.append(" ".join(["repro", *words]))
     assert unknown == []
