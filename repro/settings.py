@@ -10,24 +10,31 @@ if TYPE_CHECKING:
     from repro.records import Store
 
 
+Profile = Literal["full", "mini"]
+Source = Literal["auto", "trained", "checkpoint"]
+Engine = Literal["torchvision", "detectron2"]
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["32-true", "bf16-mixed"]
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a user chose on the command line."""
 
     results: Path
-    profile: Literal["full", "mini"] = "mini"
-    source: Literal["auto", "trained", "checkpoint"] = "auto"  #: auto: the authors' weights where there are some
+    profile: Profile = "mini"
+    source: Source = "auto"  #: auto: the authors' weights where there are some
     weights: str | None = None  #: to evaluate instead of the authors' of the row: a file, an id, or ID=FILE
     data_root: Path | None = None
     seed: int = 0
-    engine: Literal["torchvision", "detectron2"] = "torchvision"  #: what detectors are assembled from
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    engine: Engine = "torchvision"  #: what detectors are assembled from
+    device: Device = "auto"
     devices: int | None = None  #: processes with a device each; None: as torchrun or Slurm started them, else one
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Precision = "32-true"
     initial: str | None = None  #: a file, or "random", instead of the recipe's initial weights
     iterations: int | None = None  #: train for so many instead of the recipe's length
     batch_size: int | None = None  #: effective batch; the learning rate is scaled with it
-    micro_batch: int | None = None  #: items of one forward pass in training; default: see `division.divide`
+    micro_batch: int | None = None  #: items of one forward pass in training; default: see `measuring.batch_division`
     compile: bool = False  #: the network with torch.compile
     threads: int = 1
 

@@ -22,7 +22,7 @@ from repro.experiments.conventions import AUTHORS, DetectionConventions
 from repro.experiments.preprocessing import Preprocessing
 from repro.models.context import NonLocalBlock
 from repro.paths import sha256
-from repro.planning import plan
+from repro.planning import keys
 from repro.records import Checkpoint, cache_key
 from repro.settings import Settings
 
@@ -76,12 +76,16 @@ def of_experiment(name: str, settings: Settings, random: bool) -> Subject:
     Raises:
         ReproError: the experiment has no non-local block, or has no weights yet.
     """
-    experiment = plan.at_profile(name, settings.profile)
+    experiment = mini.at_profile(name, settings.profile)
     if random:
         model = _random(experiment, settings)
         found = _subject(experiment, model, _inputs(experiment, model), f"random weights of seed {settings.seed}")
         return replace(found, key=cache_key(spec=experiment.spec_hash, random=settings.seed), trained=False)
-    chosen = choice.choose(experiment, settings.weights) if settings.weights else plan.chosen(experiment, settings)
+    chosen = (
+        choice.choose(experiment, settings.weights)
+        if settings.weights
+        else keys.weights_to_evaluate(experiment, settings)
+    )
     if chosen is None:
         path = _trained(experiment, settings)
         model = _network(experiment, settings)
@@ -204,7 +208,7 @@ def _trained(experiment: Experiment, settings: Settings) -> Path:
             f"{name}: which weights? Give --weights ID|FILE, --random for an untrained network, or --profile mini for "
             "the small network that `repro run` trains in minutes."
         )
-    path = plan.run_directory(experiment, replace(settings, source="trained")) / "weights.pt"
+    path = keys.training_directory(experiment, replace(settings, source="trained")) / "weights.pt"
     if not path.is_file() and settings.profile == "full":
         raise ReproError(
             f"{name}: which weights? Nothing was trained here with seed {seed}: {path} is missing. Give --weights "

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
 from repro.cli.options import RESULTS, Results, one_of
 from repro.detection import engines
 from repro.errors import ReproError
-from repro.settings import Settings
+from repro.settings import Device, Precision, Profile, Settings, Source
 
 
-def settings(
+@dataclass(frozen=True)
+class MeasuringOptions:
+    """The options of `plan`, `run`, `reproduce` and `submit`, as they were given."""
+
     profile: Annotated[
         str,
         typer.Option(
             "--profile", help="full: the paper's protocol. mini: generated data. auto: full where it can run."
         ),
-    ] = "auto",
+    ] = "auto"
     source: Annotated[
         str,
         typer.Option(
@@ -29,7 +33,7 @@ def settings(
             help="Of the full profile: checkpoint evaluates public weights, trained trains here; auto takes the "
             "authors' weights where they released some for the row.",
         ),
-    ] = "auto",
+    ] = "auto"
     weights: Annotated[
         str | None,
         typer.Option(
@@ -38,8 +42,8 @@ def settings(
             help="Weights to evaluate: an id of checkpoints.yaml, a file, a file that is a copy of an "
             "id's, or a file in a format (torchvision, timm, gcnet-repro, ...).",
         ),
-    ] = None,
-    results: Results = RESULTS,
+    ] = None
+    results: Results = RESULTS
     data_root: Annotated[
         Path | None,
         typer.Option(
@@ -47,14 +51,16 @@ def settings(
             envvar="REPRO_DATA",
             help="The data set of the experiments, or a directory that holds coco/, imagenet/ and kinetics400/.",
         ),
-    ] = None,
+    ] = None
     engine: Annotated[
         str,
         typer.Option(
-            "--engine", help="What detectors are assembled from: torchvision, detectron2, or auto: this if installed."
+            "--engine",
+            help="What detectors are assembled from: torchvision, detectron2, or auto (detectron2 if installed, else "
+            "torchvision).",
         ),
-    ] = "auto",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    ] = "auto"
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto"
     devices: Annotated[
         int | None,
         typer.Option(
@@ -63,8 +69,8 @@ def settings(
             help="Processes that share each experiment: that many CUDA devices, or CPU processes. Default: as torchrun "
             "or Slurm started them, else one.",
         ),
-    ] = None,
-    precision: Annotated[str, typer.Option("--precision", help="32-true or bf16-mixed.")] = "32-true",
+    ] = None
+    precision: Annotated[str, typer.Option("--precision", help="32-true or bf16-mixed.")] = "32-true"
     initial: Annotated[
         str | None,
         typer.Option(
@@ -72,11 +78,11 @@ def settings(
             help="Initial weights of the full profile: a FILE, an id of checkpoints.yaml, or 'random' (recorded as a "
             "deviation). An ImageNet experiment then starts from them instead of its first stage.",
         ),
-    ] = None,
+    ] = None
     iterations: Annotated[
         int | None,
         typer.Option("--iterations", min=1, help="Train for so many iterations only (recorded as a deviation)."),
-    ] = None,
+    ] = None
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -85,7 +91,7 @@ def settings(
             help="Effective batch instead of the recipe's; the learning rate is scaled with it (recorded as a "
             "deviation).",
         ),
-    ] = None,
+    ] = None
     micro_batch: Annotated[
         int | None,
         typer.Option(
@@ -95,98 +101,109 @@ def settings(
             "effective batch, but batch norm sees so many only (recorded). Default: for classifiers what the paper "
             "had on a GPU, for detectors the whole batch.",
         ),
-    ] = None,
+    ] = None
     compile: Annotated[
         bool, typer.Option("--compile", help="Classifiers of the full profile through torch.compile (recorded).")
-    ] = False,
-) -> tuple[Settings, str]:
-    """The settings, and in words why this profile.
+    ] = False
 
-    Raises:
-        ReproError: a value that is not allowed, or options that do not go together.
-    """
-    one_of("--profile", profile, ("auto", "full", "mini"))
-    one_of("--source", source, ("auto", "trained", "checkpoint"))
-    one_of("--device", device, ("auto", "cpu", "cuda"))
-    one_of("--precision", precision, ("32-true", "bf16-mixed"))
-    if weights is not None:
-        if source == "trained":
-            raise ReproError("--weights names weights to evaluate; --source trained evaluates what it trains")
-        source = "checkpoint"
-    why = "as asked"
-    if profile == "auto":
-        profile, why = _choose(data_root, device, source)
-    chosen = Settings(
-        results=results,
-        profile=profile,
-        engine=engines.resolve(engine),
-        source=source,
-        weights=weights,
-        data_root=data_root,
-        device=device,
-        devices=devices,
-        precision=precision,
-        initial=initial,
-        iterations=iterations,
-        batch_size=batch_size,
-        micro_batch=micro_batch,
-        compile=compile,
-    )
-    if profile == "mini" and chosen.training_options:
+    def settings(self, seed: int = 0, threads: int = 1) -> tuple[Settings, str]:
+        """The checked settings, and in words why this profile.
+
+        Raises:
+            ReproError: a value that is not allowed, or options that do not go together.
+        """
+        source: Source = one_of("--source", self.source, ("auto", "trained", "checkpoint"))
+        device: Device = one_of("--device", self.device, ("auto", "cpu", "cuda"))
+        precision: Precision = one_of("--precision", self.precision, ("32-true", "bf16-mixed"))
+        if self.weights is not None:
+            if source == "trained":
+                raise ReproError("--weights names weights to evaluate; --source trained evaluates what it trains")
+            source = "checkpoint"
+        profile, why = self._choose_profile(device, source)
+        settings = Settings(
+            results=self.results,
+            profile=profile,
+            engine=engines.resolve(self.engine),
+            source=source,
+            weights=self.weights,
+            data_root=self.data_root,
+            seed=seed,
+            device=device,
+            devices=self.devices,
+            precision=precision,
+            initial=self.initial,
+            iterations=self.iterations,
+            batch_size=self.batch_size,
+            micro_batch=self.micro_batch,
+            compile=self.compile,
+            threads=threads,
+        )
+        _refuse_contradictions(settings)
+        return settings, why
+
+    def _choose_profile(self, device: Device, source: Source) -> tuple[Profile, str]:
+        asked: Literal["auto", "full", "mini"] = one_of("--profile", self.profile, ("auto", "full", "mini"))
+        if asked != "auto":
+            return asked, "as asked"
+        if source == "checkpoint":
+            return "full", "weights that others trained are of the full profile"
+        if self.data_root is None:
+            return "mini", "no data set here: neither --data-root nor REPRO_DATA is set"
+        if not self.data_root.is_dir():
+            raise ReproError(f"--data-root {self.data_root} (or REPRO_DATA) is no directory")
+        if device != "cpu":
+            import torch
+
+            if torch.cuda.is_available():
+                return "full", f"data in {self.data_root}"
+        return "mini", "no CUDA device, and the full schedule would take months on a CPU; --profile full insists"
+
+
+def _refuse_contradictions(settings: Settings) -> None:
+    shaped = settings.training_options
+    if settings.profile == "mini" and shaped:
         raise ReproError(
             "--init, --iterations, --batch-size and --micro-batch belong to the full profile; mini has its own recipe"
         )
-    if profile == "mini" and compile:
+    if settings.profile == "mini" and settings.compile:
         raise ReproError("--compile belongs to the full profile; compiling takes longer than a mini training")
-    if profile == "mini" and source == "checkpoint":
+    if settings.profile == "mini" and settings.source == "checkpoint":
         raise ReproError("--source checkpoint and --weights belong to the full profile; nobody has weights of mini's")
-    if source == "checkpoint" and chosen.training_options:
+    if settings.source == "checkpoint" and shaped:
         raise ReproError(
             "--init, --iterations, --batch-size and --micro-batch shape a training; checkpoints have had it"
         )
-    return chosen, why
 
 
-def measuring(verb: Callable[..., None], profile: str | None = None) -> Callable[..., None]:
-    """A verb that takes `chosen: Settings` and `why: str`, with the options of `settings` in their place.
+def measuring(verb: Callable[..., None], **fixed: Any) -> Callable[..., None]:
+    """Give a verb that takes `chosen: MeasuringOptions` an option for each of their fields.
 
-    typer reads a verb's options from its signature; this writes it, so that the options are told once. A verb of one
-    `profile` has no option for it.
+    Args:
+        fixed: fields that this verb does not let a user choose, and their values.
     """
-    hints, shared = get_type_hints(verb, include_extras=True), get_type_hints(settings, include_extras=True)
+    hints = get_type_hints(verb, include_extras=True)
     own = [
         parameter.replace(annotation=hints[name])
         for name, parameter in inspect.signature(verb).parameters.items()
-        if name not in ("chosen", "why")
+        if name != "chosen"
     ]
-    common = [
-        parameter.replace(annotation=shared[name])
-        for name, parameter in inspect.signature(settings).parameters.items()
-        if name != "profile" or profile is None
+    shared_hints = get_type_hints(MeasuringOptions, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=shared_hints[field.name]
+        )
+        for field in fields(MeasuringOptions)
+        if field.name not in fixed
     ]
-    ordered = sorted(own + common, key=lambda parameter: parameter.default is not inspect.Parameter.empty)
+    ordered = sorted(own + shared, key=lambda parameter: parameter.default is not inspect.Parameter.empty)
 
     def command(**values: Any) -> None:
-        given = {parameter.name: values.pop(parameter.name) for parameter in common}
-        chosen, why = settings(**({"profile": profile} if profile else {}), **given)
-        verb(chosen=chosen, why=why, **values)
+        given = {parameter.name: values.pop(parameter.name) for parameter in shared}
+        verb(chosen=MeasuringOptions(**fixed, **given), **values)
 
     command.__doc__ = verb.__doc__
-    command.__signature__ = inspect.Signature([p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in ordered])
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # typer reads options from it
+        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in ordered]
+    )
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
     return command
-
-
-def _choose(data_root: Path | None, device: str, source: str) -> tuple[str, str]:
-    if source == "checkpoint":
-        return "full", "weights that others trained are of the full profile"
-    if data_root is None:
-        return "mini", "no data set here: neither --data-root nor REPRO_DATA is set"
-    if not data_root.is_dir():
-        raise ReproError(f"--data-root {data_root} (or REPRO_DATA) is no directory")
-    if device != "cpu":
-        import torch
-
-        if torch.cuda.is_available():
-            return "full", f"data in {data_root}"
-    return "mini", "no CUDA device, and the full schedule would take months on a CPU; --profile full insists"

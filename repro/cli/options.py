@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -16,7 +16,10 @@ Results = Annotated[
 RESULTS = Path("results")
 
 
-def one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
+Choice = TypeVar("Choice", bound=str)
+
+
+def one_of(option: str, value: str, allowed: tuple[Choice, ...]) -> Choice:
     """`value`, checked.
 
     Raises:
@@ -24,6 +27,7 @@ def one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
     """
     from repro.errors import unknown
 
-    if value not in allowed:
-        raise unknown(f"value of {option}", value, allowed)
-    return value
+    for known in allowed:
+        if value == known:
+            return known
+    raise unknown(f"value of {option}", value, allowed)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from repro.cli import options
-from repro.cli.measuring_options import measuring
+from repro.cli.measuring_options import MeasuringOptions, measuring
 from repro.experiments import Experiment
-from repro.settings import Settings
+
+if TYPE_CHECKING:
+    from repro.planning.plan import Step
 
 
 @measuring
@@ -18,40 +20,40 @@ def command(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0..N-1 of every experiment.")] = 1,
     json: options.Json = False,
     *,
-    chosen: Settings,
-    why: str,
+    chosen: MeasuringOptions,
 ) -> None:
     """Say for each experiment of a table whether it is measured, ready to run or blocked, and by what.
 
     Example: repro plan --table 2 --profile full --data-root /data/coco
     """
-    from repro.planning import plan as planning
+    from repro.planning.plan import attention_experiments, plan, rows_by_experiment
 
-    rows = planning.distinct(table)
-    steps = planning.plan(rows, chosen, range(seeds), planning.of_attention(table))
+    settings, why = chosen.settings()
+    rows = rows_by_experiment(table)
+    steps = plan(rows, settings, range(seeds), attention_experiments(table))
     if json:
         import json as json_
 
-        print(json_.dumps([_json(step, rows) for step in steps], indent=1))
+        print(json_.dumps([_as_json(step, rows) for step in steps], indent=1))
         return
-    print(f"Table {table}, profile {chosen.profile} ({why})")
+    print(f"Table {table}, profile {settings.profile} ({why})")
     width = max(len(step.experiment.name) for step in steps)
     for step in steps:
         how = step.weights.id if step.weights else f"seed {step.seed}"
         print(f"  {step.experiment.name:<{width}}  {how}  {step.status:<8}  {step.reason}; cost: {step.cost}")
-        what = f"rows: {', '.join(rows[step.experiment.name])}" if not step.needed_by else _needed(step.needed_by)
+        what = _describe_dependents(step.needed_by) or f"rows: {', '.join(rows[step.experiment.name])}"
         print(f"  {'':<{width}}  {what}")
-        if chosen.profile == "full":
-            print(f"  {'':<{width}}  public weights: {_public(step.experiment)}")
+        if settings.profile == "full":
+            print(f"  {'':<{width}}  public weights: {_describe_public_weights(step.experiment)}")
     tally = {status: sum(step.status == status for step in steps) for status in ("measured", "ready", "blocked")}
     print(", ".join(f"{count} {status}" for status, count in tally.items()))
 
 
-def _needed(by: tuple[str, ...]) -> str:
-    return f"no row: {', '.join(by)} start{'s' if len(by) == 1 else ''} from it"
+def _describe_dependents(by: tuple[str, ...]) -> str:
+    return f"no row: {', '.join(by)} start{'s' if len(by) == 1 else ''} from it" if by else ""
 
 
-def _public(experiment: Experiment) -> str:
+def _describe_public_weights(experiment: Experiment) -> str:
     """The weights that others published for an experiment, best first, and whether something stands in their way."""
     from repro.checkpoints import registry
 
@@ -62,7 +64,7 @@ def _public(experiment: Experiment) -> str:
     return ", ".join(usable) or "none"
 
 
-def _json(step, rows: dict[str, list[str]]) -> dict:
+def _as_json(step: Step, rows: dict[str, list[str]]) -> dict[str, object]:
     return {
         "experiment": step.experiment.name,
         "source": step.source,

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from repro.cli import options
-from repro.cli.measuring_options import measuring
-from repro.settings import Settings
+from repro.cli.measuring_options import MeasuringOptions, measuring
 
 
 @measuring
@@ -19,8 +18,7 @@ def command(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0..N-1 of every experiment.")] = 1,
     jobs: Annotated[int, typer.Option("--jobs", min=0, help="Processes side by side; 0: one per core.")] = 0,
     *,
-    chosen: Settings,
-    why: str,
+    chosen: MeasuringOptions,
 ) -> None:
     """Count the full-size networks, measure every experiment of the table, render it and verify it.
 
@@ -35,21 +33,22 @@ def command(
     from repro.errors import ReproError
     from repro.experiments import get
     from repro.measuring import runner
-    from repro.planning import plan as planning
+    from repro.planning.plan import attention_experiments, plan
     from repro.rendering.tables import render, write_generated
     from repro.verification.verdicts import coverage, verify_store
 
+    settings, why = chosen.settings()
     console = Console(stderr=True)
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     published = paper.load(table)
-    say(f"Table {table} of the paper, profile {chosen.profile} ({why})")
-    if chosen.profile == "mini":
+    say(f"Table {table} of the paper, profile {settings.profile} ({why})")
+    if settings.profile == "mini":
         say(f"the full profile is not run: `repro plan --table {table} --profile full` says what each row would take")
-    attention = planning.of_attention(table)
-    steps = planning.plan(published.experiments, chosen, range(seeds), attention)
+    attention = attention_experiments(table)
+    steps = plan(published.experiments, settings, range(seeds), attention)
     blocked = [step for step in steps if step.status == "blocked"]
     for reason in dict.fromkeys(step.reason for step in blocked):
         say(f"blocked: {', '.join(step.experiment.name for step in blocked if step.reason == reason)}: {reason}")
@@ -62,13 +61,13 @@ def command(
     say("counting parameters and operations of the full-size networks")
     from repro import complexity
 
-    complexity.count_experiments(map(get, published.experiments), chosen.store)
+    complexity.count_experiments(map(get, published.experiments), settings.store)
 
-    outcomes = runner.run(ready, chosen, jobs, shlex.join(["repro", *sys.argv[1:]]), console)
-    print(render(published, chosen.store, "md"))
-    paths = write_generated(published, chosen.store)
+    outcomes = runner.run(ready, settings, jobs, shlex.join(["repro", *sys.argv[1:]]), console)
+    print(render(published, settings.store, "md"))
+    paths = write_generated(published, settings.store)
     say("written: " + ", ".join(map(str, paths)))
-    verification = verify_store(published, chosen.store)
+    verification = verify_store(published, settings.store)
     say(coverage(verification.cells))
     for cell in verification.off:
         say(f"off: {cell}")

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from repro.cli import options
-from repro.cli.measuring_options import measuring
+from repro.cli.measuring_options import MeasuringOptions, measuring
 from repro.cli.progress import Report
-from repro.settings import Settings
 
 if TYPE_CHECKING:
     from repro.records import DataSet, Metric
@@ -24,8 +23,7 @@ def command(
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of this process.")] = 1,
     json: options.Json = False,
     *,
-    chosen: Settings,
-    why: str,
+    chosen: MeasuringOptions,
 ) -> None:
     """Train one experiment, or fetch weights of it, evaluate it and record the result. Interrupted, it goes on.
 
@@ -37,30 +35,27 @@ def command(
 
       repro run coco-r50-gc-r16 --source trained --data-root /data/coco --devices 8
     """
-    from dataclasses import replace
-
     from repro.data.sources import SOURCES
     from repro.engine import launch
-    from repro.experiments import get
+    from repro.planning.work_order import order_work
 
-    get(experiment)
-    chosen = replace(chosen, seed=seed, threads=threads)
-    processes = launch.processes(chosen.devices)
+    settings, why = chosen.settings(seed, threads)
+    order = order_work(experiment, settings)
+    processes = launch.processes(settings.devices)
     if processes.to_start:
         from repro.measuring.measure import check
 
-        check(experiment, chosen)
+        check(order)
         raise typer.Exit(launch.launch(processes.count, ["-m", "repro", *sys.argv[1:]]))
     if processes.rank == 0:
-        print(f"{experiment}: profile {chosen.profile} ({why}), seed {seed}", file=sys.stderr)
+        print(f"{experiment}: profile {settings.profile} ({why}), seed {seed}", file=sys.stderr)
 
     from repro.measuring.measure import measure
 
-    command = shlex.join(["repro", *sys.argv[1:]])
-    record = measure(experiment, chosen, command=command, progress=Report(), say=_say)
+    record = measure(order, command=shlex.join(["repro", *sys.argv[1:]]), progress=Report(), say=_say)
     if processes.rank > 0:
         return
-    path = chosen.store.directory / record.filename
+    path = settings.store.directory / record.filename
     if json:
         print(record.model_dump_json(indent=1))
         return
@@ -70,7 +65,7 @@ def command(
         interval = "" if metric.standard_error is None else f", {_interval(metric, record.dataset)}"
         print(f"{metric.name:<12} {metric.value:6.2f} {metric.unit}  (n = {metric.n}{interval}){note}")
     data = record.dataset
-    items = SOURCES[get(experiment).dataset].items
+    items = SOURCES[order.experiment.dataset].items
     print(f"{data.evaluated} of {data.required} {items} evaluated; {record.cost.images_per_second:.3g} {items}/s, "
           f"peak memory {record.cost.peak_memory_bytes / 2**30:.2f} GiB")  # fmt: skip
     if data.failed:

@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 
 from repro.cli import options
-from repro.cli.measuring_options import measuring
+from repro.cli.measuring_options import MeasuringOptions, measuring
 from repro.cli.progress import Report
-from repro.settings import Settings
 
 
 @partial(measuring, profile="full")
@@ -27,8 +26,7 @@ def command(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the training whose weights are submitted.")] = 0,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of this process.")] = 1,
     *,
-    chosen: Settings,
-    why: str,
+    chosen: MeasuringOptions,
 ) -> None:
     """Predict test-dev, whose annotations only COCO's server has, and write the two files to upload there.
 
@@ -41,17 +39,15 @@ def command(
 
       repro submit coco-x101-cascade-gc-r4 --source trained --seed 1 --data-root /data/coco
     """
-    from dataclasses import replace
-
     from repro.experiments import get
 
     get(experiment)
     options.one_of("--split", split, ("test-dev2017", "val2017"))
-    chosen = replace(chosen, seed=seed, threads=threads)
+    settings, _ = chosen.settings(seed, threads)
 
     from repro.measuring.submission import submit
 
-    directory, submission = submit(experiment, chosen, split, output=output, progress=Report())
+    directory, submission = submit(experiment, settings, split, output=output, progress=Report())
     for deviation in submission.deviations:
         print(f"deviation: {deviation}", file=sys.stderr)
     for task, archive in submission.archives.items():

@@ -21,6 +21,7 @@ class Prepared:
 
     model: DetectorModule
     weights: Weights
+    checkpoint: Checkpoint
 
 
 def prepare(
@@ -61,7 +62,7 @@ def prepare(
     )
     origin = f"{choice.id}, {choice.entry.source}" if choice.entry else f"file {fetched.path.name}"
     weights = Weights(sha256=fetched.sha256, origin=origin, converter=CONVERTER, checkpoint=checkpoint)
-    return Prepared(conversion.build(converted, engine), weights)
+    return Prepared(conversion.build(converted, engine), weights, checkpoint)
 
 
 def fetch_chosen(choice: Choice, progress: Callable[[str, int, int], None]) -> Fetched:

@@ -10,6 +10,8 @@ from torch import nn
 
 from repro.engine import distributed
 from repro.engine.launch import Processes
+from repro.errors import ReproError
+from repro.experiments import Experiment
 from repro.settings import Settings
 
 
@@ -23,6 +25,24 @@ def one_device(settings: Settings) -> Fabric:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # cuDNN's default is True
     alone = Processes(count=1, per_node=1)
     return distributed.fabric(alone, distributed.accelerator(settings.device, alone), settings.precision)
+
+
+def check_arithmetic(experiment: Experiment, settings: Settings, accelerator: str) -> None:
+    """Refuse what PyTorch cannot execute.
+
+    Raises:
+        ReproError: a deformable convolution in bfloat16 on the CPU, or a detector to be compiled.
+    """
+    if experiment.network.backbone.dcn and settings.precision != "32-true" and accelerator == "cpu":
+        raise ReproError(
+            f"{experiment.name} has deformable convolutions, which run in float32 only on a CPU: leave out --precision "
+            f"{settings.precision}, or use a GPU"
+        )
+    if settings.compile and experiment.dataset == "coco":
+        raise ReproError(
+            f"{experiment.name}: --compile is for classifiers; every image gives a detector tensors of other sizes, "
+            "and torch.compile would compile it anew again and again"
+        )
 
 
 def loading_processes(fabric: Fabric) -> int:

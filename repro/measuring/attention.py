@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-
 from repro import tasks
 from repro.analysis import subjects
 from repro.analysis.survey import Survey, survey
@@ -12,9 +10,9 @@ from repro.engine.memory import enough_memory, peak_memory, reset_peak_memory
 from repro.errors import ReproError
 from repro.evaluation import ATTENTION_EVALUATOR
 from repro.evaluation.predictor import ProgressReport
-from repro.experiments import Experiment
-from repro.paper import tolerances
-from repro.planning import plan
+from repro.experiments import Experiment, mini
+from repro.measuring.record_assembly import Conditions, MeasuredNetwork, assemble_record
+from repro.planning.lookup import find_attention_record
 from repro.records import Cost, Record, cache_key
 from repro.records.environment import environment
 from repro.settings import Settings
@@ -33,8 +31,8 @@ def measure_attention(record: Record, settings: Settings, *, command: str, progr
         ReproError: the weights are not here, or not those of `record`; the experiment has no non-local block; an image
             cannot be read.
     """
-    if found := plan.find_attention(settings.store.all(), record):
-        return found
+    if recorded := find_attention_record(settings.store.all(), record):
+        return recorded
     fabric = one_device(settings)
     subject = subjects.of_experiment(record.experiment, settings, random=False)
     if subject.weights_sha256 != record.weights.sha256:
@@ -42,44 +40,48 @@ def measure_attention(record: Record, settings: Settings, *, command: str, progr
             f"{record.experiment}: the weights here ({subject.weights}) are not those of record {record.filename}: "
             "they were trained on another machine. Delete the record to have these measured."
         )
+    experiment = mini.at_profile(record.experiment, settings.profile)
     shown = subjects.images(subject, settings)
     reset_peak_memory()
     with enough_memory("the analysis of attention", "It is as small as it gets: free the GPU, or use --device cpu."):
-        found, _ = survey(subject.to(fabric.device), shown, settings.results / "analysis", hardware(fabric), progress)
-    metrics, dataset = (
-        found.metrics(),
-        tasks.task_for(subject.experiment, settings).describe_dataset(found.n, found.failed),
-    )
-    kept = tolerances.load().in_force([metric.name for metric in metrics], dataset.name)
-    seconds = max(found.seconds_per_image * found.n, 1e-3)  # each image's are kept to the millisecond
-    made = record.model_copy(
-        update={
-            "command": command,
-            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "deviations": [*record.deviations, *_open(subject.experiment, found)],
-            "metrics": metrics,
-            "tolerances": kept if settings.profile == "full" else None,
-            "evaluator": ATTENTION_EVALUATOR,
-            "predictions_sha256": found.values_sha256,
-            "dataset": dataset,
-            "numerics": numerics(settings) | {"precision": "32-true"},
-            "environment": environment(hardware(fabric)),
-            "cost": Cost(
+        result, _ = survey(subject.to(fabric.device), shown, settings.results / "analysis", hardware(fabric), progress)
+    seconds = max(result.seconds_per_image * result.n, 1e-3)  # each image's are kept to the millisecond
+    made = assemble_record(
+        MeasuredNetwork(
+            experiment=record.experiment,
+            profile=record.profile,
+            source=record.source,
+            engine=record.engine,
+            seed=record.seed,
+            spec_hash=record.spec_hash,
+            deviations=[*record.deviations, *_open_points(experiment, result)],
+            departures=record.departures,
+            weights=record.weights,
+            training=record.training,
+            complexity=record.complexity,
+        ),
+        Conditions(
+            predictions_sha256=result.values_sha256,
+            dataset=tasks.task_for(experiment, settings).describe_dataset(result.n, result.failed),
+            numerics=numerics(settings) | {"precision": "32-true"},
+            environment=environment(hardware(fabric)),
+            cost=Cost(
                 train_seconds=0.0,
                 evaluate_seconds=seconds,
                 peak_memory_bytes=peak_memory(fabric.device),
-                images_per_second=found.n / seconds,
+                images_per_second=result.n / seconds,
             ),
-            "key": cache_key(
-                predictions=found.values_sha256, evaluator=ATTENTION_EVALUATOR, training=record.measured_by
-            ),
-        }
+        ),
+        result.metrics(),
+        evaluator=ATTENTION_EVALUATOR,
+        command=command,
+        key=cache_key(predictions=result.values_sha256, evaluator=ATTENTION_EVALUATOR, training=record.measured_by),
     )
     settings.store.add(made)
     return made
 
 
-def _open(experiment: Experiment, found: Survey) -> list[str]:
+def _open_points(experiment: Experiment, result: Survey) -> list[str]:
     """What the paper leaves open of these statistics, and what was chosen."""
     chosen = ["statistics of attention over all of the validation set: the paper does not say which images it took"]
     if experiment.dataset == "kinetics":
@@ -87,9 +89,9 @@ def _open(experiment: Experiment, found: Survey) -> list[str]:
             "statistics of attention over one clip of each video of the validation set, from its middle, and the crop "
             "in its centre: the paper does not say which clips it took"
         ]
-    if len(found.positions) > 1:
+    if len(result.positions) > 1:
         chosen.append(
-            f"statistics of attention are the mean over the {len(found.positions)} blocks: the paper does not say of "
+            f"statistics of attention are the mean over the {len(result.positions)} blocks: the paper does not say of "
             "which its numbers are"
         )
     return chosen

@@ -1,4 +1,4 @@
-"""The recipe as it is carried out, and how its batch is divided among processes. Imports no torch."""
+"""The recipe as it is executed, and how its batch is divided among processes. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from repro.experiments import Experiment, Recipe
 from repro.settings import Settings
 
 
-def carried_out(experiment: Experiment, settings: Settings) -> Recipe:
+def effective_recipe(experiment: Experiment, settings: Settings) -> Recipe:
     """The experiment's recipe as the settings shorten it or, in proportion to the batch, scale its learning rate."""
     recipe = experiment.recipe
     batch = settings.batch_size or recipe.batch_size
@@ -24,7 +24,7 @@ def carried_out(experiment: Experiment, settings: Settings) -> Recipe:
 
 
 @dataclass(frozen=True)
-class Division:
+class BatchDivision:
     """The effective batch in equal parts, one a process, and over how many images batch norm takes its statistics."""
 
     effective: int  #: images of one update
@@ -65,7 +65,7 @@ class Division:
         return f"{alone}, over {self.statistics} images{reason}"
 
     def describe(self, recipe: Recipe, base: Recipe) -> str:
-        """What a user is told before a training by `recipe`, which is `base` as carried out here."""
+        """What a user is told before a training by `recipe`, which is `base` as executed here."""
         scale = "the recipe's"
         if recipe.batch_size != base.batch_size:
             scale = f"the recipe's {base.learning_rate:g} x {recipe.batch_size}/{base.batch_size}"
@@ -77,30 +77,30 @@ class Division:
         )
 
 
-def divide(experiment: Experiment, settings: Settings, processes: Processes, accelerator: str) -> Division:
+def divide_batch(experiment: Experiment, settings: Settings, processes: Processes, accelerator: str) -> BatchDivision:
     """The division of the experiment's batch among `processes`.
 
     Raises:
         ReproError: the parts would not be equal.
     """
-    batch = carried_out(experiment, settings).batch_size
+    batch = effective_recipe(experiment, settings).batch_size
     if batch % processes.count:
         fitting = [n for n in range(1, batch + 1) if batch % n == 0]
         raise ReproError(
             f"a batch of {batch} images cannot be divided among {processes.count} processes: choose --devices among "
             f"{', '.join(map(str, fitting))}" + ("" if settings.profile == "mini" else ", or another --batch-size")
         )
-    return Division(
+    return BatchDivision(
         effective=batch,
         processes=processes.count,
         per_node=processes.per_node,
-        micro_batch=settings.micro_batch or _per_gpu(experiment),
+        micro_batch=settings.micro_batch or _images_per_gpu(experiment),
         norm=experiment.network.backbone.norm,
         accelerator=accelerator,
     )
 
 
-def _per_gpu(experiment: Experiment) -> int | None:
+def _images_per_gpu(experiment: Experiment) -> int | None:
     """What a classifier of the paper had on each GPU, over which its batch norm took its statistics.
 
     On fewer GPUs the gradients are accumulated to the paper's batch. A detector's statistics were of the whole batch.

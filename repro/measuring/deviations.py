@@ -9,8 +9,8 @@ from repro.checkpoints.choice import Choice
 from repro.data.sources import SOURCES
 from repro.experiments import Experiment, preprocessing
 from repro.experiments.conventions import AUTHORS
-from repro.measuring.batch_division import Division
-from repro.planning import plan
+from repro.measuring.batch_division import BatchDivision
+from repro.planning import keys
 from repro.records import Checkpoint, Segment
 from repro.settings import Settings
 
@@ -20,8 +20,8 @@ _GPUS = 8
 _PAPER = "paper"
 
 
-def inherent(experiment: Experiment, settings: Settings, division: Division) -> list[str]:
-    """Of every training of this kind, or of what the paper says of it."""
+def protocol_deviations(experiment: Experiment, settings: Settings, division: BatchDivision) -> list[str]:
+    """What every training of this kind does otherwise, or what the paper leaves open of it."""
     if settings.profile == "mini":
         return [
             "mini profile: generated data and a scaled-down network, not comparable with any published number",
@@ -33,7 +33,7 @@ def inherent(experiment: Experiment, settings: Settings, division: Division) -> 
     return _classifier(experiment, settings, division)
 
 
-def _detector(experiment: Experiment, division: Division) -> list[str]:
+def _detector(experiment: Experiment, division: BatchDivision) -> list[str]:
     found = [
         "learning rate drops after epochs 8 and 11, as in the authors' configurations; the paper says 'at the 9th "
         "and 11th epochs'",
@@ -80,7 +80,7 @@ _INFLATED = (
 )
 
 
-def _classifier(experiment: Experiment, settings: Settings, division: Division) -> list[str]:
+def _classifier(experiment: Experiment, settings: Settings, division: BatchDivision) -> list[str]:
     """What the paper leaves open, and what is different here."""
     if experiment.dataset == "imagenet":
         if experiment.recipe.initial_weights == "random":
@@ -100,28 +100,28 @@ def _classifier(experiment: Experiment, settings: Settings, division: Division) 
     return found
 
 
-def _batch_norm(division: Division) -> str:
+def _batch_norm(division: BatchDivision) -> str:
     if division.processes == 1:
         return "batch norm over the batch of one process"
     return f"{division.normalisation}; losses normalised over the {division.per_pass} images of each process"
 
 
-def resumed(segments: Sequence[Segment]) -> list[str]:
-    """Of a training that was taken up with another number of processes than before."""
+def resumption_deviations(segments: Sequence[Segment]) -> list[str]:
+    """What a training is that was resumed with another number of processes than before."""
     if len({segment.world_size for segment in segments}) < 2:
         return []
     parts = [f"{segment.world_size} from iteration {segment.start}" for segment in segments]
     return [f"trained by a changing number of processes: {', '.join(parts)}"]
 
 
-def asked_for(experiment: Experiment, settings: Settings, division: Division) -> list[str]:
+def recipe_overrides(experiment: Experiment, settings: Settings, division: BatchDivision) -> list[str]:
     """What was asked for that makes it another recipe than the paper's; no verdict follows from such a training."""
     found = []
     batch = settings.batch_size or experiment.recipe.batch_size
     wanted = experiment.recipe.initial_weights
     if settings.initial == "random" and wanted != "random":
         found.append(f"random initial weights instead of {wanted}")
-    elif settings.initial and plan.start(experiment, settings) != wanted:
+    elif settings.initial and keys.initial_weights_key(experiment, settings) != wanted:
         found.append(f"initial weights given by hand, {Path(settings.initial).name}, instead of {wanted}")
     if batch != experiment.recipe.batch_size:
         found.append(
@@ -132,18 +132,18 @@ def asked_for(experiment: Experiment, settings: Settings, division: Division) ->
         found.append(f"trained for {length} instead of {experiment.recipe.epochs} epochs")
     if experiment.dataset == "coco" and division.per_pass < division.per_process:
         found.append(f"batch norm over {division.statistics} images, gradients accumulated to the batch")
-    return found + asked_for_numerics(settings)
+    return found + numeric_overrides(settings)
 
 
-def asked_for_numerics(settings: Settings) -> list[str]:
+def numeric_overrides(settings: Settings) -> list[str]:
     """What was asked for of any measurement that makes its numbers others; no verdict follows from it either."""
     if settings.precision != "32-true":
         return [f"precision {settings.precision} instead of float32"]
     return []
 
 
-def of_weights(choice: Choice, checkpoint: Checkpoint) -> list[str]:
-    """Of evaluating weights that others trained: what they are, and by whose conventions they are evaluated."""
+def weights_deviations(choice: Choice, checkpoint: Checkpoint) -> list[str]:
+    """What weights that others trained are, and by whose conventions they are evaluated."""
     found = []
     if choice.match == "exact":
         found.append("the authors' released weights; that they are the paper's own run is not stated")

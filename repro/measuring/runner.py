@@ -1,4 +1,4 @@
-"""Carries a plan out: experiments side by side, each in a process or shared by several, with progress and an ETA.
+"""Executes a plan: experiments side by side, each in a process or shared by several, with progress and an ETA.
 
 Everything a worker finishes is on disk before it says so. Interrupting at any moment loses at most the iterations
 since a run's last saved state, and the same command goes on from there.
@@ -14,15 +14,24 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from queue import Empty, Queue
+from typing import IO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from repro.engine import launch
 from repro.errors import ReproError
-from repro.measuring.worker import settings_to_json
+from repro.measuring.worker import write_task
 from repro.planning.plan import Step
 from repro.settings import Settings
 
@@ -56,9 +65,8 @@ def run(steps: Sequence[Step], settings: Settings, jobs: int, command: str, cons
         waiting.put(step)
     display = _Display(console, len(steps))
     outcomes: list[Outcome] = []
-    workers = [
-        _Worker(waiting, settings, command, display, outcomes) for _ in range(min(jobs or cores(settings), len(steps)))
-    ]
+    number = min(jobs or count_workers(settings), len(steps))
+    workers = [_Worker(waiting, settings, command, display, outcomes) for _ in range(number)]
     with display.progress:
         try:
             for worker in workers:
@@ -74,7 +82,7 @@ def run(steps: Sequence[Step], settings: Settings, jobs: int, command: str, cons
     return [by_step.get(id(step), Outcome(step, None, "it was never begun: its worker failed")) for step in steps]
 
 
-def cores(settings: Settings) -> int:
+def count_workers(settings: Settings) -> int:
     """How many processes fit side by side: full-size experiments run one at a time, mini ones one per core."""
     if settings.profile == "full":
         return 1
@@ -88,11 +96,13 @@ class _Worker(threading.Thread):
     An experiment that several processes share has them to itself: what fails in one of them ends them all.
     """
 
-    def __init__(self, waiting: Queue[Step], settings: Settings, command: str, display: _Display, outcomes: list):
+    def __init__(
+        self, waiting: Queue[Step], settings: Settings, command: str, display: _Display, outcomes: list[Outcome]
+    ) -> None:
         super().__init__(daemon=True)
         self.waiting, self.settings, self.command = waiting, settings, command
         self.display, self.outcomes = display, outcomes
-        self.process: subprocess.Popen | None = None
+        self.process: subprocess.Popen[str] | None = None
         self.stopped = False
 
     def run(self) -> None:
@@ -114,7 +124,7 @@ class _Worker(threading.Thread):
             self.display.finish(step, failure)
         if self.process is not None:
             with suppress(OSError):
-                self.process.stdin.close()
+                _pipe(self.process.stdin).close()
             self.process.wait()
 
     def stop(self) -> None:
@@ -124,29 +134,23 @@ class _Worker(threading.Thread):
             self.process.wait()
 
     def _measure(self, step: Step) -> tuple[str | None, str | None]:
-        settings = settings_to_json(replace(self.settings, seed=step.seed))
-        task = json.dumps(
-            {
-                "experiment": step.experiment.name,
-                "settings": settings,
-                "command": self.command,
-                "attention": step.attention,
-            }
-        )
+        """(the record's file name, why there is none)."""
+        if step.order is None:
+            return None, step.reason
+        task = write_task(step.order, self.command)
         if (self.settings.devices or 1) > 1:
-            self._start(task)
-            record, failure = self._listen(step)
-            self.process.wait()
-            return record, failure
-        if self.process is None or self.process.poll() is not None:
-            self._start()
+            process = self._start(task)
+            outcome = self._listen(process, step)
+            process.wait()
+            return outcome
+        process = self.process if self.process and self.process.poll() is None else self._start()
         try:
-            print(task, file=self.process.stdin, flush=True)
+            print(task, file=_pipe(process.stdin), flush=True)
         except BrokenPipeError:
-            return None, self._death()
-        return self._listen(step)
+            return None, _explain_death(process)
+        return self._listen(process, step)
 
-    def _start(self, *arguments: str) -> None:
+    def _start(self, *arguments: str) -> subprocess.Popen[str]:
         threads = str(self.settings.threads)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "repro.measuring.worker", *arguments],
@@ -156,27 +160,35 @@ class _Worker(threading.Thread):
             env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
             start_new_session=True,  # Ctrl-C reaches this process alone, which then ends its workers
         )
+        return self.process
 
-    def _listen(self, step: Step) -> tuple[str | None, str | None]:
-        for line in self.process.stdout:
+    def _listen(self, process: subprocess.Popen[str], step: Step) -> tuple[str | None, str | None]:
+        for line in _pipe(process.stdout):
             event = json.loads(line)
             if event["event"] == "measured":
                 return event["record"], None
             if event["event"] == "failed":
                 return None, event["message"]
             self.display.show(step, event["stage"], event["done"], event["total"])
-        return None, self._death()
+        return None, _explain_death(process)
 
-    def _death(self) -> str:
-        code = self.process.wait()
-        why = "killed, perhaps for want of memory" if code == -9 else f"exit {code}; its messages are above"
-        return f"the worker process died ({why}). Run the same command again to go on."
+
+def _pipe(stream: IO[str] | None) -> IO[str]:
+    """One end of a pipe of a worker, which is started with one at both."""
+    assert stream is not None
+    return stream
+
+
+def _explain_death(process: subprocess.Popen[str]) -> str:
+    code = process.wait()
+    why = "killed, perhaps for want of memory" if code == -9 else f"exit {code}; its messages are above"
+    return f"the worker process died ({why}). Run the same command again to go on."
 
 
 class _Display:
     """One bar for the whole and one for each experiment at work; lines instead where there is no terminal."""
 
-    def __init__(self, console: Console, total: int):
+    def __init__(self, console: Console, total: int) -> None:
         self.console, self.total, self.done = console, total, 0
         self.progress = Progress(
             TextColumn("{task.description}", justify="left"),
@@ -189,7 +201,7 @@ class _Display:
             disable=not console.is_terminal,
         )
         self.whole = self.progress.add_task("all experiments", total=total)
-        self.bars: dict[int, int] = {}
+        self.bars: dict[int, TaskID] = {}
         self.fractions: dict[int, float] = {}
         self.started = time.monotonic()
         self.lock = threading.Lock()
@@ -203,7 +215,7 @@ class _Display:
             self.progress.update(bar, description=label, completed=done, total=total)
             if stage == "training":
                 self.fractions[id(step)] = done / total
-            self._whole()
+            self._update_whole()
 
     def finish(self, step: Step, failure: str | None) -> None:
         with self.lock:
@@ -211,20 +223,20 @@ class _Display:
             self.fractions[id(step)] = 1.0
             if id(step) in self.bars:
                 self.progress.remove_task(self.bars.pop(id(step)))
-            self._whole()
+            self._update_whole()
             elapsed = time.monotonic() - self.started
             eta = elapsed / self.done * (self.total - self.done)
             state = "failed" if failure else "measured"
             self.console.print(
                 f"[{self.done}/{self.total}] {step.experiment.name} seed {step.seed}: {state}; "
-                f"{_clock(elapsed)} gone, about {_clock(eta)} to go",
+                f"{_format_clock(elapsed)} gone, about {_format_clock(eta)} to go",
                 markup=False,
                 highlight=False,
             )
 
-    def _whole(self) -> None:
+    def _update_whole(self) -> None:
         self.progress.update(self.whole, completed=sum(self.fractions.values()))
 
 
-def _clock(seconds: float) -> str:
+def _format_clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

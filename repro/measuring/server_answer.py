@@ -5,7 +5,6 @@ Imports no torch.
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +12,8 @@ from pathlib import Path
 from repro import paper
 from repro.errors import ReproError
 from repro.experiments import get
-from repro.paper import tolerances
-from repro.records import Complexity, Metric, Record, Store, Submitted, cache_key
+from repro.measuring.record_assembly import Conditions, MeasuredNetwork, assemble_record, find_complexity
+from repro.records import Metric, Record, Store, Submitted, cache_key
 from repro.records.submission import EVALUATION_SERVER, METRICS, SUBMISSION_FILE, TEST_DEV, Submission, load_submission
 
 
@@ -109,22 +108,37 @@ def record_answer(name: str, directory: Path, metrics: Mapping[str, float], stor
     before = _entered(store, submission)
     known = {metric.name: metric.value for metric in before.metrics} if before else {}
     metrics = {**known, **metrics}
-    if metrics == known:
+    if before and metrics == known:
         return before
-    made = Record(
-        **{field: getattr(submission, field) for field in _SHARED},
-        profile="full",
-        command=command,
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds"),
-        metrics=[
+    made = assemble_record(
+        MeasuredNetwork(
+            experiment=submission.experiment,
+            profile="full",
+            source=submission.source,
+            engine=submission.engine,
+            seed=submission.seed,
+            spec_hash=submission.spec_hash,
+            deviations=submission.deviations,
+            departures=submission.departures,
+            weights=submission.weights,
+            training=submission.training,
+            complexity=find_complexity(store, submission.spec_hash),
+        ),
+        Conditions(
+            predictions_sha256=submission.predictions_sha256,
+            dataset=submission.dataset,
+            numerics=submission.numerics,
+            environment=submission.environment,
+            cost=submission.cost,
+        ),
+        [
             Metric(name=metric, value=metrics[metric], unit="%", n=submission.dataset.evaluated)
             for names in METRICS.values()
             for metric in names
             if metric in metrics
         ],
         evaluator=EVALUATION_SERVER,
-        complexity=_complexity(store, submission),
-        tolerances=tolerances.load().in_force(metrics, submission.dataset.name),
+        command=command,
         submitted=Submitted(
             key=submission.key, files={task: archive.sha256 for task, archive in submission.archives.items()}
         ),
@@ -137,22 +151,10 @@ def record_answer(name: str, directory: Path, metrics: Mapping[str, float], stor
     return made
 
 
-#: What a record takes from the submission as it is.
-_SHARED = (
-    "experiment", "source", "engine", "seed", "spec_hash", "deviations", "departures", "predictions_sha256", "weights",
-    "dataset", "training", "numerics", "environment", "cost",
-)  # fmt: skip
-
-
 def _entered(store: Store, submission: Submission) -> Record | None:
     """The last record of an answer to the same submission."""
     earlier = [record for record in store.all() if record.submitted and record.submitted.key == submission.key]
     return max(earlier, key=lambda record: record.created, default=None)
-
-
-def _complexity(store: Store, submission: Submission) -> Complexity | None:
-    count = store.counts().get(submission.spec_hash)
-    return count and Complexity(params=count.params, macs=count.macs, input_shape=count.input_shape)
 
 
 def _test_dev_rows() -> list[str]:

@@ -10,6 +10,7 @@ import torch
 
 from repro import paper
 from repro.checkpoints import CONVERTER
+from repro.checkpoints.choice import Choice
 from repro.data import layout, sources
 from repro.data.coco import CocoDetection, Detections
 from repro.detection import engines
@@ -20,10 +21,10 @@ from repro.evaluation import coco as evaluation
 from repro.evaluation import is_attention
 from repro.evaluation import submission as archives
 from repro.evaluation.predictor import Predictor, ProgressReport
-from repro.experiments import Experiment
+from repro.experiments import Detector, Experiment, get
 from repro.files.locks import locked
-from repro.measuring.network import Evaluated, of_others
-from repro.planning import plan
+from repro.measuring.networks import EvaluatedNetwork, load_public_network
+from repro.planning import keys
 from repro.records import Cost, DataSet, Record, cache_key
 from repro.records.environment import environment
 from repro.records.submission import Archive, Submission, load_submission
@@ -52,47 +53,47 @@ def submit(
     """
     if settings.devices not in (None, 1):
         raise ReproError(f"--devices {settings.devices}: a submission is predicted by one process")
-    experiment = plan.at_profile(name, "full")
-    choice = plan.chosen(experiment, settings)
-    trained = None if choice else _trained(experiment, settings)
-    data = _images(experiment, settings, split)
+    experiment = get(name)
+    choice = keys.weights_to_evaluate(experiment, settings)
+    origin = choice or _find_training(experiment, settings)
+    data = _open_split(experiment.detector, settings, split)
     key = cache_key(
         stage="submission",
-        weights=choice.identity if choice else trained.weights.sha256,
-        converter=CONVERTER if choice else None,
+        weights=origin.identity if isinstance(origin, Choice) else origin.weights.sha256,
+        converter=CONVERTER if isinstance(origin, Choice) else None,
         spec=experiment.spec_hash,
         images=data.annotations_sha256,
         precision=settings.precision,
-        engine=trained.engine if trained else settings.engine,
+        engine=settings.engine if isinstance(origin, Choice) else origin.engine,
     )
     directory = settings.results / "submissions" / f"{name}.{split}.{key[:12]}"
     output = output or directory
     with locked(directory):
-        found = load_submission(output)
-        if found and found.key == key:
-            found.check_archives(output)
-            return output, found
+        written = load_submission(output)
+        if written and written.key == key:
+            written.check_archives(output)
+            return output, written
         reset_peak_memory()
         fabric = devices.one_device(settings)
-        plan.check_arithmetic(experiment, settings, fabric.device.type)
-        if trained:
-            network = _of_run(experiment, settings, trained)
+        devices.check_arithmetic(experiment, settings, fabric.device.type)
+        if isinstance(origin, Choice):
+            network = load_public_network(experiment, origin, key, settings, progress)
         else:
-            network = of_others(experiment, choice, key, settings, progress)
+            network = _load_trained_network(experiment, settings, origin)
         predictor = Predictor(DetectorEvaluation(network.model, data), directory, fabric)
         with enough_memory("prediction", "One image at a time is the least: free the GPU, or use --device cpu."):
             detections = predictor.predict(network.weights.sha256, progress).found
         sizes = {image_id: data.original_size(image_id) for image_id in data.image_ids}
         submission = Submission(
-            archives=_write(detections, data, output, archives.stem(split, name), sizes),
+            archives=_write_archives(detections, data, output, archives.stem(split, name), sizes),
             key=key,
             experiment=name,
-            source="trained" if trained else "checkpoint",
+            source="checkpoint" if choice else "trained",
             engine=network.engine,
             seed=settings.seed,
             spec_hash=experiment.spec_hash,
-            deviations=network.deviations,
-            departures=network.departures,
+            deviations=list(network.deviations),
+            departures=list(network.departures),
             predictions_sha256=evaluation.save_predictions(detections, directory / "predictions.json.gz"),
             weights=network.weights,
             dataset=DataSet(
@@ -118,9 +119,8 @@ def submit(
     return output, submission
 
 
-def _images(experiment: Experiment, settings: Settings, split: str) -> CocoDetection:
+def _open_split(network: Detector, settings: Settings, split: str) -> CocoDetection:
     """The official split, whole: the server takes what is missing for images on which nothing was found."""
-    network = experiment.network
     root = sources.root(settings.data_root, "coco")
     data = CocoDetection(root, split, network.num_classes, network.short_side, network.long_side)
     size = paper.DATASETS[f"coco-{split}"].size
@@ -137,7 +137,7 @@ def _images(experiment: Experiment, settings: Settings, split: str) -> CocoDetec
     return data
 
 
-def _write(
+def _write_archives(
     detections: list[Detections], data: CocoDetection, output: Path, stem: str, sizes: dict[int, tuple[int, int]]
 ) -> dict[archives.Task, Archive]:
     """Both archives have the name that the server wants, so each has a directory."""
@@ -150,9 +150,9 @@ def _write(
     return written
 
 
-def _trained(experiment: Experiment, settings: Settings) -> Record:
+def _find_training(experiment: Experiment, settings: Settings) -> Record:
     """The record of the training whose weights are to be submitted."""
-    key = plan.training_key(experiment, settings)
+    key = keys.training_key(experiment, settings)
     for record in settings.store.all():
         if record.training and record.training.key == key and not is_attention(record.evaluator):
             return record
@@ -163,14 +163,14 @@ def _trained(experiment: Experiment, settings: Settings) -> Record:
     )
 
 
-def _of_run(experiment: Experiment, settings: Settings, record: Record) -> Evaluated:
-    path = plan.run_directory(experiment, settings) / "weights.pt"
+def _load_trained_network(experiment: Experiment, settings: Settings, record: Record) -> EvaluatedNetwork:
+    path = keys.training_directory(experiment, settings) / "weights.pt"
     if not path.exists():
         raise ReproError(
             f"the weights of record {record.filename} are not there: {path}. Restore them, or delete the record to "
             "have it trained again."
         )
-    model = engines.build(record.engine, experiment.network)
+    model = engines.build(record.engine, experiment.detector)
     try:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != record.weights.sha256:
@@ -178,7 +178,7 @@ def _of_run(experiment: Experiment, settings: Settings, record: Record) -> Evalu
         model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
     except UNREADABLE as error:
         raise ReproError(f"{path} cannot be read: {error}") from None
-    return Evaluated(
+    return EvaluatedNetwork(
         model, record.weights, record.engine, record.deviations, record.departures, record.training,
         record.cost.train_seconds,
     )  # fmt: skip

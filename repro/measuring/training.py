@@ -14,10 +14,10 @@ from repro.engine.devices import compiled, lay_out, loading_processes
 from repro.engine.loop import fit
 from repro.engine.schedule import iterations_per_epoch, length
 from repro.evaluation.predictor import ProgressReport
-from repro.measuring.batch_division import Division, carried_out
+from repro.measuring.batch_division import BatchDivision, effective_recipe
 from repro.models import norm
 from repro.paths import sha256
-from repro.planning import plan
+from repro.planning.work_order import TrainedWork
 from repro.records import Segment, Training, Weights
 from repro.tasks import Task
 
@@ -29,13 +29,13 @@ class Trained:
     model: nn.Module
     weights: Weights
     training: Training
-    division: Division  #: with which the training ended; another one may have been asked for only to evaluate it
+    division: BatchDivision  #: with which the training ended; another one may have been asked for only to evaluate it
     seconds: float
     peak_memory_bytes: int
 
 
 @dataclass(frozen=True)
-class Start:
+class StartingPoint:
     """What a training begins from."""
 
     path: Path | None  #: of the initial weights; None: random ones
@@ -45,8 +45,8 @@ class Start:
 
 def train(
     task: Task,
-    start: Start,
-    division: Division,
+    start: StartingPoint,
+    division: BatchDivision,
     key: str,
     directory: Path,
     fabric: Fabric,
@@ -58,8 +58,8 @@ def train(
         ReproError: bad initial weights, a training that diverged, a directory that cannot be written.
     """
     experiment, settings = task.experiment, task.settings
-    model = _network(task)
-    recipe = carried_out(experiment, settings)
+    model = _initialise_network(task)
+    recipe = effective_recipe(experiment, settings)
     per_epoch = iterations_per_epoch(task.training_items, recipe.batch_size)
     if start.path:
         task.load_initial(model, start.path)
@@ -105,29 +105,34 @@ def train(
     )
 
 
-def _network(task: Task) -> nn.Module:
+def _initialise_network(task: Task) -> nn.Module:
     """Freshly initialised as a function of the seed; the global generator is as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.settings.seed)
         return task.build_network()
 
 
-def starting_point(task: Task, fabric: Fabric, progress: ProgressReport) -> Start:
+def find_starting_point(
+    task: Task, starts_from: TrainedWork | None, fabric: Fabric, progress: ProgressReport
+) -> StartingPoint:
     """The initial weights, fetched or, in the mini profile, pre-trained by this process alone if they are not here.
+
+    Args:
+        starts_from: the training whose weights it begins with, which has ended.
 
     Raises:
         ReproError: they cannot be fetched or read.
     """
     settings, wanted = task.settings, task.experiment.recipe.initial_weights
     if "random" in (settings.initial, wanted) and settings.initial in (None, "random"):
-        return Start(None, "trained here from random weights", None)
+        return StartingPoint(None, "trained here from random weights", None)
     if settings.initial:
         path = initial_weights.fetch_given(settings.initial)
-        return Start(path, f"trained here from {path.name}", sha256(path))
-    if earlier := plan.prerequisite(task.experiment, settings):
-        path = plan.run_directory(*earlier) / "weights.pt"
-        return Start(path, f"trained here from {wanted}, which was trained here", sha256(path))
+        return StartingPoint(path, f"trained here from {path.name}", sha256(path))
+    if starts_from:
+        path = starts_from.directory / "weights.pt"
+        return StartingPoint(path, f"trained here from {wanted}, which was trained here", sha256(path))
     path = task.obtain_initial_weights(fabric, progress)
     if wanted == "pretraining":
-        return Start(path, "trained here from the mini profile's shared pre-training", sha256(path))
-    return Start(path, f"trained here from {wanted}", sha256(path))
+        return StartingPoint(path, "trained here from the mini profile's shared pre-training", sha256(path))
+    return StartingPoint(path, f"trained here from {wanted}", sha256(path))

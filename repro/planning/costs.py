@@ -14,14 +14,14 @@ from repro.records import Count, Record
 from repro.settings import Settings
 
 
-def of_weights(experiment: Experiment, weights: Choice, count: Count | None) -> str:
-    """Of evaluating weights that others trained."""
+def describe_evaluation(experiment: Experiment, weights: Choice, count: Count | None) -> str:
+    """What evaluating weights that others trained costs, in words."""
     source = SOURCES[experiment.dataset]
-    return f"{_download(weights, count)}{source.validation_items} {source.items} evaluated"
+    return f"{_describe_download(weights, count)}{source.validation_items} {source.items} evaluated"
 
 
-def of_training(experiment: Experiment, settings: Settings, records: Iterable[Record]) -> str:
-    """Of a training and the evaluation of what it ends in."""
+def describe_training(experiment: Experiment, settings: Settings, records: Iterable[Record]) -> str:
+    """What a training and the evaluation of what it ends in cost, in words."""
     if settings.profile == "mini":
         run = [r for r in records if r.profile == "mini" and r.experiment in EXPERIMENTS and r.training]
         took = sum(r.cost.train_seconds + r.cost.evaluate_seconds for r in run)
@@ -34,7 +34,7 @@ def of_training(experiment: Experiment, settings: Settings, records: Iterable[Re
         return f"{settings.iterations} iterations of {batch} {source.items}, and the evaluation"
     cost = (
         f"{recipe.epochs} epochs of {source.training_items} {source.items} in batches of {batch}, "
-        f"{source.validation_items} {source.items} evaluated{_on_gpus(experiment)}"
+        f"{source.validation_items} {source.items} evaluated{_describe_gpu_hours(experiment)}"
     )
     wanted = recipe.initial_weights
     public = wanted != "random" and wanted not in EXPERIMENTS
@@ -43,15 +43,15 @@ def of_training(experiment: Experiment, settings: Settings, records: Iterable[Re
     return cost
 
 
-def of_attention(experiment: Experiment) -> str:
-    """Of the statistics of attention in a network whose weights are here."""
+def describe_attention(experiment: Experiment) -> str:
+    """What the statistics of attention in a network whose weights are here cost, in words."""
     if experiment.profile == "mini":
         return "some seconds of one core"
     source = SOURCES[experiment.dataset]
     return f"{source.validation_items} {source.items} looked at"
 
 
-def _download(weights: Choice, count: Count | None) -> str:
+def _describe_download(weights: Choice, count: Count | None) -> str:
     """What fetching costs, in words that a list goes on after; empty where the file is here."""
     entry = weights.entry
     if weights.file or entry is None or (entry.sha256 and download.find_cached(entry.sha256)):
@@ -69,7 +69,7 @@ def _download(weights: Choice, count: Count | None) -> str:
 _GPUS, _IMAGES = 8, 2
 
 
-def _on_gpus(experiment: Experiment) -> str:
+def _describe_gpu_hours(experiment: Experiment) -> str:
     """The hours and the memory of a training by what the authors report: of it, or of what it adds something to."""
     network = experiment.network
     if not isinstance(network, Detector):  # of their classifiers they report nothing

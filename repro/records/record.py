@@ -11,7 +11,7 @@ from repro.errors import ReproError
 from repro.experiments import digest
 from repro.files.schema import FrozenModel
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 
 
 class Metric(FrozenModel):
@@ -179,7 +179,7 @@ class Record(FrozenModel):
         """The cache key of what was evaluated: of the training, or of the weights that others trained."""
         if self.training:
             return self.training.key
-        return self.weights.checkpoint and self.weights.checkpoint.key
+        return self.weights.checkpoint.key if self.weights.checkpoint else None
 
     @property
     def network(self) -> tuple[str | None, str]:

@@ -19,7 +19,7 @@ from repro.engine.loop import fit
 from repro.evaluation.predictor import Evaluation, ProgressReport
 from repro.experiments import Experiment, mini
 from repro.files.locks import locked
-from repro.planning import plan
+from repro.planning.keys import TRAINING_VERSION
 from repro.records import Checkpoint, DataSet, Metric, cache_key
 from repro.settings import Settings
 
@@ -86,7 +86,7 @@ class Task(ABC, Generic[Result]):
             return initial_weights.fetch(wanted)
         spec = mini.pretraining_for(self.experiment)
         data = mini.dataset_key_for(self.experiment)
-        key = cache_key(stage="pre-training", version=plan.TRAINING_VERSION, spec=spec.spec_hash, data=data)
+        key = cache_key(stage="pre-training", version=TRAINING_VERSION, spec=spec.spec_hash, data=data)
         directory = self.settings.results / "runs" / f"{spec.name}.{key[:12]}"
         with locked(directory):
             with torch.random.fork_rng(devices=[]):

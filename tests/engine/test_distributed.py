@@ -29,7 +29,7 @@ from repro.engine.memory import enough_memory
 from repro.errors import ReproError
 from repro.experiments import get, mini
 from repro.measuring import deviations
-from repro.measuring.batch_division import carried_out, divide
+from repro.measuring.batch_division import divide_batch, effective_recipe
 from repro.planning import plan
 from repro.records import Record, Segment
 from repro.settings import Settings
@@ -271,10 +271,10 @@ def test_more_devices_than_there_are_is_one_message(monkeypatch):
 
 def division(profile="full", processes=ALONE, accelerator="cuda", **options):
     settings = Settings(Path("results"), profile, **options)
-    experiment = plan.at_profile(NAME, profile)
-    found = divide(experiment, settings, processes, accelerator)
-    told = found.describe(carried_out(experiment, settings), experiment.recipe)
-    return found, told, deviations.inherent(experiment, settings, found)
+    experiment = mini.at_profile(NAME, profile)
+    found = divide_batch(experiment, settings, processes, accelerator)
+    told = found.describe(effective_recipe(experiment, settings), experiment.recipe)
+    return found, told, deviations.protocol_deviations(experiment, settings, found)
 
 
 def test_a_batch_that_cannot_be_divided_says_by_what_it_can():
@@ -323,12 +323,12 @@ def test_only_another_number_of_processes_is_a_deviation():
         Segment(start=0, world_size=2, precision="32-true"),
         Segment(start=9, world_size=2, precision="32-true"),
     ]
-    assert deviations.resumed(segments) == []
+    assert deviations.resumption_deviations(segments) == []
 
 
 def test_the_reference_records_are_what_the_plan_asks_for():
     """The world size is no part of a key, whatever it is: what was measured by one process stays measured."""
-    names = plan.distinct(2)
+    names = plan.rows_by_experiment(2)
     for devices in (None, 2):
         settings = Settings(REFERENCE, devices=devices)
         steps = plan.plan(names, settings, range(3))

@@ -22,12 +22,12 @@ from repro.data.kinetics import LABELS
 from repro.data.miniature import coco as miniature
 from repro.evaluation import ATTENTION_EVALUATOR, EVALUATORS
 from repro.experiments import digest, get, mini
-from repro.measuring import worker
+from repro.measuring import attention, worker
 from repro.measuring.attention import measure_attention
 from repro.measuring.measure import measure
-from repro.measuring.worker import settings_to_json
 from repro.paths import sha256
-from repro.planning import plan
+from repro.planning import keys, lookup, plan
+from repro.planning.work_order import order_work
 from repro.records import Metric, Store, cache_key
 from repro.rendering.tables import render
 from repro.settings import Settings
@@ -62,7 +62,7 @@ def small():
 def table2(small, tmp_path_factory):
     """What a reproduction of Table 2 leaves of its non-local row: settings and record."""
     settings = Settings(results=tmp_path_factory.mktemp("table2"))
-    return settings, measure(NAME, settings, command="repro reproduce --table 2", progress=lambda *_: None)
+    return settings, measure(order_work(NAME, settings), command="repro reproduce --table 2", progress=lambda *_: None)
 
 
 @pytest.fixture
@@ -73,15 +73,15 @@ def settings(table2, tmp_path):
 
 
 def step(settings, name=NAME):
-    (found,) = plan.plan([name], settings, attention=plan.of_attention(1))
+    (found,) = plan.plan([name], settings, attention=plan.attention_experiments(1))
     return found
 
 
 def reproduced(settings, name=NAME):
     """The events of a worker that is given this step."""
     events = io.StringIO()
-    task = {"experiment": name, "settings": settings_to_json(settings), "command": "repro reproduce --table 1"}
-    worker._measure(task | {"attention": True}, events)
+    order = replace(order_work(name, settings), attention=True)
+    worker._execute(worker.write_task(order, "repro reproduce --table 1"), events)
     return [json.loads(line) for line in events.getvalue().splitlines()]
 
 
@@ -95,9 +95,9 @@ def statistics(settings):
 
 
 def test_table_1_alone_wants_statistics_and_of_all_its_rows():
-    assert plan.of_attention(1) == {row.experiment for row in paper.load(1).rows}
-    assert len(plan.of_attention(1)) == 8
-    assert not any(plan.of_attention(number) for number in (2, 3, 4, 5))
+    assert plan.attention_experiments(1) == {row.experiment for row in paper.load(1).rows}
+    assert len(plan.attention_experiments(1)) == 8
+    assert not any(plan.attention_experiments(number) for number in (2, 3, 4, 5))
 
 
 def test_what_table_2_trained_is_only_looked_at(settings):
@@ -133,7 +133,7 @@ def test_the_record_is_of_the_same_weights(table2, settings):
 def test_accuracy_is_measured_where_it_is_missing(small, tmp_path):
     settings = Settings(results=tmp_path)
     before = step(settings)
-    assert before.attention
+    assert before.order.attention
     assert before.reason == "no record yet; with the statistics of its attention"
     assert stages(reproduced(settings)) == ["pre-training", "training", "evaluation", "analysis"]
     assert step(settings).status == "measured"
@@ -185,7 +185,7 @@ def test_killed_in_the_middle_it_goes_on(table2, settings, tmp_path):
 
 def test_statistics_of_another_version_are_computed_again(settings, monkeypatch):
     reproduced(settings)
-    for module in (plan, surveys, __import__("repro.analysis.measuring", fromlist=["_"])):
+    for module in (plan, lookup, surveys, attention):
         monkeypatch.setattr(module, "ATTENTION_EVALUATOR", "repro attention statistics 2")
     assert step(settings).reason.endswith(f"computed by {ATTENTION_EVALUATOR}, now repro attention statistics 2")
     assert stages(reproduced(settings)) == ["analysis"]
@@ -203,7 +203,7 @@ def kinetics(tmp_path, monkeypatch):
     whole = get(VIDEO)
     backbone = replace(whole.network.backbone, width=4)
     experiment = replace(whole, network=replace(whole.network, backbone=backbone, input_size=(4, 32, 32)))
-    monkeypatch.setattr(plan, "at_profile", lambda name, profile: experiment)
+    monkeypatch.setattr(mini, "at_profile", lambda name, profile: experiment)
     small = replace(clips.PAPER, resize=40, crop=32, crops=3, frames=4, stride=2, clips=3)
     monkeypatch.setattr(clips, "PAPER", small)
     for index in range(4):
@@ -212,7 +212,7 @@ def kinetics(tmp_path, monkeypatch):
         if index == 3:
             path.write_bytes(path.read_bytes()[:500])
     settings = Settings(tmp_path / "results", "full", data_root=tmp_path / "kinetics400", initial="random")
-    monkeypatch.setattr(plan, "run_directory", lambda *_: tmp_path / "run")
+    monkeypatch.setattr(keys, "training_directory", lambda *_: tmp_path / "run")
     torch.manual_seed(0)
     network = tasks.task_for(experiment, settings).build_network()
     for parameter in network.parameters():
@@ -406,7 +406,7 @@ def test_statistics_change_nothing_of_other_tables_and_comparisons(tmp_path):
     table = paper.load(2)
     for profile in ("full", "mini"):
         (one, _), (other, _) = (
-            collect(store.all(), {n: plan.at_profile(n, profile) for n in table.experiments}, profile)
+            collect(store.all(), {n: mini.at_profile(n, profile) for n in table.experiments}, profile)
             for store in (plain, more)
         )
         assert {n: [m.records for m in found] for n, found in one.items()} == {

@@ -13,10 +13,10 @@ from repro.engine.launch import Processes
 from repro.errors import ReproError
 from repro.experiments import mini
 from repro.measuring import training
-from repro.measuring.batch_division import divide
-from repro.measuring.deviations import asked_for
+from repro.measuring.batch_division import divide_batch
+from repro.measuring.deviations import recipe_overrides
 from repro.measuring.measure import measure
-from repro.planning import plan
+from repro.planning.work_order import order_work
 from repro.settings import Settings
 
 NAME = "coco-r50-gc-r16"
@@ -45,7 +45,7 @@ def small():
 def whole(small, tmp_path_factory):
     """The settings and the record of an uninterrupted measurement."""
     settings = Settings(results=tmp_path_factory.mktemp("whole"))
-    return settings, measure(NAME, settings, command="repro run", progress=lambda *_: None)
+    return settings, measure(order_work(NAME, settings), command="repro run", progress=lambda *_: None)
 
 
 class Interrupted(Exception):
@@ -68,7 +68,7 @@ def weights(settings):
 def test_the_record_is_whole(whole):
     settings, record = whole
     assert (record.experiment, record.profile, record.source) == (NAME, "mini", "trained")
-    assert record.spec_hash == plan.at_profile(NAME, "mini").spec_hash
+    assert record.spec_hash == mini.at_profile(NAME, "mini").spec_hash
     assert [metric.name for metric in record.metrics] == [
         "ap_box", "ap50_box", "ap75_box", "ap_mask", "ap50_mask", "ap75_mask",
     ]  # fmt: skip
@@ -86,7 +86,7 @@ def test_nothing_is_measured_twice(whole):
     def refuse(*_):
         raise AssertionError("something was trained or evaluated again")
 
-    assert measure(NAME, settings, command="again", progress=refuse) == record
+    assert measure(order_work(NAME, settings), command="again", progress=refuse) == record
 
 
 def test_a_lost_record_is_made_again_from_the_weights(whole, tmp_path):
@@ -99,7 +99,7 @@ def test_a_lost_record_is_made_again_from_the_weights(whole, tmp_path):
     def no_training(stage, *_):
         assert stage == "evaluation"
 
-    again = measure(NAME, copy, command="again", progress=no_training)
+    again = measure(order_work(NAME, copy), command="again", progress=no_training)
     assert (again.metrics, again.key) == (record.metrics, record.key)
 
 
@@ -108,9 +108,9 @@ def test_interrupted_anywhere_the_end_is_the_same(whole, tmp_path, stage, done):
     settings, record = whole
     resumed = replace(settings, results=tmp_path)
     with pytest.raises(Interrupted):
-        measure(NAME, resumed, command="repro run", progress=stop_at(stage, done))
+        measure(order_work(NAME, resumed), command="repro run", progress=stop_at(stage, done))
     assert resumed.store.all() == []
-    again = measure(NAME, resumed, command="repro run", progress=lambda *_: None)
+    again = measure(order_work(NAME, resumed), command="repro run", progress=lambda *_: None)
     assert weights(resumed) == weights(settings)
     assert (again.metrics, again.predictions_sha256, again.key) == (
         record.metrics, record.predictions_sha256, record.key,
@@ -125,8 +125,8 @@ def test_the_strongest_network_of_table_3_resumes_to_the_same_end(small, tmp_pat
         settings = Settings(results=tmp_path / str(len(stops)))
         for stop in stops:
             with pytest.raises(Interrupted):
-                measure(name, settings, command="repro run", progress=stop_at(*stop))
-        record = measure(name, settings, command="repro run", progress=lambda *_: None)
+                measure(order_work(name, settings), command="repro run", progress=stop_at(*stop))
+        record = measure(order_work(name, settings), command="repro run", progress=lambda *_: None)
         assert record.training.resumed == (1 if stops else 0)
         ends.append((record.weights.sha256, record.predictions_sha256, record.metrics, record.key))
     assert ends[0] == ends[1]
@@ -135,13 +135,13 @@ def test_the_strongest_network_of_table_3_resumes_to_the_same_end(small, tmp_pat
 def test_the_global_generator_is_not_what_decides(whole, tmp_path):
     settings, record = whole
     torch.manual_seed(12345)
-    again = measure(NAME, replace(settings, results=tmp_path), command="", progress=lambda *_: None)
+    again = measure(order_work(NAME, replace(settings, results=tmp_path)), command="", progress=lambda *_: None)
     assert again.weights.sha256 == record.weights.sha256
 
 
 def test_another_seed_is_another_measurement(whole):
     settings, record = whole
-    other = measure(NAME, replace(settings, seed=1), command="", progress=lambda *_: None)
+    other = measure(order_work(NAME, replace(settings, seed=1)), command="", progress=lambda *_: None)
     assert other.key != record.key
     assert other.weights.sha256 != record.weights.sha256
 
@@ -150,12 +150,12 @@ def test_the_state_of_another_experiment_is_refused(whole, tmp_path):
     settings, _ = whole
     start = replace(settings, results=tmp_path)
     with pytest.raises(Interrupted):
-        measure(NAME, start, command="", progress=stop_at("training", 3))
+        measure(order_work(NAME, start), command="", progress=stop_at("training", 3))
     (directory,) = tmp_path.glob(f"runs/{NAME}.*")
     foreign = {"identity": "f" * 64, "position": {}, "model": {}, "optimizer": {}}
     torch.save(foreign, directory / "state.pt")
     with pytest.raises(ReproError, match="belongs to another training"):
-        measure(NAME, start, command="", progress=lambda *_: None)
+        measure(order_work(NAME, start), command="", progress=lambda *_: None)
 
 
 def test_the_data_of_another_experiment_are_refused(whole, tmp_path):
@@ -163,7 +163,7 @@ def test_the_data_of_another_experiment_are_refused(whole, tmp_path):
     (annotations,) = settings.results.glob("data/mini-*/annotations")
     full = Settings(tmp_path, "full", data_root=annotations.parent, initial="random")
     with pytest.raises(ReproError, match="6 categories, the detector has 80"):
-        measure("coco-r50-baseline", full, command="", progress=lambda *_: None)
+        measure(order_work("coco-r50-baseline", full), command="", progress=lambda *_: None)
 
 
 def test_the_weights_of_another_network_are_refused_as_initial_ones(whole, coco_tiny, tmp_path):
@@ -171,16 +171,16 @@ def test_the_weights_of_another_network_are_refused_as_initial_ones(whole, coco_
     (detector,) = settings.results.glob(f"runs/{NAME}.mini.seed0.*/weights.pt")
     full = Settings(tmp_path, "full", data_root=coco_tiny, initial=str(detector))
     with pytest.raises(ReproError, match="belong to another network"):
-        measure("coco-r50-baseline", full, command="", progress=lambda *_: None)
+        measure(order_work("coco-r50-baseline", full), command="", progress=lambda *_: None)
 
 
 def test_what_was_asked_for_instead_of_the_papers_recipe_is_listed(tmp_path):
-    experiment = plan.at_profile("coco-r50-baseline", "full")
+    experiment = mini.at_profile("coco-r50-baseline", "full")
     plain = Settings(results=None, profile="full")
 
     def listed(settings, processes=1, accelerator="cpu"):
-        parts = divide(experiment, settings, Processes(processes, processes), accelerator)
-        return asked_for(experiment, settings, parts)
+        parts = divide_batch(experiment, settings, Processes(processes, processes), accelerator)
+        return recipe_overrides(experiment, settings, parts)
 
     assert listed(plain) == []
     hand_made = tmp_path / "resnet50-19c8e357.pth"

@@ -21,7 +21,8 @@ from repro.detection.torchvision import MaskRCNN
 from repro.errors import ReproError
 from repro.experiments import Backbone, Detector, get, mini
 from repro.measuring.measure import measure
-from repro.planning import plan
+from repro.planning import keys
+from repro.planning.work_order import order_work
 from repro.settings import Settings
 from repro.verification import verdicts
 from repro.verification.measurements import Measurement, conditions
@@ -84,7 +85,7 @@ def settings(tmp_path, coco):
 
 
 def run(settings, progress=lambda *_: None):
-    return measure(NAME, settings, command="repro run", progress=progress)
+    return measure(order_work(NAME, settings), command="repro run", progress=progress)
 
 
 def test_the_authors_weights_are_fetched_converted_evaluated_and_recorded(site, settings):
@@ -224,8 +225,8 @@ def test_a_file_that_is_not_the_named_one_is_refused_although_a_record_exists(si
 
 
 def test_a_correction_in_the_registry_is_another_measurement(site, settings, monkeypatch):
-    before = plan.evaluation_key(get(NAME), settings, plan.chosen(get(NAME), settings))
+    before = keys.evaluation_key(get(NAME), settings, keys.weights_to_evaluate(get(NAME), settings))
     known = registry.load()
     corrected = known.entries[0].model_copy(update={"network": {"backbone": {"stride_in": "1x1"}}})
     monkeypatch.setattr(registry, "load", lambda: Registry((corrected,), known.path))
-    assert plan.evaluation_key(get(NAME), settings, plan.chosen(get(NAME), settings)) != before
+    assert keys.evaluation_key(get(NAME), settings, keys.weights_to_evaluate(get(NAME), settings)) != before

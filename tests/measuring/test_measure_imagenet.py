@@ -42,7 +42,8 @@ from repro.measuring import training
 from repro.measuring.measure import measure
 from repro.models.resnet import ResNet
 from repro.paper import tolerances
-from repro.planning import plan
+from repro.planning import keys, plan
+from repro.planning.work_order import order_work
 from repro.tasks.classification import Classification, ClassifierEvaluation
 from repro.verification import verdicts
 
@@ -73,7 +74,7 @@ def whole(data, tmp_path_factory):
 
 
 def run(name, settings, progress=lambda *_: None, **options):
-    return measure(name, settings, command="repro run", progress=progress, **options)
+    return measure(order_work(name, settings), command="repro run", progress=progress, **options)
 
 
 def refuse(*_):
@@ -81,7 +82,7 @@ def refuse(*_):
 
 
 def directory(name, settings):
-    return plan.run_directory(experiments.get(name), settings)
+    return keys.training_directory(experiments.get(name), settings)
 
 
 def files(settings, *names):
@@ -131,10 +132,10 @@ def test_a_record_of_the_first_stage_without_its_weights_is_not_enough(whole, tm
 
 
 def test_another_first_stage_is_another_second_one(whole, tmp_path, monkeypatch):
-    key = plan.training_key(experiments.get(GC), whole[0])
+    key = keys.training_key(experiments.get(GC), whole[0])
     first = experiments.get(STAGE1)
     monkeypatch.setitem(experiments.EXPERIMENTS, STAGE1, replace(first, recipe=replace(first.recipe, epochs=3)))
-    assert plan.training_key(experiments.get(GC), whole[0]) != key
+    assert keys.training_key(experiments.get(GC), whole[0]) != key
 
 
 def test_the_plan_shows_what_starts_from_what(whole):

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from repro.errors import ReproError
 from repro.measuring import runner
-from repro.measuring.worker import settings_from_json, settings_to_json
 from repro.planning import plan
 from repro.settings import Settings
 
@@ -19,7 +18,7 @@ WORKER = """
 import json, os, sys, time
 for line in sys.stdin:
     task = json.loads(line)
-    name, seed = task["experiment"], task["settings"]["seed"]
+    name, seed = task["order"]["experiment"], task["order"]["settings"]["seed"]
     say = lambda **event: print(json.dumps(event), flush=True)
     say(event="progress", stage="training", done=1, total=2)
     if name.endswith("1nl"):
@@ -90,10 +89,11 @@ import json, os, sys
 task = json.loads(sys.argv[1])
 say = lambda **event: print(json.dumps(event), flush=True)
 say(event="progress", stage="training", done=1, total=2)
-if task["experiment"].endswith("1nl"):
+order = task["order"]
+if order["experiment"].endswith("1nl"):
     say(event="failed", message="process 2 of 2 was killed")
     sys.exit(2)
-say(event="measured", record=f"{task['experiment']}.{task['settings']['devices']}.{os.getpid()}")
+say(event="measured", record=f"{order['experiment']}.{order['settings']['devices']}.{os.getpid()}")
 """
 
 
@@ -115,7 +115,7 @@ def test_an_experiment_that_several_processes_share_has_them_to_itself(tmp_path,
 
 def test_room_for_several_processes_is_counted_by_all_of_them(tmp_path, monkeypatch):
     monkeypatch.setattr(runner.os, "sched_getaffinity", lambda _: set(range(8)))
-    assert [runner.cores(Settings(tmp_path, devices=devices)) for devices in (None, 2, 16)] == [8, 4, 1]
+    assert [runner.count_workers(Settings(tmp_path, devices=devices)) for devices in (None, 2, 16)] == [8, 4, 1]
 
 
 def test_several_processes_do_not_each_start_all_experiments(tmp_path, monkeypatch):
@@ -125,11 +125,3 @@ def test_several_processes_do_not_each_start_all_experiments(tmp_path, monkeypat
     steps = plan.plan(["coco-r50-baseline"], settings)
     with pytest.raises(ReproError, match="torchrun would start all of them several times"):
         runner.run(steps, settings, jobs=1, command="", console=Console(file=io.StringIO()))
-
-
-def test_settings_reach_a_worker_unchanged(tmp_path):
-    for settings in (
-        Settings(results=tmp_path),
-        Settings(results=tmp_path, profile="full", data_root=tmp_path / "coco", seed=3, initial="random", iterations=7),
-    ):
-        assert settings_from_json(settings_to_json(settings)) == settings

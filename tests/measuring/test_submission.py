@@ -34,6 +34,7 @@ from repro.measuring.measure import measure
 from repro.measuring.submission import submit
 from repro.paper import tolerances
 from repro.paths import TABLES
+from repro.planning.work_order import order_work
 from repro.records.submission import load_submission
 from repro.rendering import tables
 from repro.settings import Settings
@@ -229,7 +230,7 @@ def training(settings):
 
 
 def test_what_predicts_holds_the_weights_of_the_run(training, monkeypatch):
-    measure(NAME, training, command="repro run", progress=lambda *_: None)
+    measure(order_work(NAME, training), command="repro run", progress=lambda *_: None)
     seen = []
     original = MaskRCNN.predict
     monkeypatch.setattr(MaskRCNN, "predict", lambda model, samples: seen.append(model) or original(model, samples))
@@ -243,7 +244,7 @@ def test_what_predicts_holds_the_weights_of_the_run(training, monkeypatch):
 def test_the_weights_of_a_run_are_found_by_its_key(training):
     with pytest.raises(ReproError, match=r"was not trained with these options and seed 3.*repro run"):
         sent(training)
-    run = measure(NAME, training, command="repro run", progress=lambda *_: None)
+    run = measure(order_work(NAME, training), command="repro run", progress=lambda *_: None)
     directory, submission = sent(training)
     assert (submission.source, submission.seed) == ("trained", 3)
     assert (submission.weights, submission.training) == (run.weights, run.training)
@@ -256,7 +257,7 @@ def test_the_weights_of_a_run_are_found_by_its_key(training):
     cell = next(cell for cell in row(training, "b").cells if cell.cell.column == "ap_box")
     assert (cell.verdict, cell.source) == ("inconclusive", "evaluation server")  # two iterations are not the recipe
     assert "another recipe" in cell.reason
-    assert measure(NAME, training, command="repro run", progress=refuse) == run
+    assert measure(order_work(NAME, training), command="repro run", progress=refuse) == run
 
     weights = next((training.results / "runs").glob("*/weights.pt"))
     shutil.rmtree(directory)
@@ -306,7 +307,7 @@ def test_an_answer_off_the_print_is_off(settings):
 
 
 def test_a_measurement_on_val_does_not_reach_test_dev(settings):
-    record = measure(NAME, settings, command="repro run", progress=lambda *_: None)
+    record = measure(order_work(NAME, settings), command="repro run", progress=lambda *_: None)
     whole = record.dataset.model_copy(update={"name": "coco-val2017", "evaluated": 5000})
     table = verdicts.verify(paper.load(3), [record.model_copy(update={"dataset": whole})], {}, tolerances.load())
     found = {row.group.name: row for row in table.rows if row.row.experiment == NAME}

@@ -12,10 +12,11 @@ from samples import count, record
 
 from repro import paper
 from repro.data import sources
+from repro.engine import devices
 from repro.errors import ReproError
 from repro.evaluation import COCO_EVALUATOR
-from repro.experiments import EXPERIMENTS, get
-from repro.planning import plan
+from repro.experiments import EXPERIMENTS, get, mini
+from repro.planning import keys, plan
 from repro.settings import Settings
 
 NAME = "coco-r50-gc-r16"
@@ -39,9 +40,9 @@ def coco(tmp_path):
 
 def measured(settings, name=NAME, **changes):
     """A record of exactly what `settings` would measure."""
-    experiment = plan.at_profile(name, settings.profile)
+    experiment = mini.at_profile(name, settings.profile)
     whole = record(name, {"ap_box": 40.0}, profile=settings.profile, seed=settings.seed, evaluator=COCO_EVALUATOR)
-    training = whole.training.model_copy(update={"key": plan.training_key(experiment, settings)})
+    training = whole.training.model_copy(update={"key": keys.training_key(experiment, settings)})
     return whole.model_copy(update={"training": training, **changes})
 
 
@@ -89,10 +90,10 @@ def test_another_evaluator_makes_a_metric_stale(settings):
 
 def test_the_key_holds_what_can_change_the_answer_and_nothing_else(settings, coco, tmp_path):
     full = replace(settings, profile="full", data_root=coco, initial="random")
-    key = plan.training_key(get(NAME), full)
+    key = keys.training_key(get(NAME), full)
     moved = shutil.copytree(coco, tmp_path / "elsewhere")
     for same in ({"results": tmp_path / "other"}, {"threads": 4}, {"device": "cpu"}, {"data_root": moved}):
-        assert plan.training_key(get(NAME), replace(full, **same)) == key, same
+        assert keys.training_key(get(NAME), replace(full, **same)) == key, same
     for different in (
         {"seed": 1},
         {"iterations": 5},
@@ -100,10 +101,10 @@ def test_the_key_holds_what_can_change_the_answer_and_nothing_else(settings, coc
         {"micro_batch": 2},
         {"initial": None},
     ):
-        assert plan.training_key(get(NAME), replace(full, **different)) != key, different
-    assert plan.training_key(get("coco-r50-gc-r4"), full) != key
+        assert keys.training_key(get(NAME), replace(full, **different)) != key, different
+    assert keys.training_key(get("coco-r50-gc-r4"), full) != key
     (moved / "annotations" / "instances_val2017.json").write_text("{}")
-    assert plan.training_key(get(NAME), replace(full, data_root=moved)) != key
+    assert keys.training_key(get(NAME), replace(full, data_root=moved)) != key
 
 
 def test_the_full_profile_without_coco_is_blocked_and_says_what_to_do(settings, coco):
@@ -124,10 +125,10 @@ def test_the_recipes_own_weights_given_as_a_file_are_no_departure(settings, coco
     file.write_bytes(b"stands for ResNet-50")
     full = replace(settings, profile="full", data_root=coco)
     by_hand = replace(full, initial=str(file))
-    assert plan.training_key(get(NAME), by_hand) != plan.training_key(get(NAME), full)
+    assert keys.training_key(get(NAME), by_hand) != keys.training_key(get(NAME), full)
     prefix = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
-    monkeypatch.setattr(plan.initial, "sha256_prefix", lambda _: prefix)
-    assert plan.training_key(get(NAME), by_hand) == plan.training_key(get(NAME), full)
+    monkeypatch.setattr(keys.initial_weights, "get_sha256_prefix", lambda _: prefix)
+    assert keys.training_key(get(NAME), by_hand) == keys.training_key(get(NAME), full)
 
 
 def test_missing_initial_weights_are_part_of_the_cost(settings, coco, monkeypatch, tmp_path):
@@ -191,7 +192,7 @@ def test_a_row_without_weights_takes_those_near_it_if_there_are_any(full):
     step = only(replace(full, source="checkpoint"), "coco-r50-att-scale")
     assert (step.status, step.source) == ("blocked", "checkpoint")
     assert "no public weights that can be evaluated" in step.reason
-    nearest = plan.chosen(get("imagenet-r50-baseline"), replace(full, source="checkpoint"))
+    nearest = keys.weights_to_evaluate(get("imagenet-r50-baseline"), replace(full, source="checkpoint"))
     assert (nearest.id, nearest.match) == ("torchvision/resnet50-19c8e357", "near")
     near = only(replace(full, source="checkpoint", weights="detectron2/mask_rcnn_R_50_FPN_1x"), "coco-r50-baseline")
     assert (near.status, near.weights.match) == ("ready", "near")
@@ -211,10 +212,10 @@ def test_weights_by_hand_are_known_by_their_hash_or_named(full, tmp_path):
 
 
 def test_an_evaluation_is_stale_when_the_data_or_the_conversion_change(full, monkeypatch):
-    key = plan.evaluation_key(get(NAME), full, plan.chosen(get(NAME), full))
+    key = keys.evaluation_key(get(NAME), full, keys.weights_to_evaluate(get(NAME), full))
     full.store.add(record(NAME, {"ap_box": 39.4}, evaluator=COCO_EVALUATOR, checkpoint={"key": key, "id": ID}))
     assert only(full).status == "measured"
-    monkeypatch.setattr(plan, "CONVERTER", "another")
+    monkeypatch.setattr(keys, "CONVERTER", "another")
     step = only(full)
     assert (step.status, step.reason.split(":")[0]) == ("ready", "stale")
     assert "data, file, conversion, engine or numerics differ" in step.reason
@@ -229,8 +230,8 @@ def test_the_second_stage_depends_on_the_first(settings):
         ("imagenet-r50-gc-r16", 1),
     ]  # fmt: skip
     assert all(step.reason == "no record yet; starts from imagenet-r50-stage1" for step in others)
-    keys = {plan.start(step.experiment, replace(settings, seed=step.seed)) for step in others}
-    assert keys == {plan.training_key(first.experiment, settings)}
+    starts = {keys.initial_weights_key(step.experiment, replace(settings, seed=step.seed)) for step in others}
+    assert starts == {keys.training_key(first.experiment, settings)}
     alone = plan.plan(["imagenet-r50-stage1"], settings)
     assert [step.needed_by for step in alone] == [()]
 
@@ -238,11 +239,11 @@ def test_the_second_stage_depends_on_the_first(settings):
 def test_what_is_given_with_init_takes_the_place_of_the_first_stage(full):
     experiment = get("imagenet-r50-gc-r16")
     given = replace(full, initial="torchvision/resnet50-19c8e357")
-    assert plan.prerequisite(experiment, full) is not None
-    assert plan.prerequisite(experiment, given) is None
-    assert plan.start(experiment, given) == "19c8e357"
+    assert keys.prerequisite(experiment, full) is not None
+    assert keys.prerequisite(experiment, given) is None
+    assert keys.initial_weights_key(experiment, given) == "19c8e357"
     with pytest.raises(ReproError, match=r"--init nothing: no such file, and no id of checkpoints\.yaml"):
-        plan.start(experiment, replace(full, initial="nothing"))
+        keys.initial_weights_key(experiment, replace(full, initial="nothing"))
 
 
 def test_a_directory_may_hold_several_data_sets(full, tmp_path):
@@ -261,8 +262,8 @@ def test_an_unknown_experiment_offers_the_nearest_names(settings):
 
 def test_engines_are_measured_apart_and_the_embedded_one_is_no_part_of_the_key(settings):
     """Records from before there was a second engine stay what they are."""
-    experiment = plan.at_profile(NAME, "mini")
-    assert plan.training_key(experiment, settings) != plan.training_key(
+    experiment = mini.at_profile(NAME, "mini")
+    assert keys.training_key(experiment, settings) != keys.training_key(
         experiment, replace(settings, engine="detectron2")
     )
     settings.store.add(measured(settings))
@@ -283,10 +284,10 @@ def test_what_it_would_cost_is_known_without_the_data(full):
 def test_what_pytorch_has_no_kernel_for_is_refused(full):
     deformable, mixed = get("coco-x101-dcn-cascade-baseline"), replace(full, precision="bf16-mixed")
     with pytest.raises(ReproError, match="float32 only on a CPU"):
-        plan.check_arithmetic(deformable, mixed, "cpu")
-    plan.check_arithmetic(deformable, mixed, "cuda")
-    plan.check_arithmetic(deformable, full, "cpu")
-    plan.check_arithmetic(get(NAME), mixed, "cpu")
+        devices.check_arithmetic(deformable, mixed, "cpu")
+    devices.check_arithmetic(deformable, mixed, "cuda")
+    devices.check_arithmetic(deformable, full, "cpu")
+    devices.check_arithmetic(get(NAME), mixed, "cpu")
     with pytest.raises(ReproError, match="--compile is for classifiers"):
-        plan.check_arithmetic(get(NAME), replace(full, compile=True), "cuda")
-    plan.check_arithmetic(get("imagenet-r50-baseline"), replace(full, compile=True), "cuda")
+        devices.check_arithmetic(get(NAME), replace(full, compile=True), "cuda")
+    devices.check_arithmetic(get("imagenet-r50-baseline"), replace(full, compile=True), "cuda")

@@ -59,6 +59,7 @@ def settings(data: Path, results: Path) -> Settings:
 def main(name: str, data: str, results: str) -> None:
     from repro.measuring import training
     from repro.measuring.measure import measure
+    from repro.planning.work_order import order_work
 
     experiments.EXPERIMENTS.update(all_small())
     fit = training.fit
@@ -68,7 +69,8 @@ def main(name: str, data: str, results: str) -> None:
         print(stage, done, flush=True)
         time.sleep(0.02)
 
-    measure(name, settings(Path(data), Path(results)), command="repro run", progress=step)
+    order = order_work(name, settings(Path(data), Path(results)))
+    measure(order, command="repro run", progress=step)
 
 
 if __name__ == "__main__":

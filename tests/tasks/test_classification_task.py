@@ -26,8 +26,9 @@ from repro.errors import ReproError
 from repro.evaluation import predictor
 from repro.evaluation.predictor import Predictor
 from repro.measuring import deviations
-from repro.measuring.batch_division import divide
+from repro.measuring.batch_division import divide_batch
 from repro.measuring.measure import measure
+from repro.planning.work_order import order_work
 from repro.settings import Settings
 from repro.tasks import classification
 from repro.tasks.classification import Classification, ClassifierEvaluation
@@ -132,7 +133,7 @@ def test_the_training_step_is_plain_pytorchs(
     network = plain_network(with_gc)
     torch.save(network.state_dict(), tmp_path / "initial.pth")
     settings = replace(small.settings(data, tmp_path / "results"), initial=str(tmp_path / "initial.pth"))
-    measure(name, settings, command="", progress=lambda *_: None)
+    measure(order_work(name, settings), command="", progress=lambda *_: None)
     (log,) = (tmp_path / "results").glob("runs/*/log.jsonl")
     ours = [json.loads(line)["losses"] for line in log.read_text().splitlines()]
     images = ImageNet(data, "train", augmentation=Augmentation(size=96))
@@ -302,14 +303,16 @@ def listed(name: str, processes: int = 1, accelerator: str = "cuda", **options) 
     """Deviations of the kind, and departures that were asked for."""
     experiment = experiments.get(name)
     settings = Settings(results=None, profile="full", **options)
-    division = divide(experiment, settings, Processes(processes, processes), accelerator)
-    return deviations.inherent(experiment, settings, division), deviations.asked_for(experiment, settings, division)
+    division = divide_batch(experiment, settings, Processes(processes, processes), accelerator)
+    return deviations.protocol_deviations(experiment, settings, division), deviations.recipe_overrides(
+        experiment, settings, division
+    )
 
 
 def test_on_fewer_gpus_the_papers_batch_is_accumulated_in_passes_of_64():
     name = "imagenet-r50-stage1"
     for processes, passes in ((1, 8), (2, 4), (4, 2), (8, 1)):
-        division = divide(experiments.get(name), Settings(results=None, profile="full"),
+        division = divide_batch(experiments.get(name), Settings(results=None, profile="full"),
                           Processes(processes, processes), "cuda")  # fmt: skip
         assert (division.effective, division.per_pass, division.per_process // division.per_pass) == (512, 64, passes)
         assert division.statistics == 64  # batch norm sees what it saw on a GPU of the paper's

@@ -18,7 +18,8 @@ from repro.evaluation import multiview
 from repro.experiments import get, mini
 from repro.measuring import measure as measuring
 from repro.measuring.measure import measure
-from repro.planning import plan
+from repro.planning import keys
+from repro.planning.work_order import order_work
 from repro.settings import Settings
 from repro.tasks.video import DROPOUT, ClipClassifier, MultiViewEvaluation
 
@@ -45,7 +46,7 @@ def small():
 
 
 def measured(settings, progress=lambda stage, done, total: None):
-    return measure(NAME, settings, command="test", progress=progress)
+    return measure(order_work(NAME, settings), command="test", progress=progress)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def whole(small, tmp_path_factory):
 
 
 def run_of(settings):
-    return plan.run_directory(plan.at_profile(NAME, "mini"), settings)
+    return keys.training_directory(mini.at_profile(NAME, "mini"), settings)
 
 
 def test_the_record_says_what_was_evaluated_and_how(whole):
@@ -127,7 +128,7 @@ def test_nothing_is_measured_twice(whole, monkeypatch):
 
 def test_the_inflated_network_begins_as_the_image_network_without_its_last_layer(small):
     """Features of a clip that repeats one frame are those of the frame, context blocks and all."""
-    task = tasks.task_for(plan.at_profile(NAME, "mini"), Settings(results=None))
+    task = tasks.task_for(mini.at_profile(NAME, "mini"), Settings(results=None))
     torch.manual_seed(0)
     flat = miniature_tagger()
     model = task.build_network()

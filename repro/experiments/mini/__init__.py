@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from repro.experiments import Experiment
+from repro.experiments import Experiment, get
 from repro.experiments.mini import coco, imagenet, kinetics
 
 _TASKS = {"coco": coco, "imagenet": imagenet, "kinetics": kinetics}
@@ -15,6 +15,16 @@ def shrink(experiment: Experiment) -> Experiment:
         ReproError: it has no mini version.
     """
     return _TASKS[experiment.dataset].shrink(experiment)
+
+
+def at_profile(name: str, profile: str) -> Experiment:
+    """The experiment of that name as that profile runs it.
+
+    Raises:
+        ReproError: there is none, or it has no mini version.
+    """
+    experiment = get(name)
+    return shrink(experiment) if profile == "mini" else experiment
 
 
 def pretraining_for(experiment: Experiment) -> Experiment:

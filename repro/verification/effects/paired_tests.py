@@ -11,8 +11,7 @@ import numpy as np
 from repro.errors import ReproError
 from repro.evaluation import EVALUATORS
 from repro.evaluation.matches import KINDS, Matches, load_matches, match, save_matches
-from repro.experiments import get
-from repro.planning import plan
+from repro.experiments import get, mini
 from repro.records import Record, cache_key
 from repro.settings import Settings
 from repro.statistics.bootstrap import Replicates, compare, replicate, resamples
@@ -136,7 +135,7 @@ class PairedTests:
 
         self.say(f"matching the predictions of {record.experiment}, {record.profile} profile, seed {record.seed}")
         detections = load_predictions(predictions, record.predictions_sha256)
-        experiment = plan.at_profile(record.experiment, record.profile)
+        experiment = mini.at_profile(record.experiment, record.profile)
         settings = Settings(results=self.results, profile=record.profile, data_root=self.data_root)
         dataset = tasks.task_for(experiment, settings).validation_data
         if (dataset.annotations_sha256, dataset.ids_sha256) != expected[1:]:

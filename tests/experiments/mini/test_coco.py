@@ -15,8 +15,8 @@ from repro.engine.launch import Processes
 from repro.errors import ReproError
 from repro.experiments import ALL_STAGES, BEFORE_LAST_OF_C4, EXPERIMENTS, GlobalContext, NonLocal, digest, get, mini
 from repro.measuring import deviations
-from repro.measuring.batch_division import divide
-from repro.planning import plan
+from repro.measuring.batch_division import divide_batch
+from repro.planning import keys, plan
 from repro.records import Store
 from repro.settings import Settings
 
@@ -185,20 +185,20 @@ def test_pretrained_weights_of_another_backbone_are_refused():
 
 def test_a_training_key_holds_the_pretraining(tmp_path, monkeypatch):
     settings = Settings(results=tmp_path)
-    small = [plan.at_profile(f"coco-{name}", "mini") for name in NAMES]
-    keys = [plan.training_key(experiment, settings) for experiment in small]
+    small = [mini.at_profile(f"coco-{name}", "mini") for name in NAMES]
+    keys = [keys.training_key(experiment, settings) for experiment in small]
     assert len({*keys}) == len(NAMES)
     recipe = replace(mini.coco.PRETRAINING.recipe, epochs=2)
     monkeypatch.setattr(mini.coco, "PRETRAINING", replace(mini.coco.PRETRAINING, recipe=recipe))
-    again = [plan.training_key(experiment, settings) for experiment in small]
+    again = [keys.training_key(experiment, settings) for experiment in small]
     assert not {*keys} & {*again}
 
 
 def test_a_run_by_the_recipe_departs_from_nothing(tmp_path):
     for name in NAMES:
-        experiment, settings = plan.at_profile(f"coco-{name}", "mini"), Settings(results=tmp_path)
-        parts = divide(experiment, settings, Processes(1, 1), "cpu")
-        assert deviations.asked_for(experiment, settings, parts) == []
+        experiment, settings = mini.at_profile(f"coco-{name}", "mini"), Settings(results=tmp_path)
+        parts = divide_batch(experiment, settings, Processes(1, 1), "cpu")
+        assert deviations.recipe_overrides(experiment, settings, parts) == []
 
 
 def test_all_of_table_3_is_ready_on_an_empty_machine(tmp_path):
@@ -215,9 +215,9 @@ def test_the_committed_records_are_of_these_experiments():
     records = [record for record in Store(REFERENCE / "records").all() if record.profile == "mini"]
     assert {f"coco-{name}" for name in TABLE_2} <= {record.experiment for record in records}
     for record in records:
-        small = plan.at_profile(record.experiment, "mini")
+        small = mini.at_profile(record.experiment, "mini")
         assert record.spec_hash == small.spec_hash
-        assert record.training.key == plan.training_key(small, replace(settings, seed=record.seed))
+        assert record.training.key == keys.training_key(small, replace(settings, seed=record.seed))
 
 
 # -- refusals, import -------------------------------------------------------------------------------------------------

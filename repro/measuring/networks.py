@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -16,36 +17,36 @@ from repro.settings import Settings
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluatedNetwork:
     """A network whose weights will not change any more. Cost is of its training, if that was here."""
 
     model: nn.Module
     weights: Weights
     engine: str
-    deviations: list[str]
-    departures: list[str]
+    deviations: Sequence[str]
+    departures: Sequence[str]
     training: Training | None = None
     train_seconds: float = 0.0
     peak_memory_bytes: int = 0
 
 
-def of_others(
+def load_public_network(
     experiment: Experiment, choice: Choice, key: str, settings: Settings, progress: ProgressReport
-) -> Evaluated:
+) -> EvaluatedNetwork:
     """The network with weights that others trained: fetched, checked and converted.
 
     Args:
         key: of the evaluation that this is for.
 
     Raises:
-        ReproError: as of `prepare.prepare`.
+        ReproError: as `prepare.prepare`.
     """
     prepared = prepare.prepare(experiment, choice, key, progress, settings.engine)
-    departures = deviations.asked_for_numerics(settings)
-    return Evaluated(
+    departures = deviations.numeric_overrides(settings)
+    return EvaluatedNetwork(
         model=prepared.model,
         weights=prepared.weights,
         engine=settings.engine,
-        deviations=deviations.of_weights(choice, prepared.weights.checkpoint) + departures,
+        deviations=[*deviations.weights_deviations(choice, prepared.checkpoint), *departures],
         departures=departures,
     )

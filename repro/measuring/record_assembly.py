@@ -1,0 +1,92 @@
+"""The one place in which records are assembled, whatever was measured."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from repro.paper import tolerances
+from repro.records import Complexity, Cost, DataSet, Metric, Record, Store, Submitted, Training, Weights
+
+
+@dataclass(frozen=True)
+class MeasuredNetwork:
+    """What a record says of the network that was measured."""
+
+    experiment: str
+    profile: Literal["full", "mini"]
+    source: Literal["trained", "checkpoint"]
+    engine: str
+    seed: int
+    spec_hash: str
+    deviations: Sequence[str]
+    departures: Sequence[str]
+    weights: Weights
+    training: Training | None
+    complexity: Complexity | None
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a record says of the items, the arithmetic and the machine that it was measured on."""
+
+    predictions_sha256: str
+    dataset: DataSet
+    numerics: dict[str, str | int | bool]
+    environment: dict[str, str | bool | None]
+    cost: Cost
+
+
+def assemble_record(
+    network: MeasuredNetwork,
+    conditions: Conditions,
+    metrics: Sequence[Metric],
+    *,
+    evaluator: str,
+    command: str,
+    key: str,
+    submitted: Submitted | None = None,
+) -> Record:
+    """The record of `metrics`, with the tolerances in force: kept beside them, so that a later edit shows.
+
+    Args:
+        evaluator: name and version of what computed the metrics.
+        key: the record's cache key.
+        submitted: what was sent to COCO's evaluation server, where the metrics are its answer.
+    """
+    in_force = tolerances.load().in_force([metric.name for metric in metrics], conditions.dataset.name)
+    # Several answers to one submission are told apart by their time.
+    precision = "microseconds" if submitted else "seconds"
+    return Record(
+        experiment=network.experiment,
+        profile=network.profile,
+        source=network.source,
+        engine=network.engine,
+        seed=network.seed,
+        spec_hash=network.spec_hash,
+        command=command,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec=precision),
+        deviations=list(network.deviations),
+        departures=list(network.departures),
+        metrics=list(metrics),
+        evaluator=evaluator,
+        predictions_sha256=conditions.predictions_sha256,
+        weights=network.weights,
+        dataset=conditions.dataset,
+        training=network.training,
+        numerics=conditions.numerics,
+        environment=conditions.environment,
+        cost=conditions.cost,
+        complexity=network.complexity,
+        submitted=submitted,
+        tolerances=in_force if network.profile == "full" else None,
+        key=key,
+    )
+
+
+def find_complexity(store: Store, spec_hash: str) -> Complexity | None:
+    """Parameters and operations of a network, if it has been counted."""
+    count = store.counts().get(spec_hash)
+    return Complexity(params=count.params, macs=count.macs, input_shape=count.input_shape) if count else None

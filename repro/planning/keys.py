@@ -1,0 +1,136 @@
+"""Cache keys: what can change an answer, and nothing else (`docs/records.md`). Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from repro.checkpoints import CONVERTER, choice, initial_weights
+from repro.checkpoints.choice import Choice
+from repro.data import sources
+from repro.experiments import EXPERIMENTS, Experiment, mini
+from repro.records import cache_key
+from repro.settings import Settings
+
+#: Part of every training key: raise it when a change to the training code changes what a recipe ends in.
+TRAINING_VERSION = 1
+#: The same for evaluating weights that others trained.
+EVALUATION_VERSION = 1
+
+
+def training_key(experiment: Experiment, settings: Settings) -> str:
+    """The cache key of a training run: recipe, network, data, initial weights, seed and numerics.
+
+    Raises:
+        ReproError: there is no data set, or what is given with --init cannot be read.
+    """
+    return cache_key(
+        stage="training",
+        version=TRAINING_VERSION,
+        spec=experiment.spec_hash,
+        data=data_identity(experiment, settings),
+        initial=initial_weights_key(experiment, settings),
+        seed=settings.seed,
+        iterations=settings.iterations,
+        precision=settings.precision,
+        batch_size=settings.batch_size,
+        micro_batch=settings.micro_batch,
+        **_engine_parts(settings),
+    )
+
+
+def evaluation_key(experiment: Experiment, settings: Settings, weights: Choice) -> str:
+    """The cache key of evaluating weights that others trained: weights, translation, network, data and numerics.
+
+    Raises:
+        ReproError: there is no data set.
+    """
+    return cache_key(
+        stage="evaluation",
+        version=EVALUATION_VERSION,
+        converter=CONVERTER,
+        weights=weights.identity,
+        format=weights.format,
+        spec=experiment.spec_hash,
+        network=asdict(weights.network(experiment)),
+        data=sources.identity(experiment, settings.data_root, ("val",)),
+        precision=settings.precision,
+        **_engine_parts(settings),
+    )
+
+
+def training_directory(experiment: Experiment, settings: Settings) -> Path:
+    """Where a training keeps its state, weights and predictions.
+
+    Raises:
+        ReproError: as `training_key`.
+    """
+    return run_directory(experiment, settings, training_key(experiment, settings), f"seed{settings.seed}")
+
+
+def run_directory(experiment: Experiment, settings: Settings, key: str, kind: str) -> Path:
+    """The directory of a run by its cache key; `kind` is "seed0" or "checkpoint", for people who list directories."""
+    return settings.results / "runs" / f"{experiment.name}.{experiment.profile}.{kind}.{key[:12]}"
+
+
+def data_identity(experiment: Experiment, settings: Settings) -> str:
+    """What the data set contributes to a cache key.
+
+    Raises:
+        ReproError: the full profile has no data set, or one without annotations.
+    """
+    if settings.profile == "mini":
+        return mini.dataset_key_for(experiment)
+    return sources.identity(experiment, settings.data_root, sources.SPLITS)
+
+
+def prerequisite(experiment: Experiment, settings: Settings) -> tuple[Experiment, Settings] | None:
+    """The experiment whose weights this one starts from, trained with the same options, and with seed 0 for all seeds.
+
+    None where it starts from something else.
+    """
+    wanted = experiment.recipe.initial_weights
+    if wanted not in EXPERIMENTS or settings.initial:
+        return None
+    return mini.at_profile(wanted, settings.profile), replace(settings, seed=0, source="trained", weights=None)
+
+
+def initial_weights_key(experiment: Experiment, settings: Settings) -> str:
+    """What a training begins from: the recipe's initial weights, whether fetched or given as a file, or other ones.
+
+    Raises:
+        ReproError: what is given with --init cannot be read, or is not known.
+    """
+    if earlier := prerequisite(experiment, settings):
+        return training_key(*earlier)
+    wanted = experiment.recipe.initial_weights
+    if wanted == "pretraining":
+        return mini.pretraining_for(experiment).spec_hash
+    if settings.initial is None:
+        return wanted
+    if settings.initial == "random":
+        return settings.initial
+    given = initial_weights.identify_given(settings.initial)
+    public = wanted != "random" and wanted not in EXPERIMENTS
+    return wanted if public and given.startswith(initial_weights.get_sha256_prefix(wanted)) else given
+
+
+def weights_to_evaluate(experiment: Experiment, settings: Settings) -> Choice | None:
+    """The weights that others trained and that are to be evaluated; None where the experiment is to be trained here.
+
+    Raises:
+        ReproError: weights were asked for and there are none, or those named do not fit.
+    """
+    if settings.profile == "mini" or settings.source == "trained":
+        return None
+    if settings.source == "checkpoint":
+        return choice.choose(experiment, settings.weights)
+    if settings.training_options:
+        return None
+    return choice.find_exact(experiment)
+
+
+def _engine_parts(settings: Settings) -> dict[str, str | bool]:
+    """What the engine and the compiler contribute to a cache key."""
+    engine: dict[str, str | bool] = {} if settings.engine == "torchvision" else {"engine": settings.engine}
+    return {**engine, "compile": True} if settings.compile else engine

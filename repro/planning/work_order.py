@@ -1,0 +1,126 @@
+"""A work order: everything that measuring one experiment takes, decided once, when it is planned. Imports no torch.
+
+Runner, worker and `measure` execute an order and derive nothing again. It travels to another process as JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from repro.checkpoints import registry
+from repro.checkpoints.choice import Choice
+from repro.errors import ReproError
+from repro.experiments import Experiment, mini
+from repro.planning import keys
+from repro.settings import Settings
+
+_SETTINGS = TypeAdapter(Settings)
+
+
+@dataclass(frozen=True)
+class TrainedWork:
+    """Train an experiment, evaluate the network that this ends in, and record it."""
+
+    experiment: Experiment  #: as its profile runs it
+    settings: Settings  #: what the user chose; the seed among it
+    key: str  #: of the training
+    directory: Path  #: of state, weights and predictions
+    starts_from: TrainedWork | None  #: the training whose weights this one begins with
+    attention: bool = False  #: whether the statistics of its attention are wanted, too
+
+
+@dataclass(frozen=True)
+class CheckpointWork:
+    """Evaluate weights that others trained, and record it."""
+
+    experiment: Experiment
+    settings: Settings
+    key: str  #: of the evaluation
+    directory: Path  #: of predictions
+    weights: Choice
+    attention: bool = False
+
+
+WorkOrder = TrainedWork | CheckpointWork
+
+
+def order_work(name: str, settings: Settings) -> WorkOrder:
+    """The order for an experiment by name.
+
+    Raises:
+        ReproError: there is no such experiment or no data set, or weights were asked for and there are none that fit.
+    """
+    experiment = mini.at_profile(name, settings.profile)
+    if weights := keys.weights_to_evaluate(experiment, settings):
+        return order_evaluation(experiment, settings, weights)
+    return order_training(experiment, settings)
+
+
+def order_training(experiment: Experiment, settings: Settings) -> TrainedWork:
+    """The order to train an experiment, with the orders for what it starts from.
+
+    Raises:
+        ReproError: as `keys.training_key`.
+    """
+    earlier = keys.prerequisite(experiment, settings)
+    key = keys.training_key(experiment, settings)
+    return TrainedWork(
+        experiment=experiment,
+        settings=settings,
+        key=key,
+        directory=keys.run_directory(experiment, settings, key, f"seed{settings.seed}"),
+        starts_from=order_training(*earlier) if earlier else None,
+    )
+
+
+def order_evaluation(experiment: Experiment, settings: Settings, weights: Choice) -> CheckpointWork:
+    """The order to evaluate weights that others trained.
+
+    Raises:
+        ReproError: as `keys.evaluation_key`.
+    """
+    key = keys.evaluation_key(experiment, settings, weights)
+    directory = keys.run_directory(experiment, settings, key, "checkpoint")
+    return CheckpointWork(experiment, settings, key, directory, weights)
+
+
+def to_json(order: WorkOrder) -> dict[str, Any]:
+    """The order in JSON's types, for another process of the same version."""
+    fields = {
+        "experiment": order.experiment.name,
+        "spec_hash": order.experiment.spec_hash,
+        "settings": _SETTINGS.dump_python(order.settings, mode="json"),
+        "key": order.key,
+        "directory": str(order.directory),
+        "attention": order.attention,
+    }
+    if isinstance(order, TrainedWork):
+        return {**fields, "starts_from": order.starts_from and to_json(order.starts_from)}
+    weights = {**asdict(replace(order.weights, entry=None)), "file": order.weights.file and str(order.weights.file)}
+    return {**fields, "weights": {**weights, "entry": order.weights.entry and order.weights.entry.id}}
+
+
+def from_json(content: dict[str, Any]) -> WorkOrder:
+    """The inverse of `to_json`.
+
+    Raises:
+        ReproError: this version has no such experiment, or defines it in another way.
+    """
+    settings = _SETTINGS.validate_python(content["settings"])
+    experiment = mini.at_profile(content["experiment"], settings.profile)
+    if experiment.spec_hash != content["spec_hash"]:
+        raise ReproError(f"{experiment.name} is defined in another way here than where the work was planned")
+    key, directory, attention = content["key"], Path(content["directory"]), content["attention"]
+    if "weights" not in content:
+        earlier = from_json(content["starts_from"]) if content["starts_from"] else None
+        assert not isinstance(earlier, CheckpointWork), "a training starts from a training"
+        return TrainedWork(experiment, settings, key, directory, earlier, attention)
+    weights = dict(content["weights"])
+    entry = weights.pop("entry")
+    file = weights.pop("file")
+    choice = Choice(**weights, entry=entry and registry.load().get(entry), file=file and Path(file))
+    return CheckpointWork(experiment, settings, key, directory, choice, attention)

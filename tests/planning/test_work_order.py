@@ -1,0 +1,57 @@
+"""Work orders: decided once, and the same in another process."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from repro.checkpoints import choice
+from repro.errors import ReproError
+from repro.experiments import get
+from repro.planning import keys
+from repro.planning.work_order import CheckpointWork, TrainedWork, from_json, order_evaluation, order_work, to_json
+from repro.settings import Settings
+
+
+def travelled(order):
+    """The order after a journey as text."""
+    return from_json(json.loads(json.dumps(to_json(order))))
+
+
+@pytest.mark.parametrize("name", ["coco-r50-gc-r16", "coco-x101-dcn-cascade-gc-r4", "kinetics-r50-5nl"])
+def test_a_training_travels_unchanged(name, tmp_path):
+    settings = Settings(results=tmp_path, seed=3, devices=2, threads=4)
+    order = replace(order_work(name, settings), attention=True)
+    assert travelled(order) == order
+    assert order.key == keys.training_key(order.experiment, settings)
+    assert order.directory.name == f"{name}.mini.seed3.{order.key[:12]}"
+
+
+def test_an_order_names_the_training_that_it_starts_from(tmp_path):
+    order = order_work("imagenet-r50-gc-r16", Settings(results=tmp_path, seed=2))
+    assert travelled(order) == order
+    first = order.starts_from
+    assert isinstance(first, TrainedWork)
+    assert (first.experiment.name, first.settings.seed, first.starts_from) == ("imagenet-r50-stage1", 0, None)
+    assert first == order_work("imagenet-r50-stage1", Settings(results=tmp_path, source="trained"))
+
+
+def test_an_evaluation_travels_unchanged(tmp_path, monkeypatch):
+    monkeypatch.setattr(keys.sources, "identity", lambda *_: "data")
+    settings = Settings(results=tmp_path, profile="full", source="checkpoint", data_root=tmp_path)
+    weights = choice.find_exact(get("coco-r50-gc-r16"))
+    order = order_evaluation(get("coco-r50-gc-r16"), settings, weights)
+    assert isinstance(travelled(order), CheckpointWork)
+    assert travelled(order) == order
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"any")
+    order = order_evaluation(get("coco-r50-gc-r16"), settings, choice.choose(get("coco-r50-gc-r16"), str(file)))
+    assert travelled(order) == order
+
+
+def test_an_order_for_another_definition_is_refused(tmp_path):
+    content = to_json(order_work("coco-r50-baseline", Settings(results=tmp_path)))
+    with pytest.raises(ReproError, match="coco-r50-baseline is defined in another way here"):
+        from_json({**content, "spec_hash": "0" * 64})
