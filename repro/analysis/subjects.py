@@ -76,7 +76,7 @@ def of_experiment(name: str, settings: Settings, random: bool) -> Subject:
     Raises:
         ReproError: the experiment has no non-local block, or has no weights yet.
     """
-    experiment = mini.at_profile(name, settings.profile)
+    experiment = mini.get_at_profile(name, settings.profile)
     if random:
         model = _random(experiment, settings)
         found = _subject(experiment, model, _inputs(experiment, model), f"random weights of seed {settings.seed}")

@@ -40,7 +40,7 @@ def measure_attention(record: Record, settings: Settings, *, command: str, progr
             f"{record.experiment}: the weights here ({subject.weights}) are not those of record {record.filename}: "
             "they were trained on another machine. Delete the record to have these measured."
         )
-    experiment = mini.at_profile(record.experiment, settings.profile)
+    experiment = mini.get_at_profile(record.experiment, settings.profile)
     shown = subjects.images(subject, settings)
     reset_peak_memory()
     with enough_memory("the analysis of attention", "It is as small as it gets: free the GPU, or use --device cpu."):

@@ -92,7 +92,7 @@ def prerequisite(experiment: Experiment, settings: Settings) -> tuple[Experiment
     wanted = experiment.recipe.initial_weights
     if wanted not in EXPERIMENTS or settings.initial:
         return None
-    return mini.at_profile(wanted, settings.profile), replace(settings, seed=0, source="trained", weights=None)
+    return mini.get_at_profile(wanted, settings.profile), replace(settings, seed=0, source="trained", weights=None)
 
 
 def initial_weights_key(experiment: Experiment, settings: Settings) -> str:

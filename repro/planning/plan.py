@@ -107,7 +107,7 @@ def _plan_step(name: str, settings: Settings, records: Sequence[Record], counts:
     try:
         weights = keys.weights_to_evaluate(experiment, settings)
         source = "checkpoint" if weights else "trained"
-        experiment = mini.at_profile(name, settings.profile)
+        experiment = mini.get_at_profile(name, settings.profile)
     except ReproError as error:
         return Step(experiment, settings.seed, "blocked", str(error), "-", source=source, weights=weights)
     if weights:

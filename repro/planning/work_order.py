@@ -54,7 +54,7 @@ def order_work(name: str, settings: Settings) -> WorkOrder:
     Raises:
         ReproError: there is no such experiment or no data set, or weights were asked for and there are none that fit.
     """
-    experiment = mini.at_profile(name, settings.profile)
+    experiment = mini.get_at_profile(name, settings.profile)
     if weights := keys.weights_to_evaluate(experiment, settings):
         return order_evaluation(experiment, settings, weights)
     return order_training(experiment, settings)
@@ -111,7 +111,7 @@ def from_json(content: dict[str, Any]) -> WorkOrder:
         ReproError: this version has no such experiment, or defines it in another way.
     """
     settings = _SETTINGS.validate_python(content["settings"])
-    experiment = mini.at_profile(content["experiment"], settings.profile)
+    experiment = mini.get_at_profile(content["experiment"], settings.profile)
     if experiment.spec_hash != content["spec_hash"]:
         raise ReproError(f"{experiment.name} is defined in another way here than where the work was planned")
     key, directory, attention = content["key"], Path(content["directory"]), content["attention"]

@@ -197,7 +197,7 @@ def test_the_mini_profile_takes_the_weights_of_its_training(tmp_path):
 def test_weights_of_a_file(tmp_path, monkeypatch):
     """A weights.pt that a training here left; the full-size network is replaced by the small one to save time."""
     small = shrink(get("coco-r50-1nl"))
-    monkeypatch.setattr(mini, "at_profile", lambda name, profile: small)
+    monkeypatch.setattr(mini, "get_at_profile", lambda name, profile: small)
     file = tmp_path / "weights.pt"
     full = Settings(results=tmp_path, profile="full", weights=str(file))
     model = MaskRCNN(small.network)

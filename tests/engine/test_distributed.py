@@ -271,7 +271,7 @@ def test_more_devices_than_there_are_is_one_message(monkeypatch):
 
 def division(profile="full", processes=ALONE, accelerator="cuda", **options):
     settings = Settings(Path("results"), profile, **options)
-    experiment = mini.at_profile(NAME, profile)
+    experiment = mini.get_at_profile(NAME, profile)
     found = divide_batch(experiment, settings, processes, accelerator)
     told = found.describe(effective_recipe(experiment, settings), experiment.recipe)
     return found, told, deviations.protocol_deviations(experiment, settings, found)

@@ -203,7 +203,7 @@ def kinetics(tmp_path, monkeypatch):
     whole = get(VIDEO)
     backbone = replace(whole.network.backbone, width=4)
     experiment = replace(whole, network=replace(whole.network, backbone=backbone, input_size=(4, 32, 32)))
-    monkeypatch.setattr(mini, "at_profile", lambda name, profile: experiment)
+    monkeypatch.setattr(mini, "get_at_profile", lambda name, profile: experiment)
     small = replace(clips.PAPER, resize=40, crop=32, crops=3, frames=4, stride=2, clips=3)
     monkeypatch.setattr(clips, "PAPER", small)
     for index in range(4):
@@ -406,7 +406,7 @@ def test_statistics_change_nothing_of_other_tables_and_comparisons(tmp_path):
     table = paper.load(2)
     for profile in ("full", "mini"):
         (one, _), (other, _) = (
-            collect(store.all(), {n: mini.at_profile(n, profile) for n in table.experiments}, profile)
+            collect(store.all(), {n: mini.get_at_profile(n, profile) for n in table.experiments}, profile)
             for store in (plain, more)
         )
         assert {n: [m.records for m in found] for n, found in one.items()} == {

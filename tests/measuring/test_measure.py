@@ -68,7 +68,7 @@ def weights(settings):
 def test_the_record_is_whole(whole):
     settings, record = whole
     assert (record.experiment, record.profile, record.source) == (NAME, "mini", "trained")
-    assert record.spec_hash == mini.at_profile(NAME, "mini").spec_hash
+    assert record.spec_hash == mini.get_at_profile(NAME, "mini").spec_hash
     assert [metric.name for metric in record.metrics] == [
         "ap_box", "ap50_box", "ap75_box", "ap_mask", "ap50_mask", "ap75_mask",
     ]  # fmt: skip
@@ -175,7 +175,7 @@ def test_the_weights_of_another_network_are_refused_as_initial_ones(whole, coco_
 
 
 def test_what_was_asked_for_instead_of_the_papers_recipe_is_listed(tmp_path):
-    experiment = mini.at_profile("coco-r50-baseline", "full")
+    experiment = mini.get_at_profile("coco-r50-baseline", "full")
     plain = Settings(results=None, profile="full")
 
     def listed(settings, processes=1, accelerator="cpu"):

@@ -40,7 +40,7 @@ def coco(tmp_path):
 
 def measured(settings, name=NAME, **changes):
     """A record of exactly what `settings` would measure."""
-    experiment = mini.at_profile(name, settings.profile)
+    experiment = mini.get_at_profile(name, settings.profile)
     whole = record(name, {"ap_box": 40.0}, profile=settings.profile, seed=settings.seed, evaluator=COCO_EVALUATOR)
     training = whole.training.model_copy(update={"key": keys.training_key(experiment, settings)})
     return whole.model_copy(update={"training": training, **changes})
@@ -262,7 +262,7 @@ def test_an_unknown_experiment_offers_the_nearest_names(settings):
 
 def test_engines_are_measured_apart_and_the_embedded_one_is_no_part_of_the_key(settings):
     """Records from before there was a second engine stay what they are."""
-    experiment = mini.at_profile(NAME, "mini")
+    experiment = mini.get_at_profile(NAME, "mini")
     assert keys.training_key(experiment, settings) != keys.training_key(
         experiment, replace(settings, engine="detectron2")
     )

@@ -56,7 +56,7 @@ def whole(small, tmp_path_factory):
 
 
 def run_of(settings):
-    return keys.training_directory(mini.at_profile(NAME, "mini"), settings)
+    return keys.training_directory(mini.get_at_profile(NAME, "mini"), settings)
 
 
 def test_the_record_says_what_was_evaluated_and_how(whole):
@@ -128,7 +128,7 @@ def test_nothing_is_measured_twice(whole, monkeypatch):
 
 def test_the_inflated_network_begins_as_the_image_network_without_its_last_layer(small):
     """Features of a clip that repeats one frame are those of the frame, context blocks and all."""
-    task = tasks.task_for(mini.at_profile(NAME, "mini"), Settings(results=None))
+    task = tasks.task_for(mini.get_at_profile(NAME, "mini"), Settings(results=None))
     torch.manual_seed(0)
     flat = miniature_tagger()
     model = task.build_network()

@@ -17,7 +17,7 @@ def shrink(experiment: Experiment) -> Experiment:
     return _TASKS[experiment.dataset].shrink(experiment)
 
 
-def at_profile(name: str, profile: str) -> Experiment:
+def get_at_profile(name: str, profile: str) -> Experiment:
     """The experiment of that name as that profile runs it.
 
     Raises:

@@ -135,7 +135,7 @@ class PairedTests:
 
         self.say(f"matching the predictions of {record.experiment}, {record.profile} profile, seed {record.seed}")
         detections = load_predictions(predictions, record.predictions_sha256)
-        experiment = mini.at_profile(record.experiment, record.profile)
+        experiment = mini.get_at_profile(record.experiment, record.profile)
         settings = Settings(results=self.results, profile=record.profile, data_root=self.data_root)
         dataset = tasks.task_for(experiment, settings).validation_data
         if (dataset.annotations_sha256, dataset.ids_sha256) != expected[1:]:

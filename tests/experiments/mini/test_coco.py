@@ -185,7 +185,7 @@ def test_pretrained_weights_of_another_backbone_are_refused():
 
 def test_a_training_key_holds_the_pretraining(tmp_path, monkeypatch):
     settings = Settings(results=tmp_path)
-    small = [mini.at_profile(f"coco-{name}", "mini") for name in NAMES]
+    small = [mini.get_at_profile(f"coco-{name}", "mini") for name in NAMES]
     keys = [keys.training_key(experiment, settings) for experiment in small]
     assert len({*keys}) == len(NAMES)
     recipe = replace(mini.coco.PRETRAINING.recipe, epochs=2)
@@ -196,7 +196,7 @@ def test_a_training_key_holds_the_pretraining(tmp_path, monkeypatch):
 
 def test_a_run_by_the_recipe_departs_from_nothing(tmp_path):
     for name in NAMES:
-        experiment, settings = mini.at_profile(f"coco-{name}", "mini"), Settings(results=tmp_path)
+        experiment, settings = mini.get_at_profile(f"coco-{name}", "mini"), Settings(results=tmp_path)
         parts = divide_batch(experiment, settings, Processes(1, 1), "cpu")
         assert deviations.recipe_overrides(experiment, settings, parts) == []
 
@@ -215,7 +215,7 @@ def test_the_committed_records_are_of_these_experiments():
     records = [record for record in Store(REFERENCE / "records").all() if record.profile == "mini"]
     assert {f"coco-{name}" for name in TABLE_2} <= {record.experiment for record in records}
     for record in records:
-        small = mini.at_profile(record.experiment, "mini")
+        small = mini.get_at_profile(record.experiment, "mini")
         assert record.spec_hash == small.spec_hash
         assert record.training.key == keys.training_key(small, replace(settings, seed=record.seed))
 
