@@ -24,7 +24,7 @@ from faster_coco_eval.core import mask
 from repro.data.coco import CocoDetection, Detections
 from repro.evaluation.coco import evaluate
 from repro.evaluation.matches import Matches, match, save_matches
-from repro.statistics.bootstrap import compare, replicate, resamples
+from repro.statistics.bootstrap import compare, draw_resamples, replicate
 
 CLASSES, SIDE = 80, 500
 OBJECTS = 7.3  #: per image, as in val2017
@@ -121,7 +121,7 @@ def naive(dataset: CocoDetection, found: list[Detections], counts: np.ndarray) -
 def seconds(first: Matches, second: Matches, number: int, threads: int) -> str:
     """Wall (and CPU) seconds of AP, AP50 and AP75 of box and mask, of both networks, in `number` resamples."""
     wall, processor = time.perf_counter(), time.process_time()
-    counts = resamples(len(first.image_ids), number, np.random.default_rng(0))
+    counts = draw_resamples(len(first.image_ids), number, np.random.default_rng(0))
     for kind in ("box", "mask"):
         compare(*(replicate(one, kind, counts, threads) for one in (first, second)))
     return f"{time.perf_counter() - wall:.1f} ({time.process_time() - processor:.1f})"
@@ -151,7 +151,7 @@ def main() -> None:
         times = [seconds(*matched, number, threads) for threads in (1, 2)]
         cells = (per_image, hits, f"{took:.1f}", f"{stored(matched[0]) / 1e6:.1f}", *times, load())
         print(f"| {' | '.join(map(str, cells))} |", flush=True)
-    counts = resamples(arguments.images, 3, np.random.default_rng(1))
+    counts = draw_resamples(arguments.images, 3, np.random.default_rng(1))
     each = [naive(dataset, pair[0], column) for column in counts.T]
     print(f"\nOne resample of one network evaluated anew: {', '.join(f'{one:.1f}' for one in each)} s (3 measured).")
     print(f"{number} of two networks, extrapolated: {2 * number * np.median(each) / 3600:.1f} h.")

@@ -23,9 +23,9 @@ import av
 import numpy as np
 import torch
 
-from repro.data.clips import PAPER, ClipAugmentation, clip_frames, clip_starts, evaluation_clips
+from repro.data.clips import PAPER, ClipAugmentation, choose_clip_starts, list_clip_frames, read_evaluation_clips
 from repro.data.video import Video
-from repro.engine.memory import peak_memory, reset_peak_memory
+from repro.engine.memory import measure_peak_memory, reset_peak_memory
 
 #: RGB frames of these numbers, ascending.
 Reader = Callable[[Path, list[int]], "np.ndarray | list[np.ndarray]"]
@@ -79,11 +79,11 @@ READERS: dict[str, tuple[Reader, str, str]] = {
 
 def wanted(frames: int) -> dict[str, list[list[int]]]:
     """Numbers of the frames for the 30 views, and for some training clips."""
-    views = clip_frames(clip_starts(frames, PAPER), frames, PAPER.frames, PAPER.stride)
+    views = list_clip_frames(choose_clip_starts(frames, PAPER), frames, PAPER.frames, PAPER.stride)
     augmentation, generator = ClipAugmentation(), np.random.default_rng(0)
     span = augmentation.frames * augmentation.stride
     starts = generator.integers(max(frames - span, 0) + 1, size=TRAINING_CLIPS)
-    clips = clip_frames(starts, frames, augmentation.frames, augmentation.stride)
+    clips = list_clip_frames(starts, frames, augmentation.frames, augmentation.stride)
     return {"30 views": [sorted(set(views.ravel().tolist()))], "training": [sorted(set(one)) for one in clips.tolist()]}
 
 
@@ -185,7 +185,7 @@ def _read(name: str, path: Path, indices: list[int]) -> object:
 
 def _views(path: Path) -> torch.Tensor:
     with Video(path, path.name) as video:
-        return evaluation_clips(video, PAPER)
+        return read_evaluation_clips(video, PAPER)
 
 
 def _peak(run: Callable, *arguments: object) -> float:
@@ -203,9 +203,9 @@ def _grown(run: Callable, arguments: tuple) -> float:
         ours(path, [0])
     cpu = torch.device("cpu")
     reset_peak_memory()
-    begin = peak_memory(cpu)
+    begin = measure_peak_memory(cpu)
     kept = run(*arguments)
-    grown = (peak_memory(cpu) - begin) / 2**20
+    grown = (measure_peak_memory(cpu) - begin) / 2**20
     del kept
     return grown
 

@@ -28,7 +28,7 @@ from torchvision import transforms
 from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import v2
 
-from repro.data.classification import Augmentation, rectangle
+from repro.data.classification import Augmentation, choose_rectangle
 from repro.data.imagenet import ImageNet
 
 AUGMENTATION = Augmentation()
@@ -54,7 +54,7 @@ class Pipelines:
         )  # fmt: skip
 
     def crop(self, height: int, width: int, index: int) -> tuple[slice, slice]:
-        top, left, high, wide = rectangle(height, width, AUGMENTATION, np.random.default_rng([0, 0, index]))
+        top, left, high, wide = choose_rectangle(height, width, AUGMENTATION, np.random.default_rng([0, 0, index]))
         return slice(top, top + high), slice(left, left + wide)
 
     def content(self, index: int) -> bytes:

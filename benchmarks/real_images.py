@@ -16,7 +16,7 @@ import torch
 
 from repro.data.coco import CocoDetection
 from repro.detection.torchvision import MaskRCNN
-from repro.engine.memory import peak_memory, reset_peak_memory
+from repro.engine.memory import measure_peak_memory, reset_peak_memory
 from repro.experiments import get
 
 NAMES = (
@@ -45,7 +45,7 @@ def main(root: Path, *names: str) -> None:
             with torch.inference_mode():
                 model([sample])
             times.append(time.perf_counter() - begin)
-        evaluation = peak_memory(CPU)
+        evaluation = measure_peak_memory(CPU)
         model.train()
         reset_peak_memory()
         batch = [data["train2017"].sample(index, train=True) for index in range(2)]
@@ -54,7 +54,7 @@ def main(root: Path, *names: str) -> None:
         training = (time.perf_counter() - begin) / len(batch)
         print(
             f"| {name} | {statistics.median(times[1:]):.1f}, {max(times[1:]):.1f} | {evaluation / 2**30:.2f} "
-            f"| {training:.1f} | {peak_memory(CPU) / 2**30:.2f} |"
+            f"| {training:.1f} | {measure_peak_memory(CPU) / 2**30:.2f} |"
         )
 
 

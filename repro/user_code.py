@@ -26,7 +26,7 @@ def split_reference(reference: str) -> tuple[Path, str]:
     return path, name
 
 
-def factory(reference: str) -> Callable[[], object]:
+def load_factory(reference: str) -> Callable[[], object]:
     """The function that "path.py:factory" names. The file is carried out.
 
     Raises:
@@ -39,7 +39,7 @@ def factory(reference: str) -> Callable[[], object]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up there
     sys.path.insert(0, str(path.parent))  # what it imports may lie beside it, as if it were a script
-    with guarded(f"--model: {path} cannot be imported"):
+    with report_failures(f"--model: {path} cannot be imported"):
         spec.loader.exec_module(module)
     found = getattr(module, name, None)
     if not callable(found):
@@ -48,7 +48,7 @@ def factory(reference: str) -> Callable[[], object]:
 
 
 @contextmanager
-def guarded(what: str) -> Iterator[None]:
+def report_failures(what: str) -> Iterator[None]:
     """Code of others may raise anything. Whoever asked for it wants to read what in one message."""
     try:
         yield

@@ -59,7 +59,7 @@ class Statistics(FrozenModel):
 
 
 @contextmanager
-def float32() -> Iterator[None]:
+def use_float32() -> Iterator[None]:
     """Float32 products in float32: at a divergence of 1e-4, logits of bfloat16 more than double it."""
     precision, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("highest")
@@ -71,7 +71,7 @@ def float32() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = cudnn
 
 
-def blocks(network: nn.Module) -> dict[str, nn.Module]:
+def find_blocks(network: nn.Module) -> dict[str, nn.Module]:
     """The non-local blocks of a network by their names in it.
 
     Raises:
@@ -96,7 +96,7 @@ def blocks(network: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
-@float32()
+@use_float32()
 @torch.no_grad()
 def observe(network: nn.Module | Callable[[Tensor], Iterable[Observation]], inputs: Tensor) -> list[Observation]:
     """What each block of `network` does when it is given `inputs`, a batch of one.
@@ -109,7 +109,7 @@ def observe(network: nn.Module | Callable[[Tensor], Iterable[Observation]], inpu
     """
     if not isinstance(network, nn.Module):
         return list(network(inputs))
-    found = blocks(network)
+    found = find_blocks(network)
     observations: dict[str, Observation] = {}
     versions: dict[str, int] = {}
     handles = []
@@ -126,7 +126,7 @@ def observe(network: nn.Module | Callable[[Tensor], Iterable[Observation]], inpu
                 raise ReproError(f"block {name} is no function of one feature map that returns another of its shape")
             if given[0]._version != versions[name]:
                 raise ReproError(f"block {name} changes its input in place: its output before fusion is lost")
-            observations[name] = _observation(name, block, given[0], z)
+            observations[name] = _build_observation(name, block, given[0], z)
             if len(observations) == len(found):
                 raise _Complete
 
@@ -143,9 +143,9 @@ def observe(network: nn.Module | Callable[[Tensor], Iterable[Observation]], inpu
     return list(observations.values())
 
 
-@float32()
+@use_float32()
 @torch.no_grad()
-def statistics(observation: Observation) -> Statistics:
+def compute_statistics(observation: Observation) -> Statistics:
     """The statistics of one block and one image or clip.
 
     Raises:
@@ -154,9 +154,9 @@ def statistics(observation: Observation) -> Statistics:
     """
     distances = {}
     for column, rows in (
-        ("cos_input", [_vectors(observation.input)]),
-        ("cos_output", [_vectors(observation.output)]),
-        ("cos_att", _counted(observation)),
+        ("cos_input", [_flatten_positions(observation.input)]),
+        ("cos_output", [_flatten_positions(observation.output)]),
+        ("cos_att", _check_count(observation)),
     ):
         try:
             distances[column] = cosine(rows)
@@ -191,7 +191,7 @@ class _Streamed:
             yield rows[0]
 
 
-def _observation(name: str, block: nn.Module, x: Tensor, z: Tensor) -> Observation:
+def _build_observation(name: str, block: nn.Module, x: Tensor, z: Tensor) -> Observation:
     if x.dim() < 3 or len(x) != 1:
         raise ReproError(
             f"block {name} is called with {tuple(x.shape)}: needed is a feature map (1, C, ...), one image a batch"
@@ -212,12 +212,12 @@ def _observation(name: str, block: nn.Module, x: Tensor, z: Tensor) -> Observati
     return Observation(name, x[0], (z - x)[0], [attention[0]], distributions)
 
 
-def _vectors(features: Tensor) -> Tensor:
+def _flatten_positions(features: Tensor) -> Tensor:
     """(N, C) of (C, ...)."""
     return features.flatten(1).T.contiguous()
 
 
-def _counted(observation: Observation) -> Iterator[Tensor]:
+def _check_count(observation: Observation) -> Iterator[Tensor]:
     """The rows, after which it is certain that there is one for each position."""
     count, positions = 0, math.prod(observation.input.shape[1:])
     for block in observation.rows:

@@ -24,7 +24,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from repro.analysis.attention import Observation, float32
+from repro.analysis.attention import Observation, use_float32
 from repro.errors import ReproError
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ class Panel:
     distances: dict[str, np.ndarray]  #: (G (G - 1) / 2,): cosine distances of the pairs, of input, output and att
 
 
-@float32()
+@use_float32()
 @torch.no_grad()
-def panel(pixels: Tensor, observation: Observation) -> Panel:
+def build_panel(pixels: Tensor, observation: Observation) -> Panel:
     """What is drawn of an image, uint8 (3, H, W), and of what a block did with it.
 
     Query positions and the grid lie in the image, not in its padding, through which keys may still lie. Of a clip,
@@ -96,20 +96,20 @@ def panel(pixels: Tensor, observation: Observation) -> Panel:
     stride = [side / count for side, count in zip(whole, positions, strict=True)]
     inside = [math.ceil(side / one) for side, one in zip((height, width), stride, strict=True)]
     queries = [tuple(int(f * n) for f, n in zip(fraction, inside, strict=True)) for fraction in QUERIES]
-    step = _step(inside)
+    step = _choose_step(inside)
     axes = [np.arange(n % step // 2 if n % step else step // 2, n, step) for n in inside]
     grid = [(i, j) for i in axes[0] for j in axes[1]]
     first = moment * math.prod(positions)
     chosen = torch.tensor([first + i * positions[1] + j for i, j in [*queries, *grid]])
-    rows = _rows(observation, chosen)
-    keys, scale = _key_grid(positions, rows.shape[1], frames)
+    rows = _select_rows(observation, chosen)
+    keys, scale = _find_key_grid(positions, rows.shape[1], frames)
     of_grid = slice(len(queries), None)
     vectors = {
         "input": observation.input.flatten(1).T[chosen[of_grid]].double(),
         "output": observation.output.flatten(1).T[chosen[of_grid]].double(),
         "att": rows[of_grid].double(),
     }
-    cosines = {kind: _cosine_matrix(value) for kind, value in vectors.items()}
+    cosines = {kind: _compute_cosine_matrix(value) for kind, value in vectors.items()}
     upper = np.triu_indices(len(grid), 1)
     return Panel(
         image=image.permute(1, 2, 0).numpy(),
@@ -117,15 +117,15 @@ def panel(pixels: Tensor, observation: Observation) -> Panel:
         maps=rows[: len(queries)].unflatten(1, (frames, *keys))[:, moment].double().numpy(),
         extent=(0, keys[1] * scale * stride[1], keys[0] * scale * stride[0], 0),
         grid=(len(axes[0]), len(axes[1])),
-        matrix=_divergence_matrix(vectors["att"]) if observation.distributions else cosines["att"],
+        matrix=_compute_divergence_matrix(vectors["att"]) if observation.distributions else cosines["att"],
         measure="JSD" if observation.distributions else "cosine distance",
         distances={kind: matrix[upper] for kind, matrix in cosines.items()},
     )
 
 
-def figure1(panel: Panel) -> Figure:
+def draw_figure1(panel: Panel) -> Figure:
     """Figure 1: the maps of several query positions of one image, side by side."""
-    with _style():
+    with _use_style():
         count = len(panel.maps)
         gap, bar, margin = 0.05, 0.45, 0.05
         side = (_WIDTH - bar - gap * (count - 1)) / count
@@ -133,14 +133,14 @@ def figure1(panel: Panel) -> Figure:
         page = _Page(_WIDTH, cells + 2 * margin)
         for index in range(count):
             axis = page.axes(index * (side + gap), margin, side, cells)
-            drawn = _heat_map(axis, panel, index)
-        _colour_bar(page, drawn, axis)
+            drawn = _draw_heat_map(axis, panel, index)
+        _draw_colour_bar(page, drawn, axis)
         return page.figure
 
 
-def figure2(panels: Sequence[Panel]) -> Figure:
+def draw_figure2(panels: Sequence[Panel]) -> Figure:
     """Figure 2: a row an image. The image with its query points, their maps, distance matrix, distributions."""
-    with _style():
+    with _use_style():
         cell, gap, square, head, foot = 1.02, 0.05, 0.84, 0.2, 0.3
         heights = [max(min(panel.image.shape[0] / panel.image.shape[1], 1) * cell, square) for panel in panels]
         tops = [head + sum(heights[:row]) + 0.2 * row for row in range(len(panels))]
@@ -148,15 +148,15 @@ def figure2(panels: Sequence[Panel]) -> Figure:
         limit = max(float(panel.matrix.max()) for panel in panels)
         for panel, top, height in zip(panels, tops, heights, strict=True):
             axes = [page.axes(column * (cell + gap), top, cell, height) for column in range(len(panel.maps) + 1)]
-            _photograph(axes[0], panel)
+            _draw_photograph(axes[0], panel)
             for index, axis in enumerate(axes[1:]):
-                drawn = _heat_map(axis, panel, index)
-            _colour_bar(page, drawn, axes[-1])
+                drawn = _draw_heat_map(axis, panel, index)
+            _draw_colour_bar(page, drawn, axes[-1])
             middle = top + (height - square) / 2
             matrix = page.axes(4.61, middle, square, square)
-            _colour_bar(page, _matrix(matrix, panel, limit), matrix)
+            _draw_colour_bar(page, _draw_matrix(matrix, panel, limit), matrix)
             distribution = page.axes(6.12, middle, 1.0, square)
-            _distribution(distribution, panel)
+            _draw_distribution(distribution, panel)
             if panel is panels[0]:
                 distribution.legend(fontsize=5, loc="upper right", handlelength=1, borderaxespad=0, labelspacing=0.2)
                 names = ["query positions", *(f"attention of {i + 1}" for i in range(len(panel.maps)))]
@@ -172,7 +172,7 @@ def figure2(panels: Sequence[Panel]) -> Figure:
 
 def save(figure: Figure) -> dict[str, bytes]:
     """The figure as a PNG and a PDF file by suffix: of the same bytes whenever it is drawn of the same data."""
-    with _style():
+    with _use_style():
         files = {}
         for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
             file = io.BytesIO()
@@ -181,7 +181,7 @@ def save(figure: Figure) -> dict[str, bytes]:
         return files
 
 
-def _style():
+def _use_style():
     """The settings of these figures alone, whatever the user's own are."""
     return matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE})
 
@@ -210,25 +210,25 @@ class _Page:
         self.figure.text((box.x0 + box.x1) / 2, 1 - 0.02 / self.height, text, ha="center", va="top", fontsize=6.5)
 
 
-def _bare(axis: Axes, panel: Panel) -> None:
+def _remove_frame(axis: Axes, panel: Panel) -> None:
     height, width = panel.image.shape[:2]
     axis.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], aspect="equal", anchor="C")
     axis.spines[:].set_visible(False)
 
 
-def _photograph(axis: Axes, panel: Panel) -> None:
+def _draw_photograph(axis: Axes, panel: Panel) -> None:
     height, width = panel.image.shape[:2]
     axis.imshow(panel.image, extent=(0, width, height, 0), interpolation="antialiased")
-    _bare(axis, panel)
+    _remove_frame(axis, panel)
     for index, (x, y) in enumerate(panel.points):
-        _point(axis, x, y)
+        _draw_point(axis, x, y)
         axis.annotate(
             str(index + 1), (x, y), xytext=(4, 0), textcoords="offset points", color="white", fontsize=6,
             fontweight="bold", va="center", path_effects=[withStroke(linewidth=1.2, foreground="black")],
         )  # fmt: skip
 
 
-def _heat_map(axis: Axes, panel: Panel, index: int) -> ScalarMappable:
+def _draw_heat_map(axis: Axes, panel: Panel, index: int) -> ScalarMappable:
     """The map of one query position over the image in grey, on the scale of all maps of the image.
 
     The scale begins at 0, so that a colour is the same multiple of another as the weights are.
@@ -240,22 +240,22 @@ def _heat_map(axis: Axes, panel: Panel, index: int) -> ScalarMappable:
     colours = scale.to_rgba(panel.maps[index])
     colours[..., 3] = 0.1 + 0.65 * scale.norm(panel.maps[index])
     axis.imshow(colours, extent=panel.extent, interpolation="nearest")
-    _bare(axis, panel)
-    _point(axis, *panel.points[index])
+    _remove_frame(axis, panel)
+    _draw_point(axis, *panel.points[index])
     return scale
 
 
-def _point(axis: Axes, x: float, y: float) -> None:
+def _draw_point(axis: Axes, x: float, y: float) -> None:
     axis.plot(x, y, "o", color=_RED, markersize=4, markeredgecolor="white", markeredgewidth=0.6, clip_on=False)
 
 
-def _colour_bar(page: _Page, drawn: ScalarMappable, beside: Axes) -> None:
+def _draw_colour_bar(page: _Page, drawn: ScalarMappable, beside: Axes) -> None:
     bar = page.figure.colorbar(drawn, cax=page.beside(beside, 0.04, 0.045), ticks=MaxNLocator(3))
     bar.ax.tick_params(labelsize=5, pad=1)
     bar.outline.set_linewidth(0.4)
 
 
-def _matrix(axis: Axes, panel: Panel, limit: float) -> ScalarMappable:
+def _draw_matrix(axis: Axes, panel: Panel, limit: float) -> ScalarMappable:
     drawn = axis.imshow(panel.matrix, cmap="viridis", vmin=0, vmax=limit, interpolation="nearest")
     axis.set(xticks=[], yticks=[])
     axis.set_xlabel(f"{panel.grid[0]}×{panel.grid[1]} positions", fontsize=5, labelpad=1.5)
@@ -263,7 +263,7 @@ def _matrix(axis: Axes, panel: Panel, limit: float) -> ScalarMappable:
     return drawn
 
 
-def _distribution(axis: Axes, panel: Panel) -> None:
+def _draw_distribution(axis: Axes, panel: Panel) -> None:
     """Histograms with their means, which are Table 1's statistics but for the diagonal, as triangles above."""
     bins = np.linspace(0, 1, 51)
     for kind, values in panel.distances.items():
@@ -279,7 +279,7 @@ def _distribution(axis: Axes, panel: Panel) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _step(inside: Sequence[int]) -> int:
+def _choose_step(inside: Sequence[int]) -> int:
     """The spacing of the densest regular grid of at most `_GRID` positions."""
     step = 1
     while math.prod(-(-n // step) for n in inside) > _GRID:
@@ -287,7 +287,7 @@ def _step(inside: Sequence[int]) -> int:
     return step
 
 
-def _rows(observation: Observation, chosen: Tensor) -> Tensor:
+def _select_rows(observation: Observation, chosen: Tensor) -> Tensor:
     """(len(chosen), M): those rows of the map."""
     found: dict[int, Tensor] = {}
     wanted, start = set(chosen.tolist()), 0
@@ -299,7 +299,7 @@ def _rows(observation: Observation, chosen: Tensor) -> Tensor:
     return torch.stack([found[i] for i in chosen.tolist()])
 
 
-def _key_grid(positions: tuple[int, int], keys: int, frames: int) -> tuple[tuple[int, int], int]:
+def _find_key_grid(positions: tuple[int, int], keys: int, frames: int) -> tuple[tuple[int, int], int]:
     """The grid on which the M keys of each frame lie, and how many positions a key has along a side."""
     for scale in range(1, min(positions) + 1):
         grid = (positions[0] // scale, positions[1] // scale)
@@ -309,7 +309,7 @@ def _key_grid(positions: tuple[int, int], keys: int, frames: int) -> tuple[tuple
     raise ReproError(f"{keys} keys lie on no grid over {over}{positions[0]} x {positions[1]} positions")
 
 
-def _cosine_matrix(vectors: Tensor) -> np.ndarray:
+def _compute_cosine_matrix(vectors: Tensor) -> np.ndarray:
     lengths = vectors.norm(dim=1, keepdim=True)
     units = vectors / lengths.clamp(min=torch.finfo(torch.float64).tiny)
     # |a - b|^2 / 4 keeps the digits of nearly parallel vectors, which (1 - a b) / 2 loses.
@@ -319,7 +319,7 @@ def _cosine_matrix(vectors: Tensor) -> np.ndarray:
     return squares.cpu().numpy()
 
 
-def _divergence_matrix(rows: Tensor) -> np.ndarray:
+def _compute_divergence_matrix(rows: Tensor) -> np.ndarray:
     entropies = torch.special.entr(rows).sum(dim=1)
     matrix = torch.stack(
         [torch.special.entr((row + rows) / 2).sum(dim=1) - (entropy + entropies) / 2

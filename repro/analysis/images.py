@@ -14,7 +14,7 @@ from PIL import Image as pillow
 from torch import Tensor
 
 from repro.data import classification, clips
-from repro.data.coco import CocoDetection, resized
+from repro.data.coco import CocoDetection, compute_resized_size
 from repro.data.imagenet import ImageNet, UnreadableImage
 from repro.data.kinetics import OFFICIAL, Kinetics
 from repro.data.layout import is_val2017
@@ -56,7 +56,7 @@ class Images(Protocol):
         """
 
 
-class Split:
+class CocoImages:
     """The first images of a COCO validation split, in the order of its annotations.
 
     Raises:
@@ -78,7 +78,7 @@ class Split:
         return self._data.sample(index).image
 
 
-class Views:
+class CentralViews:
     """The first items of a classifier's validation split: an image's central crop, or that of a clip of a video.
 
     The clip lies in the middle of the video. Which clips and crops Table 1 averages over, the paper does not say.
@@ -86,7 +86,7 @@ class Views:
 
     def __init__(self, data: ImageNet | Kinetics, inputs: Preprocessing, limit: int | None = None) -> None:
         self._data = copy.copy(data)
-        self._data.preprocessing = middle(inputs) if isinstance(data, Kinetics) else inputs
+        self._data.preprocessing = keep_middle(inputs) if isinstance(data, Kinetics) else inputs
         self.names = list(data.ids[:limit])
         items = "videos" if isinstance(data, Kinetics) else "images"
         self.source = f"{data.place}, {len(self.names)} of {len(data)} {items}"
@@ -117,10 +117,10 @@ class Photographs:
     complete = False
 
     def __init__(self, paths: Sequence[Path], short_side: int, long_side: int, limit: int | None = None) -> None:
-        self._paths = _files(paths, _PHOTOGRAPHS)[:limit]
+        self._paths = _list_files(paths, _PHOTOGRAPHS)[:limit]
         self._sides = short_side, long_side
-        self.names = _names(self._paths)
-        self.source = _source(paths, len(self.names), "image")
+        self.names = _list_names(self._paths)
+        self.source = _describe_source(paths, len(self.names), "image")
 
     @property
     def identity(self) -> str:
@@ -135,13 +135,13 @@ class Photographs:
         # What Pillow raises for a damaged file depends on where the damage is.
         except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
             raise ReproError(f"image {path} cannot be read: {error}") from None
-        height, width = resized(image.height, image.width, *self._sides)
+        height, width = compute_resized_size(image.height, image.width, *self._sides)
         if image.size != (width, height):
             image = image.resize((width, height), pillow.Resampling.BILINEAR)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-class Videos:
+class VideoFiles:
     """The video files of a directory in the order of their names, or given ones: of each the clip in its middle.
 
     Raises:
@@ -151,10 +151,10 @@ class Videos:
     complete = False
 
     def __init__(self, paths: Sequence[Path], inputs: Preprocessing, limit: int | None = None) -> None:
-        self._paths = _files(paths, _VIDEOS)[:limit]
-        self._preprocessing = middle(inputs)
-        self.names = _names(self._paths)
-        self.source = _source(paths, len(self.names), "video")
+        self._paths = _list_files(paths, _VIDEOS)[:limit]
+        self._preprocessing = keep_middle(inputs)
+        self.names = _list_names(self._paths)
+        self.source = _describe_source(paths, len(self.names), "video")
 
     @property
     def identity(self) -> str:
@@ -163,10 +163,10 @@ class Videos:
     def pixels(self, index: int) -> Tensor:
         """uint8 (3, T, S, S), RGB."""
         with Video(self._paths[index], self.names[index]) as video:
-            return clips.evaluation_clips(video, self._preprocessing)[0]
+            return clips.read_evaluation_clips(video, self._preprocessing)[0]
 
 
-def middle(preprocessing: Preprocessing) -> Preprocessing:
+def keep_middle(preprocessing: Preprocessing) -> Preprocessing:
     """One view of a video instead of all that an evaluation takes: its clip in the middle, the crop in the centre."""
     return replace(preprocessing, clips=1, crops=1, clip_starts="middles")
 
@@ -184,7 +184,7 @@ def holds_videos(paths: Sequence[Path]) -> bool:
     return bool(kinds[1])
 
 
-def network_input(pixels: Tensor, inputs: DetectionConventions | Preprocessing) -> Tensor:
+def prepare_network_input(pixels: Tensor, inputs: DetectionConventions | Preprocessing) -> Tensor:
     """float32 (1, 3, H, W) or (1, 3, T, H, W): what a network takes that was trained with such inputs.
 
     A network of the user's own, whose images are a detector's, takes clips as those that are trained here.
@@ -192,11 +192,11 @@ def network_input(pixels: Tensor, inputs: DetectionConventions | Preprocessing) 
     if pixels.dim() == 4:
         return clips.normalise(pixels[None], inputs if isinstance(inputs, Preprocessing) else clips.PAPER)
     if isinstance(inputs, DetectionConventions):
-        return normalised(pixels, inputs)
+        return normalise_and_pad(pixels, inputs)
     return classification.normalise(pixels[None], inputs)
 
 
-def normalised(image: Tensor, conventions: DetectionConventions) -> Tensor:
+def normalise_and_pad(image: Tensor, conventions: DetectionConventions) -> Tensor:
     """float32 (1, 3, H, W): normalised, and padded right and below with zeros to multiples of 32, as in a detector."""
     values = (image.flip(0) if conventions.color == "BGR" else image).float()
     mean, std = (torch.tensor(value).view(3, 1, 1) for value in (conventions.mean, conventions.std))
@@ -206,7 +206,7 @@ def normalised(image: Tensor, conventions: DetectionConventions) -> Tensor:
     return padded
 
 
-def _files(paths: Sequence[Path], suffixes: tuple[str, ...]) -> list[Path]:
+def _list_files(paths: Sequence[Path], suffixes: tuple[str, ...]) -> list[Path]:
     found = []
     for path in paths:
         if path.is_file():
@@ -222,7 +222,7 @@ def _files(paths: Sequence[Path], suffixes: tuple[str, ...]) -> list[Path]:
     return found
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
+def _list_names(paths: Sequence[Path]) -> list[str]:
     names = [path.name for path in paths]
     if repeated := next((name for name in names if names.count(name) > 1), None):
         where = " and ".join(str(path) for path in paths if path.name == repeated)
@@ -230,6 +230,6 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _source(paths: Sequence[Path], count: int, what: str) -> str:
+def _describe_source(paths: Sequence[Path], count: int, what: str) -> str:
     given = ", ".join(map(str, paths[:3])) + (", ..." if len(paths) > 3 else "")
     return f"{given}: {count} {what}{'s'[: count != 1]}"

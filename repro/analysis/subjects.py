@@ -10,8 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from repro import tasks, user_code
-from repro.analysis.attention import Observation, blocks, observe
-from repro.analysis.images import Images, Photographs, Split, Videos, Views, holds_videos, network_input
+from repro.analysis.attention import Observation, find_blocks, observe
+from repro.analysis.images import (
+    CentralViews,
+    CocoImages,
+    Images,
+    Photographs,
+    VideoFiles,
+    holds_videos,
+    prepare_network_input,
+)
 from repro.checkpoints import choice, weight_files
 from repro.conversion import prepare
 from repro.data import clips, sources
@@ -51,8 +59,8 @@ class Subject:
             ReproError: of `attention.observe`; and where the network is the user's own, whatever it raises.
         """
         device = next((p.device for p in self._parameters()), torch.device("cpu"))
-        inputs = network_input(pixels, self.inputs).to(device)
-        with user_code.guarded(f"{self.name} failed with input {'x'.join(map(str, inputs.shape))}"):
+        inputs = prepare_network_input(pixels, self.inputs).to(device)
+        with user_code.report_failures(f"{self.name} failed with input {'x'.join(map(str, inputs.shape))}"):
             return observe(self.network, inputs)
 
     def to(self, device: torch.device) -> Subject:
@@ -65,7 +73,7 @@ class Subject:
         return self.network.parameters() if isinstance(self.network, nn.Module) else ()
 
 
-def of_experiment(name: str, settings: Settings, random: bool) -> Subject:
+def load_experiment(name: str, settings: Settings, random: bool) -> Subject:
     """The network of an experiment, with the weights that were measured, or would be.
 
     Args:
@@ -78,8 +86,10 @@ def of_experiment(name: str, settings: Settings, random: bool) -> Subject:
     """
     experiment = mini.get_at_profile(name, settings.profile)
     if random:
-        model = _random(experiment, settings)
-        found = _subject(experiment, model, _inputs(experiment, model), f"random weights of seed {settings.seed}")
+        model = _build_random_network(experiment, settings)
+        found = _build_subject(
+            experiment, model, _choose_inputs(experiment, model), f"random weights of seed {settings.seed}"
+        )
         return replace(found, key=cache_key(spec=experiment.spec_hash, random=settings.seed), trained=False)
     chosen = (
         choice.choose(experiment, settings.weights)
@@ -87,21 +97,21 @@ def of_experiment(name: str, settings: Settings, random: bool) -> Subject:
         else keys.weights_to_evaluate(experiment, settings)
     )
     if chosen is None:
-        path = _trained(experiment, settings)
-        model = _network(experiment, settings)
+        path = _find_trained_weights(experiment, settings)
+        model = _build_network(experiment, settings)
         model.load_state_dict(weight_files.read(path).tensors)
-        found = _subject(experiment, model, _inputs(experiment, model), f"trained here, {path}")
+        found = _build_subject(experiment, model, _choose_inputs(experiment, model), f"trained here, {path}")
         found = replace(found, weights_sha256=sha256(path))
     else:
         prepared = prepare.prepare(experiment, chosen, "", lambda stage, done, total: None, settings.engine)
         weights = prepared.weights
-        inputs = _inputs(experiment, prepared.model, weights.checkpoint)
-        found = _subject(experiment, prepared.model, inputs, weights.origin)
+        inputs = _choose_inputs(experiment, prepared.model, weights.checkpoint)
+        found = _build_subject(experiment, prepared.model, inputs, weights.origin)
         found = replace(found, differs=chosen.differs, weights_sha256=weights.sha256)
     return replace(found, key=cache_key(spec=experiment.spec_hash, weights=found.weights_sha256))
 
 
-def of_file(reference: str) -> Subject:
+def load_user_network(reference: str) -> Subject:
     """The network that "path.py:factory" returns: a module with non-local blocks, or a function (`attention.observe`).
 
     It is given each image as float32 (1, 3, H, W), RGB, normalised by ImageNet's mean and standard deviation, the
@@ -112,11 +122,11 @@ def of_file(reference: str) -> Subject:
         ReproError: the file, the function or what it returns is not as it should be.
     """
     path, name = user_code.split_reference(reference)
-    make = user_code.factory(reference)
-    with user_code.guarded(f"--model: {reference} failed"):
+    make = user_code.load_factory(reference)
+    with user_code.report_failures(f"--model: {reference} failed"):
         network = make()
     if isinstance(network, nn.Module):
-        blocks(network)
+        find_blocks(network)
         network.eval()
     elif not callable(network):
         raise ReproError(
@@ -126,7 +136,9 @@ def of_file(reference: str) -> Subject:
     return Subject(f"{path.stem}.{name}", network, AUTHORS, f"as {reference} returns it", key=None)
 
 
-def images(subject: Subject, settings: Settings, given: list[Path] | None = None, limit: int | None = None) -> Images:
+def choose_images(
+    subject: Subject, settings: Settings, given: list[Path] | None = None, limit: int | None = None
+) -> Images:
     """What to show to the network: given files or directories of images or videos, else its validation split.
 
     Raises:
@@ -134,21 +146,21 @@ def images(subject: Subject, settings: Settings, given: list[Path] | None = None
     """
     experiment = subject.experiment
     if given:
-        return _given(subject, given, limit)
+        return _choose_given(subject, given, limit)
     if settings.profile == "full" and settings.data_root is None:
         raise ReproError("no images: pass --images DIR, or --data-root DIR (or REPRO_DATA) with the data set in it")
     if experiment is None:
-        root = sources.root(settings.data_root, "coco")
-        return Split(CocoDetection(root, "val2017", 80, _SHORT_SIDE, _LONG_SIDE), limit)
+        root = sources.find_root(settings.data_root, "coco")
+        return CocoImages(CocoDetection(root, "val2017", 80, _SHORT_SIDE, _LONG_SIDE), limit)
     task = tasks.task_for(experiment, settings)
     if settings.profile == "mini":
         task.generate()
     if experiment.dataset == "coco":
-        return Split(task.validation_data, limit)
-    return Views(task.validation_data, subject.inputs, limit)
+        return CocoImages(task.validation_data, limit)
+    return CentralViews(task.validation_data, subject.inputs, limit)
 
 
-def _given(subject: Subject, given: list[Path], limit: int | None) -> Images:
+def _choose_given(subject: Subject, given: list[Path], limit: int | None) -> Images:
     experiment, videos = subject.experiment, holds_videos(given)
     if experiment and videos != (experiment.dataset == "kinetics"):
         wants, has = ("videos", "photographs") if experiment.dataset == "kinetics" else ("photographs", "videos")
@@ -156,23 +168,23 @@ def _given(subject: Subject, given: list[Path], limit: int | None) -> Images:
     if experiment and experiment.dataset == "imagenet":
         raise ReproError(f"{experiment.name} looks at its validation split alone: pass --data-root instead of --images")
     if videos:
-        return Videos(given, subject.inputs if isinstance(subject.inputs, Preprocessing) else clips.PAPER, limit)
+        return VideoFiles(given, subject.inputs if isinstance(subject.inputs, Preprocessing) else clips.PAPER, limit)
     network = experiment.network if experiment else None
     sides = (network.short_side, network.long_side) if network else (_SHORT_SIDE, _LONG_SIDE)
     return Photographs(given, *sides, limit)
 
 
-def _subject(
+def _build_subject(
     experiment: Experiment, model: nn.Module, inputs: DetectionConventions | Preprocessing, weights: str
 ) -> Subject:
     """Of a detector, its backbone."""
     network = model.backbone if isinstance(experiment.network, Detector) else model
-    blocks(network)
+    find_blocks(network)
     name = f"{experiment.name}.{experiment.profile}"
     return Subject(name, network.eval(), inputs, weights, key=None, experiment=experiment)
 
 
-def _inputs(
+def _choose_inputs(
     experiment: Experiment, model: nn.Module, checkpoint: Checkpoint | None = None
 ) -> DetectionConventions | Preprocessing:
     """What a whole network takes: a classifier that others trained, as its publisher has it."""
@@ -181,18 +193,18 @@ def _inputs(
     return preprocessing.preprocessing_for(checkpoint.format, checkpoint.id) if checkpoint else model.inputs
 
 
-def _network(experiment: Experiment, settings: Settings) -> nn.Module:
+def _build_network(experiment: Experiment, settings: Settings) -> nn.Module:
     return tasks.task_for(experiment, settings).build_network()
 
 
-def _random(experiment: Experiment, settings: Settings) -> nn.Module:
+def _build_random_network(experiment: Experiment, settings: Settings) -> nn.Module:
     """Freshly initialised as a function of the seed, the last layer of the non-local blocks as any other convolution.
 
     That layer starts from zero, so that a fresh block has no output of which a distance could be measured.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        model = _network(experiment, settings)
+        model = _build_network(experiment, settings)
         for block in model.modules():
             if isinstance(block, NonLocalBlock):
                 block.conv_out.reset_parameters()
@@ -201,7 +213,7 @@ def _random(experiment: Experiment, settings: Settings) -> nn.Module:
     return model
 
 
-def _trained(experiment: Experiment, settings: Settings) -> Path:
+def _find_trained_weights(experiment: Experiment, settings: Settings) -> Path:
     name, seed = experiment.name, settings.seed
     if settings.profile == "full" and settings.data_root is None:
         raise ReproError(

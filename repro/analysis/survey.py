@@ -12,13 +12,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from repro import paper
-from repro.analysis.attention import Statistics, statistics
+from repro.analysis.attention import Statistics, compute_statistics
 from repro.analysis.images import Images, Unreadable
 from repro.analysis.subjects import Subject
 from repro.errors import ReproError
 from repro.evaluation import ATTENTION_EVALUATOR
 from repro.experiments import digest
-from repro.files.locks import locked
+from repro.files.locks import hold_directory_lock
 from repro.files.schema import FrozenModel
 from repro.paper import STATISTICS
 from repro.paths import unwritable, write_atomically
@@ -29,7 +29,7 @@ from repro.records.environment import environment
 MEAN = "mean of blocks"
 
 
-class Image(FrozenModel):
+class ImageStatistics(FrozenModel):
     """One image's or clip's statistics by block."""
 
     image: str
@@ -91,7 +91,7 @@ def survey(
     """
     key = cache_key(stage="attention", evaluator=ATTENTION_EVALUATOR, network=subject.key, images=images.identity)
     place = directory / f"{subject.name}.{key[:12]}"
-    with locked(place):
+    with hold_directory_lock(place):
         kept = place / "images.jsonl"
         if subject.key is None:
             kept.unlink(missing_ok=True)
@@ -101,7 +101,7 @@ def survey(
                 for index, name in enumerate(images.names):
                     if name not in found:
                         try:
-                            found[name] = _one(subject, images, index)
+                            found[name] = _survey_image(subject, images, index)
                         except Unreadable as error:
                             failed.append((name, error))
                         else:
@@ -112,12 +112,12 @@ def survey(
         if len(failed) == len(images.names):
             raise ReproError(f"none of {images.source} can be read: {failed[0][1]}")
         ordered = [found[name] for name in images.names if name in found]
-        result = _summary(subject, images, key, ordered, [name for name, _ in failed], device)
+        result = _build_survey(subject, images, key, ordered, [name for name, _ in failed], device)
         write_atomically(place / "statistics.json", (result.model_dump_json(indent=1) + "\n").encode())
     return result, place
 
 
-def summary(images: Sequence[Image]) -> dict[str, dict[str, Value]]:
+def summarise(images: Sequence[ImageStatistics]) -> dict[str, dict[str, Value]]:
     """Means over images and their standard errors by block and column, and those of the mean over blocks.
 
     The paper does not say which of five blocks, or what mean of them, its rows for Kinetics are. The mean over blocks
@@ -126,45 +126,47 @@ def summary(images: Sequence[Image]) -> dict[str, dict[str, Value]]:
     Raises:
         ReproError: the images do not have the same blocks and columns.
     """
-    shape = {name: _columns(one) for name, one in images[0].blocks.items()}
+    shape = {name: _list_columns(one) for name, one in images[0].blocks.items()}
     for image in images:
-        if {name: _columns(one) for name, one in image.blocks.items()} != shape:
+        if {name: _list_columns(one) for name, one in image.blocks.items()} != shape:
             raise ReproError(
                 f"image {image.image} has other blocks or other statistics than {images[0].image}: a map is a "
                 "distribution in one of them and none in the other"
             )
     result = {
-        name: {column: _value([getattr(image.blocks[name], column) for image in images]) for column in columns}
+        name: {column: _build_value([getattr(image.blocks[name], column) for image in images]) for column in columns}
         for name, columns in shape.items()
     }
     if len(shape) > 1:
         common = [column for column in STATISTICS if all(column in columns for columns in shape.values())]
         result[MEAN] = {
-            column: _value([_mean([getattr(one, column) for one in image.blocks.values()]) for image in images])
+            column: _build_value(
+                [_compute_mean([getattr(one, column) for one in image.blocks.values()]) for image in images]
+            )
             for column in common
         }
     return result
 
 
-def published(experiment: str | None) -> dict[str, float]:
+def load_published(experiment: str | None) -> dict[str, float]:
     """What Table 1 prints for an experiment, by column; empty where it has no row."""
     rows = [row for row in paper.load(1).rows if row.experiment == experiment]
     return {cell.column: cell.value for row in rows for cell in row.cells if cell.column in STATISTICS}
 
 
-def _one(subject: Subject, images: Images, index: int) -> Image:
+def _survey_image(subject: Subject, images: Images, index: int) -> ImageStatistics:
     begin = time.perf_counter()
     pixels = images.pixels(index)
     try:
-        found = {one.block: statistics(one) for one in subject.observe(pixels)}
+        found = {one.block: compute_statistics(one) for one in subject.observe(pixels)}
     except ReproError as error:
         raise ReproError(f"image {images.names[index]}: {error}") from None
     if not found:
         raise ReproError(f"image {images.names[index]}: the network's function gave no observation")
-    return Image(image=images.names[index], seconds=round(time.perf_counter() - begin, 3), blocks=found)
+    return ImageStatistics(image=images.names[index], seconds=round(time.perf_counter() - begin, 3), blocks=found)
 
 
-def _read(path: Path) -> Iterator[Image]:
+def _read(path: Path) -> Iterator[ImageStatistics]:
     """The images in a file of an earlier call; a last line that was cut off is passed over, with all after it."""
     if not path.exists():
         return
@@ -172,7 +174,7 @@ def _read(path: Path) -> Iterator[Image]:
     try:
         for line in path.read_bytes().splitlines(keepends=True):
             try:
-                image = Image.model_validate(json.loads(line))
+                image = ImageStatistics.model_validate(json.loads(line))
             except (ValidationError, ValueError):
                 break
             if not line.endswith(b"\n"):
@@ -185,8 +187,10 @@ def _read(path: Path) -> Iterator[Image]:
         raise unwritable(path, error) from error
 
 
-def _summary(subject: Subject, images: Images, key: str, found: list[Image], failed: list[str], device: str) -> Survey:
-    statistics = summary(found)
+def _build_survey(
+    subject: Subject, images: Images, key: str, found: list[ImageStatistics], failed: list[str], device: str
+) -> Survey:
+    statistics = summarise(found)
     blocks = found[0].blocks
     zeros = {name: dict(sum((Counter(image.blocks[name].zeros) for image in found), Counter())) for name in blocks}
     return Survey(
@@ -199,16 +203,16 @@ def _summary(subject: Subject, images: Images, key: str, found: list[Image], fai
         n=len(found),
         failed=failed,
         values_sha256=digest([one.model_dump(exclude={"seconds"}) for one in found]),
-        seconds_per_image=_mean([image.seconds for image in found]),
+        seconds_per_image=_compute_mean([image.seconds for image in found]),
         statistics=statistics,
         zeros=zeros,
-        positions={name: _range(image.blocks[name].positions for image in found) for name in blocks},
-        not_comparable=_not_comparable(subject, images),
+        positions={name: _find_range(image.blocks[name].positions for image in found) for name in blocks},
+        not_comparable=_list_differences(subject, images),
         environment=environment(device),
     )
 
 
-def _not_comparable(subject: Subject, images: Images) -> list[str]:
+def _list_differences(subject: Subject, images: Images) -> list[str]:
     reasons = []
     if subject.experiment is None:
         reasons.append("the network is none of the paper's")
@@ -223,21 +227,21 @@ def _not_comparable(subject: Subject, images: Images) -> list[str]:
     return reasons
 
 
-def _columns(statistics: Statistics) -> list[str]:
+def _list_columns(statistics: Statistics) -> list[str]:
     return [column for column in STATISTICS if getattr(statistics, column) is not None]
 
 
-def _range(numbers: Iterable[int]) -> tuple[int, int]:
+def _find_range(numbers: Iterable[int]) -> tuple[int, int]:
     numbers = list(numbers)
     return min(numbers), max(numbers)
 
 
-def _value(values: list[float]) -> Value:
-    mean = _mean(values)
+def _build_value(values: list[float]) -> Value:
+    mean = _compute_mean(values)
     n = len(values)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1)) if n > 1 else None
     return Value(mean=mean, standard_error=None if deviation is None else deviation / math.sqrt(n), n=n)
 
 
-def _mean(values: list[float]) -> float:
+def _compute_mean(values: list[float]) -> float:
     return math.fsum(values) / len(values)

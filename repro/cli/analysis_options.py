@@ -93,7 +93,7 @@ def choose(
 
     from repro.analysis import subjects
     from repro.detection import engines
-    from repro.engine.devices import hardware, one_device
+    from repro.engine.devices import describe_hardware, set_up_device
 
     settings = Settings(
         results=results,
@@ -105,7 +105,7 @@ def choose(
         device=device,
         threads=threads,
     )
-    fabric = one_device(settings)
-    subject = subjects.of_file(model) if model else subjects.of_experiment(experiment, settings, random)
-    shown = subjects.images(subject, settings, images, limit)
-    return subject.to(fabric.device), shown, hardware(fabric)
+    fabric = set_up_device(settings)
+    subject = subjects.load_user_network(model) if model else subjects.load_experiment(experiment, settings, random)
+    shown = subjects.choose_images(subject, settings, images, limit)
+    return subject.to(fabric.device), shown, describe_hardware(fabric)

@@ -62,13 +62,13 @@ def command(
 
 def _text(found: Survey) -> str:
     from repro import paper
-    from repro.analysis.survey import published
+    from repro.analysis.survey import load_published
 
     columns = [column for column in paper.STATISTICS if any(column in values for values in found.statistics.values())]
     rows = [("", *(paper.COLUMNS[column].heading for column in columns))]
     for name, values in found.statistics.items():
         rows.append((name, *(_cell(values.get(column)) for column in columns)))
-    if printed := published(found.experiment):
+    if printed := load_published(found.experiment):
         rows.append(("Table 1 prints", *(f"{printed[c]:.3f}" if c in printed else "-" for c in columns)))
         if not found.not_comparable:
             own = found.statistics[found.total]

@@ -13,7 +13,7 @@ import typer
 from repro.cli import options
 
 if TYPE_CHECKING:
-    from repro.data.verification import Report
+    from repro.data.verification import DataReport
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -60,9 +60,9 @@ def verify(
     if not root.is_dir():
         raise ReproError(f"--root {root}: there is no such directory")
     if dataset == "kinetics":
-        from repro.data.kinetics_verification import kinetics as check
+        from repro.data.kinetics_verification import verify_kinetics as check
     else:
-        check = verification.imagenet if dataset == "imagenet" else verification.coco
+        check = verification.verify_imagenet if dataset == "imagenet" else verification.verify_coco
     reports = []
     for one in splits:
         with _progress(f"decoding {one}") as progress:
@@ -79,7 +79,7 @@ def verify(
         raise typer.Exit(1)
 
 
-def _print(report: Report) -> None:
+def _print(report: DataReport) -> None:
     print(f"{report.split}: {'not verified' if report.problems else 'verified'}")
     if report.place:
         print(f"  {report.images} of {report.required} {report.items}, {report.classes} classes, in {report.place}")

@@ -64,10 +64,10 @@ def command(
             wanted = block or list(observations)[-1]
             if wanted not in observations:
                 raise unknown("block", wanted, observations)
-            panels.append(figures.panel(pixels, observations[wanted]))
+            panels.append(figures.build_panel(pixels, observations[wanted]))
         except ReproError as error:
             raise ReproError(f"image {name}: {error}") from None
-    figure = figures.figure1(panels[0]) if number == 1 else figures.figure2(panels)
+    figure = figures.draw_figure1(panels[0]) if number == 1 else figures.draw_figure2(panels)
     key = cache_key(network=subject.key or subject.name, images=shown.identity, block=block)
     for suffix, content in figures.save(figure).items():
         path = results / "figures" / f"figure{number}.{subject.name}.{key[:12]}.{suffix}"

@@ -41,7 +41,7 @@ def command(
 
     settings, why = chosen.settings(seed, threads)
     order = order_work(experiment, settings)
-    processes = launch.processes(settings.devices)
+    processes = launch.find_processes(settings.devices)
     if processes.to_start:
         from repro.measuring.measure import check
 
@@ -77,10 +77,10 @@ def command(
 
 def _interval(metric: Metric, data: DataSet) -> str:
     """Of an accuracy, in words; items that were not evaluated may all be wrong or all be right."""
-    from repro.statistics.intervals import with_missing
+    from repro.statistics.intervals import compute_interval_with_missing
 
     missing = max(0, data.required - data.evaluated)
-    low, high = with_missing(round(metric.value * metric.n / 100), metric.n, missing)
+    low, high = compute_interval_with_missing(round(metric.value * metric.n / 100), metric.n, missing)
     of_all = f" of all {data.required}" if missing else ""
     return f"95 % interval{of_all} {100 * low:.2f} to {100 * high:.2f}"
 

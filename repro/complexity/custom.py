@@ -11,7 +11,7 @@ from torch import nn
 from repro.complexity.trace import count
 from repro.complexity.tree import Counted
 from repro.errors import ReproError
-from repro.user_code import factory, guarded
+from repro.user_code import load_factory, report_failures
 
 
 def count_file(reference: str, shapes: Sequence[tuple[int, ...]]) -> Counted:
@@ -23,7 +23,7 @@ def count_file(reference: str, shapes: Sequence[tuple[int, ...]]) -> Counted:
     Raises:
         ReproError: the file, the factory, the module or its forward pass does not do what it must.
     """
-    build = factory(reference)
+    build = load_factory(reference)
     try:
         return _count(build, reference, shapes, "meta")
     except ReproError:
@@ -43,10 +43,10 @@ def parse_shape(text: str) -> tuple[int, ...]:
 
 def _count(build: Callable[[], object], reference: str, shapes: Sequence[tuple[int, ...]], device: str) -> Counted:
     with torch.device(device):
-        with guarded(f"--model: {reference} failed"):
+        with report_failures(f"--model: {reference} failed"):
             module = build()
         if not isinstance(module, nn.Module):
             raise ReproError(f"--model: {reference} returned {type(module).__name__}, not a torch.nn.Module")
         given = ", ".join("x".join(map(str, shape)) for shape in shapes)
-        with guarded(f"{type(module).__name__} cannot be traced with input {given}"):
+        with report_failures(f"{type(module).__name__} cannot be traced with input {given}"):
             return count(module.eval(), tuple(torch.zeros(shape) for shape in shapes))

@@ -49,14 +49,14 @@ class _RunLengths:
 def _compress(runs: _RunLengths) -> dict:
     """The compressed encoding, after checking that the runs fill `size` exactly."""
     height, width = runs.size
-    counts = run_lengths(runs.counts) if isinstance(runs.counts, str) else runs.counts
+    counts = decode_run_lengths(runs.counts) if isinstance(runs.counts, str) else runs.counts
     if sum(counts) != height * width:
         raise ValueError(f"the run lengths cover {sum(counts)} pixels, the size {height * width}")
     encoded = {"size": [height, width], "counts": runs.counts}
     return encoded if isinstance(runs.counts, str) else mask_api.frPyObjects(encoded, height, width)
 
 
-def run_lengths(text: str) -> list[int]:
+def decode_run_lengths(text: str) -> list[int]:
     """The run lengths in COCO's text: five bits a character; from the fourth on, relative to the last but one.
 
     The libraries' decoders fill a mask of the claimed size, which may be forged, before they compare.
@@ -89,7 +89,7 @@ _Segmentation = Annotated[
 
 
 @dataclass(slots=True)
-class Image:
+class AnnotatedImage:
     """An image's entry. Sizes in pixels."""
 
     __pydantic_config__ = _STRICT
@@ -125,7 +125,7 @@ class _Category:
 
 @dataclass(slots=True)
 class _Listing:
-    images: list[Image]
+    images: list[AnnotatedImage]
     categories: list[_Category]
 
 
@@ -138,7 +138,7 @@ class _File(_Listing):
 class Annotations:
     """A checked annotation file."""
 
-    images: dict[int, Image]  #: by id, ascending
+    images: dict[int, AnnotatedImage]  #: by id, ascending
     objects: dict[int, list[Annotation]]  #: by image id, in the order of the file; every image has an entry
     category_ids: list[int]  #: ascending
     sha256: str  #: of the file
@@ -158,7 +158,7 @@ def read_annotations(path: Path, *, labelled: bool = True) -> Annotations:
     try:
         file = TypeAdapter(_File if labelled else _Listing).validate_json(content)
     except ValidationError as error:
-        raise _explained(path, content, error) from None
+        raise _explain(path, content, error) from None
     images = {image.id: image for image in sorted(file.images, key=lambda image: image.id)}
     category_ids = sorted({category.id for category in file.categories})
     annotations = file.annotations if labelled else []
@@ -190,7 +190,7 @@ def _check_unique(path: Path, kind: str, ids: Iterable[int]) -> None:
         seen.add(identity)
 
 
-def _explained(path: Path, content: bytes, error: ValidationError) -> ReproError:
+def _explain(path: Path, content: bytes, error: ValidationError) -> ReproError:
     """The first thing wrong with the file, with the entry's index and, where it has one, its id."""
     first = error.errors(include_url=False)[0]
     if first["type"] == "json_invalid":

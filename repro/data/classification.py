@@ -28,7 +28,7 @@ _DIRECTIONS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], 
 
 
 @dataclass
-class Sample:
+class ImageSample:
     """One image as a classifier takes it."""
 
     image: Tensor  #: uint8 (3, S, S), RGB, cropped and resized
@@ -40,28 +40,28 @@ class Sample:
 
 
 @dataclass
-class Batch:
+class ImageBatch:
     """Samples of one size, ready for the device."""
 
     images: Tensor  #: uint8 (B, 3, S, S)
     labels: Tensor  #: int64 (B,)
     image_ids: list[str]
-    colors: Tensor | None  #: float32 (B, 3, 4), see `Sample`
+    colors: Tensor | None  #: float32 (B, 3, 4), see `ImageSample`
 
-    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
+    def to(self, device: torch.device, non_blocking: bool = False) -> ImageBatch:
         images, labels = (one.to(device, non_blocking=non_blocking) for one in (self.images, self.labels))
         colors = None if self.colors is None else self.colors.to(device, non_blocking=non_blocking)
-        return Batch(images, labels, self.image_ids, colors)
+        return ImageBatch(images, labels, self.image_ids, colors)
 
-    def pin_memory(self) -> Batch:
+    def pin_memory(self) -> ImageBatch:
         colors = None if self.colors is None else self.colors.pin_memory()
-        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.image_ids, colors)
+        return ImageBatch(self.images.pin_memory(), self.labels.pin_memory(), self.image_ids, colors)
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
+def collate(samples: Sequence[ImageSample]) -> ImageBatch:
     """`samples` as one batch; all are augmented, or none is."""
     colors = [one.color for one in samples if one.color is not None]
-    return Batch(
+    return ImageBatch(
         images=torch.stack([one.image for one in samples]),
         labels=torch.tensor([one.label for one in samples]),
         image_ids=[one.image_id for one in samples],
@@ -72,7 +72,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
 # -- evaluation -------------------------------------------------------------------------------------------------------
 
 
-def evaluation_image(picture: Image.Image, preprocessing: Preprocessing) -> Tensor:
+def prepare_evaluation_image(picture: Image.Image, preprocessing: Preprocessing) -> Tensor:
     """uint8 (3, crop, crop): the short side resized to `preprocessing.resize` pixels, then the centre.
 
     With Pillow as the resizer this is what torchvision's presets do, bit for bit. OpenCV's bilinear filter, which
@@ -131,13 +131,15 @@ class Augmentation:
     lighting: float = 0.1  #: standard deviation of the noise, in standard deviations of the components
 
 
-def training_image(image: Tensor, augmentation: Augmentation, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """The augmented image, uint8 (3, size, size), and the change of its colours, float32 (3, 4), see `Sample`.
+def prepare_training_image(
+    image: Tensor, augmentation: Augmentation, generator: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """The augmented image, uint8 (3, size, size), and the change of its colours, float32 (3, 4), see `ImageSample`.
 
     Args:
         image: uint8 (3, H, W), RGB.
     """
-    top, left, height, width = rectangle(*image.shape[1:], augmentation, generator)
+    top, left, height, width = choose_rectangle(*image.shape[1:], augmentation, generator)
     part = image[None, :, top : top + height, left : left + width]
     # The filter that torchvision's reference has from Pillow, faster; values differ by 2 of 255 at most. Channels last,
     # it takes a third of the time.
@@ -145,10 +147,10 @@ def training_image(image: Tensor, augmentation: Augmentation, generator: np.rand
     square = interpolate(part, (augmentation.size, augmentation.size), mode="bilinear", antialias=True)[0].contiguous()
     if generator.random() < augmentation.flip:
         square = square.flip(-1)
-    return square, torch.from_numpy(color_change(square, augmentation, generator).astype(np.float32))
+    return square, torch.from_numpy(choose_color_change(square, augmentation, generator).astype(np.float32))
 
 
-def rectangle(
+def choose_rectangle(
     height: int, width: int, augmentation: Augmentation, generator: np.random.Generator
 ) -> tuple[int, int, int, int]:
     """(top, left, height, width) of a random part of an image, in pixels, distributed as torchvision's.
@@ -167,7 +169,7 @@ def rectangle(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def color_change(image: Tensor, augmentation: Augmentation, generator: np.random.Generator) -> np.ndarray:
+def choose_color_change(image: Tensor, augmentation: Augmentation, generator: np.random.Generator) -> np.ndarray:
     """float64 (3, 4): brightness, contrast, saturation and lighting noise as one affine map of (R, G, B, 1).
 
     Each is affine in a pixel's colour, given the mean brightness of the image, so that the four cost one product on the
@@ -196,7 +198,7 @@ def color_change(image: Tensor, augmentation: Augmentation, generator: np.random
 
 
 def recolor(images: Tensor, colors: Tensor) -> Tensor:
-    """float32 (B, 3, S, S), channels last: RGB, around 0 to 255; the uint8 `images` changed by their `Batch.colors`."""
+    """float32 (B, 3, S, S), channels last: RGB, around 0 to 255: uint8 `images` changed by `ImageBatch.colors`."""
     flat = images.permute(0, 2, 3, 1).flatten(1, 2).float()
     with torch.autocast(images.device.type, enabled=False):  # bfloat16 has 8 bits for 256 values
         changed = torch.baddbmm(colors[:, None, :, 3], flat, colors[:, :, :3].mT)

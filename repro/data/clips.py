@@ -77,7 +77,7 @@ def normalise(clips: Tensor, preprocessing: Preprocessing) -> Tensor:
 # -- evaluation -------------------------------------------------------------------------------------------------------
 
 
-def clip_starts(frames: int, preprocessing: Preprocessing) -> np.ndarray:
+def choose_clip_starts(frames: int, preprocessing: Preprocessing) -> np.ndarray:
     """int64 (clips,): the first frames of an evaluation's clips in a video of `frames` frames, see `Preprocessing`.
 
     Raises:
@@ -93,32 +93,32 @@ def clip_starts(frames: int, preprocessing: Preprocessing) -> np.ndarray:
     raise ReproError("how the clips of an evaluation lie in time is not known for these weights")
 
 
-def clip_frames(starts: np.ndarray, frames: int, length: int, stride: int) -> np.ndarray:
+def list_clip_frames(starts: np.ndarray, frames: int, length: int, stride: int) -> np.ndarray:
     """int64 (clips, length): the frames of clips in a video of `frames` frames, played again where it is too short."""
     return (np.asarray(starts)[:, None] + np.arange(length) * stride) % frames
 
 
-def evaluation_clips(video: Video, preprocessing: Preprocessing) -> Tensor:
+def read_evaluation_clips(video: Video, preprocessing: Preprocessing) -> Tensor:
     """uint8 (clips * crops, 3, T, crop, crop): view `crops * i + j` is crop j of clip i.
 
     Raises:
         UnreadableVideo: the video cannot be decoded.
         ReproError: `preprocessing` is not of videos.
     """
-    starts = clip_starts(video.frames, preprocessing)
-    chosen = clip_frames(starts, video.frames, preprocessing.frames, preprocessing.stride)
+    starts = choose_clip_starts(video.frames, preprocessing)
+    chosen = list_clip_frames(starts, video.frames, preprocessing.frames, preprocessing.stride)
     size = preprocessing.crop
     clips = torch.empty((len(starts), preprocessing.crops, 3, preprocessing.frames, size, size), dtype=torch.uint8)
     for index, pixels in video.read(chosen.ravel()):
-        frame = _resized(pixels, preprocessing.resize, preprocessing.resizer)
-        corners = _corners(*frame.shape[1:], preprocessing)
+        frame = _resize(pixels, preprocessing.resize, preprocessing.resizer)
+        corners = _place_crops(*frame.shape[1:], preprocessing)
         for clip, t in np.argwhere(chosen == index).tolist():
             for crop, (top, left) in enumerate(corners):
                 clips[clip, crop, :, t] = frame[:, top : top + size, left : left + size]
     return clips.flatten(0, 1)
 
 
-def _resized(pixels: np.ndarray, short: int, resizer: str = "torch") -> Tensor:
+def _resize(pixels: np.ndarray, short: int, resizer: str = "torch") -> Tensor:
     """uint8 (3, h, w) of (H, W, 3): the short side has `short` pixels."""
     height, width = pixels.shape[:2]
     long = max(height, width) * short / min(height, width)
@@ -132,7 +132,7 @@ def _resized(pixels: np.ndarray, short: int, resizer: str = "torch") -> Tensor:
     return image.contiguous()
 
 
-def _corners(height: int, width: int, preprocessing: Preprocessing) -> list[tuple[int, int]]:
+def _place_crops(height: int, width: int, preprocessing: Preprocessing) -> list[tuple[int, int]]:
     """(top, left) of the crops: the centre; or both ends of the long side with the centre in between."""
     rest = [side - preprocessing.crop for side in (height, width)]
     centre = [(one + (preprocessing.resizer != "opencv")) // 2 for one in rest]  # OpenMMLab rounds down, others up
@@ -158,7 +158,7 @@ class ClipAugmentation:
     stride: int = 8  #: from one frame of a clip to the next, in frames of the video
 
 
-def training_clip(video: Video, augmentation: ClipAugmentation, generator: np.random.Generator) -> Tensor:
+def read_training_clip(video: Video, augmentation: ClipAugmentation, generator: np.random.Generator) -> Tensor:
     """uint8 (1, 3, T, size, size): a random clip.
 
     Starts, lengths of the short side and places of the square are uniform.
@@ -170,11 +170,11 @@ def training_clip(video: Video, augmentation: ClipAugmentation, generator: np.ra
     start = generator.integers(max(video.frames - span, 0) + 1)
     short = int(generator.integers(augmentation.short_side[0], augmentation.short_side[1] + 1))
     down, across, mirrored = generator.random(3)
-    chosen = clip_frames(np.array([start]), video.frames, augmentation.frames, augmentation.stride)[0]
+    chosen = list_clip_frames(np.array([start]), video.frames, augmentation.frames, augmentation.stride)[0]
     size = augmentation.size
     clip = torch.empty((3, augmentation.frames, size, size), dtype=torch.uint8)
     for index, pixels in video.read(chosen):
-        frame = _resized(pixels, short)
+        frame = _resize(pixels, short)
         top, left = int(down * (frame.shape[1] - size + 1)), int(across * (frame.shape[2] - size + 1))
         clip[:, np.flatnonzero(chosen == index)] = frame[:, None, top : top + size, left : left + size]
     return (clip.flip(-1) if mirrored < augmentation.flip else clip)[None]

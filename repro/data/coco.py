@@ -12,14 +12,14 @@ from faster_coco_eval.core import mask as mask_api
 from PIL import Image as pillow
 from torch import Tensor
 
-from repro.data.annotations import Annotation, Image, read_annotations
-from repro.data.layout import annotations_path, images_directory, is_labelled, source
+from repro.data.annotations import AnnotatedImage, Annotation, read_annotations
+from repro.data.layout import describe_source, find_annotations, find_images, is_labelled
 from repro.errors import ReproError
 from repro.experiments import digest
 
 
 @dataclass
-class Sample:
+class DetectionSample:
     """One image as the detector takes it."""
 
     image: Tensor  #: uint8 (3, H, W), RGB, already resized and perhaps flipped
@@ -69,8 +69,8 @@ class CocoDetection:
         self.short_side = short_side
         self.long_side = long_side
         self.flip = flip
-        self.annotations_path = annotations_path(root, split)
-        self._directory = images_directory(root, split)
+        self.annotations_path = find_annotations(root, split)
+        self._directory = find_images(root, split)
         content = read_annotations(self.annotations_path, labelled=is_labelled(split))
         if len(content.category_ids) != num_classes:
             raise ReproError(
@@ -133,7 +133,7 @@ class CocoDetection:
             ],
         }
 
-    def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> Sample:
+    def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> DetectionSample:
         """The image at `index` of `image_ids`, resized; in training with its targets and perhaps flipped.
 
         What is random is a function of (seed, epoch, index) alone, so that it does not depend on how many processes
@@ -143,18 +143,18 @@ class CocoDetection:
             ReproError: the image file is missing, corrupt, or not of the annotated size.
         """
         image = self._images[self.image_ids[index]]
-        height, width = resized(image.height, image.width, self.short_side, self.long_side)
+        height, width = compute_resized_size(image.height, image.width, self.short_side, self.long_side)
         picture = self._read(image)
         if picture.size != (width, height):
             picture = picture.resize((width, height), pillow.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
         targets = self._targets[image.id] if train else []
-        boxes = _boxes(targets, image) * np.array([width / image.width, height / image.height] * 2)
-        masks = _masks(targets, image, (height, width))
+        boxes = _clip_boxes(targets, image) * np.array([width / image.width, height / image.height] * 2)
+        masks = _decode_masks(targets, image, (height, width))
         if train and np.random.default_rng([seed, epoch, index]).random() < self.flip:
             pixels, masks = pixels.flip(-1), masks.flip(-1)
             boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
-        return Sample(
+        return DetectionSample(
             image=pixels.contiguous(),
             image_id=image.id,
             size=(image.height, image.width),
@@ -176,10 +176,10 @@ class CocoDetection:
             raise ReproError(
                 f"{len(missing)} of {len(self)} images of {self.annotations_path} are missing in {self._directory}: "
                 f"{some}{', ...' if len(missing) > 3 else ''}. "
-                f"Unpack {source(self.split)} there again."
+                f"Unpack {describe_source(self.split)} there again."
             )
 
-    def _read(self, image: Image) -> pillow.Image:
+    def _read(self, image: AnnotatedImage) -> pillow.Image:
         """The decoded image, RGB (COCO has grayscale ones)."""
         path = self._directory / image.file_name
         try:
@@ -197,7 +197,7 @@ class CocoDetection:
         return picture
 
 
-def resized(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:
+def compute_resized_size(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:
     """(height, width) after resizing, rounded to the nearest pixel as Detectron2 and mmdetection do.
 
     Torchvision's detectors round down instead: 375 x 500 becomes 800 x 1067, there 800 x 1066.
@@ -206,14 +206,14 @@ def resized(height: int, width: int, short_side: int, long_side: int) -> tuple[i
     return int(height * scale + 0.5), int(width * scale + 0.5)
 
 
-def _boxes(objects: list[Annotation], image: Image) -> np.ndarray:
+def _clip_boxes(objects: list[Annotation], image: AnnotatedImage) -> np.ndarray:
     """float64 (n, 4): (x1, y1, x2, y2), clipped to the image."""
     boxes = np.array([one.bbox for one in objects], dtype=np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return boxes.clip(0, [image.width, image.height] * 2)
 
 
-def _is_target(annotation: Annotation, image: Image) -> bool:
+def _is_target(annotation: Annotation, image: AnnotatedImage) -> bool:
     """Whether a detector is trained on an object: the rule of mmdetection, with which the paper's models were trained.
 
     An object whose segmentation has no polygon of three points gives no mask to learn and is left out too.
@@ -223,7 +223,7 @@ def _is_target(annotation: Annotation, image: Image) -> bool:
     return inside and annotation.area > 0 and not annotation.iscrowd and bool(annotation.segmentation)
 
 
-def _encode(annotation: Annotation, image: Image) -> dict:
+def _encode(annotation: Annotation, image: AnnotatedImage) -> dict:
     """The object's mask at the original size, as a compressed run-length encoding."""
     if isinstance(annotation.segmentation, dict):
         return dict(annotation.segmentation)
@@ -233,7 +233,7 @@ def _encode(annotation: Annotation, image: Image) -> dict:
     return mask_api.merge(mask_api.frPyObjects(polygons, image.height, image.width))
 
 
-def _masks(objects: list[Annotation], image: Image, size: tuple[int, int]) -> Tensor:
+def _decode_masks(objects: list[Annotation], image: AnnotatedImage, size: tuple[int, int]) -> Tensor:
     """uint8 (n, H, W): the masks at the original size, resized to the nearest pixel's centre as the image is."""
     if not objects:
         return torch.zeros((0, *size), dtype=torch.uint8)

@@ -19,7 +19,7 @@ _META = "data/meta.mat"
 _TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
 
 
-def validation_classes(root: Path, wnids: Sequence[str]) -> dict[str, str]:
+def read_validation_classes(root: Path, wnids: Sequence[str]) -> dict[str, str]:
     """The synset of every validation image, by image id: {"ILSVRC2012_val_00000001": "n01751748", ...}.
 
     The ground truth is a line an image, in the order of the file names, with the devkit's own id of the class; meta.mat
@@ -32,8 +32,8 @@ def validation_classes(root: Path, wnids: Sequence[str]) -> dict[str, str]:
     Raises:
         ReproError: the devkit is not there, is damaged, or is about other classes.
     """
-    where, files = _read(root)
-    wnid_of_id = _synsets(f"{where}: {_META}", files[_META], set(wnids))
+    where, files = _read_files(root)
+    wnid_of_id = _read_synsets(f"{where}: {_META}", files[_META], set(wnids))
     truth = {}
     for number, id_ in enumerate(files[_TRUTH].split(), 1):
         try:
@@ -47,7 +47,7 @@ def validation_classes(root: Path, wnids: Sequence[str]) -> dict[str, str]:
     return truth
 
 
-def _read(root: Path) -> tuple[Path, dict[str, bytes]]:
+def _read_files(root: Path) -> tuple[Path, dict[str, bytes]]:
     """Where the devkit is, and its two files that matter."""
     path = root / f"{DEVKIT}.tar.gz"
     if not path.is_file():
@@ -65,7 +65,7 @@ def _read(root: Path) -> tuple[Path, dict[str, bytes]]:
         raise ReproError(f"{path} is damaged: {error}. Download it again.") from None
 
 
-def _synsets(where: str, content: bytes, wnids: set[str]) -> dict[int, str]:
+def _read_synsets(where: str, content: bytes, wnids: set[str]) -> dict[int, str]:
     """{ILSVRC2012_ID: WNID} of the classes: the synsets without children. Inner nodes of WordNet follow them."""
     try:
         synsets = scipy.io.loadmat(io.BytesIO(content), squeeze_me=True, variable_names=["synsets"])["synsets"]

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from repro.data import pictures
-from repro.data.classification import Augmentation, Sample, evaluation_image, training_image
-from repro.data.devkit import validation_classes
-from repro.data.storage import Archive, Directory, Storage
+from repro.data.classification import Augmentation, ImageSample, prepare_evaluation_image, prepare_training_image
+from repro.data.devkit import read_validation_classes
+from repro.data.storage import Directory, FileStorage, TarArchive
 from repro.data.synsets import OFFICIAL, SOURCE, WNIDS
 from repro.errors import ReproError
 from repro.experiments import digest
@@ -69,8 +69,8 @@ class ImageNet:
         self.preprocessing = preprocessing
         self.augmentation = augmentation
         self.wnids = tuple(wnids)
-        self.place, self._files = _open(root, split)
-        entries, self._truth = _entries(self._files, self.place, root, split, self.wnids)
+        self.place, self._files = _open_storage(root, split)
+        entries, self._truth = _list_entries(self._files, self.place, root, split, self.wnids)
         self.ids = [image_id for image_id, _, _ in entries]
         self.labels = np.array([label for _, label, _ in entries], dtype=np.int64)
         self._index = np.array([index for _, _, index in entries], dtype=np.int32)
@@ -98,7 +98,7 @@ class ImageNet:
         """Of the ids with their synsets: what is taken for the truth."""
         return digest([[image_id, self.wnids[label]] for image_id, label in zip(self.ids, self.labels, strict=True)])
 
-    def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> Sample:
+    def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> ImageSample:
         """The image at `index` of `ids`: augmented in training, else resized and cropped as `preprocessing` says.
 
         What is random is a function of (seed, epoch, index) alone, so that it does not depend on how many processes
@@ -111,13 +111,15 @@ class ImageNet:
         try:
             content = self._files.read(self._index[index])
             if not train:
-                return Sample(evaluation_image(pictures.picture(content), self.preprocessing), image_id, label)
-            image = torch.from_numpy(pictures.pixels(content)).permute(2, 0, 1)
+                return ImageSample(
+                    prepare_evaluation_image(pictures.decode_image(content), self.preprocessing), image_id, label
+                )
+            image = torch.from_numpy(pictures.decode_pixels(content)).permute(2, 0, 1)
         except pictures.DAMAGED as error:
             raise self._unreadable(index, error) from None
         generator = np.random.default_rng([seed, epoch, index])
-        square, color = training_image(image, self.augmentation, generator)
-        return Sample(square, image_id, label, color)
+        square, color = prepare_training_image(image, self.augmentation, generator)
+        return ImageSample(square, image_id, label, color)
 
     def check(self, index: int) -> None:
         """Decode an image.
@@ -126,7 +128,7 @@ class ImageNet:
             UnreadableImage: the file is gone or damaged.
         """
         try:
-            pictures.picture(self._files.read(self._index[index]))
+            pictures.decode_image(self._files.read(self._index[index]))
         except pictures.DAMAGED as error:
             raise self._unreadable(index, error) from None
 
@@ -138,20 +140,20 @@ class ImageNet:
         )
 
 
-def _open(root: Path, split: Split) -> tuple[Path, Storage]:
+def _open_storage(root: Path, split: Split) -> tuple[Path, FileStorage]:
     """Where the images of a split are, and what reads them."""
     directory, archive = root / split, root / OFFICIAL[split].archive
     if directory.is_dir():
         return directory, Directory(directory)
     if archive.is_file():
-        return archive, Archive(archive)
+        return archive, TarArchive(archive)
     raise ReproError(
         f"no ImageNet images: neither {directory}/ nor {archive} is there. {SOURCE}. Name another directory with "
         "--data-root or REPRO_DATA."
     )
 
 
-def _images(files: Storage) -> Iterator[tuple[int, str, str]]:
+def _iterate_images(files: FileStorage) -> Iterator[tuple[int, str, str]]:
     """(number in `files`, directory, name without suffix) of each image."""
     for index, name in enumerate(files.names):
         directory, _, file = name.rpartition("/")
@@ -160,19 +162,19 @@ def _images(files: Storage) -> Iterator[tuple[int, str, str]]:
             yield index, directory, stem
 
 
-def _entries(
-    files: Storage, place: Path, root: Path, split: Split, wnids: tuple[str, ...]
+def _list_entries(
+    files: FileStorage, place: Path, root: Path, split: Split, wnids: tuple[str, ...]
 ) -> tuple[list[tuple[str, int, int]], dict[str, str]]:
     """(id, label, number in `files`) of each image, by id; and {id: wnid} of all there should be, as far as known."""
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
-    flat = [stem for _, directory, stem in _images(files) if not directory]
+    flat = [stem for _, directory, stem in _iterate_images(files) if not directory]
     truth: dict[str, str] = {}
     if flat:
-        if split == "train" or any(directory for _, directory, _ in _images(files)):
+        if split == "train" or any(directory for _, directory, _ in _iterate_images(files)):
             raise ReproError(f"{place}: {flat[0]} is in no directory of a class, and there is no telling what it shows")
-        truth = validation_classes(root, wnids)
+        truth = read_validation_classes(root, wnids)
     entries = []
-    for index, directory, stem in _images(files):
+    for index, directory, stem in _iterate_images(files):
         wnid = truth.get(stem) if flat else directory
         if wnid not in label_of:
             known = "the devkit's images" if flat else f"the {len(wnids)} classes"

@@ -12,7 +12,7 @@ import numpy as np
 from torchvision.models.video import R3D_18_Weights
 
 from repro.data import kinetics_lists as lists
-from repro.data.clips import PAPER, ClipAugmentation, ClipSample, evaluation_clips, training_clip
+from repro.data.clips import PAPER, ClipAugmentation, ClipSample, read_evaluation_clips, read_training_clip
 from repro.data.video import Video
 from repro.errors import ReproError
 from repro.experiments import digest
@@ -62,12 +62,12 @@ class Kinetics:
         self.preprocessing = preprocessing
         self.augmentation = augmentation
         self.classes = tuple(labels)
-        self.place = lists.directory(root, split)
-        files = lists.files(self.place)
-        self.list_path, rows = lists.listed(root, split, self.classes)
+        self.place = lists.find_directory(root, split)
+        files = lists.list_files(self.place)
+        self.list_path, rows = lists.read_list(root, split, self.classes)
         if self.list_path is None:
-            rows = lists.by_directories(files, self.place, self.classes)
-        found = lists.matched(files, rows, self.place)
+            rows = lists.label_by_directories(files, self.place, self.classes)
+        found = lists.match_files(files, rows, self.place)
         if not found:
             held = "none of the videos that its list has" if rows else "no video"
             raise ReproError(f"{self.place} holds {held}. {lists.SOURCE}.")
@@ -108,7 +108,7 @@ class Kinetics:
 
     def directory_class(self, index: int) -> int | None:
         """The class that the directory of a video is named after, if any."""
-        return lists.class_of(os.path.dirname(self._paths[index]), self.classes)
+        return lists.find_class(os.path.dirname(self._paths[index]), self.classes)
 
     def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> ClipSample:
         """The video at `index` of `ids`: a random clip in training, else all views that `preprocessing` asks for.
@@ -122,9 +122,9 @@ class Kinetics:
         video_id, label = self.ids[index], int(self.labels[index])
         with Video(self.path(index), video_id) as video:
             if not train:
-                return ClipSample(evaluation_clips(video, self.preprocessing), video_id, label)
+                return ClipSample(read_evaluation_clips(video, self.preprocessing), video_id, label)
             generator = np.random.default_rng([seed, epoch, index])
-            return ClipSample(training_clip(video, self.augmentation, generator), video_id, label)
+            return ClipSample(read_training_clip(video, self.augmentation, generator), video_id, label)
 
     def check(self, index: int) -> None:
         """Decode every frame of a video.

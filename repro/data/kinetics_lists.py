@@ -30,7 +30,7 @@ _TEXT = "kinetics400_{}_list_videos.txt"
 _SECONDS = re.compile(r"_\d{6}_\d{6}$")
 
 
-def directory(root: Path, split: str) -> Path:
+def find_directory(root: Path, split: str) -> Path:
     """Where the videos of a split are.
 
     Raises:
@@ -46,7 +46,7 @@ def directory(root: Path, split: str) -> Path:
     )
 
 
-def files(place: Path) -> list[str]:
+def list_files(place: Path) -> list[str]:
     """Paths of the video files in `place` and in the directories in it, relative to it, ascending."""
     found = []
     for entry in os.scandir(place):
@@ -55,7 +55,7 @@ def files(place: Path) -> list[str]:
     return sorted(found)
 
 
-def listed(root: Path, split: str, classes: Sequence[str]) -> tuple[Path | None, Listed]:
+def read_list(root: Path, split: str, classes: Sequence[str]) -> tuple[Path | None, Listed]:
     """The list of a split and what it says: the official CSV or mmaction2's text file, in `root` or its annotations/.
 
     Raises:
@@ -68,7 +68,7 @@ def listed(root: Path, split: str, classes: Sequence[str]) -> tuple[Path | None,
     return None, {}
 
 
-def by_directories(paths: Iterable[str], place: Path, classes: Sequence[str]) -> Listed:
+def label_by_directories(paths: Iterable[str], place: Path, classes: Sequence[str]) -> Listed:
     """What the directories say of the files in them.
 
     Raises:
@@ -77,21 +77,21 @@ def by_directories(paths: Iterable[str], place: Path, classes: Sequence[str]) ->
     found: dict[str, str] = {}
     rows = {}
     for path in paths:
-        name, stem = os.path.dirname(path), _stem(path)
+        name, stem = os.path.dirname(path), _remove_suffix(path)
         if not name:
             raise ReproError(
                 f"{place}: {path} is in no directory of a class, and there is no list that tells what it shows. Put "
                 f"the official {place.name.removeprefix('videos_')}.csv in {place.parent / 'annotations'}. {SOURCE}."
             )
-        number = class_of(name, classes)
+        number = find_class(name, classes)
         if number is None:
             raise ReproError(f"{place}: {name} is none of the {len(classes)} classes: this is another data set")
-        _once(found, stem, path, place)
+        _add_once(found, stem, path, place)
         rows[stem] = number
     return rows
 
 
-def matched(paths: Iterable[str], rows: Listed, place: Path) -> dict[str, str]:
+def match_files(paths: Iterable[str], rows: Listed, place: Path) -> dict[str, str]:
     """{id: file} of the files that the list has. A file is named by its id, or by the YouTube id alone.
 
     Raises:
@@ -102,36 +102,36 @@ def matched(paths: Iterable[str], rows: Listed, place: Path) -> dict[str, str]:
         videos.setdefault(_SECONDS.sub("", video_id), []).append(video_id)
     found: dict[str, str] = {}
     for path in paths:
-        stem = _stem(path)
+        stem = _remove_suffix(path)
         segments = [stem] if stem in rows else videos.get(stem, [])
         if len(segments) == 1:  # of several segments of a video, there is no telling which one the file is
-            _once(found, segments[0], path, place)
+            _add_once(found, segments[0], path, place)
     return found
 
 
-def class_of(name: str, classes: Sequence[str]) -> int | None:
+def find_class(name: str, classes: Sequence[str]) -> int | None:
     """The number of the class that a directory or a list means, with or without punctuation and underscores."""
-    return _numbers(tuple(classes)).get(_spelled(name))
+    return _number_classes(tuple(classes)).get(_simplify_name(name))
 
 
 @lru_cache(maxsize=4)
-def _numbers(classes: tuple[str, ...]) -> dict[str, int]:
-    numbers = {_spelled(name): number for number, name in enumerate(classes)}
+def _number_classes(classes: tuple[str, ...]) -> dict[str, int]:
+    numbers = {_simplify_name(name): number for number, name in enumerate(classes)}
     if len(numbers) < len(classes):
         raise ReproError("two classes have the same name but for punctuation and underscores")
     return numbers
 
 
-def _spelled(name: str) -> str:
+def _simplify_name(name: str) -> str:
     """A class's name without what tools and file systems change: punctuation, underscores, case."""
     return " ".join(re.sub(r"[^\w ]", "", name).replace("_", " ").split()).casefold()
 
 
-def _stem(path: str) -> str:
+def _remove_suffix(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
 
 
-def _once(found: dict[str, str], video_id: str, path: str, place: Path) -> None:
+def _add_once(found: dict[str, str], video_id: str, path: str, place: Path) -> None:
     if video_id in found:
         raise ReproError(f"{place}: {found[video_id]} and {path} are the same video, {video_id}. Delete one.")
     found[video_id] = path
@@ -146,14 +146,14 @@ def _read_csv(path: Path, classes: tuple[str, ...]) -> Listed:
             raise ReproError(f"{path} is no list of Kinetics videos: it has no column {', '.join(absent)}")
         for row in reader:
             where = f"{path}, line {reader.line_num}"
-            number = class_of(row["label"] or "", classes)
+            number = find_class(row["label"] or "", classes)
             if number is None:
                 raise ReproError(f"{where}: {row['label']!r} is none of the {len(classes)} classes")
             try:
                 seconds = [int(row[name]) for name in ("time_start", "time_end")]
             except (TypeError, ValueError):
                 raise ReproError(f"{where}: no time segment; is the file cut short? Download it again.") from None
-            _list(rows, f"{row['youtube_id']}_{seconds[0]:06d}_{seconds[1]:06d}", number, where)
+            _add_listed(rows, f"{row['youtube_id']}_{seconds[0]:06d}_{seconds[1]:06d}", number, where)
     return rows
 
 
@@ -166,15 +166,15 @@ def _read_text(path: Path, classes: tuple[str, ...]) -> Listed:
         if not name or not number.isdecimal() or int(number) >= len(classes):
             raise ReproError(f"{where}: {text!r} is not a path and the number of one of the {len(classes)} classes")
         stated = os.path.basename(os.path.dirname(name))
-        if stated and class_of(stated, classes) != int(number):
+        if stated and find_class(stated, classes) != int(number):
             raise ReproError(
                 f"{where}: {stated} has the number {number}, but class {number} is {classes[int(number)]!r}: the list "
                 "was numbered in another order. Delete it, and the directories tell the classes."
             )
-        _list(rows, _stem(name), int(number), where)
+        _add_listed(rows, _remove_suffix(name), int(number), where)
     return rows
 
 
-def _list(rows: Listed, video_id: str, number: int, where: str) -> None:
+def _add_listed(rows: Listed, video_id: str, number: int, where: str) -> None:
     if rows.setdefault(video_id, number) != number:
         raise ReproError(f"{where}: {video_id} is listed before, with another class")

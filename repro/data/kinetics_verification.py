@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from repro.data.kinetics import LABELS, OFFICIAL, Kinetics, Split
-from repro.data.verification import Progress, Report, concluded, decode_all, some
+from repro.data.verification import DataReport, Progress, abbreviate, conclude, decode_all
 from repro.data.video import UnreadableVideo
 from repro.errors import ReproError
 
 
-def kinetics(root: Path, split: Split, *, decode: bool, progress: Progress) -> Report:
+def verify_kinetics(root: Path, split: Split, *, decode: bool, progress: Progress) -> DataReport:
     """Counts, classes, the list against the directories, missing videos by name; with `decode`, every frame."""
-    report = Report(split, items="videos", required=OFFICIAL[split])
+    report = DataReport(split, items="videos", required=OFFICIAL[split])
     try:
         data = Kinetics(root, split)
     except ReproError as error:
@@ -29,16 +29,16 @@ def kinetics(root: Path, split: Split, *, decode: bool, progress: Progress) -> R
     if report.images != report.required:
         report.problems.append(f"{report.images} videos, the official split has {report.required}")
     if absent := [name for label, name in enumerate(LABELS) if label not in present]:
-        report.problems.append(f"{some(absent)} of {len(LABELS)} classes without a video")
+        report.problems.append(f"{abbreviate(absent)} of {len(LABELS)} classes without a video")
     wrong = [
         video_id
         for index, video_id in enumerate(data.ids)
         if data.directory_class(index) not in (None, int(data.labels[index]))
     ]
     if wrong:
-        report.problems.append(f"{some(wrong)} in the directory of a class that the list does not give them")
+        report.problems.append(f"{abbreviate(wrong)} in the directory of a class that the list does not give them")
     if data.unlisted:
-        report.problems.append(f"files that the list does not have: {some(data.unlisted)}")
+        report.problems.append(f"files that the list does not have: {abbreviate(data.unlisted)}")
 
     def failure(index: int) -> str | None:
         try:
@@ -49,4 +49,4 @@ def kinetics(root: Path, split: Split, *, decode: bool, progress: Progress) -> R
 
     if decode:
         decode_all(report, failure, range(len(data)), progress)
-    return concluded(report)
+    return conclude(report)

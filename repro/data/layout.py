@@ -45,12 +45,12 @@ _IMAGES = {
 _DIRECTORIES = {"test-dev2017": "test2017"}
 
 
-def source(split: str) -> str:
+def describe_source(split: str) -> str:
     """Where the images of a split come from, in words."""
     return _IMAGES.get(split, "the images")
 
 
-def annotations_path(root: Path, split: str) -> Path:
+def find_annotations(root: Path, split: str) -> Path:
     """The annotation file of a split; of one whose annotations are withheld, the list of its images.
 
     Raises:
@@ -61,13 +61,13 @@ def annotations_path(root: Path, split: str) -> Path:
     if not path.is_file():
         raise ReproError(
             f"no COCO {'annotations' if labelled else 'list of images'}: {path} is missing. Download "
-            f"{_ANNOTATIONS if labelled else _TEST_LISTS} and {source(split)} and unpack both in "
+            f"{_ANNOTATIONS if labelled else _TEST_LISTS} and {describe_source(split)} and unpack both in "
             f"{root}, or name another directory with --data-root or REPRO_DATA."
         )
     return path
 
 
-def images_directory(root: Path, split: str) -> Path:
+def find_images(root: Path, split: str) -> Path:
     """The directory of a split's images.
 
     Raises:
@@ -75,5 +75,7 @@ def images_directory(root: Path, split: str) -> Path:
     """
     directory = root / _DIRECTORIES.get(split, split)
     if not directory.is_dir():
-        raise ReproError(f"no COCO images: {directory} is missing. Download {source(split)} and unpack it in {root}.")
+        raise ReproError(
+            f"no COCO images: {directory} is missing. Download {describe_source(split)} and unpack it in {root}."
+        )
     return directory

@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 DAMAGED = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
-def picture(content: bytes) -> Image.Image:
+def decode_image(content: bytes) -> Image.Image:
     """The image in RGB. Raises one of `DAMAGED`."""
     try:
         with Image.open(io.BytesIO(content)) as image:
@@ -27,12 +27,12 @@ def picture(content: bytes) -> Image.Image:
         raise ValueError("it is no image of a known kind") from None
 
 
-def pixels(content: bytes) -> np.ndarray:
-    """uint8 (H, W, 3), RGB: the same as `picture`, in two thirds of the time for an ordinary JPEG.
+def decode_pixels(content: bytes) -> np.ndarray:
+    """uint8 (H, W, 3), RGB: the same as `decode_image`, in two thirds of the time for an ordinary JPEG.
 
     Both decode with libjpeg-turbo and its defaults, so that their pixels are equal; Pillow's way takes two copies more.
     """
     with suppress(ValueError):  # no JPEG, or a damaged one: Pillow knows what to make of it
         if simplejpeg.decode_jpeg_header(content)[2] in ("YCbCr", "Gray"):
             return simplejpeg.decode_jpeg(content, "RGB")
-    return np.array(picture(content))  # CMYK comes here, too, which the two libraries convert differently
+    return np.array(decode_image(content))  # CMYK comes here, too, which the two libraries convert differently

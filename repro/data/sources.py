@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from repro import paper
-from repro.data.layout import TRAINING_IMAGES, annotations_path
+from repro.data.layout import TRAINING_IMAGES, find_annotations
 from repro.data.synsets import OFFICIAL
 from repro.errors import ReproError
 from repro.experiments import Experiment
@@ -24,7 +24,7 @@ SPLITS: tuple[Split, ...] = ("train", "val")
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """One of the three data sets."""
 
     directory: str  #: its own, in a directory that holds several data sets
@@ -35,15 +35,15 @@ class Source:
     per_gpu: int  #: of the paper's batch on each of its eight GPUs
 
 
-SOURCES: dict[str, Source] = {
-    "coco": Source("coco", "coco-val2017", "images", TRAINING_IMAGES, 5000, per_gpu=2),
-    "imagenet": Source("imagenet", "imagenet-val", "images", OFFICIAL["train"].images, 50000, per_gpu=64),
+SOURCES: dict[str, DataSource] = {
+    "coco": DataSource("coco", "coco-val2017", "images", TRAINING_IMAGES, 5000, per_gpu=2),
+    "imagenet": DataSource("imagenet", "imagenet-val", "images", OFFICIAL["train"].images, 50000, per_gpu=64),
     # Rows of the official lists; no copy has all of the videos.
-    "kinetics": Source("kinetics400", "kinetics-val", "videos", 246534, 19906, per_gpu=8),
+    "kinetics": DataSource("kinetics400", "kinetics-val", "videos", 246534, 19906, per_gpu=8),
 }
 
 
-def root(data_root: Path | None, dataset: str) -> Path:
+def find_root(data_root: Path | None, dataset: str) -> Path:
     """The directory of a data set: `data_root` itself, or the one of the data set's name in it.
 
     Raises:
@@ -56,27 +56,27 @@ def root(data_root: Path | None, dataset: str) -> Path:
     return own if own.is_dir() else data_root
 
 
-def identity(experiment: Experiment, data_root: Path | None, splits: Iterable[Split]) -> str:
+def identify_data(experiment: Experiment, data_root: Path | None, splits: Iterable[Split]) -> str:
     """What the full profile's data contribute to a cache key: which items there are, and what is true of them.
 
     Raises:
         ReproError: there is no data set, or one without annotations.
     """
-    directory = root(data_root, experiment.dataset)
+    directory = find_root(data_root, experiment.dataset)
     if experiment.dataset == "coco":
-        paths = {f"{split}2017": annotations_path(directory, f"{split}2017") for split in splits}
-        return cache_key(**{name: _sha256(path, path.stat().st_mtime_ns) for name, path in paths.items()})
-    return cache_key(**{split: _listed(experiment.dataset, directory, split) for split in splits})
+        paths = {f"{split}2017": find_annotations(directory, f"{split}2017") for split in splits}
+        return cache_key(**{name: _hash_file(path, path.stat().st_mtime_ns) for name, path in paths.items()})
+    return cache_key(**{split: _hash_listing(experiment.dataset, directory, split) for split in splits})
 
 
 @cache
-def _sha256(path: Path, changed: int) -> str:
+def _hash_file(path: Path, changed: int) -> str:
     """Of a file last `changed` then: train2017's annotations are hashed once, not for every experiment and seed."""
     return sha256(path)
 
 
 @cache
-def _listed(dataset: str, directory: Path, split: Split) -> str:
+def _hash_listing(dataset: str, directory: Path, split: Split) -> str:
     """Listing more than a million files takes a while: once a process, not for every experiment and seed."""
     if dataset == "imagenet":
         from repro.data.imagenet import ImageNet

@@ -24,7 +24,7 @@ from repro.experiments import digest
 from repro.paths import cache_directory, write_atomically
 
 
-class Storage(Protocol):
+class FileStorage(Protocol):
     """Files by their number, 0 to len - 1. It can be sent to another process."""
 
     names: list[str]  #: relative, with slashes
@@ -46,7 +46,7 @@ class Directory:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.names = sorted(_listed(path))
+            self.names = sorted(_list_files(path))
         except OSError as error:
             raise ReproError(f"{error.filename} cannot be listed: {error.strerror}") from None
 
@@ -57,7 +57,7 @@ class Directory:
         return str(self.path / self.names[index])
 
 
-class Archive:
+class TarArchive:
     """The files in a tar archive and in the archives that it holds: `name.tar` in it is a directory `name`.
 
     Where they begin is kept in the cache, for as long as the archive has its size and its time of change: finding all
@@ -75,7 +75,7 @@ class Archive:
             kept = cache_directory() / "archives" / f"{key}.npz"
             found = _load_index(kept)
             if found is None:
-                found = _index(path)
+                found = _index_archive(path)
                 _save_index(kept, *found)
         except tarfile.TarError as error:
             raise ReproError(f"{path} is damaged or cut short: {error}. Download it again.") from None
@@ -93,7 +93,7 @@ class Archive:
         return f"{self.names[index]} in {self.path}"
 
 
-def _listed(path: Path, prefix: str = "", deeper: bool = True) -> Iterator[str]:
+def _list_files(path: Path, prefix: str = "", deeper: bool = True) -> Iterator[str]:
     with os.scandir(path) as entries:
         for entry in entries:
             if entry.name.startswith("."):
@@ -101,18 +101,18 @@ def _listed(path: Path, prefix: str = "", deeper: bool = True) -> Iterator[str]:
             if not entry.is_dir():
                 yield prefix + entry.name
             elif deeper:
-                yield from _listed(Path(entry.path), f"{entry.name}/", deeper=False)
+                yield from _list_files(Path(entry.path), f"{entry.name}/", deeper=False)
 
 
-def _index(path: Path) -> tuple[list[str], np.ndarray]:
+def _index_archive(path: Path) -> tuple[list[str], np.ndarray]:
     """The names in ascending order, and int64 (n, 2): where in `path` each one's content begins, and its bytes."""
     found: dict[str, tuple[int, int]] = {}
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
-        for name, begin, length in _members(file, 0, size):
+        for name, begin, length in _iterate_members(file, 0, size):
             packed = name.endswith(".tar")
             directory = f"{name.removesuffix('.tar')}/" if packed else ""
-            for one, *span in _members(file, begin, length) if packed else [(name, begin, length)]:
+            for one, *span in _iterate_members(file, begin, length) if packed else [(name, begin, length)]:
                 if directory + one in found:
                     raise tarfile.TarError(f"{directory}{one} is in it twice")
                 found[directory + one] = tuple(span)
@@ -120,9 +120,9 @@ def _index(path: Path) -> tuple[list[str], np.ndarray]:
     return names, np.array([found[name] for name in names], dtype=np.int64).reshape(-1, 2)
 
 
-def _members(file: BinaryIO, begin: int, length: int) -> Iterator[tuple[str, int, int]]:
+def _iterate_members(file: BinaryIO, begin: int, length: int) -> Iterator[tuple[str, int, int]]:
     """(name, first byte in `file`, bytes) of the files in the archive that lies in a part of `file`."""
-    with tarfile.open(fileobj=_Part(file, begin, length), mode="r:") as tar:
+    with tarfile.open(fileobj=_FileSection(file, begin, length), mode="r:") as tar:
         for member in tar:
             if member.isdir():
                 continue
@@ -137,7 +137,7 @@ def _members(file: BinaryIO, begin: int, length: int) -> Iterator[tuple[str, int
             raise tarfile.TarError(f"what is at byte {begin + tar.offset} is neither a file nor the end")
 
 
-class _Part(io.RawIOBase):
+class _FileSection(io.RawIOBase):
     """A part of a file as a file of its own."""
 
     def __init__(self, file: BinaryIO, begin: int, length: int) -> None:

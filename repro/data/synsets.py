@@ -29,10 +29,3 @@ DEVKIT_MD5 = "fa75699e90414af021442c21a62c3abf"  #: of the .tar.gz
 
 #: Where the files come from, in words.
 SOURCE = "image-net.org gives it out after a registration (Download, ILSVRC2012)"
-
-
-def names() -> tuple[str, ...]:
-    """English names of `WNIDS`, as torchvision prints them. Two pairs of classes share a name (crane, maillot)."""
-    from torchvision.models import ResNet50_Weights  # takes a second to import
-
-    return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])

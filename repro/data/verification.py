@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from repro.data import pictures
-from repro.data.annotations import Image, read_annotations
-from repro.data.devkit import validation_classes
+from repro.data.annotations import AnnotatedImage, read_annotations
+from repro.data.devkit import read_validation_classes
 from repro.data.imagenet import ImageNet, Split, UnreadableImage
-from repro.data.layout import annotations_path, images_directory
+from repro.data.layout import find_annotations, find_images
 from repro.data.synsets import DEVKIT, DEVKIT_MD5, OFFICIAL, WNIDS
 from repro.errors import ReproError
 from repro.experiments import digest
@@ -27,7 +27,7 @@ _COCO_CATEGORIES = 80
 
 
 @dataclass
-class Report:
+class DataReport:
     """What was found of a split. It is verified if there is no problem."""
 
     split: str
@@ -44,13 +44,13 @@ class Report:
     problems: list[str] = field(default_factory=list)  #: in words
 
 
-def imagenet(root: Path, split: Split, *, decode: bool, progress: Progress) -> Report:
+def verify_imagenet(root: Path, split: Split, *, decode: bool, progress: Progress) -> DataReport:
     """Counts, synsets, the classes against the devkit, sizes and hashes of archives; with `decode`, every image."""
-    report = Report(split, required=OFFICIAL[split].images)
+    report = DataReport(split, required=OFFICIAL[split].images)
     try:
         data = ImageNet(root, split)
         present = {WNIDS[label] for label in data.labels}
-        truth = _truth(root, split)
+        truth = _read_truth(root, split)
     except ReproError as error:
         report.problems.append(str(error))
         return report
@@ -60,28 +60,28 @@ def imagenet(root: Path, split: Split, *, decode: bool, progress: Progress) -> R
     if report.images != report.required:
         report.problems.append(f"{report.images} images, the official split has {report.required}")
     if absent := [wnid for wnid in WNIDS if wnid not in present]:
-        report.problems.append(f"{some(absent)} of {len(WNIDS)} classes without an image")
+        report.problems.append(f"{abbreviate(absent)} of {len(WNIDS)} classes without an image")
     wrong = [
         one for one, label in zip(data.ids, data.labels, strict=True) if truth.get(one) not in (None, WNIDS[label])
     ]
     if wrong:
-        report.problems.append(f"{some(wrong)} in the directory of a class that the devkit does not give them")
+        report.problems.append(f"{abbreviate(wrong)} in the directory of a class that the devkit does not give them")
     if data.place.is_file() and (size := data.place.stat().st_size) != OFFICIAL[split].size:
         report.problems.append(f"{data.place} has {size} bytes, the official archive {OFFICIAL[split].size}")
     archive = root / f"{DEVKIT}.tar.gz"
     if truth and hashlib.md5(archive.read_bytes()).hexdigest() != DEVKIT_MD5:
         report.problems.append(f"{archive} is not the official devkit: its md5 is not {DEVKIT_MD5}")
     if decode:
-        decode_all(report, _failure(data.check), range(len(data)), progress)
-    return concluded(report)
+        decode_all(report, _name_unreadable(data.check), range(len(data)), progress)
+    return conclude(report)
 
 
-def coco(root: Path, split: str, *, decode: bool, progress: Progress) -> Report:
+def verify_coco(root: Path, split: str, *, decode: bool, progress: Progress) -> DataReport:
     """Counts, and whether every annotated image is there; with `decode`, whether it can be read and has its size."""
     images, objects = _COCO[split]
-    report = Report(split, required=images)
+    report = DataReport(split, required=images)
     try:
-        annotations, directory = read_annotations(annotations_path(root, split)), images_directory(root, split)
+        annotations, directory = read_annotations(find_annotations(root, split)), find_images(root, split)
         present = set(os.listdir(directory))
     except ReproError as error:
         report.problems.append(str(error))
@@ -101,26 +101,26 @@ def coco(root: Path, split: str, *, decode: bool, progress: Progress) -> Report:
         report.problems.append(f"{len(annotations.category_ids)} categories, COCO has {_COCO_CATEGORIES}")
     if decode:
         there = [image for image in known if image.file_name in present]
-        decode_all(report, _failure(lambda image: _check(directory, image)), there, progress)
-    return concluded(report)
+        decode_all(report, _name_unreadable(lambda image: _check_image(directory, image)), there, progress)
+    return conclude(report)
 
 
-def _truth(root: Path, split: Split) -> dict[str, str]:
+def _read_truth(root: Path, split: Split) -> dict[str, str]:
     """{id: wnid} by the devkit, where it is there."""
     there = (root / f"{DEVKIT}.tar.gz").is_file()
-    return validation_classes(root, WNIDS) if split == "val" and there else {}
+    return read_validation_classes(root, WNIDS) if split == "val" and there else {}
 
 
-def _check(directory: Path, image: Image) -> None:
+def _check_image(directory: Path, image: AnnotatedImage) -> None:
     try:
-        size = pictures.picture((directory / image.file_name).read_bytes()).size
+        size = pictures.decode_image((directory / image.file_name).read_bytes()).size
     except pictures.DAMAGED as error:
         raise UnreadableImage(image.file_name, str(error)) from None
     if size != (image.width, image.height):
         raise UnreadableImage(image.file_name, f"{size} pixels, annotated are {(image.width, image.height)}")
 
 
-def _failure(check: Callable) -> Callable[[object], str | None]:
+def _name_unreadable(check: Callable) -> Callable[[object], str | None]:
     """`check`, giving the id of an image that cannot be read in the place of raising."""
 
     def failure(image: object) -> str | None:
@@ -133,7 +133,7 @@ def _failure(check: Callable) -> Callable[[object], str | None]:
     return failure
 
 
-def decode_all(report: Report, failure: Callable[..., str | None], items: Iterable, progress: Progress) -> None:
+def decode_all(report: DataReport, failure: Callable[..., str | None], items: Iterable, progress: Progress) -> None:
     """Decode all of `items`, on as many threads as there are processors: decoders let go of the interpreter's lock.
 
     Args:
@@ -148,13 +148,13 @@ def decode_all(report: Report, failure: Callable[..., str | None], items: Iterab
     report.decoded = True
 
 
-def concluded(report: Report) -> Report:
+def conclude(report: DataReport) -> DataReport:
     if report.missing:
-        report.problems.append(f"missing: {some(report.missing)}")
+        report.problems.append(f"missing: {abbreviate(report.missing)}")
     if report.unreadable:
-        report.problems.append(f"unreadable: {some(report.unreadable)}")
+        report.problems.append(f"unreadable: {abbreviate(report.unreadable)}")
     return report
 
 
-def some(names: list[str]) -> str:
+def abbreviate(names: list[str]) -> str:
     return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"

@@ -21,7 +21,13 @@ import av
 import numpy as np
 from av.stream import Disposition
 
-from repro.data.video_containers import claimed_bytes, claimed_frames, claimed_seconds, is_idr, length_size
+from repro.data.video_containers import (
+    is_idr,
+    read_claimed_bytes,
+    read_claimed_frames,
+    read_claimed_seconds,
+    read_length_size,
+)
 from repro.errors import ReproError
 
 #: Containers that are opened; anything else (pictures, text, playlists that name further files) is no video here.
@@ -111,7 +117,7 @@ class Video:
         for index, frame in self._stated(wanted) if self._order else self._counted():
             if index in wanted:
                 found += 1
-                yield index, _pixels(frame)
+                yield index, _convert_to_pixels(frame)
             if found == len(wanted):
                 return
         self._unreadable("is damaged", f"{found} of {len(wanted)} frames can be decoded")
@@ -163,7 +169,7 @@ class Video:
 
     def _entry(self, first: int) -> int:
         """The packet to start from to decode frame `first`: an IDR picture that all packets before are shown before."""
-        entry, latest, shown, length = 0, -1, 0, length_size(self._decoder.extradata)
+        entry, latest, shown, length = 0, -1, 0, read_length_size(self._decoder.extradata)
         for position, packet in enumerate(self._packets):
             if packet.is_discard:  # an edit list begins later
                 continue
@@ -176,16 +182,16 @@ class Video:
 
     def _check_claims(self, pictures: int) -> None:
         """Compare what is there with what the container says there is."""
-        packets, claimed = self._packets, claimed_frames(self._stream)
+        packets, claimed = self._packets, read_claimed_frames(self._stream)
         if pictures < claimed:
             self._unreadable("is cut short", f"{pictures} of {claimed} frames are there")
-        size, whole = self.path.stat().st_size, claimed_bytes(self.path)
+        size, whole = self.path.stat().st_size, read_claimed_bytes(self.path)
         if whole is not None and size < whole:
             self._unreadable("is cut short", f"{size} of {whole} bytes are there")
         if any(packet.is_corrupt for packet in packets):
             self._unreadable("is damaged", "one of its packets is")
         ends = [packet.pts + (packet.duration or 0) for packet in packets if packet.pts is not None]
-        seconds = claimed_seconds(self._stream)
+        seconds = read_claimed_seconds(self._stream)
         if ends and seconds is not None:
             end = float(max(ends) * self._stream.time_base)
             if end * (1 + _SLACK / len(packets)) < seconds:
@@ -204,6 +210,6 @@ class Video:
         )
 
 
-def _pixels(frame: av.VideoFrame) -> np.ndarray:
+def _convert_to_pixels(frame: av.VideoFrame) -> np.ndarray:
     pixels = frame.to_ndarray(format="rgb24", threads=1)
     return np.rot90(pixels, round(frame.rotation / 90)) if frame.rotation else pixels  # both counter-clockwise

@@ -14,12 +14,12 @@ _BOXES = {
 }  # fmt: skip
 
 
-def claimed_frames(stream: av.VideoStream) -> int:
+def read_claimed_frames(stream: av.VideoStream) -> int:
     """How many pictures an AVI file should hold; 0: unknown. MP4 files may hold some that an edit list leaves out."""
     return stream.frames if stream.container.format.name == "avi" else 0
 
 
-def claimed_seconds(stream: av.VideoStream) -> float | None:
+def read_claimed_seconds(stream: av.VideoStream) -> float | None:
     """Where a stream should end by Matroska's tag, or the header of a fragmented MP4 file."""
     if "DURATION" in stream.metadata:
         try:
@@ -32,12 +32,12 @@ def claimed_seconds(stream: av.VideoStream) -> float | None:
     return float(stream.duration * stream.time_base)
 
 
-def claimed_bytes(path: Path) -> int | None:
+def read_claimed_bytes(path: Path) -> int | None:
     """How long an MP4 or Matroska file should be by the lengths of its outermost parts; None: it does not say."""
     with path.open("rb") as file:
         start = file.read(4096)
         if start.startswith(_EBML):
-            return _segment_end(start)
+            return _find_segment_end(start)
         if start[4:8] not in _BOXES:
             return None
         # What is at the end: the end of the last box, wherever that is. A box says its length before its name.
@@ -53,14 +53,14 @@ def claimed_bytes(path: Path) -> int | None:
             end += length
 
 
-def _segment_end(start: bytes) -> int | None:
-    header = _element_end(start, len(_EBML))
+def _find_segment_end(start: bytes) -> int | None:
+    header = _find_element_end(start, len(_EBML))
     if header is None or not start.startswith(_SEGMENT, header):
         return None
-    return _element_end(start, header + len(_SEGMENT))
+    return _find_element_end(start, header + len(_SEGMENT))
 
 
-def _element_end(content: bytes, position: int) -> int | None:
+def _find_element_end(content: bytes, position: int) -> int | None:
     """Where the EBML element ends whose length stands at `position`; None: it is unknown."""
     first = content[position]
     width = 9 - first.bit_length()  # leading zeros tell how many bytes the number has
@@ -68,7 +68,7 @@ def _element_end(content: bytes, position: int) -> int | None:
     return None if first == 0 or length == (1 << 7 * width) - 1 else position + width + length
 
 
-def length_size(extradata: bytes | None) -> int:
+def read_length_size(extradata: bytes | None) -> int:
     """Bytes of the length before each unit of an H.264 packet, by the configuration record (ISO 14496-15); 0: none."""
     return (extradata[4] & 3) + 1 if extradata and len(extradata) > 4 and extradata[0] == 1 else 0
 

@@ -7,7 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from repro.data.coco import Detections, Sample
+from repro.data.coco import Detections, DetectionSample
 from repro.detection.boxes import clip, rescale
 from repro.detection.masks import encode, prepare
 from repro.detection.roi import Instances
@@ -37,29 +37,29 @@ class DetectorModule(nn.Module):
         """Source of all randomness of training: which anchors and RoIs enter the losses. Seed it, or set its state."""
         return self._generator
 
-    def forward(self, samples: list[Sample]) -> dict[str, Tensor] | list[Detections]:
+    def forward(self, samples: list[DetectionSample]) -> dict[str, Tensor] | list[Detections]:
         """`losses` in training mode, `predict` in evaluation mode."""
         return self.losses(samples) if self.training else self.predict(samples)
 
     @abstractmethod
-    def losses(self, samples: list[Sample]) -> dict[str, Tensor]:
+    def losses(self, samples: list[DetectionSample]) -> dict[str, Tensor]:
         """The terms whose sum is minimised, each a scalar averaged over the batch. Images without objects are fine.
 
         Needs training mode.
         """
 
     @abstractmethod
-    def find_instances(self, samples: list[Sample]) -> list[Instances]:
+    def find_instances(self, samples: list[DetectionSample]) -> list[Instances]:
         """What is found in each image, best first, in the pixels of the resized images. Needs evaluation mode."""
 
     @torch.no_grad()
-    def predict(self, samples: list[Sample]) -> list[Detections]:
+    def predict(self, samples: list[DetectionSample]) -> list[Detections]:
         """What is found in each image, best first, in the pixels of the original images. Needs evaluation mode."""
         return [
             self.to_original(found, sample) for found, sample in zip(self.find_instances(samples), samples, strict=True)
         ]
 
-    def compute_factors(self, sample: Sample) -> tuple[float, float]:
+    def compute_factors(self, sample: DetectionSample) -> tuple[float, float]:
         """How many times as (high, wide) the original image is as the resized one.
 
         The two differ a little, for sizes are whole pixels. Where boxes are inclusive, both are the factor that was
@@ -71,7 +71,7 @@ class DetectorModule(nn.Module):
         height, width = sample.image.shape[1:]
         return sample.size[0] / height, sample.size[1] / width
 
-    def to_original(self, instances: Instances, sample: Sample) -> Detections:
+    def to_original(self, instances: Instances, sample: DetectionSample) -> Detections:
         """`instances` of the resized image of `sample`, in the pixels of the original one."""
         inclusive = self.conventions.inclusive_boxes
         boxes = rescale(instances.boxes, self.compute_factors(sample), inclusive)

@@ -8,7 +8,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from repro.data.coco import Sample
+from repro.data.coco import DetectionSample
 from repro.detection.cascade import CascadeRoIHeads
 from repro.detection.detector import DetectorModule
 from repro.detection.roi import Instances, RoIHeads
@@ -45,7 +45,7 @@ class MaskRCNN(DetectorModule):
         self.register_buffer("mean", torch.tensor(conventions.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(conventions.std).view(3, 1, 1), persistent=False)
 
-    def losses(self, samples: list[Sample]) -> dict[str, Tensor]:
+    def losses(self, samples: list[DetectionSample]) -> dict[str, Tensor]:
         """As of the base class. Needs training mode."""
         images = self.batch(samples)
         boxes, labels, masks = (
@@ -61,7 +61,7 @@ class MaskRCNN(DetectorModule):
         }
 
     @torch.no_grad()
-    def find_instances(self, samples: list[Sample]) -> list[Instances]:
+    def find_instances(self, samples: list[DetectionSample]) -> list[Instances]:
         """As of the base class. Needs evaluation mode."""
         images = self.batch(samples)
         features = self.features(images)
@@ -73,7 +73,7 @@ class MaskRCNN(DetectorModule):
         """The pyramid (B, C, H / stride, W / stride): P2 .. P5 under the names of the stages, P6 as "pool"."""
         return self.fpn(self.backbone.features(images.tensors))
 
-    def batch(self, samples: list[Sample]) -> ImageList:
+    def batch(self, samples: list[DetectionSample]) -> ImageList:
         """The images normalised and padded with zeros, right and below, to the largest and a multiple of 32."""
         sizes = [tuple(sample.image.shape[1:]) for sample in samples]
         height, width = (-(-max(side) // DIVISOR) * DIVISOR for side in zip(*sizes, strict=True))

@@ -15,7 +15,7 @@ from repro.experiments import Experiment
 from repro.settings import Settings
 
 
-def one_device(settings: Settings) -> Fabric:
+def set_up_device(settings: Settings) -> Fabric:
     """A device with float32 convolutions and matrix products in float32, on as many threads as chosen.
 
     Raises:
@@ -24,7 +24,7 @@ def one_device(settings: Settings) -> Fabric:
     torch.set_num_threads(settings.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # cuDNN's default is True
     alone = Processes(count=1, per_node=1)
-    return distributed.fabric(alone, distributed.accelerator(settings.device, alone), settings.precision)
+    return distributed.build_fabric(alone, distributed.choose_accelerator(settings.device, alone), settings.precision)
 
 
 def check_arithmetic(experiment: Experiment, settings: Settings, accelerator: str) -> None:
@@ -45,14 +45,14 @@ def check_arithmetic(experiment: Experiment, settings: Settings, accelerator: st
         )
 
 
-def loading_processes(fabric: Fabric) -> int:
+def count_loading_processes(fabric: Fabric) -> int:
     """Processes that load data ahead: a GPU would wait for one; on the CPU they would take its cores."""
     if fabric.device.type == "cpu":
         return 0
     return max(1, min(8, (os.cpu_count() or 1) // torch.cuda.device_count()))
 
 
-def lay_out(model: nn.Module, memory_format: torch.memory_format) -> None:
+def convert_memory_format(model: nn.Module, memory_format: torch.memory_format) -> None:
     """Have the kernels of `model` lie in memory so. `Module.to` fails at tensors of other ranks, as in layer norms."""
     rank = {torch.channels_last: 4, torch.channels_last_3d: 5}.get(memory_format)
     for parameter in model.parameters():
@@ -60,13 +60,13 @@ def lay_out(model: nn.Module, memory_format: torch.memory_format) -> None:
             parameter.data = parameter.data.contiguous(memory_format=memory_format)
 
 
-def compiled(model: nn.Module) -> None:
+def compile_model(model: nn.Module) -> None:
     """Have `model` run through torch.compile. Its parameters and their names stay."""
     torch.compiler.reset()  # the networks of a process share a limit, beyond which they would silently not be compiled
     model.compile()
 
 
-def numerics(
+def describe_numerics(
     settings: Settings, batch: int = 1, memory_format: torch.memory_format = torch.contiguous_format
 ) -> dict[str, str | int | bool]:
     """The arithmetic of an evaluation in batches of `batch`, as a record says it."""
@@ -82,7 +82,7 @@ def numerics(
     }
 
 
-def hardware(fabric: Fabric) -> str:
+def describe_hardware(fabric: Fabric) -> str:
     """The devices in words."""
     several = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
     if fabric.device.type == "cuda":

@@ -32,7 +32,7 @@ logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 _ENVIRONMENTS = {None: LightningEnvironment, "torchrun": TorchElasticEnvironment, "Slurm": SLURMEnvironment}
 
 
-def accelerator(device: str, processes: Processes) -> str:
+def choose_accelerator(device: str, processes: Processes) -> str:
     """The device asked for, "cpu" or "cuda", or for "auto" the one that there is.
 
     Raises:
@@ -51,7 +51,7 @@ def accelerator(device: str, processes: Processes) -> str:
     return "cuda"
 
 
-def fabric(processes: Processes, accelerator: str, precision: str) -> Fabric:
+def build_fabric(processes: Processes, accelerator: str, precision: str) -> Fabric:
     """The Fabric of one process, not launched yet: until then nothing waits for the others."""
     if processes.to_start:
         raise ReproError(f"{processes.count} processes are to be started by `repro run`, by torchrun or by Slurm")
@@ -80,7 +80,7 @@ class _Mixed(MixedPrecision):
 
 
 @contextmanager
-def together(processes: Processes) -> Iterator[None]:
+def collective_section(processes: Processes) -> Iterator[None]:
     """Work that several processes do in step: what stops it is told once, and none is left waiting.
 
     An error that all of them meet is the first process's to tell. Any other process waits for its end, which ends all
@@ -100,24 +100,24 @@ def together(processes: Processes) -> Iterator[None]:
             time.sleep(GRACE)
         raise
     except RuntimeError as error:
-        if not _lost(error):
+        if not _is_lost_process(error):
             raise
         time.sleep(GRACE)
         raise ReproError(
             f"process {processes.rank + 1} of {processes.count} lost another one: it ended, or did not answer within "
-            f"{TIMEOUT.seconds // 60} minutes ({_reason(error)}). What was saved stays, and the "
+            f"{TIMEOUT.seconds // 60} minutes ({_shorten_reason(error)}). What was saved stays, and the "
             "same command goes on from there."
         ) from error
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
 
-def _lost(error: RuntimeError) -> bool:
+def _is_lost_process(error: RuntimeError) -> bool:
     """Whether communication failed; gloo's errors have no type of their own."""
     return isinstance(error, distributed.DistError) or "gloo" in str(error) or "NCCL" in str(error)
 
 
-def _reason(error: RuntimeError) -> str:
+def _shorten_reason(error: RuntimeError) -> str:
     """The first sentence of the message, without the place in the source that gloo puts before it."""
     return re.sub(r"^\[[^]]*\] *", "", str(error).strip().splitlines()[0]).split(". ")[0]
 

@@ -44,23 +44,23 @@ class Processes:
             )
 
 
-def processes(devices: int | None) -> Processes:
+def find_processes(devices: int | None) -> Processes:
     """Those that torchrun or Slurm started this one among, or else `devices` (None: one) on this machine.
 
     Raises:
         ReproError: Slurm was not told how many there are on each node.
     """
-    return _torchrun() or _slurm() or Processes(count=devices or 1, per_node=devices or 1)
+    return _read_torchrun() or _read_slurm() or Processes(count=devices or 1, per_node=devices or 1)
 
 
-def _torchrun() -> Processes | None:
+def _read_torchrun() -> Processes | None:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return None
     count, per_node, rank = (int(os.environ[name]) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK"))
     return Processes(count, per_node, rank, "torchrun")
 
 
-def _slurm() -> Processes | None:
+def _read_slurm() -> Processes | None:
     """The tasks of a job step; a batch script's own shell and an interactive one are not in a step of several."""
     count = int(os.environ.get("SLURM_NTASKS", 1))
     interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
@@ -97,7 +97,7 @@ def launch(count: int, arguments: Sequence[str]) -> int:
     try:
         launch_agent(config, sys.executable, list(arguments))
     except ChildFailedError as error:
-        return _failure({rank: failure.exitcode for rank, failure in error.failures.items()}, count)
+        return _report_failure({rank: failure.exitcode for rank, failure in error.failures.items()}, count)
     except SignalException as ended:
         if ended.sigval == signal.SIGINT:
             raise KeyboardInterrupt from None
@@ -107,7 +107,7 @@ def launch(count: int, arguments: Sequence[str]) -> int:
     return 0
 
 
-def _failure(statuses: dict[int, int], count: int) -> int:
+def _report_failure(statuses: dict[int, int], count: int) -> int:
     """The exit status of the process that failed first; the others have been ended with SIGTERM since."""
     rank, status = min(statuses.items(), key=lambda item: (item[1] == -signal.SIGTERM, item[1] < 0, item[0]))
     if status >= 0:

@@ -15,10 +15,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from repro.engine.distributed import share_weights
-from repro.engine.memory import peak_memory
-from repro.engine.sampler import Batches, TrainingData, generators, load, reseed
-from repro.engine.schedule import iterations_per_epoch, learning_rate, length
-from repro.engine.state import Fitted, Run, Segment
+from repro.engine.memory import measure_peak_memory
+from repro.engine.sampler import Batches, TrainingData, find_generators, load, reseed
+from repro.engine.schedule import compute_learning_rate, count_iterations, count_iterations_per_epoch
+from repro.engine.state import Fitted, Run, TrainingSegment
 from repro.errors import ReproError
 from repro.experiments import Recipe
 
@@ -82,48 +82,48 @@ def fit(
     """
     fabric = fabric or Fabric(devices=1)
     run = Run(directory, identity, writes=fabric.is_global_zero)
-    if fitted := _fitted(run, model, fabric):
+    if fitted := _load_result(run, model, fabric):
         return fitted
     _check(recipe, dataset, fabric)
-    per_epoch = iterations_per_epoch(len(dataset), recipe.batch_size)
-    total = length(recipe, per_epoch)
+    per_epoch = count_iterations_per_epoch(len(dataset), recipe.batch_size)
+    total = count_iterations(recipe, per_epoch)
     optimizer = build_optimizer(model, recipe)
     module, stepper = fabric.setup(model, optimizer)
     with closing(run):
         position = run.restore(model, optimizer)
-        position.segments.append(asdict(_segment(position.iteration, fabric)))
+        position.segments.append(asdict(_describe_segment(position.iteration, fabric)))
         batches = Batches(
             len(dataset), recipe.batch_size, seed, position.iteration, total, fabric.global_rank, fabric.world_size
         )
-        held = generators(model)
+        held = find_generators(model)
         begin = time.monotonic() - position.seconds
         model.train()
         for batch in load(dataset, batches, micro_batch=micro_batch, workers=workers, collate=collate):
-            lr = learning_rate(recipe, position.iteration, per_epoch)
+            lr = compute_learning_rate(recipe, position.iteration, per_epoch)
             for group in optimizer.param_groups:
                 group["lr"] = lr
             reseed(held, seed, position.iteration, fabric.global_rank)
             stepper.zero_grad()
-            losses = _backward(fabric, module, batch)
+            losses = _accumulate_gradients(fabric, module, batch)
             norm = fabric.clip_gradients(
                 module, stepper, max_norm=recipe.clip_norm or math.inf, error_if_nonfinite=False
             ).item()
             if not all(map(math.isfinite, (*losses.values(), norm))):
-                raise _diverged(position.iteration + 1, total, losses, norm, lr)
+                raise _explain_divergence(position.iteration + 1, total, losses, norm, lr)
             stepper.step()
             position.iteration += 1
             position.seconds = time.monotonic() - begin
-            position.peak_memory_bytes = max(position.peak_memory_bytes, peak_memory(fabric.device))
+            position.peak_memory_bytes = max(position.peak_memory_bytes, measure_peak_memory(fabric.device))
             run.append(position.iteration, lr, losses)
             if position.iteration % save_every == 0 and position.iteration < total:
                 run.save(model, optimizer, position)
             if progress and fabric.is_global_zero:
                 progress(Progress(position.iteration, total, losses, lr, position.seconds))
         run.finish(model, position, recipe.batch_size)
-    return _fitted(run, model, fabric)
+    return _load_result(run, model, fabric)
 
 
-def _fitted(run: Run, model: nn.Module, fabric: Fabric) -> Fitted | None:
+def _load_result(run: Run, model: nn.Module, fabric: Fabric) -> Fitted | None:
     """The finished training, if it is one: read by the first process, told to the others, its weights in all."""
     fitted = fabric.broadcast(run.fitted(model) if fabric.is_global_zero else None)
     if fitted is not None:
@@ -139,7 +139,7 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.SGD(trained, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
 
-def _backward(fabric: Fabric, module: nn.Module, batch: list[tuple[Any, float]]) -> dict[str, float]:
+def _accumulate_gradients(fabric: Fabric, module: nn.Module, batch: list[tuple[Any, float]]) -> dict[str, float]:
     """Accumulate the gradients of a batch. Returns its loss terms, means over all processes' samples."""
     values: Tensor | float = 0.0
     for number, (part, share) in enumerate(batch, start=1):
@@ -158,19 +158,19 @@ def _check(recipe: Recipe, dataset: TrainingData, fabric: Fabric) -> None:
             f"a batch of {recipe.batch_size} samples cannot be divided among {fabric.world_size} processes: "
             "choose a number of processes that divides it"
         )
-    if _precision(fabric) == "16-mixed":
+    if _get_precision(fabric) == "16-mixed":
         raise ReproError("precision 16-mixed cannot be resumed exactly: use bf16-mixed or 32-true")
 
 
-def _segment(start: int, fabric: Fabric) -> Segment:
-    return Segment(start, fabric.world_size, _precision(fabric), fabric.device.type)
+def _describe_segment(start: int, fabric: Fabric) -> TrainingSegment:
+    return TrainingSegment(start, fabric.world_size, _get_precision(fabric), fabric.device.type)
 
 
-def _precision(fabric: Fabric) -> str:
+def _get_precision(fabric: Fabric) -> str:
     return fabric.strategy.precision.precision
 
 
-def _diverged(iteration: int, total: int, losses: dict[str, float], norm: float, lr: float) -> ReproError:
+def _explain_divergence(iteration: int, total: int, losses: dict[str, float], norm: float, lr: float) -> ReproError:
     terms = ", ".join(f"{name} = {value:g}" for name, value in losses.items())
     return ReproError(
         f"the training diverged in iteration {iteration} of {total}: {terms}; gradient norm = {norm:g}, learning rate "

@@ -13,7 +13,7 @@ import torch
 from repro.errors import ReproError
 
 
-def peak_memory(device: torch.device) -> int:
+def measure_peak_memory(device: torch.device) -> int:
     """Bytes at most since `reset_peak_memory`: of the GPU's tensors, or resident in main memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
@@ -25,7 +25,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def reset_peak_memory() -> None:
-    """Begin to measure `peak_memory` anew, where the system lets a process do that (Linux)."""
+    """Let `measure_peak_memory` begin anew, where the system lets a process do that (Linux)."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with suppress(OSError):
@@ -33,7 +33,7 @@ def reset_peak_memory() -> None:
 
 
 @contextmanager
-def enough_memory(stage: str, remedy: str) -> Iterator[None]:
+def explain_memory_errors(stage: str, remedy: str) -> Iterator[None]:
     """Work on a device that may run out of memory.
 
     Args:

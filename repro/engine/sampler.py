@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from repro.engine.schedule import iterations_per_epoch
+from repro.engine.schedule import count_iterations_per_epoch
 from repro.errors import ReproError
 
 #: Streams of one seed that must not repeat each other.
@@ -55,7 +55,7 @@ class Batches(Sampler):
 
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:
         """Yields (epoch, sample indices)."""
-        per_epoch = iterations_per_epoch(self.samples, self.batch_size)
+        per_epoch = count_iterations_per_epoch(self.samples, self.batch_size)
         order, ordered_epoch = np.empty(0, int), None
         for iteration in range(self.start, self.stop):
             epoch, batch = divmod(iteration, per_epoch)
@@ -97,7 +97,12 @@ def load(
     loading = _Loading(data, batches.seed, micro_batch or per_process, collate)
     # The loader draws a seed for its workers, which use none: a generator of its own keeps it off the global one.
     loader = DataLoader(
-        loading, sampler=batches, batch_size=None, num_workers=workers, collate_fn=_as_is, generator=torch.Generator()
+        loading,
+        sampler=batches,
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_pass_through,
+        generator=torch.Generator(),
     )
     for batch in loader:
         if isinstance(batch, ReproError):
@@ -105,11 +110,11 @@ def load(
         yield batch
 
 
-def _as_is(batch: Any) -> Any:
+def _pass_through(batch: Any) -> Any:
     return batch
 
 
-def generators(model: torch.nn.Module) -> list[torch.Generator]:
+def find_generators(model: torch.nn.Module) -> list[torch.Generator]:
     """Every distinct `torch.Generator` that a module of `model` holds as its attribute `generator`."""
     held = (getattr(module, "generator", None) for module in model.modules())
     return list({id(generator): generator for generator in held if isinstance(generator, torch.Generator)}.values())

@@ -7,17 +7,17 @@ import math
 from repro.experiments import Recipe
 
 
-def iterations_per_epoch(samples: int, batch_size: int) -> int:
+def count_iterations_per_epoch(samples: int, batch_size: int) -> int:
     """Batches of `batch_size` that it takes to see every sample; the last one is filled up (see `sampler`)."""
     return math.ceil(samples / batch_size)
 
 
-def length(recipe: Recipe, iterations_per_epoch: int) -> int:
+def count_iterations(recipe: Recipe, iterations_per_epoch: int) -> int:
     """Iterations of the whole training. `recipe.iterations` cuts it short and does not compress a step schedule."""
     return recipe.epochs * iterations_per_epoch if recipe.iterations is None else recipe.iterations
 
 
-def learning_rate(recipe: Recipe, iteration: int, iterations_per_epoch: int) -> float:
+def compute_learning_rate(recipe: Recipe, iteration: int, iterations_per_epoch: int) -> float:
     """The learning rate of the update after `iteration` completed ones.
 
     Step: the base rate, a tenth of it after each of `decay_epochs`. Cosine: half a period from the base rate to 0 at
@@ -26,7 +26,7 @@ def learning_rate(recipe: Recipe, iteration: int, iterations_per_epoch: int) -> 
     """
     rate = recipe.learning_rate
     if recipe.schedule == "cosine":
-        rate *= (1 + math.cos(math.pi * iteration / length(recipe, iterations_per_epoch))) / 2
+        rate *= (1 + math.cos(math.pi * iteration / count_iterations(recipe, iterations_per_epoch))) / 2
     else:
         rate /= 10 ** sum(iteration >= epoch * iterations_per_epoch for epoch in recipe.decay_epochs)
     warmup = recipe.warmup_iterations or recipe.warmup_epochs * iterations_per_epoch

@@ -30,7 +30,7 @@ _WEIGHTS, _RESULT = "weights.pt", "fitted.json"
 
 
 @dataclass(frozen=True)
-class Segment:
+class TrainingSegment:
     """The iterations that were trained without an interruption, from `start` to the next segment's `start`."""
 
     start: int  #: iterations completed before
@@ -60,7 +60,7 @@ class Fitted:
     peak_memory_bytes: int  #: of the first process: on the GPU, or resident
     effective_batch: int
     world_size: int  #: of the last segment
-    segments: tuple[Segment, ...]
+    segments: tuple[TrainingSegment, ...]
     weights: Path
     sha256: str  #: of the bytes of `weights`
 
@@ -70,7 +70,7 @@ class Fitted:
         return len(self.segments) - 1
 
 
-def finished(directory: Path) -> bool:
+def is_finished(directory: Path) -> bool:
     """Whether `directory` holds the result of a training; that it is whole remains to be seen."""
     return (directory / _RESULT).exists() and (directory / _WEIGHTS).exists()
 
@@ -95,13 +95,13 @@ class Run:
         Raises:
             ReproError: the result is another training's, or one of its two files is damaged.
         """
-        if not finished(self.directory):
+        if not is_finished(self.directory):
             return None
         try:
             result = json.loads(self.result.read_bytes())
             self._same(self.result, result["identity"])
             values = result["fitted"]
-            segments = tuple(Segment(**segment) for segment in values.pop("segments"))
+            segments = tuple(TrainingSegment(**segment) for segment in values.pop("segments"))
             fitted = Fitted(**values, segments=segments, weights=self.weights)
         except UNREADABLE as error:
             raise self._damaged(self.result, error) from None
@@ -176,7 +176,7 @@ class Run:
             "model": dict(model.state_dict()),
             "optimizer": optimizer.state_dict(),
         }
-        write_atomically(self.state, _bytes(state))
+        write_atomically(self.state, _serialise(state))
 
     def finish(self, model: torch.nn.Module, position: Position, effective_batch: int) -> None:
         """Write the weights, then the result.
@@ -187,7 +187,7 @@ class Run:
         if not self.writes:
             return
         self.close()
-        content = _bytes({name: tensor.detach().cpu() for name, tensor in model.state_dict().items()})
+        content = _serialise({name: tensor.detach().cpu() for name, tensor in model.state_dict().items()})
         write_atomically(self.weights, content)
         fitted = {
             "iterations": position.iteration,
@@ -228,7 +228,7 @@ class Run:
         )
 
 
-def _bytes(value: dict[str, Any]) -> bytes:
+def _serialise(value: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getvalue()

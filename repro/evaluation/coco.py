@@ -31,14 +31,14 @@ def evaluate(detections: Iterable[Detections], dataset: CocoDetection) -> dict[s
             malformed (the image is named); or the data set has no object to find.
     """
     metrics = {}
-    for kind, evaluator in compared(detections, dataset).items():
+    for kind, evaluator in compare(detections, dataset).items():
         evaluator.accumulate()
         evaluator.summarize()
         metrics |= {f"{metric}_{kind}": 100 * float(evaluator.stats[i]) for i, metric in enumerate(_METRICS)}
     return metrics
 
 
-def compared(detections: Iterable[Detections], dataset: CocoDetection) -> dict[str, COCOeval_faster]:
+def compare(detections: Iterable[Detections], dataset: CocoDetection) -> dict[str, COCOeval_faster]:
     """The evaluators of "box" and of "mask", whose `ious` are those of every detection and object.
 
     Raises:
@@ -46,7 +46,7 @@ def compared(detections: Iterable[Detections], dataset: CocoDetection) -> dict[s
     """
     detections = list(detections)
     predictions.check_ids((one.image_id for one in detections), dataset.image_ids, "images", dataset.annotations_path)
-    results = [result for one in detections for result in _results(one, dataset)]
+    results = [result for one in detections for result in _list_results(one, dataset)]
     truth = COCO(dataset.ground_truth())
     if all(annotation["iscrowd"] for annotation in truth.dataset["annotations"]):
         raise ReproError(f"{dataset.annotations_path} has no objects but crowds: there is nothing to evaluate against")
@@ -56,11 +56,11 @@ def compared(detections: Iterable[Detections], dataset: CocoDetection) -> dict[s
         try:
             evaluator.evaluate()
         except ValueError as error:
-            raise _malformed_mask(detections, error) from None
+            raise _explain_malformed_mask(detections, error) from None
     return evaluators
 
 
-def _results(one: Detections, dataset: CocoDetection) -> list[dict]:
+def _list_results(one: Detections, dataset: CocoDetection) -> list[dict]:
     """An image's detections in COCO's results format."""
     where = f"predictions for image {one.image_id}"
     _check_finite(one)
@@ -100,7 +100,7 @@ def _check_finite(one: Detections) -> None:
             raise ReproError(f"predictions for image {one.image_id}: a {name} is not finite; did the training diverge?")
 
 
-def _malformed_mask(detections: list[Detections], error: ValueError) -> ReproError:
+def _explain_malformed_mask(detections: list[Detections], error: ValueError) -> ReproError:
     for one in detections:
         try:
             mask_api.decode(one.masks)
@@ -126,31 +126,33 @@ def save_predictions(detections: Iterable[Detections], path: Path) -> str:
             "boxes": np.asarray(one.boxes, dtype=np.float32).reshape(-1, 4).tolist(),
             "scores": np.asarray(one.scores, dtype=np.float32).tolist(),
             "labels": np.asarray(one.labels, dtype=np.int64).tolist(),
-            "masks": [{"size": [int(side) for side in mask["size"]], "counts": _text(mask)} for mask in one.masks],
+            "masks": [
+                {"size": [int(side) for side in mask["size"]], "counts": _decode_counts(mask)} for mask in one.masks
+            ],
         }
         for one in images
     ]
     return predictions.write(document, path)
 
 
-def _text(mask: dict) -> str:
+def _decode_counts(mask: dict) -> str:
     counts = mask["counts"]
     return counts.decode() if isinstance(counts, bytes) else counts
 
 
 @dataclass(config=ConfigDict(strict=True, allow_inf_nan=False))
-class _Mask:
+class _StoredMask:
     size: tuple[int, int]
     counts: str
 
 
 @dataclass(config=ConfigDict(strict=True, allow_inf_nan=False))
-class _Image:
+class _StoredDetections:
     image_id: int
     boxes: list[tuple[float, float, float, float]]
     scores: list[float]
     labels: list[Annotated[int, Field(ge=0)]]
-    masks: list[_Mask]
+    masks: list[_StoredMask]
 
 
 def load_predictions(path: Path, sha256: str | None = None) -> list[Detections]:
@@ -162,7 +164,7 @@ def load_predictions(path: Path, sha256: str | None = None) -> list[Detections]:
     Raises:
         ReproError: the file is missing, cut short, changed, or not a predictions file.
     """
-    images = predictions.read(path, TypeAdapter(list[_Image]), sha256)
+    images = predictions.read(path, TypeAdapter(list[_StoredDetections]), sha256)
     return [
         Detections(
             image_id=one.image_id,

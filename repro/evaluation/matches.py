@@ -60,10 +60,10 @@ def match(detections: Iterable[Detections], dataset: CocoDetection, predictions_
     Raises:
         ReproError: as of `evaluation.coco.evaluate`.
     """
-    from repro.evaluation.coco import compared
+    from repro.evaluation.coco import compare
 
     detections = sorted(detections, key=lambda one: one.image_id)
-    evaluators = compared(detections, dataset)
+    evaluators = compare(detections, dataset)
     label_of = {category_id: label for label, category_id in enumerate(dataset.category_ids)}
     position_of = {one.image_id: position for position, one in enumerate(detections)}
     objects = np.zeros((len(label_of), len(position_of)), dtype=np.uint16)
@@ -81,12 +81,12 @@ def match(detections: Iterable[Detections], dataset: CocoDetection, predictions_
             found = {}
             for kind, evaluator in evaluators.items():
                 ious = np.asarray(evaluator.ious[where], dtype=np.float64).reshape(len(scores), -1)
-                found[kind] = _matched(ious, np.array(crowds.get(where, ()), dtype=bool))
+                found[kind] = _match_class(ious, np.array(crowds.get(where, ()), dtype=bool))
             rows.append((np.full(len(scores), label), np.full(len(scores), position), scores, found))
 
-    labels = _joined([row[0] for row in rows], np.int64)
-    images = _joined([row[1] for row in rows], np.int32)
-    scores = _joined([row[2] for row in rows], np.float32)
+    labels = _join([row[0] for row in rows], np.int64)
+    images = _join([row[1] for row in rows], np.int32)
+    scores = _join([row[2] for row in rows], np.float32)
     order = np.lexsort((-scores, labels))  # stable: what is equal stays in the order of the images
     return Matches(
         predictions_sha256=predictions_sha256,
@@ -98,16 +98,16 @@ def match(detections: Iterable[Detections], dataset: CocoDetection, predictions_
         starts=np.searchsorted(labels[order], np.arange(len(label_of) + 1)),
         images=images[order],
         scores=scores[order],
-        true={kind: _joined([row[3][kind][0] for row in rows], np.uint16)[order] for kind in KINDS},
-        ignored={kind: _joined([row[3][kind][1] for row in rows], np.uint16)[order] for kind in KINDS},
+        true={kind: _join([row[3][kind][0] for row in rows], np.uint16)[order] for kind in KINDS},
+        ignored={kind: _join([row[3][kind][1] for row in rows], np.uint16)[order] for kind in KINDS},
     )
 
 
-def _joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:
+def _join(parts: list[np.ndarray], dtype: type) -> np.ndarray:
     return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)
 
 
-def _matched(ious: np.ndarray, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _match_class(ious: np.ndarray, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bits of (true, ignored), each uint16 (n,), of an image's n detections of a class in the order of their scores.
 
     At each threshold a detection takes the object left that it overlaps most, of equal ones the last; failing that, it
@@ -189,12 +189,12 @@ def load_matches(path: Path) -> Matches:
         raise ReproError(f"{path} is damaged: {error}. {remedy}") from None
     bits = {what: {kind: arrays.pop(f"{what}_{kind}") for kind in KINDS} for what in _BITS}
     matches = Matches(**texts, **arrays, **bits)
-    if not _consistent(matches):
+    if not _is_consistent(matches):
         raise ReproError(f"{path} is damaged: its parts do not fit each other. {remedy}")
     return matches
 
 
-def _consistent(matches: Matches) -> bool:
+def _is_consistent(matches: Matches) -> bool:
     classes, images, found = len(matches.category_ids), len(matches.image_ids), len(matches.images)
     columns = (matches.scores, *matches.true.values(), *matches.ignored.values())
     return (

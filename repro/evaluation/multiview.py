@@ -54,7 +54,7 @@ class Scores:
         return replace(self, views=by_clip[list(clips)].reshape(-1, self.views.shape[1]))
 
 
-def scores(logits: Tensor, labels: Sequence[int], video_ids: Sequence[str]) -> list[Scores]:
+def compute_scores(logits: Tensor, labels: Sequence[int], video_ids: Sequence[str]) -> list[Scores]:
     """A batch's results.
 
     Args:

@@ -24,7 +24,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from repro.data.annotations import run_lengths
+from repro.data.annotations import decode_run_lengths
 from repro.data.coco import Detections
 from repro.errors import ReproError
 from repro.paths import write_atomically
@@ -44,7 +44,7 @@ _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _Score = Annotated[float, Field(ge=0, le=1)]
 
 
-def stem(split: str, algorithm: str) -> str:
+def name_file(split: str, algorithm: str) -> str:
     """What the JSON file and the archive around it are called."""
     return f"detections_{split}_{algorithm}_results"
 
@@ -62,7 +62,7 @@ def write(
     ask for it, and neither the authors' framework nor the evaluation on val2017 does it.
 
     Args:
-        path: named as `stem` says, and ".zip".
+        path: named as `name_file` says, and ".zip".
         category_ids: the official ids in the order of the labels.
         sizes: (height, width) of every image of the split in pixels, by id.
 
@@ -77,7 +77,7 @@ def write(
     with zipfile.ZipFile(content, "w") as archive, archive.open(member, "w") as file:
         separator = b"["
         for one in sorted(detections, key=lambda one: one.image_id):
-            for entry in _entries(one, task, category_ids, sizes[one.image_id]):
+            for entry in _list_entries(one, task, category_ids, sizes[one.image_id]):
                 file.write(separator + json.dumps(entry, separators=(",", ":")).encode())
                 separator = b",\n"
         file.write(b"]" if separator != b"[" else b"[]")
@@ -85,7 +85,9 @@ def write(
     return hashlib.sha256(content.getvalue()).hexdigest()
 
 
-def _entries(one: Detections, task: Task, category_ids: list[int], size: tuple[int, int]) -> Iterable[dict[str, Any]]:
+def _list_entries(
+    one: Detections, task: Task, category_ids: list[int], size: tuple[int, int]
+) -> Iterable[dict[str, Any]]:
     """An image's detections, best first."""
     corners = np.asarray(one.boxes, dtype=np.float64).reshape(-1, 4).round(_TENTHS)
     boxes = np.concatenate([corners[:, :2], (corners[:, 2:] - corners[:, :2]).round(_TENTHS)], axis=1).tolist()
@@ -110,19 +112,19 @@ class _Entry:
 
 
 @dataclass(config=_STRICT, slots=True)
-class _Box(_Entry):
+class _BoxEntry(_Entry):
     bbox: tuple[float, float, float, float]
 
 
 @dataclass(config=_STRICT, slots=True)
-class _RunLengths:
+class _SubmittedMask:
     size: tuple[int, int]
     counts: str
 
 
 @dataclass(config=_STRICT, slots=True)
-class _Mask(_Entry):
-    segmentation: _RunLengths
+class _MaskEntry(_Entry):
+    segmentation: _SubmittedMask
 
 
 def check(path: Path, task: Task, sizes: Mapping[int, tuple[int, int]], category_ids: Collection[int]) -> int:
@@ -134,22 +136,22 @@ def check(path: Path, task: Task, sizes: Mapping[int, tuple[int, int]], category
     Raises:
         ReproError: it breaks a rule; the entry is named, counted from 0.
     """
-    content = _content(path)
+    content = _read_content(path)
     try:
-        entries = TypeAdapter(list[_Box] if task == "bbox" else list[_Mask]).validate_json(content)
+        entries = TypeAdapter(list[_BoxEntry] if task == "bbox" else list[_MaskEntry]).validate_json(content)
     except ValidationError as error:
-        raise _explained(path, error) from None
+        raise _explain(path, error) from None
     if not entries:
         raise ReproError(f"{path}: it holds no detection, which the server does not take")
     seen: Counter[int] = Counter()
     for index, entry in enumerate(entries):
         seen[entry.image_id] += 1
-        if problem := _problem(entry, seen[entry.image_id], sizes, category_ids):
+        if problem := _find_problem(entry, seen[entry.image_id], sizes, category_ids):
             raise ReproError(f"{path}: entry {index} (image {entry.image_id}): {problem}")
     return len(entries)
 
 
-def _content(path: Path) -> bytes:
+def _read_content(path: Path) -> bytes:
     """The JSON file in the archive."""
     if path.suffix != ".zip" or not _NAME.fullmatch(path.stem):
         raise ReproError(
@@ -167,7 +169,7 @@ def _content(path: Path) -> bytes:
         raise ReproError(f"{path} cannot be read as a zip archive: {error}") from None
 
 
-def _problem(
+def _find_problem(
     entry: _Entry, nth: int, sizes: Mapping[int, tuple[int, int]], category_ids: Collection[int]
 ) -> str | None:
     """The rule that an entry breaks, in words; `nth`: of the entries of its image."""
@@ -180,12 +182,12 @@ def _problem(
     if round(entry.score, _SCORE_DECIMALS) != entry.score:
         return f"score {entry.score} has more than {_SCORE_DECIMALS} decimals"
     height, width = sizes[entry.image_id]
-    if isinstance(entry, _Box):
-        return _box_problem(entry.bbox, height, width)
-    return _mask_problem(entry.segmentation, height, width)
+    if isinstance(entry, _BoxEntry):
+        return _find_box_problem(entry.bbox, height, width)
+    return _find_mask_problem(entry.segmentation, height, width)
 
 
-def _box_problem(box: tuple[float, float, float, float], height: int, width: int) -> str | None:
+def _find_box_problem(box: tuple[float, float, float, float], height: int, width: int) -> str | None:
     x, y, wide, high = box
     if any(round(value, _TENTHS) != value for value in box):
         return f"bbox {list(box)} is not in tenths of a pixel"
@@ -198,11 +200,11 @@ def _box_problem(box: tuple[float, float, float, float], height: int, width: int
     return None
 
 
-def _mask_problem(mask: _RunLengths, height: int, width: int) -> str | None:
+def _find_mask_problem(mask: _SubmittedMask, height: int, width: int) -> str | None:
     if mask.size != (height, width):
         return f"segmentation.size is {list(mask.size)}, the image's [height, width] is {[height, width]}"
     try:
-        covered = sum(run_lengths(mask.counts))
+        covered = sum(decode_run_lengths(mask.counts))
     except ValueError as error:
         return f"segmentation.counts: {error}"
     if covered != height * width:
@@ -210,7 +212,7 @@ def _mask_problem(mask: _RunLengths, height: int, width: int) -> str | None:
     return None
 
 
-def _explained(path: Path, error: ValidationError) -> ReproError:
+def _explain(path: Path, error: ValidationError) -> ReproError:
     first = error.errors(include_url=False)[0]
     if first["type"] == "json_invalid":
         return ReproError(f"{path}: the file in it is not whole JSON: {first['ctx']['error']}")

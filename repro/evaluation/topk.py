@@ -37,7 +37,7 @@ class Prediction:
         return self.label in self.classes[:k]
 
 
-def predictions(logits: Tensor, labels: Sequence[int], image_ids: Sequence[str]) -> list[Prediction]:
+def rank_predictions(logits: Tensor, labels: Sequence[int], image_ids: Sequence[str]) -> list[Prediction]:
     """A batch's results. Equal logits are ordered by class, on every device.
 
     Args:
@@ -81,7 +81,7 @@ def evaluate(found: Iterable[Prediction], dataset: ImageNet, failed: Collection[
     return {f"top{k}": 100 * sum(one.correct(k) for one in found) / len(found) for k in (1, KEPT)}
 
 
-def standard_error(percent: float, n: int) -> float:
+def compute_standard_error(percent: float, n: int) -> float:
     """Of an accuracy over `n` images, in percent points: sqrt(p (1 - p) / n), the binomial's."""
     share = percent / 100
     return 100 * math.sqrt(share * (1 - share) / n)

@@ -12,7 +12,7 @@ from repro.paths import unwritable
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
+def hold_directory_lock(directory: Path) -> Iterator[None]:
     """At most one process works in `directory`, which is made if need be; the others wait for it.
 
     Raises:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from repro import tasks
 from repro.analysis import subjects
 from repro.analysis.survey import Survey, survey
-from repro.engine.devices import hardware, numerics, one_device
-from repro.engine.memory import enough_memory, peak_memory, reset_peak_memory
+from repro.engine.devices import describe_hardware, describe_numerics, set_up_device
+from repro.engine.memory import explain_memory_errors, measure_peak_memory, reset_peak_memory
 from repro.errors import ReproError
 from repro.evaluation import ATTENTION_EVALUATOR
 from repro.evaluation.predictor import ProgressReport
@@ -33,18 +33,22 @@ def measure_attention(record: Record, settings: Settings, *, command: str, progr
     """
     if recorded := find_attention_record(settings.store.all(), record):
         return recorded
-    fabric = one_device(settings)
-    subject = subjects.of_experiment(record.experiment, settings, random=False)
+    fabric = set_up_device(settings)
+    subject = subjects.load_experiment(record.experiment, settings, random=False)
     if subject.weights_sha256 != record.weights.sha256:
         raise ReproError(
             f"{record.experiment}: the weights here ({subject.weights}) are not those of record {record.filename}: "
             "they were trained on another machine. Delete the record to have these measured."
         )
     experiment = mini.get_at_profile(record.experiment, settings.profile)
-    shown = subjects.images(subject, settings)
+    shown = subjects.choose_images(subject, settings)
     reset_peak_memory()
-    with enough_memory("the analysis of attention", "It is as small as it gets: free the GPU, or use --device cpu."):
-        result, _ = survey(subject.to(fabric.device), shown, settings.results / "analysis", hardware(fabric), progress)
+    with explain_memory_errors(
+        "the analysis of attention", "It is as small as it gets: free the GPU, or use --device cpu."
+    ):
+        result, _ = survey(
+            subject.to(fabric.device), shown, settings.results / "analysis", describe_hardware(fabric), progress
+        )
     seconds = max(result.seconds_per_image * result.n, 1e-3)  # each image's are kept to the millisecond
     made = assemble_record(
         MeasuredNetwork(
@@ -63,12 +67,12 @@ def measure_attention(record: Record, settings: Settings, *, command: str, progr
         Conditions(
             predictions_sha256=result.values_sha256,
             dataset=tasks.task_for(experiment, settings).describe_dataset(result.n, result.failed),
-            numerics=numerics(settings) | {"precision": "32-true"},
-            environment=environment(hardware(fabric)),
+            numerics=describe_numerics(settings) | {"precision": "32-true"},
+            environment=environment(describe_hardware(fabric)),
             cost=Cost(
                 train_seconds=0.0,
                 evaluate_seconds=seconds,
-                peak_memory_bytes=peak_memory(fabric.device),
+                peak_memory_bytes=measure_peak_memory(fabric.device),
                 images_per_second=result.n / seconds,
             ),
         ),

@@ -11,7 +11,7 @@ from repro import tasks
 from repro.conversion import prepare
 from repro.engine import devices, distributed
 from repro.engine.launch import Processes
-from repro.engine.memory import enough_memory, peak_memory, reset_peak_memory
+from repro.engine.memory import explain_memory_errors, measure_peak_memory, reset_peak_memory
 from repro.evaluation.predictor import Predicted, Predictor, ProgressReport
 from repro.measuring import deviations
 from repro.measuring.batch_division import BatchDivision, divide_batch, effective_recipe
@@ -35,13 +35,13 @@ class Execution(ABC):
         processes.confirm(order.settings.devices)
         self.order, self.processes, self.progress = order, processes, progress
         self.settings = order.settings
-        self.accelerator = distributed.accelerator(order.settings.device, processes)
+        self.accelerator = distributed.choose_accelerator(order.settings.device, processes)
         devices.check_arithmetic(order.experiment, order.settings, self.accelerator)
         self.task: Task = tasks.task_for(order.experiment, order.settings)
 
     @cached_property
     def fabric(self) -> Fabric:
-        return distributed.fabric(self.processes, self.accelerator, self.settings.precision)
+        return distributed.build_fabric(self.processes, self.accelerator, self.settings.precision)
 
     @property
     @abstractmethod
@@ -68,7 +68,9 @@ class Execution(ABC):
         """The network's results on the validation split."""
         evaluation = self.task.build_evaluation(network.model, network.weights.checkpoint)
         predictor = Predictor(evaluation, self.order.directory, self.fabric)
-        with enough_memory("evaluation", "It is as small as it gets: free the GPU, or evaluate with --device cpu."):
+        with explain_memory_errors(
+            "evaluation", "It is as small as it gets: free the GPU, or evaluate with --device cpu."
+        ):
             return predictor, predictor.predict(network.weights.sha256, self.progress)
 
     def record(self, network: EvaluatedNetwork, predictor: Predictor, predicted: Predicted, command: str) -> Record:
@@ -94,12 +96,14 @@ class Execution(ABC):
             Conditions(
                 predictions_sha256=predictions_sha256,
                 dataset=task.describe_dataset(len(results), failed),
-                numerics=devices.numerics(settings, task.evaluation_batch, task.choose_memory_format(self.fabric)),
-                environment=environment(devices.hardware(self.fabric)),
+                numerics=devices.describe_numerics(
+                    settings, task.evaluation_batch, task.choose_memory_format(self.fabric)
+                ),
+                environment=environment(devices.describe_hardware(self.fabric)),
                 cost=Cost(
                     train_seconds=network.train_seconds,
                     evaluate_seconds=predictor.seconds,
-                    peak_memory_bytes=max(network.peak_memory_bytes, peak_memory(self.fabric.device)),
+                    peak_memory_bytes=max(network.peak_memory_bytes, measure_peak_memory(self.fabric.device)),
                     images_per_second=len(results) / predictor.seconds,
                 ),
             ),
@@ -135,7 +139,7 @@ class TrainingExecution(Execution):
     def load_network(self, start: StartingPoint | None) -> EvaluatedNetwork:
         assert start is not None, "a training begins from what `acquire` found"
         experiment, settings, order = self.order.experiment, self.settings, self.order
-        with enough_memory("training", self._less_memory()):
+        with explain_memory_errors("training", self._less_memory()):
             trained = train(self.task, start, self.division, order.key, order.directory, self.fabric, self.progress)
         overrides = deviations.recipe_overrides(experiment, settings, trained.division)
         return EvaluatedNetwork(
@@ -179,9 +183,9 @@ class CheckpointExecution(Execution):
 
     def load_network(self, start: StartingPoint | None) -> EvaluatedNetwork:
         network = load_public_network(self.order.experiment, self.weights, self.order.key, self.settings, self.progress)
-        devices.lay_out(network.model, self.task.choose_memory_format(self.fabric))
+        devices.convert_memory_format(network.model, self.task.choose_memory_format(self.fabric))
         if self.settings.compile:
-            devices.compiled(network.model)
+            devices.compile_model(network.model)
         return network
 
 

@@ -12,9 +12,9 @@ from contextlib import nullcontext
 import torch
 
 from repro.engine import distributed, launch
-from repro.engine.state import finished
+from repro.engine.state import is_finished
 from repro.evaluation.predictor import ProgressReport
-from repro.files.locks import locked
+from repro.files.locks import hold_directory_lock
 from repro.measuring.execution import Execution, start_execution
 from repro.planning.lookup import find_record
 from repro.planning.work_order import TrainedWork, WorkOrder
@@ -43,12 +43,12 @@ def measure(
         ReproError: bad or missing input, a training that diverged, an output directory that cannot be written, a GPU
             with too little memory, or a process that was lost.
     """
-    processes = launch.processes(order.settings.devices)
+    processes = launch.find_processes(order.settings.devices)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # cuDNN's default is True
     torch.set_num_threads(order.settings.threads)
     report = progress if processes.rank == 0 else _report_nothing
 
-    with distributed.together(processes):
+    with distributed.collective_section(processes):
         execution = start_execution(order, processes, report)
         if not isinstance(order, TrainedWork):
             return _with_run_lock(execution, command, say)
@@ -64,7 +64,7 @@ def check(order: WorkOrder) -> None:
     Raises:
         ReproError: as `measure`, for what the order and the data set's annotations show.
     """
-    start_execution(order, launch.processes(order.settings.devices), _report_nothing)
+    start_execution(order, launch.find_processes(order.settings.devices), _report_nothing)
 
 
 def _report_nothing(stage: str, done: int, total: int) -> None:
@@ -77,7 +77,7 @@ def _find_stored(order: WorkOrder) -> Record | None:
 
 def _lacks_weights(order: WorkOrder, wanted: bool) -> bool:
     """Whether weights are wanted that are not here any more."""
-    return wanted and not finished(order.directory)
+    return wanted and not is_finished(order.directory)
 
 
 def _with_run_lock(
@@ -85,7 +85,7 @@ def _with_run_lock(
 ) -> Record:
     """The record, in every process; nobody else measures the same meanwhile."""
     first = execution.fabric.is_global_zero
-    with locked(execution.order.directory) if first else nullcontext():
+    with hold_directory_lock(execution.order.directory) if first else nullcontext():
         return _across_processes(execution, command, say, keep_weights)
 
 
@@ -101,7 +101,7 @@ def _across_processes(execution: Execution, command: str, say: Callable[[str], N
     record, start = fabric.broadcast((record, start))
     if record is not None:
         return record
-    if first and execution.description and not finished(order.directory):
+    if first and execution.description and not is_finished(order.directory):
         say(execution.description)
     network = execution.load_network(start)
     predictor, predicted = execution.predict(network)

@@ -54,7 +54,7 @@ def run(steps: Sequence[Step], settings: Settings, jobs: int, command: str, cons
     """
     if not steps:
         return []
-    if launcher := launch.processes(None).launcher:
+    if launcher := launch.find_processes(None).launcher:
         raise ReproError(
             f"this starts its own processes, and {launcher} would start all of them several times: run it without "
             f"{launcher} and with --devices, or the experiments one by one with `repro run`"

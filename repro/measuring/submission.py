@@ -15,14 +15,14 @@ from repro.data import layout, sources
 from repro.data.coco import CocoDetection, Detections
 from repro.detection import engines
 from repro.engine import devices
-from repro.engine.memory import enough_memory, peak_memory, reset_peak_memory
+from repro.engine.memory import explain_memory_errors, measure_peak_memory, reset_peak_memory
 from repro.errors import UNREADABLE, ReproError
 from repro.evaluation import coco as evaluation
 from repro.evaluation import is_attention
 from repro.evaluation import submission as archives
 from repro.evaluation.predictor import Predictor, ProgressReport
 from repro.experiments import Detector, Experiment, get
-from repro.files.locks import locked
+from repro.files.locks import hold_directory_lock
 from repro.measuring.networks import EvaluatedNetwork, load_public_network
 from repro.planning import keys
 from repro.records import Cost, DataSet, Record, cache_key
@@ -68,24 +68,26 @@ def submit(
     )
     directory = settings.results / "submissions" / f"{name}.{split}.{key[:12]}"
     output = output or directory
-    with locked(directory):
+    with hold_directory_lock(directory):
         written = load_submission(output)
         if written and written.key == key:
             written.check_archives(output)
             return output, written
         reset_peak_memory()
-        fabric = devices.one_device(settings)
+        fabric = devices.set_up_device(settings)
         devices.check_arithmetic(experiment, settings, fabric.device.type)
         if isinstance(origin, Choice):
             network = load_public_network(experiment, origin, key, settings, progress)
         else:
             network = _load_trained_network(experiment, settings, origin)
         predictor = Predictor(DetectorEvaluation(network.model, data), directory, fabric)
-        with enough_memory("prediction", "One image at a time is the least: free the GPU, or use --device cpu."):
+        with explain_memory_errors(
+            "prediction", "One image at a time is the least: free the GPU, or use --device cpu."
+        ):
             detections = predictor.predict(network.weights.sha256, progress).found
         sizes = {image_id: data.original_size(image_id) for image_id in data.image_ids}
         submission = Submission(
-            archives=_write_archives(detections, data, output, archives.stem(split, name), sizes),
+            archives=_write_archives(detections, data, output, archives.name_file(split, name), sizes),
             key=key,
             experiment=name,
             source="checkpoint" if choice else "trained",
@@ -105,12 +107,12 @@ def submit(
                 evaluated=len(detections),
             ),
             training=network.training,
-            numerics=devices.numerics(settings),
-            environment=environment(devices.hardware(fabric)),
+            numerics=devices.describe_numerics(settings),
+            environment=environment(devices.describe_hardware(fabric)),
             cost=Cost(
                 train_seconds=network.train_seconds,
                 evaluate_seconds=predictor.seconds,
-                peak_memory_bytes=peak_memory(fabric.device),
+                peak_memory_bytes=measure_peak_memory(fabric.device),
                 images_per_second=len(data) / predictor.seconds,
             ),
         )
@@ -121,7 +123,7 @@ def submit(
 
 def _open_split(network: Detector, settings: Settings, split: str) -> CocoDetection:
     """The official split, whole: the server takes what is missing for images on which nothing was found."""
-    root = sources.root(settings.data_root, "coco")
+    root = sources.find_root(settings.data_root, "coco")
     data = CocoDetection(root, split, network.num_classes, network.short_side, network.long_side)
     size = paper.DATASETS[f"coco-{split}"].size
     official = (

@@ -10,9 +10,9 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from repro.checkpoints import initial_weights
-from repro.engine.devices import compiled, lay_out, loading_processes
+from repro.engine.devices import compile_model, convert_memory_format, count_loading_processes
 from repro.engine.loop import fit
-from repro.engine.schedule import iterations_per_epoch, length
+from repro.engine.schedule import count_iterations, count_iterations_per_epoch
 from repro.evaluation.predictor import ProgressReport
 from repro.measuring.batch_division import BatchDivision, effective_recipe
 from repro.models import norm
@@ -60,14 +60,14 @@ def train(
     experiment, settings = task.experiment, task.settings
     model = _initialise_network(task)
     recipe = effective_recipe(experiment, settings)
-    per_epoch = iterations_per_epoch(task.training_items, recipe.batch_size)
+    per_epoch = count_iterations_per_epoch(task.training_items, recipe.batch_size)
     if start.path:
         task.load_initial(model, start.path)
     if division.synchronised:
         model = norm.synchronise(model)
-    lay_out(model, task.choose_memory_format(fabric))
+    convert_memory_format(model, task.choose_memory_format(fabric))
     if settings.compile:
-        compiled(model)
+        compile_model(model)
     fitted = fit(
         model,
         recipe,
@@ -78,7 +78,7 @@ def train(
         fabric=fabric,
         collate=task.collate,
         micro_batch=division.micro_batch,
-        workers=loading_processes(fabric),
+        workers=count_loading_processes(fabric),
         progress=lambda at: progress("training", at.iteration, at.total),
     )
     last = fitted.segments[-1]
@@ -89,7 +89,7 @@ def train(
         training=Training(
             key=key,
             iterations=fitted.iterations,
-            recipe_iterations=length(replace(recipe, iterations=None), per_epoch),
+            recipe_iterations=count_iterations(replace(recipe, iterations=None), per_epoch),
             effective_batch=fitted.effective_batch,
             learning_rate=recipe.learning_rate,
             world_size=fitted.world_size,

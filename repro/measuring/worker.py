@@ -28,7 +28,7 @@ def main() -> None:
     task = sys.argv[1]
     try:
         order, _ = _read(task)
-        processes = launch.processes(order.settings.devices)
+        processes = launch.find_processes(order.settings.devices)
         if processes.to_start:
             sys.exit(launch.launch(processes.count, ["-m", "repro.measuring.worker", task]))
     except ReproError as error:
@@ -60,7 +60,7 @@ def _execute(task: str, events: TextIO) -> bool:
 
     try:
         order, command = _read(task)
-        first = launch.processes(order.settings.devices).rank == 0
+        first = launch.find_processes(order.settings.devices).rank == 0
         record = measure(order, command=command, say=_say, progress=progress, keep_weights=order.attention)
         if order.attention and first:
             from repro.measuring.attention import measure_attention

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from repro.experiments import GlobalContext, NonLocal
-from repro.models.dimensions import AVERAGE_POOL, BATCH_NORM, CONV, MAX_POOL, extent
+from repro.models.dimensions import AVERAGE_POOL, BATCH_NORM, CONV, MAX_POOL, build_window
 
 
 def build(spec: NonLocal | GlobalContext, channels: int, dimensions: int = 2) -> nn.Module:
@@ -72,7 +72,7 @@ class NonLocalBlock(nn.Module):
         self.g = conv(channels, inner, 1)
         self.conv_out = conv(inner, channels, 1)
         self.norm = BATCH_NORM[dimensions](channels) if spec.output_norm else nn.Identity()
-        self.subsample = MAX_POOL[dimensions](extent(dimensions, 2, time=1)) if spec.subsample else nn.Identity()
+        self.subsample = MAX_POOL[dimensions](build_window(dimensions, 2, time=1)) if spec.subsample else nn.Identity()
         self.subsample_projected = nn.Identity()
         _set_to_zero(self.norm if spec.output_norm else self.conv_out)
 

@@ -10,6 +10,6 @@ MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 AVERAGE_POOL = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 
 
-def extent(dimensions: int, space: int, time: int) -> tuple[int, ...]:
+def build_window(dimensions: int, space: int, time: int) -> tuple[int, ...]:
     """The size, stride or padding of a square window: (space, space) or (time, space, space)."""
     return (time, space, space)[-dimensions:]

@@ -18,7 +18,7 @@ from torchvision.ops import DeformConv2d
 from repro.errors import ReproError
 from repro.experiments import STAGES, Backbone, Insertion
 from repro.models import context, norm
-from repro.models.dimensions import AVERAGE_POOL, CONV, MAX_POOL, extent
+from repro.models.dimensions import AVERAGE_POOL, CONV, MAX_POOL, build_window
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -135,7 +135,9 @@ class ResNetLayers(nn.Module):
         self.bn1 = norm.build(spec.norm, spec.width, spec.dimensions)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = MAX_POOL[spec.dimensions](
-            extent(spec.dimensions, 3, time=1), extent(spec.dimensions, 2, time=1), extent(spec.dimensions, 1, time=0)
+            build_window(spec.dimensions, 3, time=1),
+            build_window(spec.dimensions, 2, time=1),
+            build_window(spec.dimensions, 1, time=0),
         )
         with_context = locate_context_blocks(spec.context, spec.blocks) if spec.context else set()
         in_channels = spec.width

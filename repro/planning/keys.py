@@ -53,7 +53,7 @@ def evaluation_key(experiment: Experiment, settings: Settings, weights: Choice) 
         format=weights.format,
         spec=experiment.spec_hash,
         network=asdict(weights.network(experiment)),
-        data=sources.identity(experiment, settings.data_root, ("val",)),
+        data=sources.identify_data(experiment, settings.data_root, ("val",)),
         precision=settings.precision,
         **_engine_parts(settings),
     )
@@ -81,7 +81,7 @@ def data_identity(experiment: Experiment, settings: Settings) -> str:
     """
     if settings.profile == "mini":
         return mini.dataset_key_for(experiment)
-    return sources.identity(experiment, settings.data_root, sources.SPLITS)
+    return sources.identify_data(experiment, settings.data_root, sources.SPLITS)
 
 
 def prerequisite(experiment: Experiment, settings: Settings) -> tuple[Experiment, Settings] | None:

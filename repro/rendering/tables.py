@@ -15,7 +15,7 @@ from repro.paths import TABLES, TEMPLATES, write_atomically
 from repro.records import Store
 from repro.rendering import view
 from repro.rendering.view import Grid, Text, View
-from repro.statistics.seeds import deviation
+from repro.statistics.seeds import compute_deviation
 
 Format = Literal["md", "tex", "csv"]
 GENERATED = TABLES / "generated"
@@ -214,8 +214,9 @@ def tidy_csv(built: View) -> str:
             writer.writerow(
                 {
                     "table": built.number, "column": metric.name, "unit": COLUMNS[metric.name].unit, "profile": "mini",
-                    "ours": fmean(values), "spread": deviation(values), "n": len(values), "verdict": "not compared",
-                    "reason": "the mini profile is not comparable with the paper", "source": first.source,
+                    "ours": fmean(values), "spread": compute_deviation(values), "n": len(values),
+                    "verdict": "not compared", "reason": "the mini profile is not comparable with the paper",
+                    "source": first.source,
                     "engine": first.engine, "experiment": measurement.experiment,
                     "records": " ".join(record.filename for record in measurement.records),
                 }

@@ -13,7 +13,7 @@ from repro.paper import COLUMNS, DATASETS, STATISTICS, Cell, Group, Table, toler
 from repro.paper.tolerances import Fixed, Seeds, Tolerances
 from repro.paths import PUBLISHED, TABLES, sha256
 from repro.records import Record, Store
-from repro.statistics.seeds import deviation
+from repro.statistics.seeds import compute_deviation
 from repro.verification import ledger, orderings
 from repro.verification.integrity import Finding, findings
 from repro.verification.measurements import Measurement, collect
@@ -345,7 +345,7 @@ def _statistics_grid(table: Table, measured: dict[str, Measurement]) -> Grid | N
 
 def _distance(attention: Measurement, column: str, values: Sequence[float]) -> str:
     """With its uncertainty: four decimals, or as many as show two digits of that."""
-    uncertainty = deviation(values)
+    uncertainty = compute_deviation(values)
     if uncertainty is None:
         uncertainty = attention.first.metric(column).standard_error
     digits = max(4, 1 - math.floor(math.log10(uncertainty))) if uncertainty else 4
@@ -369,7 +369,7 @@ def _lengths(table: Table, measured: dict[str, Measurement]) -> str:
 def _mean(values: Sequence[float]) -> str:
     if not values:
         return NOT_RUN
-    spread = deviation(values)
+    spread = compute_deviation(values)
     return f"{fmean(values):.1f}" + ("" if spread is None else f" ± {spread:.1f}")
 
 

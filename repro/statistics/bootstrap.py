@@ -17,11 +17,11 @@ import numpy as np
 
 from repro.errors import ReproError
 from repro.evaluation.matches import Matches
-from repro.statistics.precision import average_precision
+from repro.statistics.precision import compute_average_precision
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedDifference:
     """A difference, first minus second, with its interval and the p-value of "there is none"."""
 
     first: float
@@ -35,7 +35,7 @@ class Comparison:
         return self.first - self.second
 
 
-def resamples(n: int, number: int, generator: np.random.Generator) -> np.ndarray:
+def draw_resamples(n: int, number: int, generator: np.random.Generator) -> np.ndarray:
     """How often each of n images is in each of `number` samples of n, drawn with replacement: int32 (n, number)."""
     counts = generator.multinomial(n, np.full(n, 1 / n), size=number)
     return np.ascontiguousarray(counts.T, dtype=np.int32)
@@ -57,20 +57,20 @@ def replicate(matches: Matches, kind: str, counts: np.ndarray, threads: int = 1)
 
     Args:
         kind: "box" or "mask".
-        counts: of `resamples`; networks that are compared need the same.
+        counts: what `draw_resamples` returns; networks that are compared need the same.
 
     Raises:
         ReproError: there are so few images that a resample has no object.
     """
     everything = np.ones((len(counts), 1), dtype=np.int32)
-    whole = average_precision(matches, kind, everything)[:, 0]
-    drawn = average_precision(matches, kind, counts, threads)
+    whole = compute_average_precision(matches, kind, everything)[:, 0]
+    drawn = compute_average_precision(matches, kind, counts, threads)
     if not np.isfinite(drawn).all():
         raise ReproError(f"{len(counts)} images are too few to resample: some resamples have no object")
     return Replicates(matches, kind, counts, whole, drawn)
 
 
-def compare(first: Replicates, second: Replicates, confidence: float = 0.95) -> tuple[Comparison, ...]:
+def compare(first: Replicates, second: Replicates, confidence: float = 0.95) -> tuple[PairedDifference, ...]:
     """The differences of AP, AP50 and AP75 of two networks. The least p-value of R resamples is 2 / (R + 1).
 
     Raises:
@@ -87,18 +87,20 @@ def compare(first: Replicates, second: Replicates, confidence: float = 0.95) -> 
     differences = first.drawn - second.drawn
     differences += (first.whole - second.whole - differences.mean(axis=1))[:, None]
     return tuple(
-        Comparison(float(a), float(b), *percentile(replicates, confidence), p_value(replicates))
+        PairedDifference(
+            float(a), float(b), *compute_percentile_interval(replicates, confidence), compute_p_value(replicates)
+        )
         for a, b, replicates in zip(first.whole, second.whole, differences, strict=True)
     )
 
 
-def percentile(replicates: np.ndarray, confidence: float) -> tuple[float, float]:
+def compute_percentile_interval(replicates: np.ndarray, confidence: float) -> tuple[float, float]:
     """The interval that holds `confidence` of the replicates (R,), as much left out below as above."""
     low, high = np.quantile(replicates, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return float(low), float(high)
 
 
-def p_value(replicates: np.ndarray) -> float:
+def compute_p_value(replicates: np.ndarray) -> float:
     """Two-sided, of a difference of zero: the least 1 - confidence of an interval of the replicates (R,) without zero.
 
     Never zero: the measured sample counts as one of the R + 1 (Davison and Hinkley 1997, equation 4.11).

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from repro.statistics.intervals import normal
+from repro.statistics.intervals import compute_normal_quantile
 
 
 @dataclass(frozen=True)
@@ -33,27 +33,27 @@ class Discordance:
 
 def exact_p(counts: Discordance) -> float:
     """Two-sided p-value of equal accuracies: the discordant items are tosses of a fair coin. Conservative."""
-    return min(1.0, 2 * _at_most(min(counts.first, counts.second), counts))
+    return min(1.0, 2 * _compute_tail(min(counts.first, counts.second), counts))
 
 
-def mid_p(counts: Discordance) -> float:
+def compute_mid_p(counts: Discordance) -> float:
     """As `exact_p`, with half the probability of what was observed: nearer to the nominal level.
 
     Fagerland, Lydersen and Laake (BMC Medical Research Methodology 13:91, 2013) recommend it: it hardly ever exceeds
     the nominal level and has almost the power of the asymptotic test.
     """
     fewer = min(counts.first, counts.second)
-    return _at_most(fewer, counts) + _at_most(fewer - 1, counts)
+    return _compute_tail(fewer, counts) + _compute_tail(fewer - 1, counts)
 
 
-def _at_most(heads: int, counts: Discordance) -> float:
+def _compute_tail(heads: int, counts: Discordance) -> float:
     """The probability of at most so many heads when each discordant item is a toss."""
     from scipy.special import bdtr  # half a second that readers of results need not wait
 
     return float(bdtr(heads, counts.first + counts.second, 0.5)) if heads >= 0 else 0.0
 
 
-def interval(counts: Discordance, confidence: float = 0.95) -> tuple[float, float]:
+def compute_interval(counts: Discordance, confidence: float = 0.95) -> tuple[float, float]:
     """(low, high) of the difference of the accuracies, as shares: Wald's with one item added to either side.
 
     Bonett and Price (Journal of Educational and Behavioral Statistics 37:479, 2012). Unlike Wald's own it is no point
@@ -61,5 +61,5 @@ def interval(counts: Discordance, confidence: float = 0.95) -> tuple[float, floa
     """
     first, second, n = counts.first + 1, counts.second + 1, counts.n + 2
     middle = (first - second) / n
-    half = normal(confidence) * math.sqrt(((first + second) / n - middle**2) / n)
+    half = compute_normal_quantile(confidence) * math.sqrt(((first + second) / n - middle**2) / n)
     return max(middle - half, -1.0), min(middle + half, 1.0)

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 from repro.evaluation.matches import THRESHOLDS, Matches
 
-#: What of AP the rows of `average_precision` are, by the names that records have for them.
+#: What of AP the rows of `compute_average_precision` are, by the names that records have for them.
 METRICS = ("ap", "ap50", "ap75")
 _AT_75 = 5  #: of `THRESHOLDS`
 #: COCO's 101 recalls, as its evaluator computes them: not all are the nearest float of their decimal.
@@ -19,7 +19,7 @@ _RECALLS = np.linspace(0.0, 1.0, 101)
 _BLOCK = 250  #: samples at a time: few enough that what is worked on stays in the processor's cache
 
 
-def average_precision(matches: Matches, kind: str, counts: np.ndarray, threads: int = 1) -> np.ndarray:
+def compute_average_precision(matches: Matches, kind: str, counts: np.ndarray, threads: int = 1) -> np.ndarray:
     """float64 (3, R): AP, AP50 and AP75, in percent, of each of R samples of the images; NaN where there is no object.
 
     The same as evaluating a data set in which image i stands `counts[i, r]` times, but for the order in which that puts
@@ -75,7 +75,7 @@ class _Class:
         rows = np.searchsorted(stops, np.arange(len(counted)))
         ones = np.ones(len(counted), dtype=np.int32)
         spans = csr_array((ones, (rows, counted)), shape=(len(stops), len(matches.image_ids)))
-        return _Class(spans, tuple(_levels(images, true, ignored, stops)))
+        return _Class(spans, tuple(_iterate_levels(images, true, ignored, stops)))
 
     def add(self, total: np.ndarray, counts: np.ndarray, objects: np.ndarray) -> None:
         """Add the class's precision, the mean over COCO's recalls, to `total` (10, B).
@@ -93,12 +93,12 @@ class _Class:
                 among -= np.concatenate([np.zeros_like(ignored[:1]), ignored])[level.before]
             precision = true / np.maximum(among, 1)
             np.maximum.accumulate(precision[::-1], axis=0, out=precision[::-1])
-            reached = _reached(true / objects)
+            reached = _count_reached(true / objects)
             reached[1:] -= reached[:-1].copy()
             total[level.threshold] += np.einsum("pb,pb->b", precision, reached) / len(_RECALLS)
 
 
-def _levels(images: np.ndarray, true: np.ndarray, ignored: np.ndarray, stops: np.ndarray) -> Iterator[_Level]:
+def _iterate_levels(images: np.ndarray, true: np.ndarray, ignored: np.ndarray, stops: np.ndarray) -> Iterator[_Level]:
     for threshold in range(len(THRESHOLDS)):
         hits = np.flatnonzero(true >> threshold & 1)
         passed = np.flatnonzero(ignored >> threshold & 1)
@@ -108,7 +108,7 @@ def _levels(images: np.ndarray, true: np.ndarray, ignored: np.ndarray, stops: np
             )
 
 
-def _reached(recall: np.ndarray) -> np.ndarray:
+def _count_reached(recall: np.ndarray) -> np.ndarray:
     """How many of COCO's recalls are at most `recall`, with the evaluator's own floating-point numbers."""
     nearest = (recall * (len(_RECALLS) - 1) + 0.5).astype(np.int32)
     return nearest + (_RECALLS[nearest] <= recall)

@@ -8,19 +8,19 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 
 
-def deviation(values: Iterable[float]) -> float | None:
+def compute_deviation(values: Iterable[float]) -> float | None:
     """Standard deviation over seeds; None of fewer than two."""
     values = tuple(values)
-    return _deviation(values) if len(values) > 1 else None
+    return _compute_deviation(values) if len(values) > 1 else None
 
 
 @cache  # exact arithmetic is slow, and a baseline's values stand in many rows
-def _deviation(values: tuple[float, ...]) -> float:
+def _compute_deviation(values: tuple[float, ...]) -> float:
     return statistics.stdev(values)
 
 
 @cache
-def student(confidence: float, n: int) -> float:
+def compute_student_quantile(confidence: float, n: int) -> float:
     """The two-sided quantile of Student's t with n - 1 degrees of freedom, to float precision; n >= 2.
 
     By bisection of the closed form for whole degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4): importing
@@ -30,11 +30,11 @@ def student(confidence: float, n: int) -> float:
     low, high = 0.0, math.pi / 2
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, freedom) < confidence else (low, middle)
+        low, high = (middle, high) if _compute_probability_within(middle, freedom) < confidence else (low, middle)
     return math.tan((low + high) / 2) * math.sqrt(freedom)
 
 
-def _within(angle: float, freedom: int) -> float:
+def _compute_probability_within(angle: float, freedom: int) -> float:
     """The probability of |t| < sqrt(freedom) tan(angle)."""
     cosine = math.cos(angle)
     odd = freedom % 2
@@ -48,13 +48,13 @@ def _within(angle: float, freedom: int) -> float:
     return (angle + total) * 2 / math.pi if odd else total
 
 
-def prediction_half_width(values: Sequence[float], confidence: float) -> float:
+def compute_prediction_half_width(values: Sequence[float], confidence: float) -> float:
     """Of the interval around the mean that holds one more draw from the same normal distribution; n >= 2."""
     n = len(values)
-    return student(confidence, n) * deviation(values) * math.sqrt(1 + 1 / n)
+    return compute_student_quantile(confidence, n) * compute_deviation(values) * math.sqrt(1 + 1 / n)
 
 
-def mean_half_width(values: Sequence[float], confidence: float) -> float:
+def compute_mean_half_width(values: Sequence[float], confidence: float) -> float:
     """Of the interval around the mean of `values` that holds the true mean; n >= 2."""
     n = len(values)
-    return student(confidence, n) * deviation(values) / math.sqrt(n)
+    return compute_student_quantile(confidence, n) * compute_deviation(values) / math.sqrt(n)

@@ -68,6 +68,6 @@ class Accuracy(Task[Result]):
 def accuracies(values: Mapping[str, float], n: int) -> list[Metric]:
     """Accuracies in percent over `n` items, each with the binomial's standard error."""
     return [
-        Metric(name=name, value=value, unit="%", n=n, standard_error=topk.standard_error(value, n))
+        Metric(name=name, value=value, unit="%", n=n, standard_error=topk.compute_standard_error(value, n))
         for name, value in values.items()
     ]

@@ -11,10 +11,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from repro.data.classification import Augmentation, Batch, Sample, collate, normalise, recolor
+from repro.data.classification import Augmentation, ImageBatch, ImageSample, collate, normalise, recolor
 from repro.data.imagenet import ImageNet, UnreadableImage
 from repro.data.sources import Split
-from repro.engine.devices import loading_processes
+from repro.engine.devices import count_loading_processes
 from repro.evaluation import TOPK_EVALUATOR, topk
 from repro.evaluation.predictor import Failed
 from repro.evaluation.topk import Prediction
@@ -31,7 +31,7 @@ class ImageClassifier(ResNetLayers):
         super().__init__(network.backbone, network.num_classes)
         self.inputs = inputs
 
-    def forward(self, x: Batch | Tensor) -> dict[str, Tensor] | Tensor:
+    def forward(self, x: ImageBatch | Tensor) -> dict[str, Tensor] | Tensor:
         """The cross entropy of a batch; or the logits (B, K) of normalised images (B, 3, H, W)."""
         if isinstance(x, Tensor):
             return self.logits(x)
@@ -46,7 +46,7 @@ class _ReadableImages(Dataset):
     def __init__(self, data: ImageNet) -> None:
         self.data = data
 
-    def __getitem__(self, index: int) -> Sample | Failed:
+    def __getitem__(self, index: int) -> ImageSample | Failed:
         try:
             return self.data.sample(index)
         except UnreadableImage as error:
@@ -68,23 +68,23 @@ class ClassifierEvaluation:
 
     def predict(self, items: range, fabric: Fabric) -> Iterator[Prediction | Failed]:
         loader = DataLoader(
-            _ReadableImages(self.data), batch_size=self.batch, sampler=items, num_workers=loading_processes(fabric),
-            collate_fn=list,
+            _ReadableImages(self.data), batch_size=self.batch, sampler=items,
+            num_workers=count_loading_processes(fabric), collate_fn=list,
             generator=torch.Generator(),
         )  # fmt: skip
         for batch in loader:
-            read = [one for one in batch if isinstance(one, Sample)]
+            read = [one for one in batch if isinstance(one, ImageSample)]
             found = iter(self._predictions(read, fabric) if read else ())
             yield from (one if isinstance(one, Failed) else next(found) for one in batch)
 
-    def _predictions(self, samples: list[Sample], fabric: Fabric) -> list[Prediction]:
+    def _predictions(self, samples: list[ImageSample], fabric: Fabric) -> list[Prediction]:
         batch = collate(samples)
         images = normalise(fabric.to_device(batch.images), self.data.preprocessing)
         if fabric.device.type == "cuda":
             images = images.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), fabric.autocast():
             logits = self.model(images)
-        return topk.predictions(logits, batch.labels.tolist(), batch.image_ids)
+        return topk.rank_predictions(logits, batch.labels.tolist(), batch.image_ids)
 
     def save(self, found: list[Prediction], path: Path) -> str:
         return topk.save_predictions(found, path)
@@ -122,7 +122,7 @@ class Classification(Accuracy[Prediction]):
     def choose_memory_format(self, fabric: Fabric) -> torch.memory_format:
         return torch.channels_last if fabric.device.type == "cuda" else torch.contiguous_format
 
-    def collate(self, samples: Sequence[Sample]) -> Batch:
+    def collate(self, samples: Sequence[ImageSample]) -> ImageBatch:
         return collate(samples)
 
     def start_from(self, model: ImageClassifier, tensors: Mapping[str, Tensor]) -> None:

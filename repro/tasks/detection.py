@@ -79,8 +79,8 @@ class Detection(Task[Detections]):
     def build_network(self) -> DetectorModule:
         return engines.build(self.settings.engine, self.experiment.network)
 
-    def load_pretraining_data(self) -> miniature.PretrainingData:
-        return miniature.PretrainingData()
+    def load_pretraining_data(self) -> miniature.PretrainingScenes:
+        return miniature.PretrainingScenes()
 
     def start_from(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         load_initial(model.backbone, tensors)

@@ -18,7 +18,7 @@ from repro.data.miniature.coco import Tagger
 from repro.engine.loop import fit
 from repro.evaluation.predictor import Evaluation, ProgressReport
 from repro.experiments import Experiment, mini
-from repro.files.locks import locked
+from repro.files.locks import hold_directory_lock
 from repro.planning.keys import TRAINING_VERSION
 from repro.records import Checkpoint, DataSet, Metric, cache_key
 from repro.settings import Settings
@@ -47,7 +47,7 @@ class Task(ABC, Generic[Result]):
     def root(self) -> Path:
         """The directory of the data set."""
         if self.settings.profile == "full":
-            return sources.root(self.settings.data_root, self.experiment.dataset)
+            return sources.find_root(self.settings.data_root, self.experiment.dataset)
         return self.settings.results / "data" / mini.data_directory_for(self.experiment)
 
     @property
@@ -88,7 +88,7 @@ class Task(ABC, Generic[Result]):
         data = mini.dataset_key_for(self.experiment)
         key = cache_key(stage="pre-training", version=TRAINING_VERSION, spec=spec.spec_hash, data=data)
         directory = self.settings.results / "runs" / f"{spec.name}.{key[:12]}"
-        with locked(directory):
+        with hold_directory_lock(directory):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 model = Tagger(spec.network.backbone, spec.network.num_classes)

@@ -16,7 +16,7 @@ from repro.data.clips import ClipAugmentation, ClipBatch, ClipSample, collate, n
 from repro.data.kinetics import Kinetics
 from repro.data.sources import Split
 from repro.data.video import UnreadableVideo
-from repro.engine.devices import loading_processes
+from repro.engine.devices import count_loading_processes
 from repro.evaluation import MULTIVIEW_EVALUATOR, multiview
 from repro.evaluation.multiview import Scores
 from repro.evaluation.predictor import Failed
@@ -79,7 +79,7 @@ class MultiViewEvaluation:
 
     def predict(self, items: range, fabric: Fabric) -> Iterator[Scores | Failed]:
         loader = DataLoader(
-            _ReadableVideos(self.data), batch_size=None, sampler=items, num_workers=loading_processes(fabric),
+            _ReadableVideos(self.data), batch_size=None, sampler=items, num_workers=count_loading_processes(fabric),
             collate_fn=_as_is, generator=torch.Generator(),
         )  # fmt: skip
         for one in loader:
@@ -92,7 +92,7 @@ class MultiViewEvaluation:
             inputs = inputs.contiguous(memory_format=torch.channels_last_3d)
             with torch.inference_mode(), fabric.autocast():
                 parts.append(self.model(inputs).float())
-        (found,) = multiview.scores(torch.cat(parts)[None], [sample.label], [sample.video_id])
+        (found,) = multiview.compute_scores(torch.cat(parts)[None], [sample.label], [sample.video_id])
         return found
 
     def save(self, found: list[Scores], path: Path) -> str:
@@ -134,7 +134,7 @@ class VideoClassification(Accuracy[Scores]):
     def load_pretraining_data(self) -> TrainingData:
         from repro.data.miniature import kinetics as miniature
 
-        return miniature.PretrainingData()
+        return miniature.PretrainingFrames()
 
     def collate(self, samples: Sequence[ClipSample]) -> ClipBatch:
         return collate(samples)

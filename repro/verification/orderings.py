@@ -16,7 +16,7 @@ from repro.paper import COLUMNS, DATASETS, Group, Row, Table
 from repro.paper.tolerances import Orderings
 from repro.records import Record
 from repro.statistics import seeds
-from repro.statistics.seeds import deviation
+from repro.statistics.seeds import compute_deviation
 from repro.verification.measurements import Measurement, conditions
 from repro.verification.verdicts import RowVerdict
 
@@ -80,7 +80,7 @@ def effects(rows: Sequence[RowVerdict]) -> tuple[Effect, ...]:
             published = round(cell.value - baseline.cell(cell.column).value, cell.decimals) + 0.0
             ours = _paired(_whole(row), _whole(other), cell.column)
             mean = fmean(ours) if ours else None
-            found.append(Effect(row, baseline, cell.column, published, mean, deviation(ours), len(ours)))
+            found.append(Effect(row, baseline, cell.column, published, mean, compute_deviation(ours), len(ours)))
     return tuple(found)
 
 
@@ -113,7 +113,7 @@ def _ordering(
     if n < rule.seeds:
         reason = "one seed" if n == 1 else f"{n} seeds"
         return Ordering(group, better, worse, column, gap, "inconclusive", reason, n, mean)
-    half = seeds.mean_half_width(differences, rule.confidence)
+    half = seeds.compute_mean_half_width(differences, rule.confidence)
     low, high = mean - half, mean + half
     if low > 0:
         return Ordering(group, better, worse, column, gap, "holds", "", n, mean, low, high)

@@ -19,7 +19,7 @@ from repro.paper import COLUMNS, DATASETS, STATISTICS, Cell, DataSet, Group, Row
 from repro.paper.tolerances import Fixed, Rule, Seeds, Tolerances
 from repro.records import Count, Record, Store
 from repro.statistics import seeds
-from repro.statistics.seeds import deviation
+from repro.statistics.seeds import compute_deviation
 from repro.verification import ledger
 from repro.verification.integrity import Finding, findings
 from repro.verification.measurements import Measurement, Unused, collect, required_items
@@ -253,7 +253,7 @@ def _measured(
     errors = [record.metric(cell.column).standard_error for record in measurement.records]
     return CellVerdict(
         cell, row.experiment, verdict, reason,
-        ours=fmean(values), spread=deviation(values), n=len(values),
+        ours=fmean(values), spread=compute_deviation(values), n=len(values),
         standard_error=errors[0] if len(errors) == 1 else None,
         low=judged.interval and judged.interval[0], high=judged.interval and judged.interval[1],
         source=first.answered_by, engine=first.engine,
@@ -346,7 +346,7 @@ def _tolerance(
             width = None
         elif width is not None:
             # Ours is a mean, the paper's is one run: the prior for one run stays the least.
-            width = max(width, seeds.prediction_half_width(values, rule.confidence))
+            width = max(width, seeds.compute_prediction_half_width(values, rule.confidence))
     return None if width is None else width + 0.5 * 10**-cell.decimals, rule
 
 

@@ -13,7 +13,7 @@ from own_blocks import Whole, trained
 from scipy.spatial.distance import jensenshannon
 from torch import Tensor, nn
 
-from repro.analysis.attention import Observation, blocks, float32, observe, statistics
+from repro.analysis.attention import Observation, compute_statistics, find_blocks, observe, use_float32
 from repro.errors import ReproError
 from repro.experiments import GC, Backbone, Insertion, NonLocal, get
 from repro.models.context import NonLocalBlock, build
@@ -51,7 +51,7 @@ class TestAnyBlock:
         block, x = self.block(instantiation, subsample, dimensions), features(*SHAPES[dimensions])
         with torch.no_grad():
             attention, output = block.attention(x)[0].double(), (block(x) - x)[0].double()
-        found = statistics(one(block, x))
+        found = compute_statistics(one(block, x))
         assert (found.positions, found.keys) == attention.shape
         assert found.cos_input == pytest.approx(brute_cosine(x[0].flatten(1).T.double()), rel=1e-9)
         assert found.cos_output == pytest.approx(brute_cosine(output.flatten(1).T), rel=1e-5)
@@ -62,7 +62,7 @@ class TestAnyBlock:
             assert found.jsd_att is None
 
     def test_keys_are_sub_sampled(self, instantiation, subsample, dimensions):
-        found = statistics(one(self.block(instantiation, subsample, dimensions), features(*SHAPES[dimensions])))
+        found = compute_statistics(one(self.block(instantiation, subsample, dimensions), features(*SHAPES[dimensions])))
         positions, keys = {2: (35, 6), 3: (60, 3 * 2 * 2)}[dimensions]
         assert (found.positions, found.keys) == (positions, keys if subsample else positions)
 
@@ -72,7 +72,7 @@ def test_planted_query_independent_attention_gives_zeros():
     block = trained(build(NonLocal(subsample=False), 16))
     nn.init.zeros_(block.theta.weight)
     x = features(1, 16, 9, 11)
-    found = statistics(one(block, x))
+    found = compute_statistics(one(block, x))
     assert found.jsd_att == pytest.approx(0, abs=1e-12)
     assert found.cos_att == pytest.approx(0, abs=1e-12)
     assert found.cos_output == pytest.approx(0, abs=1e-12)
@@ -89,7 +89,7 @@ def test_planted_query_specific_attention_gives_the_analytic_value():
         for layer in (block.g, block.conv_out):
             layer.weight.copy_(torch.eye(n).view(n, n, 1, 1))
             layer.bias.zero_()
-    found = statistics(one(block, x))
+    found = compute_statistics(one(block, x))
     assert found.jsd_att == pytest.approx((1 - 1 / n) * math.log(2), rel=2e-6)
     for column in ("cos_input", "cos_output", "cos_att"):
         assert getattr(found, column) == pytest.approx((1 - 1 / n) / 2, rel=1e-6)
@@ -102,7 +102,7 @@ def test_planted_clusters_give_the_analytic_value():
     x.flatten(2)[0, 0, :a] = 1.5
     x.flatten(2)[0, 1, a:] = 1.0
     block = build(NonLocal("gaussian", subsample=False), 2)
-    found = statistics(one(block, x))
+    found = compute_statistics(one(block, x))
     p, q = (np.exp(v * np.r_[np.full(a, w), np.full(n - a, u)]) for v, w, u in ((1.5, 1.5, 0), (1.0, 0, 1.0)))
     p, q = p / p.sum(), q / q.sum()
     differing = 2 * a * (n - a) / n**2
@@ -113,7 +113,7 @@ def test_planted_clusters_give_the_analytic_value():
 
 
 def test_a_fresh_block_has_no_output_and_says_so():
-    found = statistics(one(build(NonLocal(), 8), features(1, 8, 4, 4)))
+    found = compute_statistics(one(build(NonLocal(), 8), features(1, 8, 4, 4)))
     assert found.cos_output == 0.5
     assert found.zeros == {"cos_output": 16}
 
@@ -124,10 +124,10 @@ def test_five_blocks_of_a_video_network():
     spec = Backbone(blocks=(1, 4, 6, 1), width=4, dimensions=3, context=context)
     torch.manual_seed(0)
     network = ResNet(spec, num_classes=3).eval()
-    for block in blocks(network).values():
+    for block in find_blocks(network).values():
         trained(block)
     clip = features(1, 3, 2, 48, 48)
-    found = {one.block: statistics(one) for one in observe(network, clip)}
+    found = {one.block: compute_statistics(one) for one in observe(network, clip)}
     names = [f"layer2.{i}.context_block" for i in (1, 3)] + [f"layer3.{i}.context_block" for i in (1, 3, 5)]
     assert list(found) == names
     assert [one.positions for one in found.values()] == [2 * 6 * 6] * 2 + [2 * 3 * 3] * 3
@@ -156,12 +156,12 @@ def test_a_module_of_ones_own():
     network = nn.Sequential(Whole(), nn.ReLU(inplace=True), Signed(), Unreachable())
     own, signed = observe(network, x)
     assert (own.block, own.distributions, signed.block, signed.distributions) == ("0", True, "2", False)
-    found = statistics(own)
+    found = compute_statistics(own)
     block = Whole()
     assert found.jsd_att == pytest.approx(brute_jensen_shannon(block.attention(x)[0].double()), rel=1e-5)
     # The ReLU after the block works in place on what the block returned.
     assert found.cos_output == pytest.approx(brute_cosine((block(x) - x)[0].flatten(1).T.double()), rel=1e-5)
-    assert statistics(signed).jsd_att is None
+    assert compute_statistics(signed).jsd_att is None
 
 
 class Reusing(nn.Module):
@@ -189,7 +189,7 @@ def test_a_function_that_gives_observations():
     made = [torch.eye(4), torch.eye(4)]
     observations = [Observation("any", torch.eye(4), torch.ones(3, 4), [part], True) for part in made]
     found = observe(lambda inputs: observations, torch.zeros(1, 3, 2, 2))
-    for one in map(statistics, found):
+    for one in map(compute_statistics, found):
         assert one.jsd_att == pytest.approx(0.75 * math.log(2), rel=1e-6)
         assert (one.cos_input, one.cos_output, one.cos_att) == pytest.approx((0.375, 0, 0.375))
         assert (one.positions, one.keys, one.zeros) == (4, 4, {})
@@ -255,23 +255,23 @@ def test_what_is_not_finite_is_named():
     block, x = build(NonLocal(), 8), features(1, 8, 4, 4)
     nn.init.constant_(block.theta.weight, math.nan)
     with pytest.raises(ReproError, match="block NonLocalBlock, cos_output: a vector is not finite"):
-        statistics(one(block, x))
+        compute_statistics(one(block, x))
     x[0, 3, 1, 1] = math.inf
     with pytest.raises(ReproError, match="cos_input"):
-        statistics(one(block, x))
+        compute_statistics(one(block, x))
 
 
 def test_a_map_with_too_few_rows_is_refused():
     observation = Observation("any", torch.randn(4, 3, 3), torch.randn(4, 3, 3), [torch.eye(9)[:8]], True)
     with pytest.raises(ReproError, match="8 attention maps for 9 positions"):
-        statistics(observation)
+        compute_statistics(observation)
 
 
 def test_float32_is_float32_and_the_settings_come_back():
     torch.set_float32_matmul_precision("medium")
     torch.backends.cudnn.allow_tf32 = True
     try:
-        with float32():
+        with use_float32():
             assert torch.get_float32_matmul_precision() == "highest"
             assert not torch.backends.cudnn.allow_tf32
         assert torch.get_float32_matmul_precision() == "medium"
@@ -292,4 +292,4 @@ def test_hooks_do_not_stay():
 def test_the_paper_s_network_has_its_block_before_the_last_of_c4():
     spec = replace(get("coco-r50-1nl").network.backbone, width=4)
     assert isinstance(spec.context, Insertion)
-    assert list(blocks(ResNet(spec))) == ["layer3.4.context_block"]
+    assert list(find_blocks(ResNet(spec))) == ["layer3.4.context_block"]

@@ -12,7 +12,7 @@ from scipy.spatial.distance import cosine, jensenshannon
 from torch import nn
 
 from repro.analysis.attention import Observation, observe
-from repro.analysis.figures import QUERIES, figure1, figure2, panel, save
+from repro.analysis.figures import QUERIES, build_panel, draw_figure1, draw_figure2, save
 from repro.errors import ReproError
 from repro.experiments import NonLocal
 from repro.models.context import build
@@ -37,7 +37,7 @@ def image():
 
 def test_maps_are_the_rows_of_the_query_positions(image):
     observation = observed(image)
-    made = panel(image, observation)
+    made = build_panel(image, observation)
     whole = torch.cat(list(observation.rows))
     assert made.maps.shape == (3, 5, 8)  # keys of a padded image of 160 x 256, every 32 pixels
     assert made.extent == (0, 256, 160, 0)
@@ -50,7 +50,7 @@ def test_maps_are_the_rows_of_the_query_positions(image):
 
 def test_distances_are_those_of_the_pairs(image):
     observation = observed(image)
-    made = panel(image, observation)
+    made = build_panel(image, observation)
     rows, columns = made.grid
     assert made.measure == "JSD"
     assert rows * columns == 160 == len(made.matrix)  # 10 x 16 positions, each of them
@@ -67,14 +67,14 @@ def test_distances_are_those_of_the_pairs(image):
 def test_a_large_image_has_a_grid_of_positions():
     image = torch.zeros(3, 480, 640, dtype=torch.uint8)
     image[0, :, ::2] = 200
-    made = panel(image, observed(image))
+    made = build_panel(image, observed(image))
     assert made.grid == (10, 14)
     assert len(made.matrix) == 140
 
 
 def test_padding_is_no_query_position():
     image = torch.full((3, 33, 40), 90, dtype=torch.uint8)  # padded to 64 x 64: a grid of 4 x 4
-    made = panel(image, observed(image))
+    made = build_panel(image, observed(image))
     assert made.grid == (3, 3)
     assert (made.points < (48, 48)).all()
 
@@ -82,7 +82,7 @@ def test_padding_is_no_query_position():
 def test_query_independent_attention_looks_alike(image):
     observation = observed(image)
     same = torch.cat(list(observation.rows))[:1].expand(160, -1)
-    made = panel(image, Observation("b", observation.input, observation.output, [same], True))
+    made = build_panel(image, Observation("b", observation.input, observation.output, [same], True))
     assert (made.maps == made.maps[0]).all()
     assert made.matrix.max() < 1e-12
     assert made.distances["att"].max() < 1e-12
@@ -90,7 +90,7 @@ def test_query_independent_attention_looks_alike(image):
 
 
 def test_rows_that_are_no_distributions_have_cosine_distances(image):
-    made = panel(image, observed(image, NonLocal("dot_product", subsample=False)))
+    made = build_panel(image, observed(image, NonLocal("dot_product", subsample=False)))
     assert made.measure == "cosine distance"
     assert made.maps.shape == (3, 10, 16)
     assert np.allclose(made.matrix[np.triu_indices(160, 1)], made.distances["att"])
@@ -98,13 +98,13 @@ def test_rows_that_are_no_distributions_have_cosine_distances(image):
 
 def test_a_zero_vector_is_at_right_angles_to_all(image):
     observation = observed(image)
-    made = panel(image, Observation("b", observation.input, 0 * observation.output, list(observation.rows), True))
+    made = build_panel(image, Observation("b", observation.input, 0 * observation.output, list(observation.rows), True))
     assert (made.distances["output"] == 0.5).all()
 
 
 def test_files_are_the_same_every_time(image):
-    made = panel(image, observed(image))
-    for figure in (lambda: figure1(made), lambda: figure2([made])):
+    made = build_panel(image, observed(image))
+    for figure in (lambda: draw_figure1(made), lambda: draw_figure2([made])):
         files, again = save(figure()), save(figure())
         assert files == again
         assert files["pdf"].startswith(b"%PDF")
@@ -122,7 +122,7 @@ def test_of_a_clip_the_frame_in_the_middle_is_drawn():
     network = nn.Sequential(nn.AvgPool3d((2, 10, 10)), nn.Conv3d(3, 5, 1), block).eval()
     inputs = (clip[None] / 64).float()
     observation = observe(network, inputs)[0]
-    made = panel(clip, observation)
+    made = build_panel(clip, observation)
     with torch.no_grad():
         attention = block.attention(network[:2](inputs))[0]
     assert attention.shape == (3 * 4 * 6, 3 * 2 * 3)
@@ -137,19 +137,19 @@ def test_of_a_clip_the_frame_in_the_middle_is_drawn():
     # The distances are those of whole maps, over all frames.
     pair = jensenshannon(attention[24].double(), attention[24 + 23].double()) ** 2
     assert made.matrix[0, 23] == pytest.approx(pair, rel=1e-4)
-    assert save(figure2([made]))["png"] == save(figure2([panel(clip, observation)]))["png"]
+    assert save(draw_figure2([made]))["png"] == save(draw_figure2([build_panel(clip, observation)]))["png"]
 
 
 def test_what_cannot_be_drawn(image):
     clip = Observation("b", torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4), [torch.eye(48)], True)
     with pytest.raises(ReproError, match="a map of a clip, and an image is to be drawn"):
-        panel(image, clip)
+        build_panel(image, clip)
     with pytest.raises(ReproError, match="a map of an image, and a clip is to be drawn"):
-        panel(image[:, None], observed(image))
+        build_panel(image[:, None], observed(image))
     observation = observed(image)
     odd = Observation("b", observation.input, observation.output, [torch.full((160, 7), 1 / 7)], True)
     with pytest.raises(ReproError, match="7 keys lie on no grid"):
-        panel(image, odd)
+        build_panel(image, odd)
     short = Observation("b", observation.input, observation.output, [torch.full((90, 40), 1 / 40)], True)
     with pytest.raises(ReproError, match="no attention map for position"):
-        panel(image, short)
+        build_panel(image, short)

@@ -13,11 +13,11 @@ from PIL import Image as pillow
 from torch import nn
 
 from repro.analysis import survey as surveys
-from repro.analysis.attention import Statistics, blocks
-from repro.analysis.images import Photographs, Split, normalised
-from repro.analysis.subjects import Subject, images, of_experiment
-from repro.analysis.survey import MEAN, Image, published, summary, survey
-from repro.data.coco import CocoDetection, Sample
+from repro.analysis.attention import Statistics, find_blocks
+from repro.analysis.images import CocoImages, Photographs, normalise_and_pad
+from repro.analysis.subjects import Subject, choose_images, load_experiment
+from repro.analysis.survey import MEAN, ImageStatistics, load_published, summarise, survey
+from repro.data.coco import CocoDetection, DetectionSample
 from repro.detection.torchvision import MaskRCNN
 from repro.errors import ReproError
 from repro.experiments import get, mini
@@ -73,19 +73,21 @@ def test_images_that_cannot_be_read(tmp_path):
 def test_the_input_is_the_detectors(conventions):
     """Normalised and padded as in the forward pass of the detector that the weights are of."""
     image = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    sample = Sample(image, 1, (50, 70), torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 50, 70))
+    sample = DetectionSample(image, 1, (50, 70), torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 50, 70))
     model = MaskRCNN(shrink(get("coco-r50-1nl")).network, conventions)
-    assert torch.equal(normalised(image, conventions), model.batch([sample]).tensors)
+    assert torch.equal(normalise_and_pad(image, conventions), model.batch([sample]).tensors)
 
 
 def test_a_split_is_the_data_sets(coco_tiny):
     data = CocoDetection(coco_tiny, "val2017", 80, 80, 133)
-    split = Split(data, 3)
+    split = CocoImages(data, 3)
     assert split.names == [str(i) for i in data.image_ids[:3]]
     assert torch.equal(split.pixels(2), data.sample(2).image)
     assert not split.complete
     assert (
-        split.identity != Split(data, 2).identity != Split(CocoDetection(coco_tiny, "val2017", 80, 64, 133), 2).identity
+        split.identity
+        != CocoImages(data, 2).identity
+        != CocoImages(CocoDetection(coco_tiny, "val2017", 80, 64, 133), 2).identity
     )
 
 
@@ -96,23 +98,26 @@ def test_means_and_standard_errors():
         return Statistics(**dict(zip(STATISTICS, block, strict=True)), positions=4, keys=4)
 
     made = [
-        Image(image=str(i), seconds=0, blocks={"a": of_block(a), "b": of_block(b)}) for i, (a, b) in enumerate(values)
+        ImageStatistics(image=str(i), seconds=0, blocks={"a": of_block(a), "b": of_block(b)})
+        for i, (a, b) in enumerate(values)
     ]
-    found = summary(made)
+    found = summarise(made)
     assert list(found) == ["a", "b", MEAN]
     for name, of in (("a", values[:, 0]), ("b", values[:, 1]), (MEAN, values.mean(1))):
         for column, one in zip(STATISTICS, of.T, strict=True):
             assert found[name][column].mean == pytest.approx(one.mean(), rel=1e-12)
             assert found[name][column].standard_error == pytest.approx(one.std(ddof=1) / np.sqrt(7), rel=1e-12)
             assert found[name][column].n == 7
-    assert summary(made[:1])["a"]["jsd_att"].standard_error is None
+    assert summarise(made[:1])["a"]["jsd_att"].standard_error is None
 
 
 def test_a_map_that_is_a_distribution_in_some_images_only():
     blocks = {"a": Statistics(cos_input=0, cos_output=0, cos_att=0, jsd_att=0.1, positions=4, keys=4)}
     other = {"a": blocks["a"].model_copy(update={"jsd_att": None})}
     with pytest.raises(ReproError, match="image y has other blocks or other statistics"):
-        summary([Image(image="x", seconds=0, blocks=blocks), Image(image="y", seconds=0, blocks=other)])
+        summarise(
+            [ImageStatistics(image="x", seconds=0, blocks=blocks), ImageStatistics(image="y", seconds=0, blocks=other)]
+        )
 
 
 def test_what_is_kept(photographs, tmp_path):
@@ -150,8 +155,8 @@ def test_an_interrupted_survey_goes_on(photographs, tmp_path, monkeypatch):
     torn.parent.mkdir(parents=True)
     torn.write_bytes(kept[0] + kept[1][:40])
     looked_at = []
-    original = surveys._one
-    monkeypatch.setattr(surveys, "_one", lambda s, i, index: looked_at.append(index) or original(s, i, index))
+    original = surveys._survey_image
+    monkeypatch.setattr(surveys, "_survey_image", lambda s, i, index: looked_at.append(index) or original(s, i, index))
     found, _ = survey(subject(), photographs, tmp_path / "torn", "cpu", silent)
     assert looked_at == [1, 2]
     assert found.statistics == whole.statistics
@@ -177,21 +182,21 @@ def test_an_image_that_fails_is_named(photographs, tmp_path):
 
 def test_random_weights_have_an_output_and_are_those_of_the_seed():
     settings = Settings(results=None, profile="mini")
-    made = of_experiment("coco-r50-1nl", settings, random=True)
-    (block,) = blocks(made.network).values()
+    made = load_experiment("coco-r50-1nl", settings, random=True)
+    (block,) = find_blocks(made.network).values()
     assert isinstance(block, NonLocalBlock)
     assert block.conv_out.weight.abs().sum() > 0
-    again = of_experiment("coco-r50-1nl", settings, random=True)
+    again = load_experiment("coco-r50-1nl", settings, random=True)
     assert all(torch.equal(a, b) for a, b in zip(made.network.parameters(), again.network.parameters(), strict=True))
     assert not made.trained
-    other = of_experiment("coco-r50-1nl", replace(settings, seed=1), random=True)
-    assert not torch.equal(block.conv_out.weight, next(iter(blocks(other.network).values())).conv_out.weight)
+    other = load_experiment("coco-r50-1nl", replace(settings, seed=1), random=True)
+    assert not torch.equal(block.conv_out.weight, next(iter(find_blocks(other.network).values())).conv_out.weight)
 
 
 def test_the_mini_profile_takes_the_weights_of_its_training(tmp_path):
     settings = Settings(results=tmp_path, profile="mini", seed=3)
     with pytest.raises(ReproError, match="--profile mini --seed 3"):
-        of_experiment("coco-r50-1nl", settings, random=False)
+        load_experiment("coco-r50-1nl", settings, random=False)
 
 
 def test_weights_of_a_file(tmp_path, monkeypatch):
@@ -202,14 +207,14 @@ def test_weights_of_a_file(tmp_path, monkeypatch):
     full = Settings(results=tmp_path, profile="full", weights=str(file))
     model = MaskRCNN(small.network)
     torch.save(model.state_dict(), file)
-    made = of_experiment("coco-r50-1nl", full, random=False)
+    made = load_experiment("coco-r50-1nl", full, random=False)
     assert torch.equal(made.network.conv1.weight, model.backbone.conv1.weight)
     wider = replace(small.network, backbone=replace(small.network.backbone, width=16))
     torch.save(MaskRCNN(wider).state_dict(), file)
     with pytest.raises(ReproError, match="does not fit the network"):
-        of_experiment("coco-r50-1nl", full, random=False)
+        load_experiment("coco-r50-1nl", full, random=False)
     with pytest.raises(ReproError, match="which weights"):
-        of_experiment("coco-r50-1nl", replace(full, weights=None), random=False)
+        load_experiment("coco-r50-1nl", replace(full, weights=None), random=False)
 
 
 @pytest.mark.parametrize(
@@ -223,15 +228,20 @@ def test_weights_of_a_file(tmp_path, monkeypatch):
 )
 def test_experiments_without_blocks(name, says, tmp_path):
     with pytest.raises(ReproError, match=says):
-        of_experiment(name, Settings(results=tmp_path, profile="mini"), random=True)
+        load_experiment(name, Settings(results=tmp_path, profile="mini"), random=True)
 
 
 def test_no_images(tmp_path):
     with pytest.raises(ReproError, match="--images"):
-        images(subject(), Settings(results=tmp_path, profile="full"))
+        choose_images(subject(), Settings(results=tmp_path, profile="full"))
 
 
 def test_what_table_1_prints():
-    assert published("coco-r50-1nl") == {"cos_input": 0.402, "cos_output": 0.012, "cos_att": 0.020, "jsd_att": 0.011}
-    assert set(published("coco-r50-1nl-concat")) == {"cos_input", "cos_output", "cos_att"}
-    assert published("coco-r50-baseline") == published(None) == {}
+    assert load_published("coco-r50-1nl") == {
+        "cos_input": 0.402,
+        "cos_output": 0.012,
+        "cos_att": 0.020,
+        "jsd_att": 0.011,
+    }
+    assert set(load_published("coco-r50-1nl-concat")) == {"cos_input", "cos_output", "cos_att"}
+    assert load_published("coco-r50-baseline") == load_published(None) == {}

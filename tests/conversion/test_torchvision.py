@@ -20,7 +20,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
 from repro.conversion import build, convert, recognise
-from repro.data.coco import Sample
+from repro.data.coco import DetectionSample
 from repro.errors import ReproError
 from repro.experiments import EXPERIMENTS, GC, Detector, Insertion
 from repro.experiments.conventions import TORCHVISION
@@ -104,7 +104,9 @@ def test_the_detections_of_an_image_are_the_same(theirs: nn.Module) -> None:
     picture = image()
     expected = theirs([picture / 255])[0]
     nothing = torch.zeros(0)
-    sample = Sample(picture, 1, (192, 256), nothing.view(0, 4), nothing.long(), nothing.view(0, 192, 256).byte())
+    sample = DetectionSample(
+        picture, 1, (192, 256), nothing.view(0, 4), nothing.long(), nothing.view(0, 192, 256).byte()
+    )
     found = ours.predict([sample])[0]
     assert len(found.scores) == len(expected["scores"]) > 20
     ids = torch.tensor([i for i in range(1, len(NAMES)) if i not in UNUSED])

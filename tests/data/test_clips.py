@@ -14,12 +14,12 @@ from repro.data.clips import (
     PAPER,
     ClipAugmentation,
     ClipSample,
-    clip_frames,
-    clip_starts,
+    choose_clip_starts,
     collate,
-    evaluation_clips,
+    list_clip_frames,
     normalise,
-    training_clip,
+    read_evaluation_clips,
+    read_training_clip,
 )
 from repro.errors import ReproError
 from repro.experiments import preprocessing
@@ -48,34 +48,34 @@ class Frames:
 
 def test_middles_are_those_of_mmaction2_0():
     """A ten-second video at 30 frames/s: 237 starts in ten parts of 23.7, by hand."""
-    assert clip_starts(300, MIDDLES).tolist() == [11, 35, 59, 82, 106, 130, 154, 177, 201, 225]
+    assert choose_clip_starts(300, MIDDLES).tolist() == [11, 35, 59, 82, 106, 130, 154, 177, 201, 225]
 
 
 def test_ends_are_those_of_mmaction2_1_and_the_last_clip_ends_with_the_video():
     """The last of 8 frames at stride 8 is 56 after the first: 243 of 300 frames in nine steps of 27."""
-    starts = clip_starts(300, PAPER)
+    starts = choose_clip_starts(300, PAPER)
     assert starts.tolist() == [0, 27, 54, 81, 108, 135, 162, 189, 216, 243]
-    assert clip_frames(starts, 300, 8, 8).max() == 299
+    assert list_clip_frames(starts, 300, 8, 8).max() == 299
     # Of 100 frames 43 are left, 4.78 a step; halves go to the even number, as numpy rounds them.
-    assert clip_starts(100, PAPER).tolist() == [0, 5, 10, 14, 19, 24, 29, 33, 38, 43]
+    assert choose_clip_starts(100, PAPER).tolist() == [0, 5, 10, 14, 19, 24, 29, 33, 38, 43]
 
 
 @pytest.mark.parametrize("rule", ["middles", "ends"])
 @pytest.mark.parametrize("frames", [1, 5, 56, 57, 63, 64, 65, 250])
 def test_clips_lie_in_the_video(frames, rule):
     spec = replace(PAPER, clip_starts=rule)
-    starts = clip_starts(frames, spec)
+    starts = choose_clip_starts(frames, spec)
     assert len(starts) == 10
     assert (np.diff(starts) >= 0).all()
-    chosen = clip_frames(starts, frames, 8, 8)
+    chosen = list_clip_frames(starts, frames, 8, 8)
     assert ((chosen >= 0) & (chosen < frames)).all()
     if frames >= 64:
         assert (np.diff(chosen, axis=1) == 8).all()
 
 
 def test_a_short_video_is_played_again():
-    assert clip_starts(20, PAPER).tolist() == [0] * 10
-    assert clip_frames(np.array([0, 3]), 20, 8, 8).tolist() == [
+    assert choose_clip_starts(20, PAPER).tolist() == [0] * 10
+    assert list_clip_frames(np.array([0, 3]), 20, 8, 8).tolist() == [
         [0, 8, 16, 4, 12, 0, 8, 16],
         [3, 11, 19, 7, 15, 3, 11, 19],
     ]
@@ -83,7 +83,7 @@ def test_a_short_video_is_played_again():
 
 def test_weights_whose_sampling_is_not_known():
     with pytest.raises(ReproError, match="how the clips of an evaluation lie in time is not known"):
-        clip_starts(300, preprocessing.preprocessing_for("torchvision"))
+        choose_clip_starts(300, preprocessing.preprocessing_for("torchvision"))
 
 
 # -- space ------------------------------------------------------------------------------------------------------------
@@ -92,10 +92,10 @@ def test_weights_whose_sampling_is_not_known():
 @pytest.mark.parametrize(("height", "width"), [(20, 35), (35, 20), (20, 20)])
 def test_views_are_clip_by_clip_and_from_one_end_to_the_other(height, width):
     spec = replace(PAPER, resize=20, crop=20, clips=4, frames=3, stride=5)
-    views = evaluation_clips(Frames(40, height, width), spec)
+    views = read_evaluation_clips(Frames(40, height, width), spec)
     assert views.shape == (12, 3, 3, 20, 20)
     assert views.dtype == torch.uint8
-    chosen = clip_frames(clip_starts(40, spec), 40, 3, 5)
+    chosen = list_clip_frames(choose_clip_starts(40, spec), 40, 3, 5)
     rest = (max(height, width) - 20, (max(height, width) - 20 + 1) // 2)
     for clip in range(4):
         for crop, offset in enumerate((0, rest[1], rest[0])):
@@ -107,7 +107,7 @@ def test_views_are_clip_by_clip_and_from_one_end_to_the_other(height, width):
 
 def test_one_crop_is_the_centre():
     spec = replace(PAPER, resize=20, crop=16, crops=1, clips=1, frames=2, stride=1)
-    (view,) = evaluation_clips(Frames(5, 20, 30), spec)
+    (view,) = read_evaluation_clips(Frames(5, 20, 30), spec)
     assert (int(view[1, 0, 0, 0]), int(view[2, 0, 0, 0])) == (2, 7)
 
 
@@ -115,12 +115,12 @@ def test_publishers_round_differently():
     """23 pixels beside a crop of 20: OpenMMLab's centre begins at the first pixel, the others' at the second."""
     spec = replace(PAPER, resize=20, crop=20, clips=1, frames=1, stride=1)
     for resizer, expected in (("torch", [0, 2, 3]), ("opencv", [0, 1, 3])):
-        views = evaluation_clips(Frames(1, 20, 23), replace(spec, resizer=resizer))
+        views = read_evaluation_clips(Frames(1, 20, 23), replace(spec, resizer=resizer))
         assert views[:, 2, 0, 0, 0].tolist() == expected
     # 240 x 426 pixels: 454.4 wide; 240 x 427: 455.47; 240 x 428: 456.53.
     for width, cut, rounded in ((426, 454, 454), (428, 456, 457)):
         for resizer, expected in (("torch", cut), ("opencv", rounded)):
-            right = evaluation_clips(Frames(1, 240, width), replace(PAPER, resizer=resizer, clips=1, frames=1))[2]
+            right = read_evaluation_clips(Frames(1, 240, width), replace(PAPER, resizer=resizer, clips=1, frames=1))[2]
             image = torch.from_numpy(Frames(1, 240, width).frame(0)).permute(2, 0, 1)[None]
             whole = interpolate(image, (256, expected), mode="bilinear")
             assert torch.equal(right[:, 0], whole[0, :, :, expected - 256 :])
@@ -139,13 +139,13 @@ def test_pixels_are_those_of_the_filter_in_full_precision(size):
     scaled = (256, long) if size[0] <= size[1] else (long, 256)
     image = torch.from_numpy(video.frame(0)).permute(2, 0, 1)[None].float()
     whole = interpolate(image, scaled, mode="bilinear", align_corners=False)[0]
-    found = evaluation_clips(video, replace(PAPER, clips=1, frames=1))[0, :, 0].float()
+    found = read_evaluation_clips(video, replace(PAPER, clips=1, frames=1))[0, :, 0].float()
     difference = found - whole[:, :256, :256]
     assert difference.abs().max() <= 1.01
     assert abs(difference.mean()) < 0.1
 
     whole = np.asarray(Image.fromarray(video.frame(0)).resize(scaled[::-1], Image.Resampling.BILINEAR)).astype(int)
-    found = evaluation_clips(video, replace(PAPER, clips=1, frames=1, resizer="pillow"))[0, :, 0].permute(1, 2, 0)
+    found = read_evaluation_clips(video, replace(PAPER, clips=1, frames=1, resizer="pillow"))[0, :, 0].permute(1, 2, 0)
     assert np.abs(found.numpy() - whole[:256, :256]).max() <= 2
 
 
@@ -154,7 +154,7 @@ def test_pixels_are_those_of_the_filter_in_full_precision(size):
 
 def drawn(video, augmentation, n=300):
     for seed in range(n):
-        yield training_clip(video, augmentation, np.random.default_rng(seed))[0]
+        yield read_training_clip(video, augmentation, np.random.default_rng(seed))[0]
 
 
 def test_a_training_clip_is_from_anywhere_in_the_video():

@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as transforms
 
-from repro.data.coco import CocoDetection, resized
+from repro.data.coco import CocoDetection, compute_resized_size
 from repro.errors import ReproError
 
 HEIGHT, WIDTH = 40, 60
@@ -68,7 +68,7 @@ def opened(root, split="train2017", short_side=HEIGHT, long_side=WIDTH, flip=0.0
     ],
 )
 def test_size_after_resizing(original, expected):
-    assert resized(*original, short_side=800, long_side=1333) == expected
+    assert compute_resized_size(*original, short_side=800, long_side=1333) == expected
 
 
 # -- against torchvision and pycocotools, on real photographs ---------------------------------------------------------

@@ -17,10 +17,11 @@ from places import SHARED
 from scipy import stats
 from torchvision import datasets, transforms
 from torchvision.datasets import imagenet as peer
+from torchvision.models import ResNet50_Weights
 from torchvision.transforms._presets import ImageClassification
 
 from repro.data import classification, pictures, storage, synsets
-from repro.data.classification import Augmentation, collate, evaluation_image, normalise, recolor
+from repro.data.classification import Augmentation, collate, normalise, prepare_evaluation_image, recolor
 from repro.data.imagenet import ImageNet, UnreadableImage
 from repro.errors import ReproError
 from repro.experiments import preprocessing as formats
@@ -71,7 +72,6 @@ def flat(root, truth=TRUTH):
 def test_the_classes_are_ilsvrc2012s():
     timm = pytest.importorskip("timm.data")
     assert timm.ImageNetInfo("imagenet-1k").label_names() == list(synsets.WNIDS)
-    assert len(synsets.names()) == 1000
 
 
 def test_official_archives_as_torchvision_unpacks_them(official, monkeypatch):
@@ -129,7 +129,7 @@ def test_the_annotations_hash_follows_the_classes(tmp_path):
 def test_the_real_sample_by_name_and_by_id(photographs):
     data = ImageNet(photographs, "val")
     assert (len(data), data.required) == (125, 50000)
-    names = synsets.names()
+    names = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
     for image_id, label in zip(data.ids, data.labels, strict=True):
         wnid, _, name = image_id.partition("_")  # the sample's files are named for their class
         assert synsets.WNIDS[label] == wnid
@@ -347,8 +347,8 @@ def test_odd_files_as_image_folder_reads_them(tmp_path, kind):
     trees.write(tmp_path / "val" / WNIDS[0], {"a.JPEG": ODD[kind]})
     image, _ = datasets.ImageFolder(str(tmp_path / "val"))[0]
     expected = np.asarray(image)
-    np.testing.assert_array_equal(np.asarray(pictures.picture(ODD[kind])), expected)
-    np.testing.assert_array_equal(pictures.pixels(ODD[kind]), expected)
+    np.testing.assert_array_equal(np.asarray(pictures.decode_image(ODD[kind])), expected)
+    np.testing.assert_array_equal(pictures.decode_pixels(ODD[kind]), expected)
     opened(tmp_path).check(0)
 
 
@@ -356,7 +356,7 @@ def test_real_photographs_as_image_folder_reads_them(photographs):
     folder = datasets.ImageFolder(str(photographs / "val"))
     for i in range(0, 125, 5):
         content = Path(folder.samples[i][0]).read_bytes()
-        np.testing.assert_array_equal(pictures.pixels(content), np.asarray(folder[i][0]))
+        np.testing.assert_array_equal(pictures.decode_pixels(content), np.asarray(folder[i][0]))
 
 
 # -- evaluation -------------------------------------------------------------------------------------------------------
@@ -382,15 +382,15 @@ def test_evaluation_is_torchvisions_preset_for_any_size(size, entry):
             crop_size=224, resize_size=235, interpolation=transforms.InterpolationMode.BICUBIC
         ),
     }[entry]
-    image = pictures.picture(trees.photograph(sum(size), size))
-    ours = formats.of(entry.partition("/")[0], entry)
-    assert torch.equal(normalise(evaluation_image(image, ours)[None], ours)[0], theirs(image))
+    image = pictures.decode_image(trees.photograph(sum(size), size))
+    ours = formats.preprocessing_for(entry.partition("/")[0], entry)
+    assert torch.equal(normalise(prepare_evaluation_image(image, ours)[None], ours)[0], theirs(image))
 
 
 def test_the_opencv_resizer_samples_two_pixels_a_direction():
     """Against the formula in float64: no wider filter where the image shrinks, as OpenCV's INTER_LINEAR."""
-    ours = formats.of("mmpretrain")
-    picture = pictures.picture(trees.photograph(0, (700, 512)))
+    ours = formats.preprocessing_for("mmpretrain")
+    picture = pictures.decode_image(trees.photograph(0, (700, 512)))
     pixels = np.asarray(picture, dtype=np.float64)
 
     def taken(new, old):
@@ -402,7 +402,7 @@ def test_the_opencv_resizer_samples_two_pixels_a_direction():
     rows = pixels[low] * (1 - share)[:, None, None] + pixels[high] * share[:, None, None]
     low, high, share = taken(350, 700)
     whole = rows[:, low] * (1 - share)[:, None] + rows[:, high] * share[:, None]
-    image = evaluation_image(picture, ours)
+    image = prepare_evaluation_image(picture, ours)
     np.testing.assert_allclose(image.permute(1, 2, 0).numpy(), whole[16:240, 63:287], atol=0.501)
     expected = (image.double() - torch.tensor(ours.mean).view(3, 1, 1)) / torch.tensor(ours.std).view(3, 1, 1)
     torch.testing.assert_close(normalise(image[None], ours)[0], expected.float())
@@ -413,7 +413,7 @@ def test_bgr_and_video_preprocessing():
     bgr = normalise(image, replace(SMALL, color="BGR"))
     assert torch.equal(bgr, normalise(image.flip(1), SMALL))
     with pytest.raises(ReproError, match="for videos"):
-        evaluation_image(Image.new("RGB", (30, 30)), formats.of("pytorchvideo"))
+        prepare_evaluation_image(Image.new("RGB", (30, 30)), formats.preprocessing_for("pytorchvideo"))
 
 
 # -- training ---------------------------------------------------------------------------------------------------------
@@ -441,7 +441,7 @@ def test_rectangles_are_distributed_as_torchvisions():
     image = torch.empty(3, height, width)
     theirs = np.array([transforms.RandomResizedCrop.get_params(image, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(n)])
     generator = np.random.default_rng(0)
-    ours = np.array([classification.rectangle(height, width, Augmentation(), generator) for _ in range(n)])
+    ours = np.array([classification.choose_rectangle(height, width, Augmentation(), generator) for _ in range(n)])
     for of in (lambda r: r[:, 0], lambda r: r[:, 1], lambda r: r[:, 2] * r[:, 3], lambda r: r[:, 3] / r[:, 2]):
         assert stats.ks_2samp(of(ours), of(theirs)).pvalue > 0.01
     assert (ours[:, 0] + ours[:, 2]).max() <= height
@@ -453,7 +453,7 @@ def test_elongated_images_get_torchvisions_centre(size):
     """With an area that never fits, both fall back on the largest rectangle in the centre."""
     theirs = transforms.RandomResizedCrop.get_params(torch.empty(3, *size), (1.0, 1.0), (3 / 4, 4 / 3))
     augmentation = Augmentation(area=(1.0, 1.0))
-    assert classification.rectangle(*size, augmentation, np.random.default_rng(0)) == theirs
+    assert classification.choose_rectangle(*size, augmentation, np.random.default_rng(0)) == theirs
 
 
 def test_training_crops_differ_from_pillows_by_rounding_alone(photographs):
@@ -461,9 +461,11 @@ def test_training_crops_differ_from_pillows_by_rounding_alone(photographs):
     shares = []
     for i in range(0, 125, 12):
         path = next(photographs.glob(f"val/*/{data.ids[i]}.JPEG"))
-        picture = pictures.picture(path.read_bytes())
+        picture = pictures.decode_image(path.read_bytes())
         generator = np.random.default_rng([5, 0, i])
-        top, left, height, width = classification.rectangle(picture.height, picture.width, data.augmentation, generator)
+        top, left, height, width = classification.choose_rectangle(
+            picture.height, picture.width, data.augmentation, generator
+        )
         crop = picture.crop((left, top, left + width, top + height)).resize((224, 224), Image.Resampling.BILINEAR)
         ours = data.sample(i, seed=5, train=True).image.permute(1, 2, 0).numpy()
         difference = np.abs(ours.astype(int) - np.asarray(crop))
@@ -512,7 +514,7 @@ def test_colour_changes_as_torchvisions(order):
     theirs = image.float() / 255
     for kind in order:
         theirs = changes[kind](theirs, factors[kind])
-    change = classification.color_change(image, Augmentation(), _Draws(factors, order))
+    change = classification.choose_color_change(image, Augmentation(), _Draws(factors, order))
     ours = recolor(image[None], torch.from_numpy(change)[None].float())[0]
     torch.testing.assert_close(ours / 255, theirs, atol=5e-4, rtol=0)  # torchvision: 0.2989, 0.587, 0.114
 
@@ -520,7 +522,7 @@ def test_colour_changes_as_torchvisions(order):
 def test_lighting_noise_is_along_the_principal_components():
     """Against Krizhevsky et al.: [p1, p2, p3] [a1 l1, a2 l2, a3 l3]^T is added to every pixel."""
     image = torch.zeros(3, 8, 8, dtype=torch.uint8)
-    change = classification.color_change(image, Augmentation(), _Draws((1, 1, 1), (0, 1, 2), (1.0, 0.0, 0.0)))
+    change = classification.choose_color_change(image, Augmentation(), _Draws((1, 1, 1), (0, 1, 2), (1.0, 0.0, 0.0)))
     np.testing.assert_allclose(change[:, 3], [-0.5675 * 55.46, -0.5808 * 55.46, -0.5836 * 55.46])
     np.testing.assert_allclose(change[:, :3], np.eye(3), atol=1e-12)
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from repro.cli.data import app
 from repro.data import kinetics as module
 from repro.data import kinetics_lists as lists
-from repro.data.clips import PAPER, ClipAugmentation, evaluation_clips
+from repro.data.clips import PAPER, ClipAugmentation, read_evaluation_clips
 from repro.data.kinetics import LABELS, OFFICIAL, Kinetics
 from repro.data.video import UnreadableVideo, Video
 from repro.errors import ReproError
@@ -111,7 +111,7 @@ def test_sorted_directory_names_number_two_classes_otherwise():
 
 @pytest.mark.parametrize("name", DIRECTORIES)
 def test_a_directory_is_known_by_its_name(name):
-    assert [lists.class_of(DIRECTORIES[name](label), LABELS) for label in LABELS] == list(range(400))
+    assert [lists.find_class(DIRECTORIES[name](label), LABELS) for label in LABELS] == list(range(400))
 
 
 # -- layouts ----------------------------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ def test_an_evaluation_sample(small):
     assert sample.clips.shape == (9, 3, 4, 24, 24)
     assert (sample.video_id, sample.label) == (IDS[1], TRUTH[IDS[1]])
     with Video(small.path(1), "x") as video:
-        assert torch.equal(sample.clips, evaluation_clips(video, SMALL))
+        assert torch.equal(sample.clips, read_evaluation_clips(video, SMALL))
     assert torch.equal(sample.clips, small.sample(1, seed=4, epoch=2).clips)
 
 

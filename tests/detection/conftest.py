@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from repro.data.coco import Sample
+from repro.data.coco import DetectionSample
 from repro.experiments import Backbone, Detector
 
 
@@ -38,7 +38,7 @@ def features(spec) -> dict[str, Tensor]:
 
 
 @pytest.fixture
-def make_sample() -> Callable[..., Sample]:
+def make_sample() -> Callable[..., DetectionSample]:
     """A noisy image of a size (height, width) with rectangles, `boxes` in whole pixels, as its objects."""
 
     def make(
@@ -47,13 +47,13 @@ def make_sample() -> Callable[..., Sample]:
         labels: tuple[int, ...] = (0, 2),
         original: tuple[int, int] | None = None,
         seed: int = 0,
-    ) -> Sample:
+    ) -> DetectionSample:
         generator = torch.Generator().manual_seed(seed)
         image = torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=generator)
         masks = torch.zeros(len(boxes), *size, dtype=torch.uint8)
         for mask, (x1, y1, x2, y2) in zip(masks, boxes, strict=True):
             mask[y1:y2, x1:x2] = 1
-        return Sample(
+        return DetectionSample(
             image=image,
             image_id=seed,
             size=original or size,

@@ -33,14 +33,14 @@ from repro import experiments
 from repro.checkpoints import initial_weights
 from repro.cli.export import app
 from repro.conversion import convert
-from repro.data.coco import CocoDetection, Detections, Sample
+from repro.data.coco import CocoDetection, Detections, DetectionSample
 from repro.detection import detectron2, torchvision
 from repro.detection.detectron2.backbone import add_gcnet_config
 from repro.detection.detectron2.export import format_source
 from repro.detection.detectron2.names import to_own
 from repro.detection.sampling import Matcher
 from repro.engine.loop import fit
-from repro.engine.schedule import learning_rate
+from repro.engine.schedule import compute_learning_rate
 from repro.errors import ReproError
 from repro.experiments import EXPERIMENTS, GC, Detector, Insertion, Recipe
 from repro.experiments.conventions import AUTHORS, DETECTRON2, MMDETECTION_1, MMDETECTION_2, TORCHVISION
@@ -62,7 +62,7 @@ def variant(request, spec) -> Detector:
 
 
 @pytest.fixture
-def samples(make_sample) -> list[Sample]:
+def samples(make_sample) -> list[DetectionSample]:
     """Of different sizes, one with an object that no anchor fits, one without any; the first was larger once."""
     return [
         make_sample((128, 160), ((8, 8, 40, 40), (50, 30, 90, 80), (5, 60, 150, 120)), (0, 2, 1), (200, 251), seed=1),
@@ -188,7 +188,7 @@ def test_the_loop_ends_in_the_same_weights(variant, weights, samples, tmp_path):
         def __len__(self) -> int:
             return len(samples)
 
-        def sample(self, index: int, **_) -> Sample:
+        def sample(self, index: int, **_) -> DetectionSample:
             return samples[index]
 
     recipe = Recipe(epochs=2, batch_size=3, learning_rate=0.01, schedule="cosine", initial_weights="random")
@@ -357,7 +357,7 @@ def test_exported_schedule_is_the_recipes(tmp_path):
     assert total == 12 * 7330
     for iteration in (0, 1, 250, 499, 500, 501, 58639, 58640, 80629, 80630, total - 1):
         rate = configuration.optimizer.lr * multiplier(iteration / total)
-        assert rate == pytest.approx(learning_rate(experiment.recipe, iteration, 7330), rel=1e-6), iteration
+        assert rate == pytest.approx(compute_learning_rate(experiment.recipe, iteration, 7330), rel=1e-6), iteration
 
 
 @pytest.fixture

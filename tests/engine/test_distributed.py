@@ -21,11 +21,11 @@ from places import REFERENCE, ROOT, SUPPORT
 from torch import nn
 
 from repro import records
-from repro.data.coco import Sample
+from repro.data.coco import DetectionSample
 from repro.detection.torchvision import MaskRCNN
 from repro.engine import distributed, launch
 from repro.engine.launch import Processes
-from repro.engine.memory import enough_memory
+from repro.engine.memory import explain_memory_errors
 from repro.errors import ReproError
 from repro.experiments import get, mini
 from repro.measuring import deviations
@@ -154,7 +154,7 @@ def test_what_all_processes_meet_the_first_tells(shared, run, words):
 
 def test_too_little_memory_says_what_to_lower():
     refused = pytest.raises(ReproError, match=r"in training \(CUDA out of memory\)\. Lower it\. .*stays")
-    with refused, enough_memory("training", "Lower it."):
+    with refused, explain_memory_errors("training", "Lower it."):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
 
@@ -229,41 +229,41 @@ def test_the_status_of_the_one_that_failed_is_the_whole_runs(tmp_path):
 def test_torchrun_and_slurm_are_recognised_and_not_started_again(monkeypatch):
     for name in [name for name in os.environ if name.startswith(("SLURM_", "TORCHELASTIC"))]:
         monkeypatch.delenv(name)
-    assert launch.processes(None) == Processes(1, 1)
-    assert not launch.processes(None).to_start
-    assert launch.processes(4) == Processes(4, 4)
-    assert launch.processes(4).to_start
+    assert launch.find_processes(None) == Processes(1, 1)
+    assert not launch.find_processes(None).to_start
+    assert launch.find_processes(4) == Processes(4, 4)
+    assert launch.find_processes(4).to_start
 
     def set_all(**values):
         for name, value in values.items():
             monkeypatch.setenv(name, value)
 
     set_all(SLURM_NTASKS="4", SLURM_NNODES="2", SLURM_PROCID="3", SLURM_JOB_NAME="train")
-    assert launch.processes(2).to_start  # a batch script's own shell: srun has not started anything
+    assert launch.find_processes(2).to_start  # a batch script's own shell: srun has not started anything
     set_all(SLURM_STEP_ID="0")
     with pytest.raises(ReproError, match="--ntasks-per-node"):
-        launch.processes(None)
+        launch.find_processes(None)
     set_all(SLURM_NTASKS_PER_NODE="2")
-    assert launch.processes(None) == Processes(4, 2, 3, "Slurm")
+    assert launch.find_processes(None) == Processes(4, 2, 3, "Slurm")
     set_all(SLURM_LOCALID="1", SLURM_NODEID="1")
-    fabric = distributed.fabric(launch.processes(None), "cpu", "32-true")
+    fabric = distributed.build_fabric(launch.find_processes(None), "cpu", "32-true")
     assert (fabric.world_size, fabric.global_rank, fabric.local_rank) == (4, 3, 1)
     set_all(TORCHELASTIC_RUN_ID="x", WORLD_SIZE="8", LOCAL_WORLD_SIZE="4", RANK="5", LOCAL_RANK="1", GROUP_RANK="1")
-    assert launch.processes(None) == Processes(8, 4, 5, "torchrun")
-    fabric = distributed.fabric(launch.processes(None), "cpu", "32-true")
+    assert launch.find_processes(None) == Processes(8, 4, 5, "torchrun")
+    fabric = distributed.build_fabric(launch.find_processes(None), "cpu", "32-true")
     assert (fabric.world_size, fabric.global_rank, fabric.is_global_zero) == (8, 5, False)
 
 
 def test_more_devices_than_there_are_is_one_message(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ReproError, match="2 processes on this machine need a CUDA device each, and PyTorch finds 1"):
-        distributed.accelerator("auto", TWO)
-    assert distributed.accelerator("cpu", TWO) == "cpu"
-    assert distributed.accelerator("auto", ALONE) == "cuda"
+        distributed.choose_accelerator("auto", TWO)
+    assert distributed.choose_accelerator("cpu", TWO) == "cpu"
+    assert distributed.choose_accelerator("auto", ALONE) == "cuda"
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert distributed.accelerator("auto", TWO) == "cpu"
+    assert distributed.choose_accelerator("auto", TWO) == "cpu"
     with pytest.raises(ReproError, match="finds no CUDA device"):
-        distributed.accelerator("cuda", ALONE)
+        distributed.choose_accelerator("cuda", ALONE)
 
 
 # -- what is shared and how it is told --------------------------------------------------------------------------------
@@ -343,7 +343,7 @@ def test_every_trained_parameter_has_a_gradient_whatever_is_in_the_images(name):
     small = replace(network.backbone, context=backbone.context, dcn=backbone.dcn)
     model = MaskRCNN(replace(network, backbone=small, cascade=get(name).network.cascade)).train()
     image = torch.zeros(3, 64, 192, dtype=torch.uint8)
-    empty = Sample(image, 1, (64, 192), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64),
+    empty = DetectionSample(image, 1, (64, 192), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64),
                    torch.zeros(0, 64, 192, dtype=torch.uint8))  # fmt: skip
     sum(model.losses([empty, empty]).values()).backward()
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -354,5 +354,5 @@ def test_every_trained_parameter_has_a_gradient_whatever_is_in_the_images(name):
 def test_weights_are_shared_by_whoever_is_alone():
     model = nn.Linear(1, 1)
     before = model.weight.clone()
-    distributed.share_weights(model, distributed.fabric(ALONE, "cpu", "32-true"))
+    distributed.share_weights(model, distributed.build_fabric(ALONE, "cpu", "32-true"))
     assert torch.equal(model.weight, before)

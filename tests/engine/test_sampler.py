@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tiny_training import Squares
 from torch import nn
 
-from repro.engine.sampler import Batches, generators, load, reseed
-from repro.engine.schedule import iterations_per_epoch
+from repro.engine.sampler import Batches, find_generators, load, reseed
+from repro.engine.schedule import count_iterations_per_epoch
 from repro.errors import ReproError
 
 
@@ -18,7 +18,7 @@ from repro.errors import ReproError
 @given(samples=st.integers(1, 50), per_process=st.integers(1, 6), world_size=st.integers(1, 4), seed=st.integers(0, 9))
 def test_every_sample_once_an_epoch_whatever_the_world_size(samples, per_process, world_size, seed):
     batch_size = per_process * world_size
-    per_epoch = iterations_per_epoch(samples, batch_size)
+    per_epoch = count_iterations_per_epoch(samples, batch_size)
     ranks = [list(Batches(samples, batch_size, seed, 0, 2 * per_epoch, r, world_size)) for r in range(world_size)]
     whole = list(Batches(samples, batch_size, seed, 0, 2 * per_epoch))
     for epoch in range(2):
@@ -86,7 +86,7 @@ class Holder(nn.Module):
 def test_generators_are_found_once():
     shared, other = torch.Generator(), torch.Generator()
     model = nn.Sequential(Holder(shared), nn.Linear(1, 1), Holder(shared), Holder(), nn.Sequential(Holder(other)))
-    assert [id(found) for found in generators(model)] == [id(shared), id(other)]
+    assert [id(found) for found in find_generators(model)] == [id(shared), id(other)]
 
 
 def _draws(seed: int, iteration: int, rank: int) -> tuple[float, ...]:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from repro.engine.schedule import iterations_per_epoch, learning_rate, length
+from repro.engine.schedule import compute_learning_rate, count_iterations, count_iterations_per_epoch
 from repro.experiments import Recipe, get
 
 COCO = get("coco-r50-baseline").recipe
@@ -14,10 +14,10 @@ COCO_EPOCH = 7330
 
 
 def test_coco_epoch_has_mmdetections_number_of_iterations():
-    assert iterations_per_epoch(117266, 16) == COCO_EPOCH
-    assert length(COCO, COCO_EPOCH) == 87960
-    assert iterations_per_epoch(16, 16) == 1
-    assert iterations_per_epoch(17, 16) == 2
+    assert count_iterations_per_epoch(117266, 16) == COCO_EPOCH
+    assert count_iterations(COCO, COCO_EPOCH) == 87960
+    assert count_iterations_per_epoch(16, 16) == 1
+    assert count_iterations_per_epoch(17, 16) == 2
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_coco_epoch_has_mmdetections_number_of_iterations():
     ],
 )
 def test_coco_1x(iteration, rate):
-    assert learning_rate(COCO, iteration, COCO_EPOCH) == pytest.approx(rate, rel=1e-12)
+    assert compute_learning_rate(COCO, iteration, COCO_EPOCH) == pytest.approx(rate, rel=1e-12)
 
 
 def test_coco_1x_against_mmcvs_formula():
@@ -45,31 +45,31 @@ def test_coco_1x_against_mmcvs_formula():
         expected = 0.02 * 0.1 ** sum(iteration // COCO_EPOCH >= step for step in (8, 11))
         if iteration < 500:
             expected *= 1 - (1 - iteration / 500) * (1 - 1 / 3)
-        assert learning_rate(COCO, iteration, COCO_EPOCH) == pytest.approx(expected, rel=1e-12)
+        assert compute_learning_rate(COCO, iteration, COCO_EPOCH) == pytest.approx(expected, rel=1e-12)
 
 
 def test_imagenet_cosine_reaches_zero():
-    per_epoch = iterations_per_epoch(1281167, 512)
+    per_epoch = count_iterations_per_epoch(1281167, 512)
     total = 40 * per_epoch
-    assert learning_rate(IMAGENET, 0, per_epoch) == 0.02
-    assert learning_rate(IMAGENET, total // 2, per_epoch) == pytest.approx(0.01)
-    assert learning_rate(IMAGENET, total // 4, per_epoch) == pytest.approx(0.02 * math.cos(math.pi / 8) ** 2)
-    assert learning_rate(IMAGENET, total, per_epoch) == pytest.approx(0, abs=1e-18)
+    assert compute_learning_rate(IMAGENET, 0, per_epoch) == 0.02
+    assert compute_learning_rate(IMAGENET, total // 2, per_epoch) == pytest.approx(0.01)
+    assert compute_learning_rate(IMAGENET, total // 4, per_epoch) == pytest.approx(0.02 * math.cos(math.pi / 8) ** 2)
+    assert compute_learning_rate(IMAGENET, total, per_epoch) == pytest.approx(0, abs=1e-18)
 
 
 def test_warmup_in_epochs_multiplies_the_cosine():
     recipe = Recipe(4, 8, 0.1, "cosine", "none", warmup_epochs=2, warmup_factor=0.5)
     cosine = [0.05 * (1 + math.cos(math.pi * i / 40)) for i in range(40)]
     expected = [rate * (0.5 + i / 40 if i < 20 else 1) for i, rate in enumerate(cosine)]
-    assert [learning_rate(recipe, i, 10) for i in range(40)] == pytest.approx(expected)
+    assert [compute_learning_rate(recipe, i, 10) for i in range(40)] == pytest.approx(expected)
 
 
 def test_iterations_cut_the_steps_short_and_end_the_cosine():
     step = Recipe(12, 8, 0.1, "step", "none", decay_epochs=(1,), iterations=15)
-    assert length(step, 10) == 15
-    assert [learning_rate(step, i, 10) for i in (9, 10, 14)] == pytest.approx([0.1, 0.01, 0.01])
+    assert count_iterations(step, 10) == 15
+    assert [compute_learning_rate(step, i, 10) for i in (9, 10, 14)] == pytest.approx([0.1, 0.01, 0.01])
     cosine = Recipe(12, 8, 0.1, "cosine", "none", iterations=20)
-    assert learning_rate(cosine, 10, 100) == pytest.approx(0.05)
+    assert compute_learning_rate(cosine, 10, 100) == pytest.approx(0.05)
 
 
 def test_schedule_imports_no_torch():

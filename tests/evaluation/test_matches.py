@@ -12,8 +12,8 @@ from repro.data.coco import CocoDetection, Detections
 from repro.errors import ReproError
 from repro.evaluation.coco import evaluate
 from repro.evaluation.matches import KINDS, load_matches, match, save_matches
-from repro.statistics.bootstrap import resamples
-from repro.statistics.precision import METRICS, average_precision
+from repro.statistics.bootstrap import draw_resamples
+from repro.statistics.precision import METRICS, compute_average_precision
 
 HEIGHT, WIDTH = 48, 64
 CATEGORIES = (2, 5, 9, 14)  # of the last there is no object
@@ -102,7 +102,7 @@ def from_matches(matches, counts):
     return {
         f"{name}_{kind}": value
         for kind in KINDS
-        for name, value in zip(METRICS, average_precision(matches, kind, counts)[:, 0], strict=True)
+        for name, value in zip(METRICS, compute_average_precision(matches, kind, counts)[:, 0], strict=True)
     }
 
 
@@ -201,7 +201,7 @@ def test_a_resample_is_the_data_set_with_copies_of_its_images(tmp_path, seed):
     objects = generated(20, generator)
     detections = detected(objects, generator)
     matches = match(detections, build(tmp_path / "original", objects), "f" * 64)
-    counts = resamples(20, 3, generator)
+    counts = draw_resamples(20, 3, generator)
     assert counts.sum(axis=0).tolist() == [20] * 3
     assert counts.max() > 1
     assert counts.min() == 0
@@ -222,12 +222,12 @@ def test_many_samples_at_once_are_what_each_gives_alone(tmp_path):
     generator = np.random.default_rng(3)
     objects = generated(20, generator)
     matches = match(detected(objects, generator), build(tmp_path, objects), "f" * 64)
-    counts = resamples(20, 600, generator)  # more than a block
-    together = average_precision(matches, "mask", counts, threads=2)
+    counts = draw_resamples(20, 600, generator)  # more than a block
+    together = compute_average_precision(matches, "mask", counts, threads=2)
     assert together.shape == (3, 600)
-    assert np.array_equal(together, average_precision(matches, "mask", counts))
+    assert np.array_equal(together, compute_average_precision(matches, "mask", counts))
     for r in (0, 249, 250, 599):
-        alone = average_precision(matches, "mask", counts[:, [r]])[:, 0]
+        alone = compute_average_precision(matches, "mask", counts[:, [r]])[:, 0]
         assert alone.tolist() == pytest.approx(together[:, r].tolist(), rel=0, abs=1e-9)
 
 
@@ -235,7 +235,7 @@ def test_a_sample_without_objects_has_no_ap(tmp_path):
     objects = {1: [(2, (5, 5, 25, 25), False)], 2: []}
     generator = np.random.default_rng(0)
     matches = match(detected(objects, generator, ties=True), build(tmp_path, objects), "f" * 64)
-    values = average_precision(matches, "box", np.array([[0, 1], [2, 1]]))
+    values = compute_average_precision(matches, "box", np.array([[0, 1], [2, 1]]))
     assert np.isnan(values[:, 0]).all()
     assert np.isfinite(values[:, 1]).all()
 

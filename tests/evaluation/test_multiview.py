@@ -18,7 +18,7 @@ from repro.data.kinetics import Kinetics
 from repro.data.video import UnreadableVideo
 from repro.errors import ReproError
 from repro.evaluation import MULTIVIEW_EVALUATOR
-from repro.evaluation.multiview import Scores, evaluate, load_scores, save_scores, scores
+from repro.evaluation.multiview import Scores, compute_scores, evaluate, load_scores, save_scores
 from repro.experiments import Backbone
 from repro.experiments.preprocessing import Preprocessing
 from repro.models.resnet import ResNet
@@ -42,7 +42,7 @@ def data():
 
 def found_for(data, views=6, classes=10, seed=0):
     logits = torch.randn(len(data.ids), views, classes, generator=torch.Generator().manual_seed(seed))
-    return scores(logits, data.labels, data.ids)
+    return compute_scores(logits, data.labels, data.ids)
 
 
 # -- accuracy ---------------------------------------------------------------------------------------------------------
@@ -50,7 +50,7 @@ def found_for(data, views=6, classes=10, seed=0):
 
 def test_scores_are_softmax_in_float16():
     logits = torch.tensor([[[0.0, math.log(3.0)], [0.0, 0.0]]])
-    (one,) = scores(logits, [1], ["a"])
+    (one,) = compute_scores(logits, [1], ["a"])
     assert one.views.dtype == np.float16
     assert one.views.tolist() == [[0.25, 0.75], [0.5, 0.5]]
     assert one.mean.tolist() == [0.375, 0.625]
@@ -84,9 +84,9 @@ def test_the_mean_is_not_rounded_to_float16():
 
 def test_the_views_are_averaged_after_the_softmax():
     """One view is sure of class 0, two lean to class 1: of logits the mean would be class 0."""
-    (one,) = scores(torch.tensor([[[20.0, 0.0], [0.0, 1.0], [0.0, 1.0]]]), [0], ["a"])
+    (one,) = compute_scores(torch.tensor([[[20.0, 0.0], [0.0, 1.0], [0.0, 1.0]]]), [0], ["a"])
     assert one.correct(1) == (1 + 2 / (1 + math.e) > 2 * math.e / (1 + math.e))
-    (one,) = scores(torch.tensor([[[20.0, 0.0], [0.0, 2.0], [0.0, 2.0], [0.0, 2.0]]]), [1], ["a"])
+    (one,) = compute_scores(torch.tensor([[[20.0, 0.0], [0.0, 2.0], [0.0, 2.0], [0.0, 2.0]]]), [1], ["a"])
     assert one.correct(1)
 
 
@@ -132,7 +132,7 @@ def test_a_logit_that_is_not_finite():
     logits = torch.zeros(3, 2, 4)
     logits[1, 0, 2] = math.inf
     with pytest.raises(ReproError, match="video b is not finite"):
-        scores(logits, [0, 1, 2], ["a", "b", "c"])
+        compute_scores(logits, [0, 1, 2], ["a", "b", "c"])
 
 
 def test_the_evaluator_has_a_name():
@@ -277,7 +277,7 @@ def test_a_network_over_videos(videos, tmp_path):
             batch = collate(samples[start : start + 2])
             inputs = normalise(batch.clips, INPUTS)
             logits = network(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
-            found += scores(logits, batch.labels.tolist(), batch.video_ids)
+            found += compute_scores(logits, batch.labels.tolist(), batch.video_ids)
         for sample, one in zip(samples, found, strict=True):
             alone = [network(normalise(view, INPUTS)[None]).softmax(dim=1)[0] for view in sample.clips]
             np.testing.assert_allclose(one.views, torch.stack(alone).numpy(), atol=1e-3)

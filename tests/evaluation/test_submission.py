@@ -56,7 +56,7 @@ def entries(path):
 
 
 def test_the_name_and_the_one_file_in_it(written):
-    assert submission.stem("test-dev2017", "coco-net") + ".zip" == NAME
+    assert submission.name_file("test-dev2017", "coco-net") + ".zip" == NAME
     with zipfile.ZipFile(written["bbox"]) as archive:
         assert archive.namelist() == ["detections_test-dev2017_coco-net_results.json"]
         assert archive.testzip() is None

@@ -14,11 +14,11 @@ from repro.data.imagenet import ImageNet
 from repro.errors import ReproError
 from repro.evaluation.topk import (
     Prediction,
+    compute_standard_error,
     evaluate,
     load_predictions,
-    predictions,
+    rank_predictions,
     save_predictions,
-    standard_error,
 )
 
 CLASSES = tuple(f"n{i:08d}" for i in range(20))
@@ -42,7 +42,7 @@ def scores(n=90, classes=20, seed=0):
 
 
 def of(data, logits=None):
-    return predictions(scores() if logits is None else logits, data.labels, data.ids)
+    return rank_predictions(scores() if logits is None else logits, data.labels, data.ids)
 
 
 # -- accuracy ---------------------------------------------------------------------------------------------------------
@@ -71,13 +71,13 @@ def test_a_network_that_says_nothing_is_right_about_the_first_classes(data):
 
 
 def test_ties_at_the_fifth_place():
-    (one,) = predictions(torch.tensor([[1.0, 3.0, 0.0, 1.0, 2.0, 1.0, 1.0]]), [6], ["a"])
+    (one,) = rank_predictions(torch.tensor([[1.0, 3.0, 0.0, 1.0, 2.0, 1.0, 1.0]]), [6], ["a"])
     assert one.classes == [1, 4, 0, 3, 5]
     assert not one.correct(5)
 
 
 def test_fewer_classes_than_five_and_half_precision():
-    (one,) = predictions(torch.tensor([[0.5, 2.0, -1.0]], dtype=torch.bfloat16), [0], ["a"])
+    (one,) = rank_predictions(torch.tensor([[0.5, 2.0, -1.0]], dtype=torch.bfloat16), [0], ["a"])
     assert (one.classes, one.logits) == ([1, 0, 2], [2.0, 0.5, -1.0])
     assert (one.correct(1), one.correct(5)) == (False, True)
 
@@ -92,7 +92,7 @@ def test_logits_that_are_not_finite_are_named(data):
 def test_standard_error_against_scipy():
     for right, n in ((38440, 50000), (0, 10), (3, 7)):
         expected = 100 * stats.binom(n, right / n).std() / n
-        assert standard_error(100 * right / n, n) == pytest.approx(expected, rel=1e-12)
+        assert compute_standard_error(100 * right / n, n) == pytest.approx(expected, rel=1e-12)
 
 
 # -- exactly the expected images --------------------------------------------------------------------------------------

@@ -248,8 +248,8 @@ def test_the_clip_is_from_the_middle_and_the_crop_from_the_centre(kinetics):
     from repro.analysis import subjects
 
     settings, _ = kinetics
-    subject = subjects.of_experiment(VIDEO, settings, random=False)
-    shown = subjects.images(subject, settings)
+    subject = subjects.load_experiment(VIDEO, settings, random=False)
+    shown = subjects.choose_images(subject, settings)
     pixels = shown.pixels(0)
     assert pixels.shape == (3, 4, 32, 32)
     # 20 frames, a clip spans 4 * 2: floor(12 / 2) = 6 is its first.

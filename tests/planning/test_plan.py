@@ -247,12 +247,12 @@ def test_what_is_given_with_init_takes_the_place_of_the_first_stage(full):
 
 
 def test_a_directory_may_hold_several_data_sets(full, tmp_path):
-    assert sources.root(tmp_path / "coco", "coco") == tmp_path / "coco"
+    assert sources.find_root(tmp_path / "coco", "coco") == tmp_path / "coco"
     (tmp_path / "kinetics400").mkdir()
-    assert sources.root(tmp_path, "kinetics") == tmp_path / "kinetics400"
-    assert sources.root(tmp_path, "imagenet") == tmp_path
+    assert sources.find_root(tmp_path, "kinetics") == tmp_path / "kinetics400"
+    assert sources.find_root(tmp_path, "imagenet") == tmp_path
     with pytest.raises(ReproError, match="needs Kinetics-400: pass --data-root DIR or set REPRO_DATA"):
-        sources.root(None, "kinetics")
+        sources.find_root(None, "kinetics")
 
 
 def test_an_unknown_experiment_offers_the_nearest_names(settings):

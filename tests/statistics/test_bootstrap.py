@@ -7,8 +7,8 @@ import pytest
 
 from repro.errors import ReproError
 from repro.evaluation.matches import THRESHOLDS, Matches
-from repro.statistics.bootstrap import compare, p_value, percentile, replicate, resamples
-from repro.statistics.precision import average_precision
+from repro.statistics.bootstrap import compare, compute_p_value, compute_percentile_interval, draw_resamples, replicate
+from repro.statistics.precision import compute_average_precision
 
 CLASSES = 2
 
@@ -67,7 +67,7 @@ class Simulation:
 
 
 def paired(first, second, number, generator, threads=1):
-    counts = resamples(len(first.image_ids), number, generator)
+    counts = draw_resamples(len(first.image_ids), number, generator)
     return compare(*(replicate(one, "box", counts, threads) for one in (first, second)))
 
 
@@ -84,7 +84,7 @@ def seeing_and_blind(images, generator):
 def difference(first, second):
     """Of AP, AP50 and AP75."""
     ones = np.ones((len(first.image_ids), 1), dtype=int)
-    return (average_precision(first, "box", ones) - average_precision(second, "box", ones))[:, 0]
+    return (compute_average_precision(first, "box", ones) - compute_average_precision(second, "box", ones))[:, 0]
 
 
 def simulated(networks, images=80, samples=200, number=200):
@@ -93,7 +93,7 @@ def simulated(networks, images=80, samples=200, number=200):
     for seed in range(samples):
         generator = np.random.default_rng([seed, images])
         pair = networks(images, generator)
-        counts = resamples(images, number, generator)
+        counts = draw_resamples(images, number, generator)
         replicates = [replicate(one, "box", counts) for one in pair]
         found.append((pair, replicates, compare(*replicates)))
     return found
@@ -148,8 +148,8 @@ def test_an_interval_of_half_the_width_would_not(different, truth):
 def test_pairing_makes_the_interval_narrower(different):
     (first, second), _, comparisons = different[0]
     generator = np.random.default_rng(0)
-    apart = [average_precision(one, "box", resamples(80, 1000, generator))[0] for one in (first, second)]
-    low, high = percentile(apart[0] - apart[1], 0.95)
+    apart = [compute_average_precision(one, "box", draw_resamples(80, 1000, generator))[0] for one in (first, second)]
+    low, high = compute_percentile_interval(apart[0] - apart[1], 0.95)
     assert comparisons[0].high - comparisons[0].low < 0.9 * (high - low)
 
 
@@ -186,7 +186,7 @@ def test_a_network_against_itself(different):
 
 
 def test_resamples_are_of_as_many_images():
-    counts = resamples(7, 50, np.random.default_rng(0))
+    counts = draw_resamples(7, 50, np.random.default_rng(0))
     assert counts.shape == (7, 50)
     assert (counts.sum(axis=0) == 7).all()
     assert counts.mean(axis=1) == pytest.approx(np.ones(7), abs=0.6)
@@ -195,11 +195,11 @@ def test_resamples_are_of_as_many_images():
 @pytest.mark.parametrize(("below", "expected"), [(0, 2 / 1000), (10, 22 / 1000), (499, 1.0), (999, 2 / 1000)])
 def test_p_value_by_hand(below, expected):
     replicates = np.concatenate([-np.ones(below), np.ones(999 - below)])
-    assert p_value(replicates) == pytest.approx(expected)
+    assert compute_p_value(replicates) == pytest.approx(expected)
 
 
 def test_percentiles_by_hand():
-    assert percentile(np.arange(1001.0), 0.95) == pytest.approx((25, 975))
+    assert compute_percentile_interval(np.arange(1001.0), 0.95) == pytest.approx((25, 975))
 
 
 def test_networks_on_other_images_are_refused(different):
@@ -212,7 +212,7 @@ def test_networks_on_other_images_are_refused(different):
 
 def test_other_resamples_are_refused(different):
     (first, second), *_ = different[0]
-    counts = [resamples(80, 10, np.random.default_rng(seed)) for seed in (0, 1)]
+    counts = [draw_resamples(80, 10, np.random.default_rng(seed)) for seed in (0, 1)]
     for other in (replicate(second, "box", counts[1]), replicate(second, "mask", counts[0])):
         with pytest.raises(ReproError, match="same images"):
             compare(replicate(first, "box", counts[0]), other)

@@ -4,30 +4,30 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from repro.statistics.intervals import normal, wilson, with_missing
-from repro.statistics.seeds import mean_half_width, prediction_half_width
+from repro.statistics.intervals import compute_interval_with_missing, compute_normal_quantile, compute_wilson_interval
+from repro.statistics.seeds import compute_mean_half_width, compute_prediction_half_width
 
 
 def test_quantile():
-    assert normal(0.95) == pytest.approx(1.959963984540054, abs=1e-12)
+    assert compute_normal_quantile(0.95) == pytest.approx(1.959963984540054, abs=1e-12)
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 10), (1, 10), (5, 10), (10, 10), (77, 100), (38123, 50000)])
 @pytest.mark.parametrize("confidence", [0.9, 0.95])
 def test_wilson_against_scipy(right, n, confidence):
     peer = binomtest(right, n).proportion_ci(confidence, method="wilson")
-    assert wilson(right, n, confidence) == pytest.approx((peer.low, peer.high), abs=1e-12)
+    assert compute_wilson_interval(right, n, confidence) == pytest.approx((peer.low, peer.high), abs=1e-12)
 
 
 def test_wilson_against_statsmodels():
     # statsmodels 0.14: proportion_confint(38123, 50000, method="wilson")
-    assert wilson(38123, 50000) == pytest.approx((0.7587096580782028, 0.7661700158487331), abs=1e-12)
+    assert compute_wilson_interval(38123, 50000) == pytest.approx((0.7587096580782028, 0.7661700158487331), abs=1e-12)
 
 
 @pytest.mark.parametrize(("right", "n"), [(-1, 10), (11, 10), (0, 0)])
 def test_what_is_no_share_is_refused(right, n):
     with pytest.raises(ValueError, match="no share"):
-        wilson(right, n)
+        compute_wilson_interval(right, n)
 
 
 def wald(right, n):
@@ -44,20 +44,20 @@ def covered(method, p, n, draws=4000):
 @pytest.mark.parametrize(("p", "n"), [(0.76, 5000), (0.97, 200), (0.5, 40)])
 def test_wilson_covers(p, n):
     band = 4 * np.sqrt(0.05 * 0.95 / 4000)
-    assert 0.94 - band < covered(wilson, p, n) < 0.97 + band
+    assert 0.94 - band < covered(compute_wilson_interval, p, n) < 0.97 + band
 
 
 def test_the_normal_interval_would_not():
-    assert covered(wald, 0.97, 60) < 0.88 < 0.94 < covered(wilson, 0.97, 60)
+    assert covered(wald, 0.97, 60) < 0.88 < 0.94 < covered(compute_wilson_interval, 0.97, 60)
 
 
 def test_missing_items_are_all_wrong_or_all_right():
     limits = [binomtest(right, 100).proportion_ci(method="wilson") for right in (70, 80)]
-    assert with_missing(70, 90, 10) == pytest.approx((limits[0].low, limits[1].high))
-    assert with_missing(70, 90, 0) == wilson(70, 90)
+    assert compute_interval_with_missing(70, 90, 10) == pytest.approx((limits[0].low, limits[1].high))
+    assert compute_interval_with_missing(70, 90, 0) == compute_wilson_interval(70, 90)
     for wrong in ((91, 90, 0), (-1, 90, 0), (1, 2, -1), (0, 0, 0)):
         with pytest.raises(ValueError, match="missing"):
-            with_missing(*wrong)
+            compute_interval_with_missing(*wrong)
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0], ids=["wrong go missing", "any", "right go missing"])
@@ -67,7 +67,7 @@ def test_with_missing_covers_whatever_goes_missing(chance):
     hits = 0
     for right in generator.binomial(400, 0.75, size=2000):
         lost = generator.binomial(30, chance)
-        low, high = with_missing(int(right) - lost, 370, 30)
+        low, high = compute_interval_with_missing(int(right) - lost, 370, 30)
         hits += low <= 0.75 <= high
     assert hits / 2000 > 0.95 - 4 * np.sqrt(0.05 * 0.95 / 2000)
 
@@ -80,8 +80,10 @@ def next_run_covered(half_width, n, draws=4000):
 
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_prediction_interval_over_seeds_covers_the_next_run(n):
-    assert next_run_covered(prediction_half_width, n) == pytest.approx(0.95, abs=4 * np.sqrt(0.05 * 0.95 / 4000))
+    assert next_run_covered(compute_prediction_half_width, n) == pytest.approx(
+        0.95, abs=4 * np.sqrt(0.05 * 0.95 / 4000)
+    )
 
 
 def test_the_interval_of_the_mean_would_not():
-    assert next_run_covered(mean_half_width, 5) < 0.8
+    assert next_run_covered(compute_mean_half_width, 5) < 0.8

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from repro.statistics.mcnemar import Discordance, exact_p, interval, mid_p
+from repro.statistics.mcnemar import Discordance, compute_interval, compute_mid_p, exact_p
 
 COUNTS = [(1, 7), (7, 1), (6, 16), (25, 2), (0, 5), (0, 0), (30, 30), (400, 330), (2614, 2487)]
 
@@ -16,7 +16,7 @@ def test_p_values_against_scipy(first, second):
     exact = binomtest(first, tosses).pvalue if tosses else 1.0
     assert exact_p(counts) == pytest.approx(exact, rel=1e-9)
     point = binom.pmf(min(first, second), tosses, 0.5)
-    assert mid_p(counts) == pytest.approx(1.0 if first == second else exact - point, rel=1e-9)
+    assert compute_mid_p(counts) == pytest.approx(1.0 if first == second else exact - point, rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,9 @@ def test_published_example():
     """
     counts = Discordance(161, 6, 16)
     assert exact_p(counts) == pytest.approx(0.052479, abs=5e-7)
-    assert mid_p(counts) == pytest.approx(0.034690, abs=5e-7)
+    assert compute_mid_p(counts) == pytest.approx(0.034690, abs=5e-7)
     assert counts.difference == pytest.approx(-0.0621, abs=5e-5)
-    assert interval(counts) == pytest.approx((-0.1195, -0.0032), abs=5e-5)
+    assert compute_interval(counts) == pytest.approx((-0.1195, -0.0032), abs=5e-5)
 
 
 def test_discordance_of_paired_items():
@@ -62,10 +62,10 @@ def test_unpaired_items_are_refused():
 
 
 def test_interval_is_antisymmetric_and_no_point_without_discordance():
-    low, high = interval(Discordance(100, 9, 4))
-    assert interval(Discordance(100, 4, 9)) == pytest.approx((-high, -low))
-    assert interval(Discordance(50, 0, 0))[1] > 0.01
-    assert interval(Discordance(1, 1, 0))[1] <= 1
+    low, high = compute_interval(Discordance(100, 9, 4))
+    assert compute_interval(Discordance(100, 4, 9)) == pytest.approx((-high, -low))
+    assert compute_interval(Discordance(50, 0, 0))[1] > 0.01
+    assert compute_interval(Discordance(1, 1, 0))[1] <= 1
 
 
 def wald(counts, confidence=0.95):
@@ -87,18 +87,18 @@ def covered(method, n, first, second, draws=4000):
 )
 def test_interval_covers(n, first, second):
     # Four standard errors of the simulation, and one point for the discreteness of few items.
-    assert 0.95 - 4 * np.sqrt(0.05 * 0.95 / 4000) - 0.01 < covered(interval, n, first, second) < 0.985
+    assert 0.95 - 4 * np.sqrt(0.05 * 0.95 / 4000) - 0.01 < covered(compute_interval, n, first, second) < 0.985
 
 
 def test_walds_own_interval_would_not():
-    assert covered(wald, 60, 0.05, 0) < 0.85 < 0.94 < covered(interval, 60, 0.05, 0)
+    assert covered(wald, 60, 0.05, 0) < 0.85 < 0.94 < covered(compute_interval, 60, 0.05, 0)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.2])
 def test_p_values_hold_their_level(share):
     samples = np.random.default_rng(0).multinomial(400, [share, share, 1 - 2 * share], size=4000)
     values = np.array(
-        [[method(Discordance(400, int(b), int(c))) for method in (exact_p, mid_p)] for b, c, _ in samples]
+        [[method(Discordance(400, int(b), int(c))) for method in (exact_p, compute_mid_p)] for b, c, _ in samples]
     )
     exact, mid = (values < 0.05).mean(axis=0)
     assert exact < mid < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 4000)

@@ -295,8 +295,8 @@ def test_on_a_gpu_images_and_weights_lie_with_their_channels_last(data, monkeypa
         list(evaluation.predict(range(2), one_of(0, 1, device)))
     assert layouts == [True, False]
     settings = Settings(results=None, profile="full")
-    assert devices.numerics(settings, 50, torch.channels_last)["channels_last"] is True
-    assert "channels_last" not in devices.numerics(settings, 50)
+    assert devices.describe_numerics(settings, 50, torch.channels_last)["channels_last"] is True
+    assert "channels_last" not in devices.describe_numerics(settings, 50)
 
 
 def listed(name: str, processes: int = 1, accelerator: str = "cuda", **options) -> tuple[list[str], list[str]]:

@@ -174,7 +174,7 @@ def test_the_statistics_of_attention_have_no_tolerance_and_say_why():
 def test_students_quantile_is_scipys(confidence):
     for n in (2, 3, 4, 5, 10, 41, 200):
         expected = scipy.stats.t.ppf(0.5 + confidence / 2, n - 1)
-        assert seeds.student(confidence, n) == pytest.approx(expected, rel=1e-10)
+        assert seeds.compute_student_quantile(confidence, n) == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -318,7 +318,7 @@ def test_tolerances_that_are_absent_or_cut(tmp_path):
 def test_intervals_are_scipys():
     values = [1.0, 2.5, 2.0, 4.0]
     low, high = scipy.stats.t.interval(0.9, 3, loc=0, scale=scipy.stats.sem(values))
-    assert seeds.mean_half_width(values, 0.9) == pytest.approx((high - low) / 2)
+    assert seeds.compute_mean_half_width(values, 0.9) == pytest.approx((high - low) / 2)
 
 
 # -- effects and orderings --------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from repro.data.miniature.scenes import Point, Scene, Thing, classification_scene, detection_scene
+from repro.data.miniature.scenes import Point, Scene, SceneObject, draw_classification_scene, draw_detection_scene
 from repro.data.miniature.whole import write_whole
 from repro.experiments.conventions import AUTHORS
 from repro.experiments.mini.coco import SCENES, Scenes
@@ -40,7 +40,7 @@ def generate(directory: Path, seed: int = SCENES.seed) -> None:
     write_whole(directory, write)
 
 
-class PretrainingData:
+class PretrainingScenes:
     """The classification set; its tags are the shapes, then the colours of the lamp. Images are drawn on demand."""
 
     def __init__(self, scenes: Scenes = SCENES) -> None:
@@ -51,7 +51,7 @@ class PretrainingData:
 
     def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> tuple[Tensor, Tensor]:
         """The image, uint8 (3, H, W), and its tags, float32 (T,), 0 or 1, whatever the seed and the epoch."""
-        drawn = classification_scene(self.scenes, index)
+        drawn = draw_classification_scene(self.scenes, index)
         tags = torch.zeros(len(self.scenes.shapes) + len(self.scenes.cues))
         tags[[*(thing.shape for thing in drawn.things), len(self.scenes.shapes) + drawn.cue]] = 1
         return torch.tensor(drawn.image).permute(2, 0, 1).contiguous(), tags
@@ -71,15 +71,15 @@ class Tagger(ResNetLayers):
         return {"loss_tags": F.binary_cross_entropy_with_logits(logits, tags)} if self.training else logits
 
 
-def _category_id(shape: int, cue: int) -> int:
+def _number_category(shape: int, cue: int) -> int:
     """Not contiguous, as COCO's are not."""
     return 10 * (shape + 1) + cue + 1
 
 
-def _categories(scenes: Scenes) -> list[dict]:
+def _list_categories(scenes: Scenes) -> list[dict]:
     """One per shape and colour of the lamp, in the order of the detector's labels."""
     return [
-        {"id": _category_id(shape, cue), "name": f"{name} by {colour} light", "supercategory": name}
+        {"id": _number_category(shape, cue), "name": f"{name} by {colour} light", "supercategory": name}
         for shape, name in enumerate(scenes.shapes)
         for cue, colour in enumerate(scenes.cues)
     ]
@@ -90,40 +90,40 @@ def _write_split(root: Path, scenes: Scenes, split: str, images: int) -> None:
     (root / split).mkdir(parents=True)
     (root / "annotations").mkdir(exist_ok=True)
     for index in range(images):
-        drawn = detection_scene(scenes, split, index)
+        drawn = draw_detection_scene(scenes, split, index)
         height, width = drawn.image.shape[:2]
         image_id = _FIRST_ID[split] + index
         name = f"{image_id:012d}.png"
         Image.fromarray(drawn.image).save(root / split / name, compress_level=1)
         entries.append({"id": image_id, "file_name": name, "height": height, "width": width})
         for thing in drawn.things:
-            annotations.append(_annotation(thing, drawn, image_id) | {"id": _FIRST_ID[split] + len(annotations)})
-    content = {"images": entries, "annotations": annotations, "categories": _categories(scenes)}
+            annotations.append(_annotate(thing, drawn, image_id) | {"id": _FIRST_ID[split] + len(annotations)})
+    content = {"images": entries, "annotations": annotations, "categories": _list_categories(scenes)}
     path = root / "annotations" / f"instances_{split}.json"
     path.write_text(json.dumps(content, separators=(",", ":")), encoding="ascii")
 
 
-def _annotation(thing: Thing, drawn: Scene, image_id: int) -> dict:
+def _annotate(thing: SceneObject, drawn: Scene, image_id: int) -> dict:
     """COCO's annotation of a thing: polygons, or for a crowd uncompressed run lengths."""
     height, width = drawn.image.shape[:2]
     mask = thing.mask(height, width)
     x1, y1, x2, y2 = thing.box
     return {
         "image_id": image_id,
-        "category_id": _category_id(thing.shape, drawn.cue),
+        "category_id": _number_category(thing.shape, drawn.cue),
         "iscrowd": int(thing.crowd),
         "area": int(mask.sum()),
         "bbox": [x1, y1, x2 - x1 + 1, y2 - y1 + 1],
-        "segmentation": _run_lengths(mask) if thing.crowd else [_corners(p) for p in thing.polygons],
+        "segmentation": _encode_runs(mask) if thing.crowd else [_flatten_corners(p) for p in thing.polygons],
     }
 
 
-def _corners(polygon: tuple[Point, ...]) -> list[float]:
+def _flatten_corners(polygon: tuple[Point, ...]) -> list[float]:
     """A polygon with its corners in the middle of their pixels: x, y, x, y, ..."""
     return [coordinate + 0.5 for point in polygon for coordinate in point]
 
 
-def _run_lengths(mask: np.ndarray) -> dict:
+def _encode_runs(mask: np.ndarray) -> dict:
     """COCO's uncompressed encoding: lengths of alternate runs of 0 and 1, column by column, beginning with 0."""
     flat = np.concatenate([[False], mask.ravel(order="F"), [False]])
     bounds = np.flatnonzero(flat[1:] != flat[:-1])

@@ -28,7 +28,7 @@ _MARKS = np.array([[235, 215, 40], [50, 70, 230]])  #: RGB, by cue
 
 
 @dataclass(frozen=True)
-class Object:
+class PatternedSquare:
     """A square with a pattern."""
 
     label: int  #: index in `CLASSES`
@@ -44,7 +44,7 @@ class Picture:
 
     image: np.ndarray  #: uint8 (side, side, 3), RGB
     cue: int  #: the colour that most marks have, 0 yellow or 1 blue
-    objects: tuple[Object, ...]  #: first the one that names the image
+    objects: tuple[PatternedSquare, ...]  #: first the one that names the image
 
     @property
     def label(self) -> int:
@@ -68,7 +68,7 @@ def generate(directory: Path) -> None:
     write_whole(directory, write)
 
 
-def picture(pictures: Pictures, split: str, index: int) -> Picture:
+def draw_picture(pictures: Pictures, split: str, index: int) -> Picture:
     """The image at `index` of a split; classes take turns."""
     rng = np.random.default_rng([pictures.seed, _STREAMS[split], index])
     label, cue = index % len(CLASSES), int(rng.integers(2))
@@ -76,22 +76,22 @@ def picture(pictures: Pictures, split: str, index: int) -> Picture:
     if rng.random() < pictures.pairs:  # the second object shows another class
         labels.append((label + int(rng.integers(1, len(CLASSES)))) % len(CLASSES))
     sides = rng.integers(pictures.objects[0], pictures.objects[1] + 1, len(labels)).tolist()
-    places = _places(rng, pictures.side, sides)
+    places = _draw_places(rng, pictures.side, sides)
     objects = tuple(
-        Object(label, (cue + number) % 2, *place, side)
+        PatternedSquare(label, (cue + number) % 2, *place, side)
         for number, (label, place, side) in enumerate(zip(labels, places, sides, strict=True))
     )
-    image = _ground(rng, pictures.side)
+    image = _draw_ground(rng, pictures.side)
     taken = np.zeros(image.shape[:2], dtype=bool)
     for one in objects:
         rows, columns = slice(one.top, one.top + one.side), slice(one.left, one.left + one.side)
         grain, pattern = divmod(one.label, len(pictures.patterns))
-        dark = _pattern(rng, pictures.patterns[pattern], pictures.periods[grain], one.side)
+        dark = _draw_pattern(rng, pictures.patterns[pattern], pictures.periods[grain], one.side)
         tint = _TINTS[one.cue] + rng.integers(-15, 16, (2, 1))
         image[rows, columns] = tint[dark.astype(int)] + rng.integers(-12, 13, (one.side, one.side, 1))
         taken[rows, columns] = True
     for number, colour in zip(pictures.marks, (cue, 1 - cue), strict=True):
-        _scatter(rng, image, taken, number, pictures.mark, _MARKS[colour])
+        _scatter_marks(rng, image, taken, number, pictures.mark, _MARKS[colour])
     return Picture(np.clip(image, 0, 255).astype(np.uint8), cue, objects)
 
 
@@ -99,17 +99,17 @@ def _write_split(directory: Path, pictures: Pictures, split: str, images: int) -
     for name in CLASSES:
         (directory / name).mkdir(parents=True)
     for index in range(images):
-        drawn = picture(pictures, split, index)
+        drawn = draw_picture(pictures, split, index)
         path = directory / CLASSES[drawn.label] / f"{split}-{index:05d}.png"
         Image.fromarray(drawn.image).save(path, compress_level=1)
 
 
-def _ground(rng: np.random.Generator, side: int) -> np.ndarray:
+def _draw_ground(rng: np.random.Generator, side: int) -> np.ndarray:
     """int64 (side, side, 3): nearly grey, with some noise."""
     return rng.integers(100, 150) + rng.integers(-6, 7, 3) + rng.integers(-15, 16, (side, side, 1))
 
 
-def _places(rng: np.random.Generator, room: int, sides: list[int]) -> list[tuple[int, int]]:
+def _draw_places(rng: np.random.Generator, room: int, sides: list[int]) -> list[tuple[int, int]]:
     """Upper left corners (top, left) of squares in a room, that do not touch one another."""
     while True:
         places = [tuple(rng.integers(0, room - side + 1, 2).tolist()) for side in sides]
@@ -123,7 +123,7 @@ def _places(rng: np.random.Generator, room: int, sides: list[int]) -> list[tuple
             return places
 
 
-def _pattern(rng: np.random.Generator, name: str, period: int, side: int) -> np.ndarray:
+def _draw_pattern(rng: np.random.Generator, name: str, period: int, side: int) -> np.ndarray:
     """bool (side, side): where the pattern is dark."""
     shift_y, shift_x = rng.integers(0, period, 2)
     y, x = np.arange(side)[:, None] + shift_y, np.arange(side)[None, :] + shift_x
@@ -138,18 +138,18 @@ def _pattern(rng: np.random.Generator, name: str, period: int, side: int) -> np.
         "dots": lambda: wide(x) & wide(y),
         "grid": lambda: narrow(x) | narrow(y),
         "lattice": lambda: narrow(falling) | narrow(rising),
-        "rings": lambda: wide(_distances(side) + shift_y),
+        "rings": lambda: wide(_measure_distances(side) + shift_y),
     }
     return drawn[name]()
 
 
-def _distances(side: int) -> np.ndarray:
+def _measure_distances(side: int) -> np.ndarray:
     """int64 (side, side): from the middle, pixels, rounded down."""
     twice = 2 * np.arange(side) - side + 1
     return np.sqrt(twice[:, None] ** 2 + twice[None, :] ** 2).astype(int) // 2
 
 
-def _scatter(
+def _scatter_marks(
     rng: np.random.Generator, image: np.ndarray, taken: np.ndarray, number: int, side: int, colour: np.ndarray
 ) -> None:
     """Put marks where nothing is."""

@@ -38,7 +38,7 @@ Point = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Thing:
+class MovingObject:
     """An object of a video."""
 
     shape: int  #: index in `GeneratedVideos.shapes`
@@ -49,11 +49,11 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Video:
+class DrawnVideo:
     """One video and what is in it."""
 
     frames: np.ndarray  #: uint8 (T, side, side, 3), RGB
-    things: tuple[Thing, Thing]  #: first the one that names the video
+    things: tuple[MovingObject, MovingObject]  #: first the one that names the video
     lamp: Point  #: its centre, pixels (x, y)
     lit: range  #: the frames that have it
 
@@ -80,7 +80,7 @@ def generate(directory: Path) -> None:
     write_whole(directory, write)
 
 
-def video(videos: GeneratedVideos, split: str, index: int) -> Video:
+def draw_video(videos: GeneratedVideos, split: str, index: int) -> DrawnVideo:
     """The video at `index` of a split; classes take turns."""
     rng = np.random.default_rng([videos.seed, _STREAMS[split], index])
     shape, motion = divmod(index % (len(videos.shapes) * len(videos.motions)), len(videos.motions))
@@ -89,17 +89,17 @@ def video(videos: GeneratedVideos, split: str, index: int) -> Video:
     hue = int(rng.integers(2))
     begin = int(rng.integers(videos.dark, videos.frames - videos.dark - videos.lit + 1))
     lit = range(begin, begin + videos.lit)
-    lamp, sides, paths = _arranged(rng, videos, np.array([_STEPS[videos.motions[one]] for one in motions]), lit)
-    things = tuple(Thing(shapes[i], motions[i], (hue + i) % 2, sides[i], paths[i]) for i in range(2))
+    lamp, sides, paths = _arrange(rng, videos, np.array([_STEPS[videos.motions[one]] for one in motions]), lit)
+    things = tuple(MovingObject(shapes[i], motions[i], (hue + i) % 2, sides[i], paths[i]) for i in range(2))
     frames = np.repeat(_ground(rng, videos.side)[None], videos.frames, axis=0)
     colours = [_colour(rng, videos.hues[one]) for one in range(2)]  # by hue, not by part: the order tells nothing
     for thing in things:
-        frames[covered(videos, thing)] = colours[thing.hue]
-    frames[lit.start : lit.stop, _ring(videos, lamp)] = _colour(rng, videos.hues[hue])
-    return Video(frames, things, lamp, lit)
+        frames[find_covered_pixels(videos, thing)] = colours[thing.hue]
+    frames[lit.start : lit.stop, _find_lamp_pixels(videos, lamp)] = _colour(rng, videos.hues[hue])
+    return DrawnVideo(frames, things, lamp, lit)
 
 
-class PretrainingData:
+class PretrainingFrames:
     """Images of one object, two in three of them with a lamp. Tags: the shapes, the object's and the lamp's hues."""
 
     def __init__(self, videos: GeneratedVideos = VIDEOS) -> None:
@@ -113,18 +113,20 @@ class PretrainingData:
         videos = self.videos
         rng = np.random.default_rng([videos.seed, _STREAMS["images"], index])
         shape, hue, light = (int(rng.integers(n)) for n in (len(videos.shapes), 2, 3))
-        lamp, (side,), (path,) = _arranged(rng, videos, np.zeros((1, 2)), range(1))
+        lamp, (side,), (path,) = _arrange(rng, videos, np.zeros((1, 2)), range(1))
         image = _ground(rng, videos.side)
-        image[covered(videos, Thing(shape, 0, hue, side, path[:1]))[0]] = _colour(rng, videos.hues[hue])
+        image[find_covered_pixels(videos, MovingObject(shape, 0, hue, side, path[:1]))[0]] = _colour(
+            rng, videos.hues[hue]
+        )
         tags = torch.zeros(len(videos.shapes) + 4)
         tags[[shape, len(videos.shapes) + hue]] = 1
         if light < 2:
-            image[_ring(videos, lamp)] = _colour(rng, videos.hues[light])
+            image[_find_lamp_pixels(videos, lamp)] = _colour(rng, videos.hues[light])
             tags[len(videos.shapes) + 2 + light] = 1
         return torch.from_numpy(image).permute(2, 0, 1).contiguous(), tags
 
 
-def covered(videos: GeneratedVideos, thing: Thing) -> np.ndarray:
+def find_covered_pixels(videos: GeneratedVideos, thing: MovingObject) -> np.ndarray:
     """bool (T, side, side): the pixels that an object covers."""
     rows, columns = np.arange(videos.side)[None, :, None], np.arange(videos.side)[None, None, :]
     x, y = columns - thing.path[:, 0, None, None], rows - thing.path[:, 1, None, None]
@@ -162,12 +164,12 @@ def _write_split(root: Path, videos: GeneratedVideos, split: str, count: int) ->
     for name in CLASSES:
         (root / name).mkdir(parents=True)
     for index in range(count):
-        drawn = video(videos, split, index)
+        drawn = draw_video(videos, split, index)
         seconds = videos.frames // videos.rate
         encode(drawn.frames, root / CLASSES[drawn.label] / f"{split:-<5}-{index:05d}_{0:06d}_{seconds:06d}.mp4", videos)
 
 
-def _arranged(
+def _arrange(
     rng: np.random.Generator, videos: GeneratedVideos, directions: np.ndarray, lit: range
 ) -> tuple[Point, list[int], np.ndarray]:
     """Where the lamp is, in a corner, and objects of what sides that move in `directions` (n, 2) along what paths.
@@ -196,7 +198,7 @@ def _arranged(
             return (x, y), sides[first].tolist(), paths[first]
 
 
-def _ring(videos: GeneratedVideos, lamp: Point) -> np.ndarray:
+def _find_lamp_pixels(videos: GeneratedVideos, lamp: Point) -> np.ndarray:
     """bool (side, side): the pixels of the lamp, which is hollow."""
     rows, columns = np.arange(videos.side)[:, None], np.arange(videos.side)[None, :]
     squared, radius = (columns - lamp[0]) ** 2 + (rows - lamp[1]) ** 2, videos.lamp // 2

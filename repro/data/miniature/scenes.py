@@ -30,7 +30,7 @@ _CROWD_SIDE = 7  #: pixels, of each member of a crowd
 
 
 @dataclass(frozen=True)
-class Thing:
+class SceneObject:
     """An object of a scene, or (several polygons) a crowd."""
 
     shape: int  #: index in `Scenes.shapes`
@@ -54,10 +54,10 @@ class Scene:
     image: np.ndarray  #: uint8 (height, width, 3), RGB
     cue: int  #: index in `Scenes.cues`
     lamp: Point  #: centre of the lamp, pixels (x, y)
-    things: tuple[Thing, ...]
+    things: tuple[SceneObject, ...]
 
 
-def draw(
+def draw_scene(
     rng: np.random.Generator, scenes: Scenes, width: int, distance: int, objects: tuple[int, int], crowds: float
 ) -> Scene:
     """A scene of the set `scenes`.
@@ -80,15 +80,15 @@ def draw(
     start = column + half + 1 + distance
     columns = (start, width - 1) if on_the_left else (0, width - 1 - start)
 
-    things: list[Thing] = []
+    things: list[SceneObject] = []
     if rng.random() < crowds:
-        _add(things, _crowd(rng, scenes, columns))
+        _add_if_free(things, _draw_crowd(rng, scenes, columns))
     for _ in range(int(rng.integers(objects[0], objects[1] + 1))):
         shape = int(rng.integers(len(scenes.shapes)))
         low, high = (math.log(side) for side in scenes.sides)
         side = round(math.exp(rng.uniform(low, high)))
         for _ in range(_PLACES):
-            if _add(things, _object(rng, scenes, shape, side, columns)):
+            if _add_if_free(things, _draw_object(rng, scenes, shape, side, columns)):
                 break
     for thing in things:
         hue = scenes.object_hues[int(rng.integers(len(scenes.object_hues)))]
@@ -99,16 +99,16 @@ def draw(
     return Scene(np.asarray(image), cue, lamp, tuple(things))
 
 
-def detection_scene(scenes: Scenes, split: str, index: int) -> Scene:
+def draw_detection_scene(scenes: Scenes, split: str, index: int) -> Scene:
     """The image at `index` of a split of the detection set."""
     rng = np.random.default_rng([scenes.seed, _STREAMS[split], index])
-    return draw(rng, scenes, scenes.width, scenes.distance, scenes.objects, scenes.crowds)
+    return draw_scene(rng, scenes, scenes.width, scenes.distance, scenes.objects, scenes.crowds)
 
 
-def classification_scene(scenes: Scenes, index: int) -> Scene:
+def draw_classification_scene(scenes: Scenes, index: int) -> Scene:
     """The image at `index` of the classification set: as in ImageNet, of one object."""
     rng = np.random.default_rng([scenes.seed, _STREAMS["classification"], index])
-    return draw(rng, scenes, scenes.classification_width, scenes.classification_distance, (1, 1), crowds=0)
+    return draw_scene(rng, scenes, scenes.classification_width, scenes.classification_distance, (1, 1), crowds=0)
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -127,56 +127,58 @@ def _colour(rng: np.random.Generator, hue: float, saturation: tuple, value: tupl
     return tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, rng.uniform(*saturation), rng.uniform(*value)))
 
 
-def _outline(shape: str, side: int, tilt: float) -> list[tuple[float, float]]:
+def _trace_outline(shape: str, side: int, tilt: float) -> list[tuple[float, float]]:
     """The corners around (0, 0), of a shape about `side` pixels wide and high."""
     if shape == "cross":
         outer, inner = side / 2, side / 6
         corners = [(inner, -outer), (inner, -inner), (outer, -inner)]
-        corners = [p for quarter in range(4) for p in (_turned(corner, quarter * math.pi / 2) for corner in corners)]
+        corners = [p for quarter in range(4) for p in (_turn(corner, quarter * math.pi / 2) for corner in corners)]
     else:
         count, radius = {"disc": (16, 0.5), "triangle": (3, 0.6)}[shape]
-        corners = [_turned((0, -radius * side), 2 * math.pi * k / count) for k in range(count)]
-    return [_turned(corner, tilt) for corner in corners]
+        corners = [_turn((0, -radius * side), 2 * math.pi * k / count) for k in range(count)]
+    return [_turn(corner, tilt) for corner in corners]
 
 
-def _turned(point: tuple[float, float], angle: float) -> tuple[float, float]:
+def _turn(point: tuple[float, float], angle: float) -> tuple[float, float]:
     x, y = point
     return x * math.cos(angle) - y * math.sin(angle), x * math.sin(angle) + y * math.cos(angle)
 
 
-def _placed(outline: list[tuple[float, float]], x: float, y: float) -> tuple[Point, ...]:
+def _place(outline: list[tuple[float, float]], x: float, y: float) -> tuple[Point, ...]:
     return tuple((round(x + dx), round(y + dy)) for dx, dy in outline)
 
 
-def _box(polygons: tuple[tuple[Point, ...], ...]) -> Box:
+def _find_box(polygons: tuple[tuple[Point, ...], ...]) -> Box:
     xs, ys = zip(*(point for polygon in polygons for point in polygon), strict=True)
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _object(rng: np.random.Generator, scenes: Scenes, shape: int, side: int, columns: tuple[int, int]) -> Thing | None:
+def _draw_object(
+    rng: np.random.Generator, scenes: Scenes, shape: int, side: int, columns: tuple[int, int]
+) -> SceneObject | None:
     """An object somewhere in `columns` (first and last), or None where it does not fit."""
-    outline = _outline(scenes.shapes[shape], side, rng.uniform(-_TILT, _TILT))
-    polygon = _placed(outline, rng.uniform(*columns), rng.uniform(0, scenes.height))
-    return _inside(Thing(shape, (polygon,), _box((polygon,))), columns, scenes.height)
+    outline = _trace_outline(scenes.shapes[shape], side, rng.uniform(-_TILT, _TILT))
+    polygon = _place(outline, rng.uniform(*columns), rng.uniform(0, scenes.height))
+    return _keep_if_inside(SceneObject(shape, (polygon,), _find_box((polygon,))), columns, scenes.height)
 
 
-def _crowd(rng: np.random.Generator, scenes: Scenes, columns: tuple[int, int]) -> Thing | None:
+def _draw_crowd(rng: np.random.Generator, scenes: Scenes, columns: tuple[int, int]) -> SceneObject | None:
     """Six to nine objects of one shape, too small to be told apart, on a grid with gaps."""
     shape = int(rng.integers(len(scenes.shapes)))
     x, y = rng.uniform(*columns), rng.uniform(0, scenes.height)
     cells = rng.permutation(12)[: int(rng.integers(6, 10))].tolist()
-    outline = _outline(scenes.shapes[shape], _CROWD_SIDE, 0)
+    outline = _trace_outline(scenes.shapes[shape], _CROWD_SIDE, 0)
     step = _CROWD_SIDE + 3
-    polygons = tuple(_placed(outline, x + cell % 4 * step, y + cell // 4 * step) for cell in sorted(cells))
-    return _inside(Thing(shape, polygons, _box(polygons), crowd=True), columns, scenes.height)
+    polygons = tuple(_place(outline, x + cell % 4 * step, y + cell // 4 * step) for cell in sorted(cells))
+    return _keep_if_inside(SceneObject(shape, polygons, _find_box(polygons), crowd=True), columns, scenes.height)
 
 
-def _inside(thing: Thing, columns: tuple[int, int], height: int) -> Thing | None:
+def _keep_if_inside(thing: SceneObject, columns: tuple[int, int], height: int) -> SceneObject | None:
     x1, y1, x2, y2 = thing.box
     return thing if columns[0] <= x1 and x2 <= columns[1] and y1 >= 0 and y2 < height else None
 
 
-def _add(things: list[Thing], thing: Thing | None) -> bool:
+def _add_if_free(things: list[SceneObject], thing: SceneObject | None) -> bool:
     """Take a thing in, unless there is none or it comes within two pixels of another."""
     if thing is None:
         return False

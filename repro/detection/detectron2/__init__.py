@@ -15,7 +15,7 @@ from detectron2.utils.events import EventStorage
 from detectron2.utils.file_io import PathManager
 from torch import Tensor, nn
 
-from repro.data.coco import Sample
+from repro.data.coco import DetectionSample
 from repro.detection import roi
 from repro.detection.detector import DetectorModule
 from repro.detection.detectron2.heads import ObjectMasks
@@ -58,7 +58,7 @@ class Detectron2MaskRCNN(DetectorModule):
     def backbone(self) -> ResNet:
         return self.rcnn.backbone.bottom_up
 
-    def losses(self, samples: list[Sample]) -> dict[str, Tensor]:
+    def losses(self, samples: list[DetectionSample]) -> dict[str, Tensor]:
         """As of the base class. Needs training mode."""
         with EventStorage():  # Detectron2's parts log to it
             terms = self.rcnn([self._to_input(sample, with_objects=True) for sample in samples])
@@ -70,7 +70,7 @@ class Detectron2MaskRCNN(DetectorModule):
         }
 
     @torch.no_grad()
-    def find_instances(self, samples: list[Sample]) -> list[roi.Instances]:
+    def find_instances(self, samples: list[DetectionSample]) -> list[roi.Instances]:
         """As of the base class. Needs evaluation mode."""
         images = self.rcnn.preprocess_image([self._to_input(sample) for sample in samples])
         features = self.rcnn.backbone(images.tensor)
@@ -81,7 +81,7 @@ class Detectron2MaskRCNN(DetectorModule):
             for image in found
         ]
 
-    def _to_input(self, sample: Sample, with_objects: bool = False) -> dict[str, Tensor | Instances]:
+    def _to_input(self, sample: DetectionSample, with_objects: bool = False) -> dict[str, Tensor | Instances]:
         """As Detectron2's networks take an image."""
         image = sample.image.flip(0) if self.conventions.color == "BGR" else sample.image
         if not with_objects:

@@ -24,7 +24,7 @@ from repro.data.layout import TRAINING_IMAGES
 from repro.detection.detectron2.initial_weights import PREFIX
 from repro.detection.detectron2.network import build_config
 from repro.detection.detectron2.optimizer import ClippedSGD
-from repro.engine.schedule import iterations_per_epoch, length
+from repro.engine.schedule import count_iterations, count_iterations_per_epoch
 from repro.errors import ReproError
 from repro.experiments import Detector, Experiment, Recipe
 
@@ -46,8 +46,8 @@ def build_configuration(experiment: Experiment) -> dict[str, DictConfig | dict]:
     if experiment.dataset != "coco":
         raise ReproError(f"{experiment.name} classifies; only the experiments on COCO can be exported for Detectron2")
     recipe = experiment.recipe
-    per_epoch = iterations_per_epoch(TRAINING_IMAGES, recipe.batch_size)
-    total = length(recipe, per_epoch)
+    per_epoch = count_iterations_per_epoch(TRAINING_IMAGES, recipe.batch_size)
+    total = count_iterations(recipe, per_epoch)
     return {
         "model": build_config(experiment.network),
         "dataloader": _build_dataloader(experiment.network, recipe),

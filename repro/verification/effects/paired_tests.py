@@ -14,8 +14,8 @@ from repro.evaluation.matches import KINDS, Matches, load_matches, match, save_m
 from repro.experiments import get, mini
 from repro.records import Record, cache_key
 from repro.settings import Settings
-from repro.statistics.bootstrap import Replicates, compare, replicate, resamples
-from repro.statistics.mcnemar import Discordance, interval, mid_p
+from repro.statistics.bootstrap import Replicates, compare, draw_resamples, replicate
+from repro.statistics.mcnemar import Discordance, compute_interval, compute_mid_p
 from repro.statistics.precision import METRICS
 from repro.verification.effects import row_effects
 from repro.verification.effects.row_effects import CONFIDENCE, Difference, StoredEffect
@@ -109,7 +109,7 @@ class PairedTests:
             matches = self._matches(record)
             self.say(f"resampling {record.experiment}, {record.profile} profile, seed {record.seed}")
             n = len(matches.image_ids)
-            counts = resamples(n, self.number, np.random.default_rng(self.seed))  # the same for all networks
+            counts = draw_resamples(n, self.number, np.random.default_rng(self.seed))  # the same for all networks
             both = {kind: replicate(matches, kind, counts, self.threads) for kind in KINDS}
             for kind in KINDS:
                 for metric, value in zip(METRICS, both[kind].whole.tolist(), strict=True):
@@ -181,11 +181,11 @@ def _classifiers(results: Path, ours: Record, theirs: Record) -> tuple[int, tupl
     for place, column in enumerate(_SHARES):
         right = [np.array([of[item][place] for item in common]) for of in (first, second)]
         counts = Discordance.of(*right)
-        low, high = interval(counts, CONFIDENCE)
+        low, high = compute_interval(counts, CONFIDENCE)
         found.append(
             Difference(
                 column=column, ours=100 * float(right[0].mean()), baseline=100 * float(right[1].mean()),
-                difference=100 * counts.difference, low=100 * low, high=100 * high, p=mid_p(counts),
+                difference=100 * counts.difference, low=100 * low, high=100 * high, p=compute_mid_p(counts),
                 discordant=(counts.first, counts.second),
             )
         )  # fmt: skip

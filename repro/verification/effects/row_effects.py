@@ -256,6 +256,6 @@ def _column(pair: Pair, column: str, tests: Sequence[StoredEffect]) -> ColumnEff
     differences = [difference.difference for _, difference in found]
     mean, half = fmean(differences), None
     if len(differences) > 1:
-        half = seeds.mean_half_width(differences, CONFIDENCE)
+        half = seeds.compute_mean_half_width(differences, CONFIDENCE)
     limits = (None, None) if half is None else (mean - half, mean + half)
     return ColumnEffect(column, cell.decimals, published, found, mean, *limits)

@@ -77,7 +77,7 @@ def test_it_is_read_as_imagenet_is(small, tmp_path):
         assert len(data) == images
         assert Counter(data.labels.tolist()) == dict.fromkeys(range(16), images // 16)
         for index in range(0, images, 5):
-            drawn = miniature.picture(SMALL, split, int(data.ids[index].split("-")[1]))
+            drawn = miniature.draw_picture(SMALL, split, int(data.ids[index].split("-")[1]))
             assert data.labels[index] == drawn.label
             assert np.array_equal(data.sample(index).image.permute(1, 2, 0).numpy(), drawn.image)
 
@@ -87,7 +87,7 @@ def test_the_pixels_are_those_of_the_version():
     drawn = hashlib.sha256()
     for split in ("train", "val"):
         for index in range(64):
-            drawn.update(miniature.picture(PICTURES, split, index).image.tobytes())
+            drawn.update(miniature.draw_picture(PICTURES, split, index).image.tobytes())
     assert (PICTURES.version, drawn.hexdigest()[:16]) == (1, "efd1944f895802f4")
 
 
@@ -95,7 +95,7 @@ def test_which_object_counts_is_told_by_all_of_the_image():
     """By the majority of the marks: always in the whole image, less often the smaller the part."""
     right = Counter()
     for index in range(300):
-        drawn = miniature.picture(PICTURES, "val", index)
+        drawn = miniature.draw_picture(PICTURES, "val", index)
         for part, window in (("whole", slice(None)), ("corner", slice(0, 8))):
             yellow, blue = counted(drawn.image[window, window])
             right[part] += (yellow > blue) == (drawn.cue == 0) and yellow != blue
@@ -105,7 +105,7 @@ def test_which_object_counts_is_told_by_all_of_the_image():
 
 def test_the_object_itself_does_not_tell():
     """Both objects of an image are drawn alike: either colour is called for as often, wherever and however large."""
-    pairs = [p for index in range(600) if len((p := miniature.picture(PICTURES, "train", index)).objects) == 2]
+    pairs = [p for index in range(600) if len((p := miniature.draw_picture(PICTURES, "train", index)).objects) == 2]
     assert 400 < len(pairs) < 500
     assert all(
         p.objects[0].cue == p.cue != p.objects[1].cue and p.objects[0].label != p.objects[1].label for p in pairs
@@ -119,11 +119,11 @@ def test_the_object_itself_does_not_tell():
 def test_textures_differ_although_their_means_do_not():
     """Shuffled pixels of an object do not tell its pattern."""
     rng = np.random.default_rng(0)
-    patterns = {name: miniature._pattern(rng, name, 8, 24) for name in ("rows", "columns", "checks", "diagonals")}
+    patterns = {name: miniature._draw_pattern(rng, name, 8, 24) for name in ("rows", "columns", "checks", "diagonals")}
     assert {pattern.mean() for pattern in patterns.values()} == {0.5}
     assert len({pattern.tobytes() for pattern in patterns.values()}) == 4
 
 
 def test_the_splits_share_no_image():
-    first = [miniature.picture(PICTURES, split, 0).image for split in ("train", "val")]
+    first = [miniature.draw_picture(PICTURES, split, 0).image for split in ("train", "val")]
     assert not np.array_equal(*first)

@@ -41,7 +41,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def drawn():
-    return [miniature.video(mini.VIDEOS, "train", index) for index in range(240)]
+    return [miniature.draw_video(mini.VIDEOS, "train", index) for index in range(240)]
 
 
 def files(directory: Path) -> dict[str, bytes]:
@@ -69,15 +69,16 @@ def test_nothing_in_a_file_names_the_library_or_the_time(root):
 
 
 def test_what_is_drawn_changes_only_with_the_version():
-    """The key of the data set is made of `Videos`, not of pixels: who changes the drawing raises `Videos.version`."""
+    """The key of the data set is made of `GeneratedVideos`, not of pixels: who changes the drawing
+    raises `GeneratedVideos.version`."""
     import hashlib
 
     found = hashlib.sha256()
     for split in ("train", "val"):
         for index in range(10):
-            found.update(miniature.video(mini.VIDEOS, split, index).frames.tobytes())
+            found.update(miniature.draw_video(mini.VIDEOS, split, index).frames.tobytes())
     for index in range(10):
-        image, tags = miniature.PretrainingData().sample(index)
+        image, tags = miniature.PretrainingFrames().sample(index)
         found.update(image.numpy().tobytes() + tags.numpy().tobytes())
     assert (mini.VIDEOS.version, found.hexdigest()[:16]) == (1, "c17c50f01d37285d")
 
@@ -133,7 +134,7 @@ def test_the_reader_of_kinetics_takes_it_and_decodes_what_was_drawn(root, split)
     first_and_last_clip = [list(range(0, 15, 2)), list(range(5, 20, 2))]
     for index in range(len(data)):
         sample = data.sample(index)
-        video = miniature.video(SMALL, split, int(sample.video_id.split("_")[0][-5:]))
+        video = miniature.draw_video(SMALL, split, int(sample.video_id.split("_")[0][-5:]))
         assert sample.label == video.label
         assert sample.clips.shape == (3, 3, 8, mini.VIDEOS.side, mini.VIDEOS.side)
         clips = sample.clips.permute(0, 2, 3, 4, 1).numpy().astype(int)
@@ -177,9 +178,9 @@ def test_played_backwards_a_video_belongs_to_another_class(drawn):
             assert np.allclose(step, step[0])
             direction = {(-1, 0): "left", (1, 0): "right", (0, -1): "up", (0, 1): "down"}[tuple(np.sign(step[0]))]
             assert direction == opposite[mini.VIDEOS.motions[thing.motion]]
-            painted = miniature.covered(mini.VIDEOS, thing)
+            painted = miniature.find_covered_pixels(mini.VIDEOS, thing)
             reversed_thing = replace(thing, path=thing.path[::-1])
-            assert (miniature.covered(mini.VIDEOS, reversed_thing) == painted[::-1]).all()
+            assert (miniature.find_covered_pixels(mini.VIDEOS, reversed_thing) == painted[::-1]).all()
 
 
 def test_the_lamp_alone_tells_which_object_names_the_video(drawn, monkeypatch):
@@ -190,18 +191,18 @@ def test_the_lamp_alone_tells_which_object_names_the_video(drawn, monkeypatch):
         half = mini.VIDEOS.lamp // 2
         lit[video.lit.start : video.lit.stop, y - half : y + half + 1, x - half : x + half + 1] = True
         with monkeypatch.context() as patch:
-            patch.setattr(miniature, "_ring", lambda videos, lamp: np.zeros((videos.side,) * 2, dtype=bool))
-            dark = miniature.video(mini.VIDEOS, "train", index).frames
+            patch.setattr(miniature, "_find_lamp_pixels", lambda videos, lamp: np.zeros((videos.side,) * 2, dtype=bool))
+            dark = miniature.draw_video(mini.VIDEOS, "train", index).frames
         changed = (video.frames != dark).any(axis=-1)
         assert changed.sum() > 40 * len(video.lit)
         assert not (changed & ~lit).any()
         for thing in video.things:
-            assert not (miniature.covered(mini.VIDEOS, thing) & lit).any()
+            assert not (miniature.find_covered_pixels(mini.VIDEOS, thing) & lit).any()
 
 
 def test_objects_stay_in_sight_and_apart_from_each_other_while_the_lamp_is_lit(drawn):
     for video in drawn:
-        first, second = (miniature.covered(mini.VIDEOS, thing) for thing in video.things)
+        first, second = (miniature.find_covered_pixels(mini.VIDEOS, thing) for thing in video.things)
         assert not (first & second)[video.lit.start : video.lit.stop].any()
         for thing in (first, second):
             areas = thing.sum(axis=(1, 2))
@@ -212,7 +213,7 @@ def test_objects_stay_in_sight_and_apart_from_each_other_while_the_lamp_is_lit(d
 
 
 def test_the_images_to_pretrain_on_have_one_shape_one_hue_and_often_a_lamp():
-    data = miniature.PretrainingData()
+    data = miniature.PretrainingFrames()
     tags = np.array([data.sample(index)[1].numpy() for index in range(300)])
     shapes, hues, lights = tags[:, :3], tags[:, 3:5], tags[:, 5:]
     assert (shapes.sum(1) == 1).all()

@@ -101,12 +101,12 @@ def test_inflated_pretrained_weights_fit_every_experiment_and_change_nothing_on_
 def test_every_clip_of_test_and_training_sees_the_lamp_twice():
     import numpy as np
 
-    from repro.data.clips import clip_frames, clip_starts
+    from repro.data.clips import choose_clip_starts, list_clip_frames
 
     videos, inputs = kinetics.VIDEOS, kinetics.PREPROCESSING
     span = inputs.frames * inputs.stride
-    starts = {*clip_starts(videos.frames, inputs).tolist(), *range(videos.frames - span + 1)}
-    clips = clip_frames(np.array(sorted(starts)), videos.frames, inputs.frames, inputs.stride)
+    starts = {*choose_clip_starts(videos.frames, inputs).tolist(), *range(videos.frames - span + 1)}
+    clips = list_clip_frames(np.array(sorted(starts)), videos.frames, inputs.frames, inputs.stride)
     assert (np.diff(clips) > 0).all()  # nothing is played again
     for begin in range(videos.dark, videos.frames - videos.dark - videos.lit + 1):
         assert (np.isin(clips, range(begin, begin + videos.lit)).sum(axis=1) == 2).all()

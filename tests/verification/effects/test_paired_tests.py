@@ -24,7 +24,7 @@ from repro.evaluation import coco, multiview, topk
 from repro.evaluation.matches import match
 from repro.experiments import get, mini
 from repro.records import Store, Submitted
-from repro.statistics.bootstrap import compare, replicate, resamples
+from repro.statistics.bootstrap import compare, draw_resamples, replicate
 from repro.verification.effects import row_effects
 from repro.verification.effects.paired_tests import PairedTests, predictions_path
 
@@ -163,7 +163,7 @@ def test_the_test_is_the_bootstrap_of_the_two_predictions(store, whole):
     _, dataset = whole
     paired_rows(store)
     stored = {one.seed: one for one in row_effects.load(store)}
-    counts = resamples(IMAGES, 200, np.random.default_rng(0))
+    counts = draw_resamples(IMAGES, 200, np.random.default_rng(0))
     both = [match(detections(dataset, noise, [1, int(10 * noise)]), dataset, "f" * 64) for noise in (1.2, 2.0)]
     for kind in ("box", "mask"):
         expected = compare(*(replicate(one, kind, counts) for one in both))
