@@ -23,7 +23,7 @@ from repro.files.schema import FrozenModel
 from repro.paper import STATISTICS
 from repro.paths import unwritable, write_atomically
 from repro.records import Metric, cache_key
-from repro.records.environment import environment
+from repro.records.environment import describe_environment
 
 #: Where a network has several blocks, the name under which the mean over them stands.
 MEAN = "mean of blocks"
@@ -208,7 +208,7 @@ def _build_survey(
         zeros=zeros,
         positions={name: _find_range(image.blocks[name].positions for image in found) for name in blocks},
         not_comparable=_list_differences(subject, images),
-        environment=environment(device),
+        environment=describe_environment(device),
     )
 
 

@@ -62,7 +62,7 @@ def command(
     for metric in record.metrics:
         published = record.weights.checkpoint and record.weights.checkpoint.reported.get(metric.name)
         note = f"  published with the weights: {published}" if published else ""
-        interval = "" if metric.standard_error is None else f", {_interval(metric, record.dataset)}"
+        interval = "" if metric.standard_error is None else f", {_describe_interval(metric, record.dataset)}"
         print(f"{metric.name:<12} {metric.value:6.2f} {metric.unit}  (n = {metric.n}{interval}){note}")
     data = record.dataset
     items = SOURCES[order.experiment.dataset].items
@@ -75,8 +75,8 @@ def command(
     print(f"record: {path}")
 
 
-def _interval(metric: Metric, data: DataSet) -> str:
-    """Of an accuracy, in words; items that were not evaluated may all be wrong or all be right."""
+def _describe_interval(metric: Metric, data: DataSet) -> str:
+    """The interval of an accuracy, in words; items that were not evaluated may all be wrong or all be right."""
     from repro.statistics.intervals import compute_interval_with_missing
 
     missing = max(0, data.required - data.evaluated)

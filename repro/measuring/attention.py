@@ -14,7 +14,7 @@ from repro.experiments import Experiment, mini
 from repro.measuring.record_assembly import Conditions, MeasuredNetwork, assemble_record
 from repro.planning.lookup import find_attention_record
 from repro.records import Cost, Record, cache_key
-from repro.records.environment import environment
+from repro.records.environment import describe_environment
 from repro.settings import Settings
 
 
@@ -68,7 +68,7 @@ def measure_attention(record: Record, settings: Settings, *, command: str, progr
             predictions_sha256=result.values_sha256,
             dataset=tasks.task_for(experiment, settings).describe_dataset(result.n, result.failed),
             numerics=describe_numerics(settings) | {"precision": "32-true"},
-            environment=environment(describe_hardware(fabric)),
+            environment=describe_environment(describe_hardware(fabric)),
             cost=Cost(
                 train_seconds=0.0,
                 evaluate_seconds=seconds,

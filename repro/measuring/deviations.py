@@ -26,31 +26,31 @@ def protocol_deviations(experiment: Experiment, settings: Settings, division: Ba
         return [
             "mini profile: generated data and a scaled-down network, not comparable with any published number",
             f"{experiment.recipe.optimizer}, {experiment.recipe.schedule} schedule, batch of "
-            f"{experiment.recipe.batch_size}, {_batch_norm(division)}",
+            f"{experiment.recipe.batch_size}, {_describe_batch_norm(division)}",
         ]
     if experiment.dataset == "coco":
-        return _detector(experiment, division)
-    return _classifier(experiment, settings, division)
+        return _list_detector_points(experiment, division)
+    return _list_classifier_points(experiment, settings, division)
 
 
-def _detector(experiment: Experiment, division: BatchDivision) -> list[str]:
-    found = [
+def _list_detector_points(experiment: Experiment, division: BatchDivision) -> list[str]:
+    points = [
         "learning rate drops after epochs 8 and 11, as in the authors' configurations; the paper says 'at the 9th "
         "and 11th epochs'",
         "gradient norm clipped at 35, as in the authors' configurations; the paper does not mention it",
         "images are not grouped by aspect ratio in a batch, as the authors' framework does to save padding",
     ]
     if division.processes == 1:
-        found.append(
+        points.append(
             f"1 process instead of {_GPUS} GPUs with synchronised batch norm: its statistics are over "
             f"{division.statistics} images"
         )
     elif (division.processes, division.statistics) != (_GPUS, experiment.recipe.batch_size):
-        found.append(
+        points.append(
             f"{division.processes} processes instead of {_GPUS} GPUs with synchronised batch norm: "
             f"{division.normalisation}; losses normalised over the {division.per_pass} images of each"
         )
-    return found
+    return points
 
 
 _IMAGES = [
@@ -80,27 +80,27 @@ _INFLATED = (
 )
 
 
-def _classifier(experiment: Experiment, settings: Settings, division: BatchDivision) -> list[str]:
+def _list_classifier_points(experiment: Experiment, settings: Settings, division: BatchDivision) -> list[str]:
     """What the paper leaves open, and what is different here."""
     if experiment.dataset == "imagenet":
         if experiment.recipe.initial_weights == "random":
-            found = [*_IMAGES, _STAGE1]
+            points = [*_IMAGES, _STAGE1]
         else:
-            found = [*_IMAGES, *([] if settings.initial else [_STAGE2])]
+            points = [*_IMAGES, *([] if settings.initial else [_STAGE2])]
     else:
-        found = [*_VIDEOS, *([] if settings.initial == "random" else [_INFLATED])]
+        points = [*_VIDEOS, *([] if settings.initial == "random" else [_INFLATED])]
     paper = SOURCES[experiment.dataset].per_gpu
     if division.statistics != paper:
-        found.append(f"{division.normalisation} instead of the {paper} of one of {_GPUS} GPUs")
+        points.append(f"{division.normalisation} instead of the {paper} of one of {_GPUS} GPUs")
     if division.processes != _GPUS:
-        found.append(
+        points.append(
             f"{division.processes} {'process' if division.processes == 1 else 'processes'} instead of {_GPUS} GPUs, "
             f"batch of {division.effective} in passes of {division.per_pass}"
         )
-    return found
+    return points
 
 
-def _batch_norm(division: BatchDivision) -> str:
+def _describe_batch_norm(division: BatchDivision) -> str:
     if division.processes == 1:
         return "batch norm over the batch of one process"
     return f"{division.normalisation}; losses normalised over the {division.per_pass} images of each process"
@@ -116,23 +116,23 @@ def resumption_deviations(segments: Sequence[Segment]) -> list[str]:
 
 def recipe_overrides(experiment: Experiment, settings: Settings, division: BatchDivision) -> list[str]:
     """What was asked for that makes it another recipe than the paper's; no verdict follows from such a training."""
-    found = []
+    overrides = []
     batch = settings.batch_size or experiment.recipe.batch_size
     wanted = experiment.recipe.initial_weights
     if settings.initial == "random" and wanted != "random":
-        found.append(f"random initial weights instead of {wanted}")
+        overrides.append(f"random initial weights instead of {wanted}")
     elif settings.initial and keys.initial_weights_key(experiment, settings) != wanted:
-        found.append(f"initial weights given by hand, {Path(settings.initial).name}, instead of {wanted}")
+        overrides.append(f"initial weights given by hand, {Path(settings.initial).name}, instead of {wanted}")
     if batch != experiment.recipe.batch_size:
-        found.append(
+        overrides.append(
             f"effective batch of {batch} instead of {experiment.recipe.batch_size}, learning rate in proportion"
         )
     if settings.iterations is not None:
         length = "1 iteration" if settings.iterations == 1 else f"{settings.iterations} iterations"
-        found.append(f"trained for {length} instead of {experiment.recipe.epochs} epochs")
+        overrides.append(f"trained for {length} instead of {experiment.recipe.epochs} epochs")
     if experiment.dataset == "coco" and division.per_pass < division.per_process:
-        found.append(f"batch norm over {division.statistics} images, gradients accumulated to the batch")
-    return found + numeric_overrides(settings)
+        overrides.append(f"batch norm over {division.statistics} images, gradients accumulated to the batch")
+    return overrides + numeric_overrides(settings)
 
 
 def numeric_overrides(settings: Settings) -> list[str]:
@@ -144,21 +144,21 @@ def numeric_overrides(settings: Settings) -> list[str]:
 
 def weights_deviations(choice: Choice, checkpoint: Checkpoint) -> list[str]:
     """What weights that others trained are, and by whose conventions they are evaluated."""
-    found = []
+    points = []
     if choice.match == "exact":
-        found.append("the authors' released weights; that they are the paper's own run is not stated")
+        points.append("the authors' released weights; that they are the paper's own run is not stated")
     else:
-        found.append(f"not the paper's training: {choice.id}: {choice.differs}")
+        points.append(f"not the paper's training: {choice.id}: {choice.differs}")
     if not checkpoint.verified:
-        found.append("the file was checked against no published hash")
+        points.append("the file was checked against no published hash")
     if checkpoint.format in preprocessing.FORMATS:
         inputs = preprocessing.preprocessing_for(checkpoint.format, checkpoint.id)
-        found.append(f"inputs as their publisher's: {inputs.describe()}")
+        points.append(f"inputs as their publisher's: {inputs.describe()}")
         if checkpoint.conventions != _PAPER:
-            found.append(f"legacy: computed as in {checkpoint.conventions}, in which the weights were trained")
+            points.append(f"legacy: computed as in {checkpoint.conventions}, in which the weights were trained")
     elif checkpoint.conventions != AUTHORS.name:
-        found.append(
+        points.append(
             f"legacy: images, anchors, RoIAlign, boxes and masks as in {checkpoint.conventions}, in which the weights "
             "were trained"
         )
-    return found
+    return points

@@ -20,7 +20,7 @@ from repro.measuring.record_assembly import Conditions, MeasuredNetwork, assembl
 from repro.measuring.training import StartingPoint, find_starting_point, train
 from repro.planning.work_order import CheckpointWork, TrainedWork, WorkOrder
 from repro.records import Cost, Record, cache_key
-from repro.records.environment import environment
+from repro.records.environment import describe_environment
 from repro.tasks import Task
 
 
@@ -99,7 +99,7 @@ class Execution(ABC):
                 numerics=devices.describe_numerics(
                     settings, task.evaluation_batch, task.choose_memory_format(self.fabric)
                 ),
-                environment=environment(devices.describe_hardware(self.fabric)),
+                environment=describe_environment(devices.describe_hardware(self.fabric)),
                 cost=Cost(
                     train_seconds=network.train_seconds,
                     evaluate_seconds=predictor.seconds,

@@ -87,7 +87,7 @@ def record_answer(name: str, directory: Path, metrics: Mapping[str, float], stor
             network, not of all of test-dev, or its files were changed; or as of `check_metrics`.
     """
     experiment = get(name)
-    if name not in (rows := _test_dev_rows()):
+    if name not in (rows := _list_test_dev_experiments()):
         raise ReproError(f"the paper has no number of {name} on test-dev; it has of {', '.join(rows)}")
     check_metrics(metrics)
     submission = load_submission(directory)
@@ -105,7 +105,7 @@ def record_answer(name: str, directory: Path, metrics: Mapping[str, float], stor
             f"are of all {size} of {TEST_DEV}"
         )
     submission.check_archives(directory)
-    before = _entered(store, submission)
+    before = _find_earlier_answer(store, submission)
     known = {metric.name: metric.value for metric in before.metrics} if before else {}
     metrics = {**known, **metrics}
     if before and metrics == known:
@@ -151,13 +151,13 @@ def record_answer(name: str, directory: Path, metrics: Mapping[str, float], stor
     return made
 
 
-def _entered(store: Store, submission: Submission) -> Record | None:
+def _find_earlier_answer(store: Store, submission: Submission) -> Record | None:
     """The last record of an answer to the same submission."""
     earlier = [record for record in store.all() if record.submitted and record.submitted.key == submission.key]
     return max(earlier, key=lambda record: record.created, default=None)
 
 
-def _test_dev_rows() -> list[str]:
+def _list_test_dev_experiments() -> list[str]:
     """Experiments of which the paper has numbers on test-dev."""
     rows = [
         row for table in paper.tables() for group in table.groups if group.dataset == TEST_DEV for row in group.rows

@@ -26,7 +26,7 @@ from repro.files.locks import hold_directory_lock
 from repro.measuring.networks import EvaluatedNetwork, load_public_network
 from repro.planning import keys
 from repro.records import Cost, DataSet, Record, cache_key
-from repro.records.environment import environment
+from repro.records.environment import describe_environment
 from repro.records.submission import Archive, Submission, load_submission
 from repro.settings import Settings
 from repro.tasks.detection import DetectorEvaluation
@@ -108,7 +108,7 @@ def submit(
             ),
             training=network.training,
             numerics=devices.describe_numerics(settings),
-            environment=environment(devices.describe_hardware(fabric)),
+            environment=describe_environment(devices.describe_hardware(fabric)),
             cost=Cost(
                 train_seconds=network.train_seconds,
                 evaluate_seconds=predictor.seconds,

@@ -12,7 +12,7 @@ from repro.paths import TABLES, sha256
 _PACKAGES = ("torch", "torchvision", "detectron2", "lightning-fabric", "faster-coco-eval", "pillow", "numpy")
 
 
-def commit() -> tuple[str | None, bool]:
+def read_commit() -> tuple[str | None, bool]:
     """(commit, whether tracked files differ from it); (None, False) outside a git checkout."""
 
     def git(*arguments: str) -> str:
@@ -27,9 +27,9 @@ def commit() -> tuple[str | None, bool]:
         return None, False
 
 
-def environment(device: str) -> dict[str, str | bool | None]:
+def describe_environment(device: str) -> dict[str, str | bool | None]:
     """The versions and the hardware that a record carries."""
-    revision, dirty = commit()
+    revision, dirty = read_commit()
     versions: dict[str, str | bool | None] = {}
     for package in _PACKAGES:
         try:

@@ -94,7 +94,7 @@ def _read(path: Path, model: type[_Model]) -> _Model:
     if seal:
         content = content[: seal.start()] + content[seal.end() :]
     try:
-        found = model.model_validate_json(content)
+        parsed = model.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
@@ -103,4 +103,4 @@ def _read(path: Path, model: type[_Model]) -> _Model:
         raise ReproError(f"record {path} is not a valid record: {describe_violation(error)}. {_REMEDY}") from None
     if seal and _sha256(content) != seal[1]:
         raise ReproError(f"record {path} was changed after it was written: its content_sha256 is another. {_REMEDY}")
-    return found
+    return parsed

@@ -61,9 +61,9 @@ class Submission(FrozenModel):
         """
         for archive in self.archives.values():
             path = directory / archive.path
-            if (found := sha256(path)) != archive.sha256:
+            if (actual := sha256(path)) != archive.sha256:
                 raise ReproError(
-                    f"{path} is not the file that `repro submit` wrote: its sha256 is {found}, not {archive.sha256}. "
+                    f"{path} is not the file that `repro submit` wrote: its sha256 is {actual}, not {archive.sha256}. "
                     f"Restore it, or delete {directory / SUBMISSION_FILE} and submit again."
                 )
 
