@@ -1,7 +1,7 @@
-"""Downloaded files under their sha256: a file is there whole or not at all. The layout below the cache's directory:
+"""Downloaded files under their sha256: each is complete, or it is not there. The layout below the cache's directory:
 
 `sha256/<first two digits>/<sha256>/<name>`: a whole file, with `.source.json` beside it: where it came from;
-`partial/<key>`, `partial/<key>.json`, `partial/<key>.lock`: one on its way, how to go on with it, and who works on it.
+`partial/<key>`, `partial/<key>.json`, `partial/<key>.lock`: an unfinished download, how to resume it, and its lock.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}")
 
 
 def require_safe_name(name: str) -> str:
-    """`name`, if it names a file in any directory and nothing else.
+    """Return `name` if it is the name of a file and cannot lead out of a directory.
 
     Raises:
         ReproError: it is empty, hidden, very long, or has a character with which it could mean another place.
@@ -46,24 +46,24 @@ def require_safe_name(name: str) -> str:
 class Wanted:
     """What is known of a file beforehand."""
 
-    digest: str | None  #: "sha256:..." or "md5:...", at least how it begins; None: nobody has published one
+    digest: str  #: "sha256:..." or "md5:...", at least how it begins
     size: int | None = None  #: bytes
 
     @property
     def sha256(self) -> str | None:
-        return self.digest.removeprefix("sha256:") if self.digest and self.digest.startswith("sha256:") else None
+        return self.digest.removeprefix("sha256:") if self.digest.startswith("sha256:") else None
 
     def is_met(self, partial: Partial) -> bool:
         """Whether `partial` is the whole file for certain."""
-        if self.digest is None or self.size not in (None, partial.size):
+        if self.size not in (None, partial.size):
             return False
         return any(digest.startswith(self.digest) for digest in partial.digests)
 
     def describe_difference(self, partial: Partial) -> str:
-        """In words, of a `partial` that has another hash."""
+        """How the hash of `partial` differs from `digest`, in words."""
         kind, expected = self.digest.split(":")
-        found = next(digest for digest in partial.digests if digest.startswith(kind)).removeprefix(f"{kind}:")
-        return f"its {kind} is {found}, not {expected}{'...' * (len(expected) < len(found))}"
+        actual = next(digest for digest in partial.digests if digest.startswith(kind)).removeprefix(f"{kind}:")
+        return f"its {kind} is {actual}, not {expected}{'...' * (len(expected) < len(actual))}"
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,11 @@ class DownloadSource:
     url: str
     validator: str | None = None  #: of a partial file: strong ETag, else Last-Modified; another means another body
     total: int | None = None  #: of a partial file: bytes of the whole, as its server announced
-    checked: str | None = None  #: of a whole file: the digest that it was compared with; None: with none
+    checked: str | None = None  #: of a whole file: the digest that it was compared with
 
 
 class Partial:
-    """The bytes of a download so far, on disk, with their hashes; of an earlier process, they are read again first."""
+    """The bytes of a download so far, on disk, with their hashes. Those of an earlier process are read again first."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -99,7 +99,7 @@ class Partial:
 
     @property
     def digests(self) -> list[str]:
-        """As `Wanted.digest`, all digits."""
+        """The hashes in the form of `Wanted.digest`, all digits."""
         return [f"{total.name}:{total.hexdigest()}" for total in self._hashes]
 
     def restart(self, source: DownloadSource) -> None:
@@ -112,7 +112,8 @@ class Partial:
         """Add the bytes that come next.
 
         Raises:
-            ReproError: the disk is full. The bytes before stay, to go on from if their server gave a validator.
+            ReproError: the disk is full. The bytes before them stay, so that the download can be resumed if the server
+                gave a validator.
         """
         with _report_unwritable(self.path):
             if self._file is None:
@@ -121,7 +122,7 @@ class Partial:
         self._count(block)
 
     def close(self) -> None:
-        """The bytes are on the disk, also after a power cut."""
+        """Flush the bytes to the disk, so that they are there after a power cut too."""
         file, self._file = self._file, None
         if file is not None:
             with _report_unwritable(self.path), file:
@@ -129,13 +130,13 @@ class Partial:
                 os.fsync(file.fileno())
 
     def discard(self) -> None:
-        """Nothing is left of it."""
+        """Delete the bytes and what is known of them."""
         if self._file is not None:
-            with suppress(OSError):  # of bytes that a full disk did not take, and that nobody wants any more
+            with suppress(OSError):  # a full disk may refuse the last bytes, which nobody wants any more
                 self._file.close()
             self._file = None
         with _report_unwritable(self.path):
-            self._notes.unlink(missing_ok=True)  # first: bytes without notes are never gone on from
+            self._notes.unlink(missing_ok=True)  # first: bytes without notes are never resumed
             self.path.unlink(missing_ok=True)
         self.source, self.size, self._hashes = None, 0, _begin_hashes()
 
@@ -152,30 +153,30 @@ class Cache:
         self.directory = directory
 
     def find_stored(self, prefix: str) -> Iterator[Path]:
-        """The files whose sha256 begins with `prefix` (at least two hex digits) by their address; nothing is read."""
+        """Yield the files whose sha256 begins with `prefix` (at least two hex digits), without reading them."""
         yield from sorted((self.directory / "sha256" / prefix[:2]).glob(f"{prefix}*/[!.]*"))
 
-    def find_stored_from(self, urls: Iterable[str], checked: str | None) -> Iterator[Path]:
-        """The files that came from one of `urls` and were compared with the digest `checked`, or with any if None."""
+    def find_stored_from(self, urls: Collection[str], checked: str) -> Iterator[Path]:
+        """Yield the files that came from one of `urls` and were compared with the digest `checked`."""
         for notes in sorted(self.directory.glob("sha256/*/*/.source.json")):
             source = _read_source(notes)
-            if source and source.url in urls and checked in (None, source.checked):
+            if source and source.url in urls and source.checked == checked:
                 yield from sorted(notes.parent.glob("[!.]*"))
 
     @staticmethod
     def is_whole(path: Path) -> bool:
-        """Whether a stored file still has the sha256 that it is stored under."""
+        """Whether a stored file still has the sha256 under which it is stored."""
         return sha256(path) == path.parent.name
 
     @staticmethod
     def read_source_url(path: Path) -> str | None:
         """The URL that a stored file came from, if that is known."""
         source = _read_source(path.with_name(".source.json"))
-        return source and source.url
+        return source.url if source else None
 
     @contextmanager
     def open_partial(self, key: str) -> Iterator[Partial]:
-        """The download of `key`, which no other process works on meanwhile.
+        """Open the download of `key`, while other processes wait for it.
 
         Raises:
             ReproError: the cache cannot be written.
@@ -193,17 +194,18 @@ class Cache:
                 if partial.source and partial.source.validator:
                     partial.close()
                 else:
-                    partial.discard()  # nobody could go on with it
+                    partial.discard()  # it cannot be resumed
         finally:
             lock.release()
 
-    def publish(self, partial: Partial, name: str, checked: str | None) -> Path:
-        """Store a whole `partial` under its sha256, in the place of a damaged file of that name if there is one.
+    def publish(self, partial: Partial, name: str, checked: str) -> Path:
+        """Store a whole `partial` under its sha256; a damaged file of that name is replaced.
 
         Raises:
             ReproError: the cache cannot be written; `partial` stays.
         """
         partial.close()
+        assert partial.source is not None  # whoever adds bytes says where they come from
         path = self.directory / "sha256" / partial.sha256[:2] / partial.sha256 / require_safe_name(name)
         source = DownloadSource(partial.source.url, checked=checked)
         write_atomically(path.with_name(".source.json"), json.dumps(asdict(source)).encode())
@@ -214,10 +216,10 @@ class Cache:
         return path
 
     def require_room(self, size: int) -> None:
-        """Before `size` bytes are fetched.
+        """Make sure, before `size` bytes are fetched, that the disk has room for them.
 
         Raises:
-            ReproError: fewer than that, and `MARGIN`, are free.
+            ReproError: fewer bytes are free than that and `MARGIN` together.
         """
         with _report_unwritable(self.directory):
             free = shutil.disk_usage(self.directory).free
@@ -230,7 +232,7 @@ class Cache:
 
 
 def _read_source(path: Path) -> DownloadSource | None:
-    """None if there is none, or one that a damaged disk left."""
+    """The notes in `path`; None if there are none, or if they are damaged."""
     try:
         source = DownloadSource(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -239,7 +241,7 @@ def _read_source(path: Path) -> DownloadSource | None:
     return source if all(isinstance(value, kind) for value, kind in zip(astuple(source), kinds, strict=True)) else None
 
 
-def _begin_hashes() -> tuple:
+def _begin_hashes() -> tuple[hashlib._Hash, hashlib._Hash]:
     return hashlib.sha256(), hashlib.md5(usedforsecurity=False)
 
 

@@ -18,26 +18,26 @@ from repro.paths import sha256
 class Choice:
     """Weights for one experiment, not fetched yet unless they are a file given by hand."""
 
-    id: str  #: of the registry's entry, or "file"
+    id: str  #: the entry's in the registry, or "file"
     match: Literal["exact", "near"]
-    differs: str  #: from the experiment, in words; empty if it is the very row
+    differs: str  #: how the weights differ from the experiment's, in words; empty if they are the very row's
     identity: str  #: what stands for the file in cache keys: its published hash, or else its sha256
     format: str | None  #: None: to be recognised by the file's keys
     entry: CheckpointEntry | None = None
     file: Path | None = None
-    reported: Mapping[str, float] = field(default_factory=dict)  #: by their publisher, by column of the tables
+    reported: Mapping[str, float] = field(default_factory=dict)  #: by their publisher; keys are columns of the tables
 
     def network(self, experiment: Experiment) -> Detector | Classifier:
-        """The network of the file: the experiment's, with what the registry says is different."""
+        """The network of the file: the experiment's, changed where the registry says that it differs."""
         return self.entry.adapt_network(experiment.network) if self.entry else experiment.network
 
 
 def choose(experiment: Experiment, weights: str | None) -> Choice:
-    """The weights to evaluate for `experiment`.
+    """Choose the weights to evaluate for `experiment`.
 
     Args:
-        weights: None for the authors' own of this very row, or where they released none for the nearest; else an id of
-            the registry, a file, ID=FILE for a copy of an entry that was fetched by hand, or FORMAT=FILE.
+        weights: an id of the registry, a file, ID=FILE for a copy of an entry that was fetched by hand, or FORMAT=FILE;
+            None for the authors' weights of this very row or, if they released none, the nearest ones.
 
     Raises:
         ReproError: there are none, they do not belong to the experiment, something stands in the way, or a file is not
@@ -59,7 +59,7 @@ def choose(experiment: Experiment, weights: str | None) -> Choice:
 
 
 def find_exact(experiment: Experiment) -> Choice | None:
-    """The authors' weights of this very row, if there are any that can be fetched and checked."""
+    """The authors' weights of this very row; None if there are none that can be fetched and checked."""
     for entry, serves in registry.load().list_serving(experiment.name):
         if serves.match == "exact" and entry.obstacle is None:
             return _choose_entry(experiment, entry)
@@ -80,16 +80,18 @@ def _choose_entry(experiment: Experiment, entry: CheckpointEntry, file: Path | N
     serves = entry.find_service(experiment.name)
     if entry.withdrawn or (file is None and entry.obstacle is not None):
         raise ReproError(f"weights {entry.id} cannot be evaluated: {entry.obstacle}")
-    if serves is None:
+    if serves is None or serves.match == "initial":
         experiments = ", ".join(s.experiment for s in entry.serves)
         raise ReproError(f"weights {entry.id} do not belong to {experiment.name}; they serve {experiments}.")
     if file is not None:
         entry.check(file)
+    identity = entry.digest or (sha256(file) if file else None)
+    assert identity is not None  # a file without a published hash has an obstacle
     return Choice(
         id=entry.id,
         match=serves.match,
         differs=serves.differs,
-        identity=entry.digest or sha256(file),
+        identity=identity,
         format=entry.format,
         entry=entry,
         file=file,

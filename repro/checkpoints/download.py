@@ -37,73 +37,72 @@ def fetch(
     size: int | None = None,
     directory: Path | None = None,
     progress: Callable[[int, int | None], None] | None = None,
-    unverified: bool = False,
     patience: Patience | None = None,
 ) -> Fetched:
-    """The file that the first of `urls` to have it gives, from the cache if it is there.
+    """Fetch a file from the cache or, if it is not there, from the first of `urls` that gives it.
 
-    Of several processes one downloads, and the others wait. A download that ends early is gone on with, now or by the
-    next call. Nothing appears in the cache under the file's name that is not whole and checked.
+    If several processes ask for it, one downloads and the others wait. A download that ends early is resumed, now or by
+    the next call. Nothing appears in the cache under the file's name that is not whole and checked.
 
     Args:
-        urls: of the same file, in the order to try.
-        name: that the file gets; no directory.
-        sha256: the file's, or how it begins: at least 6 hex digits.
-        md5: as `sha256`, where that is None and this is all that is published.
-        size: of the file, bytes, if known.
+        urls: addresses of the same file, in the order to try.
+        name: what the file is called in the cache; no directory.
+        sha256: the file's hash, or how it begins: at least 6 hex digits.
+        md5: the same, used where `sha256` is None and this is all that is published.
+        size: bytes of the file, if known.
         directory: the cache, instead of `cache_directory()`.
-        progress: called with the bytes that are here, fewer than before after a restart, and the total if known.
-        unverified: both hashes may be None, and whatever comes is taken.
+        progress: called with the number of bytes that are here (fewer than before after a restart) and the total,
+            if known.
         patience: with slow and failing servers, instead of `Patience()`.
 
     Raises:
-        ReproError: no URL gives the file (with the reason of each), a full disk, a cache that cannot be written, or a
-            name or hash that cannot be one.
+        ReproError: no URL gives the file (with the reason of each), no hash is given, `name` or a hash is malformed,
+            the disk is full, or the cache cannot be written.
     """
     require_safe_name(name)
-    if not (sha256 or md5 or unverified):
+    if sha256:
+        digest = f"sha256:{_require_prefix(sha256)}"
+    elif md5:
+        digest = f"md5:{_require_prefix(md5, 'md5', 32)}"
+    else:
         raise ReproError(f"{name} is not downloaded: no hash of it is published, so that nobody could check it.")
-    digest = (
-        f"sha256:{_require_prefix(sha256)}" if sha256 else f"md5:{_require_prefix(md5, 'md5', 32)}" if md5 else None
-    )
     wanted = Wanted(digest, size)
     cache, problems = Cache(directory or cache_directory()), []
     for path in _find_stored(cache, wanted, urls):
-        return _describe_stored(cache, path, wanted)
+        return _describe_stored(cache, path)
 
-    from repro.checkpoints.transfer import Unavailable, complete  # takes time that commands which only look save
+    from repro.checkpoints.transfer import Unavailable, complete  # slow to import, and not needed if the file is cached
 
-    # Six digits: who knows more of them works on the same file.
+    # Six digits: whoever knows more of them has the same key.
     key = wanted.sha256[:6] if wanted.sha256 else f"url-{hashlib.sha256(' '.join(urls).encode()).hexdigest()[:32]}"
     with cache.open_partial(key) as partial:
         for path in _find_stored(cache, wanted, urls):  # another process had it meanwhile
-            return _describe_stored(cache, path, wanted)
+            return _describe_stored(cache, path)
         if wanted.is_met(partial):  # that process was killed before it could say so
-            return _describe_stored(cache, cache.publish(partial, name, digest), wanted)
+            return _describe_stored(cache, cache.publish(partial, name, digest))
         for url in urls:
             try:
                 complete(partial, url, wanted, cache, progress, patience)
             except Unavailable as reason:
                 problems.append(f"\n  {url}: {reason}")
             else:
-                return _describe_stored(cache, cache.publish(partial, name, digest), wanted)
+                return _describe_stored(cache, cache.publish(partial, name, digest))
     raise ReproError(f"{name} could not be downloaded from{''.join(problems) or ' anywhere: no URL is known.'}")
 
 
 def find_cached(sha256: str, directory: Path | None = None) -> Path | None:
-    """A file of the cache by its sha256 or the beginning of it, if there is one; found by its address, not read."""
+    """Find a file of the cache by its sha256 or the beginning of it, without reading it; None if it is not there."""
     return next(Cache(directory or cache_directory()).find_stored(_require_prefix(sha256)), None)
 
 
 def _find_stored(cache: Cache, wanted: Wanted, urls: Sequence[str]) -> Iterator[Path]:
-    """The undamaged files of the cache that can be meant. A damaged one is passed over, and so fetched again."""
+    """Yield the undamaged files of the cache that are `wanted`. Damaged ones are left out, and so fetched again."""
     paths = cache.find_stored(wanted.sha256) if wanted.sha256 else cache.find_stored_from(urls, wanted.digest)
     return filter(cache.is_whole, paths)
 
 
-def _describe_stored(cache: Cache, path: Path, wanted: Wanted) -> Fetched:
-    url, verified = cache.read_source_url(path), wanted.digest is not None
-    return Fetched(path, path.parent.name, path.stat().st_size, url, verified)
+def _describe_stored(cache: Cache, path: Path) -> Fetched:
+    return Fetched(path, path.parent.name, path.stat().st_size, cache.read_source_url(path), verified=True)
 
 
 def _require_prefix(digits: str, kind: str = "sha256", whole: int = 64) -> str:

@@ -11,10 +11,10 @@ from repro.errors import ReproError
 
 
 def fetch(entry: CheckpointEntry, progress: Callable[[int, int | None], None] | None = None) -> Fetched:
-    """The file of `entry`, with the published hash.
+    """Fetch the file of `entry` and compare it with the published hash.
 
     Args:
-        progress: called with the bytes that are here and those that there will be, if known.
+        progress: called with the number of bytes that are here and the total, if known.
 
     Raises:
         ReproError: something stands in the way, no address gives the file, or its hash is another.

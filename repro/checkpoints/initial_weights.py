@@ -12,17 +12,24 @@ from repro.paths import sha256
 
 
 def locate(weights: str) -> Path:
-    """Where the file of this id is: in this project's cache, else, if anywhere, in torch hub's (so torchvision's)."""
+    """The path of the file with this id in this project's cache or else, whether it exists or not, in torch hub's."""
     return download.find_cached(get_sha256_prefix(weights)) or _locate_in_torch_hub(weights)
 
 
 def get_sha256_prefix(weights: str) -> str:
-    """How the sha256 of the file of this id begins: often all that its publishers state of it."""
-    return registry.load().get_initial(weights).sha256
+    """The first digits of the sha256 of the file with this id, or all of them where they are published.
+
+    Raises:
+        ReproError: no recipe starts from such weights, or no sha256 of them is published.
+    """
+    digits = registry.load().get_initial(weights).sha256
+    if digits is None:
+        raise ReproError(f"initial weights {weights}: checkpoints.yaml has no sha256 of them")
+    return digits
 
 
 def fetch(weights: str) -> Path:
-    """The path of the file: torch hub's if that is whole, else this project's own, downloaded if it is not there yet.
+    """The path of the file: in torch hub's cache if it is whole there, else in this project's, downloaded if needed.
 
     Raises:
         ReproError: no URL gives a file whose sha256 begins as published.
@@ -40,7 +47,7 @@ def fetch(weights: str) -> Path:
 
 
 def fetch_given(text: str) -> Path:
-    """The file that --init names: its path, or an id of the registry, fetched.
+    """The path of the file that --init names, fetched if `text` is an id of the registry.
 
     Raises:
         ReproError: it is neither, or cannot be fetched.
@@ -50,10 +57,12 @@ def fetch_given(text: str) -> Path:
 
 
 def identify_given(text: str) -> str:
-    """What stands in cache keys for the weights that --init names: the sha256 of the file, as far as it is known.
+    """What stands in cache keys for the weights that --init names: the sha256 of the file, as far as it is published.
+
+    Nothing is fetched.
 
     Raises:
-        ReproError: as of `fetch_given`, but nothing is fetched.
+        ReproError: `text` is neither a file nor an id of the registry.
     """
     path = Path(text)
     return sha256(path) if path.is_file() else _get_entry(text).sha256 or text

@@ -61,7 +61,9 @@ class _Interpreter:
             self.names |= {name: _Name(name, None) for name in STORAGES}
 
     def run(self, stream: Stream) -> object:
-        for count, (instruction, argument, position) in enumerate(pickletools.genops(stream)):
+        # mmap is not typeshed's IO[bytes], and genops reads nothing but the three methods of a `Stream`.
+        instructions = pickletools.genops(stream)  # type: ignore[arg-type]
+        for count, (instruction, argument, position) in enumerate(instructions):
             if count == MAX_INSTRUCTIONS:
                 raise Refused(f"its pickle has more than {MAX_INSTRUCTIONS} instructions")
             if instruction.name == "STOP":
@@ -69,7 +71,7 @@ class _Interpreter:
             self._execute(instruction.name, argument, position)
         raise Refused("its pickle has no end")
 
-    def _execute(self, instruction: str, argument: Any, position: int) -> None:
+    def _execute(self, instruction: str, argument: Any, position: int | None) -> None:
         stack = self.stack
         match instruction:
             case "PROTO" | "FRAME":
@@ -114,7 +116,8 @@ class _Interpreter:
             case "BINGET" | "LONG_BINGET":
                 stack.append(self.memo[argument])
             case "GLOBAL":
-                stack.append(self._look_up(*argument.split(" ", 1), position))
+                module, name = argument.split(" ", 1)
+                stack.append(self._look_up(module, name, position))
             case "STACK_GLOBAL":
                 name, module = stack.pop(), stack.pop()
                 stack.append(self._look_up(module, name, position))
@@ -150,7 +153,7 @@ class _Interpreter:
             raise Refused("it appends to something that is no list")
         self.stack[-1].extend(items)
 
-    def _look_up(self, module: object, name: object, position: int) -> _Name:
+    def _look_up(self, module: object, name: object, position: int | None) -> _Name:
         full = f"{module!s:.80}.{name!s:.80}" if isinstance(module, str) and isinstance(name, str) else "a name"
         if full not in self.names:
             raise Refused(
@@ -161,7 +164,7 @@ class _Interpreter:
 
     def _make_ordered_dict(self, pairs: object = ()) -> OrderedDict:
         """OrderedDict(pairs), as Python 2 wrote it."""
-        if type(pairs) not in (list, tuple) or not all(type(pair) in (list, tuple) for pair in pairs):
+        if not isinstance(pairs, (list, tuple)) or not all(type(pair) in (list, tuple) for pair in pairs):
             raise Refused("an OrderedDict is not made of pairs")
         result: OrderedDict = OrderedDict()
         self._spend(16 * len(pairs))
@@ -194,8 +197,8 @@ class _Interpreter:
 
 
 def _put(target: object, items: list[Any]) -> None:
-    """`items` are keys and values in turn."""
-    if type(target) not in (dict, OrderedDict):
+    """Put `items`, keys and values in turn, into a dict."""
+    if not isinstance(target, dict):
         raise Refused("it puts an item into something that is no dict")
     for key, value in zip(items[::2], items[1::2], strict=True):
         if type(key) not in (str, int):  # the hash of nested tuples takes exponential time
@@ -204,10 +207,14 @@ def _put(target: object, items: list[Any]) -> None:
 
 
 def interpret(stream: Stream, size: int, *, tensors: bool) -> tuple[Any, dict[str, StorageStandin]]:
-    """The value of one pickle, and the storages that its tensors mention, by key; `stream` is left after the pickle.
+    """Interpret one pickle: its value, and the storages that its tensors mention, by key.
 
-    `size` is the file's, in bytes; `tensors` says whether torch's names are known too. Numbers of numpy come as
-    Python's, arrays as `ArrayStandin`, tensors as `TensorStandin`.
+    Numbers of numpy become Python's, arrays `ArrayStandin`, tensors `TensorStandin`.
+
+    Args:
+        stream: read to the end of the pickle and no further.
+        size: bytes of the file.
+        tensors: whether torch's names are known too.
 
     Raises:
         Refused: the pickle names, makes or claims what a weights file does not.

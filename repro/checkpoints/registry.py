@@ -28,7 +28,7 @@ Format = Literal[
     "mmaction2", "pytorchvideo", "pyslowfast", "caffe2", "mmaction",
 ]  # fmt: skip
 
-Network = TypeVar("Network", Detector, Classifier)
+Network = TypeVar("Network", bound=Detector | Classifier)
 
 
 def _require_https(url: str) -> str:
@@ -76,7 +76,7 @@ class Serves(FrozenModel):
 
 
 class ReportedTraining(FrozenModel):
-    """What training the file's network took its publisher, on 8 V100 with two images each."""
+    """What training the file's network cost its publisher, on 8 V100 with two images each."""
 
     seconds_per_iteration: Annotated[float, Field(gt=0)]
     memory: Annotated[float, Field(gt=0)]  #: of a GPU, GB
@@ -132,50 +132,50 @@ class CheckpointEntry(FrozenModel):
 
     @property
     def file_name(self) -> str:
-        """A safe name for the file: its publisher's, or, of a page's, the id."""
+        """A safe name for the file: its publisher's or, where no URL of the file itself is known, the id."""
         name = urlsplit(self.fetchable[0]).path.rsplit("/", 1)[-1] if self.fetchable else ""
         return name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) else self.id.replace("/", "-")
 
     def find_service(self, experiment: str) -> Serves | None:
-        """How the file stands in for a trained network of `experiment`, or None if it does not."""
+        """How the file stands in for a trained network of `experiment`; None if it does not."""
         return next((s for s in self.serves if s.experiment == experiment and s.match != "initial"), None)
 
     def adapt_network(self, network: Network) -> Network:
-        """`network`, of an experiment that the file serves, with what is different in the file's.
+        """Change `network`, an experiment's, where the file's network differs from it.
 
         Raises:
-            ValueError: `self.network` names a field that there is not, or gives it an impossible value.
+            ValueError: `self.network` names a field that does not exist, or gives it an impossible value.
         """
         return _replace_fields(network, self.network, "network")
 
     def check(self, path: Path) -> str:
-        """Against what the file at `path` was found to be this one, in words.
+        """Check that the file at `path` is this one, and return what it was compared with, in words.
 
         Raises:
-            ReproError: its hash is another, both are named; or it cannot be read.
+            ReproError: its hash is another (both are named), or it cannot be read.
         """
         if self.digest is None:
             return "nothing: no hash is published"
         kind, expected = self.digest.split(":")
-        found = _compute_digests(path)[kind]
-        if not found.startswith(expected):
-            dots = "..." if len(expected) < len(found) else ""
-            raise ReproError(f"{path} is not {self.id}: its {kind} is {found}, not {expected}{dots}")
-        return f"its {kind}" if expected == found else f"the first {len(expected)} digits of its {kind}, as published"
+        actual = _compute_digests(path)[kind]
+        if not actual.startswith(expected):
+            dots = "..." if len(expected) < len(actual) else ""
+            raise ReproError(f"{path} is not {self.id}: its {kind} is {actual}, not {expected}{dots}")
+        return f"its {kind}" if expected == actual else f"the first {len(expected)} digits of its {kind}, as published"
 
 
 @dataclasses.dataclass(frozen=True)
 class Registry:
-    """All entries, those nearest to the paper first."""
+    """All entries, the nearest to the paper first."""
 
     entries: tuple[CheckpointEntry, ...]
     path: Path
 
     def get(self, id: str) -> CheckpointEntry:
-        """The entry of that id.
+        """The entry with that id.
 
         Raises:
-            ReproError: there is none; the nearest ids are offered.
+            ReproError: there is none; the message offers the nearest ids.
         """
         for entry in self.entries:
             if entry.id == id:
@@ -183,9 +183,9 @@ class Registry:
         raise unknown("weights", id, (entry.id for entry in self.entries))
 
     def list_serving(self, experiment: str) -> list[tuple[CheckpointEntry, Serves]]:
-        """What stands in for a trained network of `experiment`: exact before near, unobstructed before obstructed."""
-        found = [(entry, serves) for entry in self.entries if (serves := entry.find_service(experiment))]
-        return sorted(found, key=lambda pair: (pair[1].match != "exact", pair[0].obstacle is not None))
+        """What stands in for a trained network of `experiment`: exact before near, fetchable ones first."""
+        pairs = [(entry, serves) for entry in self.entries if (serves := entry.find_service(experiment))]
+        return sorted(pairs, key=lambda pair: (pair[1].match != "exact", pair[0].obstacle is not None))
 
     def get_initial(self, id: str) -> CheckpointEntry:
         """The entry of the initial weights of a recipe.
@@ -204,11 +204,11 @@ class Registry:
         return [(e, s) for e, s in pairs if (s.experiment, s.match) == (experiment, "initial")]
 
     def find_by_sha256(self, hex: str) -> CheckpointEntry | None:
-        """The entry whose published sha256, or the beginning of it, is that of a file with this sha256."""
+        """The entry whose published sha256 is this one or begins it; None if there is none."""
         return next((e for e in self.entries if e.sha256 and hex.lower().startswith(e.sha256)), None)
 
     def identify(self, path: Path) -> CheckpointEntry | None:
-        """The entry that the file at `path` belongs to by its sha256 or md5.
+        """The entry that the file at `path` is by its sha256 or md5; None if it is none.
 
         Raises:
             ReproError: the file cannot be read.
@@ -221,7 +221,7 @@ class Registry:
 
 @cache
 def load(path: Path = CHECKPOINTS) -> Registry:
-    """The registry, checked.
+    """Load and check the registry.
 
     Raises:
         ReproError: the file is malformed; the message names file, entry and key.
@@ -264,7 +264,7 @@ def _build_entry(
 
 
 def _expand_hosts(urls: list[Any], hosts: dict[str, tuple[_HostAddress, ...]]) -> Iterator[Any]:
-    """`urls` of an entry with "host:path" replaced by the path on each address of that host."""
+    """Yield the `urls` of an entry, "host:path" replaced by the path on each address of that host."""
     for url in urls:
         host, separator, path = url.partition(":") if isinstance(url, str) else ("", "", "")
         if separator and host in hosts:
@@ -305,7 +305,7 @@ def _replace_fields(spec: Any, changes: dict[str, Any], where: str) -> Any:
 
 
 def _compute_digests(path: Path) -> dict[str, str]:
-    """sha256 and md5 of a file, hex, in one reading."""
+    """Compute sha256 and md5 of a file, hex, reading it once."""
     totals = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
     try:
         with path.open("rb") as file:

@@ -38,7 +38,7 @@ class _Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Patience:
-    """When a server is given up."""
+    """How long to try a server."""
 
     timeout: float = 30  #: seconds to connect, and without a byte
     tries: int = 4  #: connections in a row that bring nothing new
@@ -56,16 +56,17 @@ def complete(
     progress: Callable[[int, int | None], None] | None = None,
     patience: Patience | None = None,
 ) -> None:
-    """Bring `partial` to its end from `url`, going on from the bytes that it has of this URL.
+    """Complete `partial` from `url`, resuming where an earlier download from this URL ended.
 
-    Bytes are only added to those before if the server vouches (If-Range, Content-Range) that they are of one body. What
-    ends early is gone on with; a body that is whole and has another hash is discarded.
+    Bytes are only added to those before if the server vouches (If-Range, Content-Range) that they are of one body. A
+    body that ends early is resumed; one that is whole and has another hash is discarded.
 
     Args:
-        progress: called with the bytes that are here, fewer than before after a restart, and the total if known.
+        progress: called with the number of bytes that are here (fewer than before after a restart) and the total,
+            if known.
 
     Raises:
-        Unavailable: the server does not give the file, and why. What can be gone on from later stays in `partial`.
+        Unavailable: the server does not give the file, and why. Bytes that can be resumed later stay in `partial`.
         ReproError: the disk is full, or would be.
     """
     if urlsplit(url).scheme not in ("http", "https"):
@@ -97,26 +98,26 @@ def _connect(
     progress: Callable[[int, int | None], None] | None,
     patience: Patience,
 ) -> None:
-    source = partial.source
+    known = partial.source
     headers = {"User-Agent": f"gcnet-repro/{__version__}", "Accept-Encoding": "identity"}
-    resuming = bool(partial.size and source and source.url == url and source.validator)
-    if resuming:
-        headers |= {"Range": f"bytes={partial.size}-", "If-Range": source.validator}
+    validator = known.validator if known and known.url == url and partial.size else None
+    if validator:
+        headers |= {"Range": f"bytes={partial.size}-", "If-Range": validator}
     with _open(opener, Request(url, headers=headers), patience.timeout, partial) as response:
-        if response.status == 206 and resuming:
-            left = _count_rest(response.headers, partial)
+        resuming = response.status == 206
+        left: int | None
+        if resuming and known and validator:
+            source, left = known, _count_rest(response.headers, partial, known.total, validator)
         elif response.status == 200:
-            resuming, total = False, _read_length(response.headers)
-            if total is not None and wanted.size not in (None, total):
-                raise Unavailable(f"it announces {total} bytes, and the file has {wanted.size}")
-            if wanted.digest is None and response.headers.get_content_type() == "text/html":
-                raise Unavailable("it sends a web page, not a file")
-            partial.restart(DownloadSource(url, _read_validator(response.headers), total))
-            left = wanted.size if total is None else total
+            source = DownloadSource(url, _read_validator(response.headers), _read_length(response.headers))
+            if source.total is not None and wanted.size not in (None, source.total):
+                raise Unavailable(f"it announces {source.total} bytes, and the file has {wanted.size}")
+            partial.restart(source)
+            left = wanted.size if source.total is None else source.total
         else:
             raise Unavailable(f"it answers with HTTP status {response.status}")
         cache.require_room(left or 0)
-        total = partial.source.total or wanted.size
+        total = source.total or wanted.size
         if progress:
             progress(partial.size, total)
         for block in _read_blocks(response, left, patience):
@@ -125,12 +126,12 @@ def _connect(
                 progress(partial.size, total)
         if total is not None and partial.size < total:
             raise _Interrupted(f"it sent {partial.size} of {total} bytes")
-        if wanted.digest is not None and not wanted.is_met(partial):
+        if not wanted.is_met(partial):
             problem = wanted.describe_difference(partial)
             if response.headers.get_content_type() == "text/html":
                 problem += " (it is a web page, not a file)"
             partial.discard()
-            raise (_Interrupted if resuming else Unavailable)(problem)  # of one piece, it is no better next time
+            raise (_Interrupted if resuming else Unavailable)(problem)  # a body sent in one piece will not change
 
 
 def _open(opener: OpenerDirector, request: Request, timeout: float, partial: Partial) -> HTTPResponse:
@@ -149,7 +150,7 @@ def _open(opener: OpenerDirector, request: Request, timeout: float, partial: Par
 
 
 def _classify_failure(error: Exception) -> Unavailable | _Interrupted:
-    """What an attempt to get an answer ended with: for this URL, or only for this time."""
+    """The exception for an attempt that got no answer: whether another attempt may succeed."""
     reason = error.reason if isinstance(error, URLError) else error
     if isinstance(reason, ssl.SSLCertVerificationError):
         return Unavailable(
@@ -160,7 +161,7 @@ def _classify_failure(error: Exception) -> Unavailable | _Interrupted:
 
 
 def _read_blocks(response: HTTPResponse, left: int | None, patience: Patience) -> Iterator[bytes]:
-    """The next `left` bytes of a body as they come; all of it if None."""
+    """Yield the next `left` bytes of a body as they arrive; all of it if None."""
     begun, arrived = time.monotonic(), 0
     while left is None or left > 0:
         try:
@@ -182,22 +183,25 @@ def _read_blocks(response: HTTPResponse, left: int | None, patience: Patience) -
             begun, arrived = time.monotonic(), 0
 
 
-def _count_rest(headers: HTTPMessage, partial: Partial) -> int:
-    """How many bytes follow those of `partial`; it is discarded if they are not the rest of the same body."""
+def _count_rest(headers: HTTPMessage, partial: Partial, known_total: int | None, validator: str) -> int:
+    """How many bytes follow those of `partial`; it is discarded if they are not the rest of the same body.
+
+    `known_total` and `validator` are those of the bytes that are here.
+    """
     match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
     if match:
-        first, last, total = (group and int(group) for group in match.groups())
-        known, now = partial.source, _read_validator(headers)
-        same_kind = now is not None and now.startswith('"') == known.validator.startswith('"')
-        same_total = total is None or known.total in (None, total)
-        if first == partial.size and last >= first and same_total and not (same_kind and now != known.validator):
+        first, last, total = int(match[1]), int(match[2]), int(match[3]) if match[3] else None
+        now = _read_validator(headers)
+        same_kind = now is not None and now.startswith('"') == validator.startswith('"')
+        same_total = total is None or known_total in (None, total)
+        if first == partial.size and last >= first and same_total and not (same_kind and now != validator):
             return last + 1 - first
     partial.discard()
     raise _Interrupted("the file changed at the server, or another part came than was asked for")
 
 
 def _read_validator(headers: HTTPMessage) -> str | None:
-    """What `If-Range` may be: a weak ETag may not (RFC 9110, 13.1.5)."""
+    """What `If-Range` may hold: a strong ETag or a date, not a weak ETag (RFC 9110, 13.1.5)."""
     for value in (headers.get("ETag", ""), headers.get("Last-Modified", "")):
         if value and not value.startswith("W/") and value.isascii() and value.isprintable() and len(value) < 200:
             return value
@@ -205,17 +209,17 @@ def _read_validator(headers: HTTPMessage) -> str | None:
 
 
 def _read_length(headers: HTTPMessage) -> int | None:
-    """Of the body; None if it is not announced, or not so that it counts."""
+    """Bytes of the body; None if they are not announced, or the announcement does not count (RFC 9112, 6.3)."""
     value = headers.get("Content-Length", "")
     return int(value) if _LENGTH.fullmatch(value) and "Transfer-Encoding" not in headers else None
 
 
-def _describe(reason: Exception | str) -> str:
+def _describe(reason: BaseException | str) -> str:
     return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Followed ten times at most (the base class counts), to http and https, and not from https to http."""
+    """Follows at most ten redirects (the base class counts), to http and https, and not from https to http."""
 
     def http_error_302(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage

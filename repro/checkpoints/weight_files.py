@@ -1,8 +1,9 @@
-"""Weights files, read without running anything that they hold and without memory beyond what their size justifies.
+"""Weights files, read without executing anything that they hold and without memory beyond what their size justifies.
 
-Read are what `torch.save` writes (since 1.6 a zip, before that a sequence of pickles: the authors' files of 2019) and
-Detectron2's `.pkl`, a pickle of numpy arrays. Each pickle is interpreted as data first (`pickles`), and what it claims
-is compared with what the file holds; only then `torch.load(weights_only=True)` makes the tensors of a torch file.
+Two kinds are read: what `torch.save` writes (since 1.6 a zip, before that a sequence of pickles: the authors' files of
+2019), and Detectron2's `.pkl`, a pickle of numpy arrays. Each pickle is interpreted as data first (`pickles`), and what
+it claims is compared with what the file holds; only then `torch.load(weights_only=True)` makes the tensors of a torch
+file.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Contents:
 
 
 def read(path: Path) -> Contents:
-    """The weights in `path`. Nothing that the file holds is run.
+    """Read the weights in `path`. Nothing that the file holds is executed.
 
     Symbolic links to files are followed. The state dict is the file's top level or its "state_dict", "model" or
     "model_state".
@@ -149,7 +150,7 @@ def _check_zip(file: BinaryIO, size: int) -> None:
 
 
 def _check_legacy(content: mmap.mmap) -> None:
-    """Refuse a file of torch before 1.6 whose parts are not: number, version, system, value, storage keys, storages."""
+    """Refuse a file of torch before 1.6 without its parts: number, version, system, value, storage keys, storages."""
     size = len(content)
     for _ in range(3):
         interpret(content, size, tensors=False)
@@ -188,7 +189,7 @@ def _build_contents(value: object, container: str, size: int) -> Contents:
 
 
 def _check_size(state: dict, size: int) -> Iterator[tuple[str, Tensor | ArrayStandin]]:
-    """The items of a state dict, after checking that they are tensors and not much more than a file of `size` bytes."""
+    """Yield the items of a state dict, if they are tensors and not much more than a file of `size` bytes holds."""
     import torch
 
     for key, entry in state.items():
@@ -218,7 +219,7 @@ def _to_tensor(key: str, entry: Tensor | ArrayStandin) -> Tensor:
 
 
 def _to_plain(value: object) -> str | int | float | tuple | None:
-    """`value` if it is text or a number, a list or tuple of these as a tuple, otherwise None."""
+    """`value` if it is text or a number; a list or tuple of these as a tuple; None for anything else."""
     if isinstance(value, (str, int, float)):
         return value
     if isinstance(value, (list, tuple)) and all(isinstance(part, (str, int, float)) for part in value):

@@ -119,7 +119,7 @@ def verify(
 ) -> None:
     """Say what a weights file is: whose by its hash, whether it holds weights alone, and whether they fit its network.
 
-    Nothing that the file holds is run. Exit 1 if it is not what --id says, is of no entry, or was withdrawn.
+    Nothing that the file holds is executed. Exit 1 if it is not what --id says, not in the registry, or withdrawn.
 
     Example: repro checkpoints verify downloads/mask_rcnn_r50_fpn_1x_20181010-069fa190.pth
     """
@@ -132,7 +132,7 @@ def verify(
     entry = known.get(id_) if id_ is not None else known.identify(file)
     print(f"sha256: {digest}")
     if entry is None:
-        _fail(f"{file} is of no entry of {known.path.name}")
+        _fail(f"{file} is not in {known.path.name}")
     try:
         verified = entry.check(file)
     except ReproError as error:
@@ -166,7 +166,7 @@ def convert(
 
     chosen = choice.choose(get(experiment), weights)
     if path := chosen.file:
-        print(f"{path}: by {chosen.entry.check(path) if chosen.entry else 'nothing: of no entry of the registry'}")
+        print(f"{path}: {f'by {chosen.entry.check(path)}' if chosen.entry else 'unverified: not in the registry'}")
     else:
         with _progress(chosen.entry) as report:
             path = fetching.fetch(chosen.entry, report).path

@@ -24,13 +24,13 @@ COUNTER = f"fvcore {version('fvcore')}, handles 1"
 
 
 def count_experiments(experiments: Iterable[Experiment], store: Store) -> dict[str, Count]:
-    """The count of each experiment, by its name. Those in `store` are used, the others are made and stored.
+    """Count each experiment, by its name. Counts in `store` are used, missing ones are made and stored.
 
     Raises:
         ReproError: `store` is damaged or cannot be written.
     """
     stored = store.counts()
-    found = {}
+    counts = {}
     for experiment in experiments:
         count = stored.get(experiment.spec_hash)
         if count is None or count.counter != COUNTER:
@@ -38,8 +38,8 @@ def count_experiments(experiments: Iterable[Experiment], store: Store) -> dict[s
 
             count = count_experiment(experiment)
             store.add_count(count)
-        found[experiment.name] = count
-    return found
+        counts[experiment.name] = count
+    return counts
 
 
 def __getattr__(name: str) -> Any:

@@ -15,13 +15,13 @@ from repro.user_code import load_factory, report_failures
 
 
 def count_file(reference: str, shapes: Sequence[tuple[int, ...]]) -> Counted:
-    """The module that `reference`, "path.py:factory", builds, in evaluation mode on zeros of those shapes.
+    """Count the module that `reference`, "path.py:factory", builds, in evaluation mode on zeros of those shapes.
 
-    It is built and traced on the meta device, or on the CPU where that fails: there are no values on the former that
-    a module could ask for.
+    It is built and traced on the meta device or, where that fails, on the CPU: on the meta device there are no values
+    that a module could read.
 
     Raises:
-        ReproError: the file, the factory, the module or its forward pass does not do what it must.
+        ReproError: the file cannot be loaded, the factory gives no module, or the forward pass fails.
     """
     build = load_factory(reference)
     try:
@@ -31,10 +31,13 @@ def count_file(reference: str, shapes: Sequence[tuple[int, ...]]) -> Counted:
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
-    """The shape that "1x3x224x224" is.
+    """Parse a shape.
+
+    >>> parse_shape("1x3x224x224")
+    (1, 3, 224, 224)
 
     Raises:
-        ReproError: it is none.
+        ReproError: `text` is no shape.
     """
     if not re.fullmatch(r"[1-9][0-9]*(x[1-9][0-9]*)*", text):
         raise ReproError(f"--input {text!r} is no shape: write the size of each dimension, as in 1x3x224x224")

@@ -113,7 +113,7 @@ HANDLES: dict[str, Handle] = {
 
 
 def analyse(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> JitModelAnalysis:
-    """The analysis of one forward pass, which is traced when a result is first asked for."""
+    """Analyse one forward pass, which is traced when a result is first asked for."""
     made = (
         JitModelAnalysis(model, inputs)
         .set_op_handle(**HANDLES)

@@ -42,7 +42,16 @@ class Part:
 
 
 def count_experiment(experiment: Experiment) -> Count:
-    """Parameters and operations of the network of `experiment`, at batch size 1 and its test resolution."""
+    """Count the parameters and operations of the network of `experiment`, at batch size 1 and its test resolution.
+
+    >>> from repro.complexity import count_experiment
+    >>> from repro.experiments import get
+    >>> counted = count_experiment(get("imagenet-r50-gc-r16"))  # Table 4 prints 28.08 M and 3.87 G
+    >>> counted.params, counted.macs
+    (28078773, 4097896448)
+    >>> f"{counted.paper_flops / 2**30:.2f} G"
+    '3.87 G'
+    """
     network = experiment.network
     backbone = network.backbone
     total, sizes = _count_base(replace(network, backbone=replace(backbone, context=None)))
@@ -64,7 +73,7 @@ def count_experiment(experiment: Experiment) -> Count:
 
 
 def count_whole(network: Detector | Classifier) -> Counted:
-    """The complete network, context blocks in their places, with what each of its modules performs."""
+    """Count the complete network, context blocks in their places, with what each of its modules performs."""
     model = build(network)
     own = dict.fromkeys(model.modules(), Operations())
     for part, inputs in list_traced_parts(model, network):
@@ -74,7 +83,7 @@ def count_whole(network: Detector | Classifier) -> Counted:
 
 
 def get_input_shape(network: Detector | Classifier) -> tuple[int, ...]:
-    """(3, H, W) or (3, T, H, W) of the input: a detector's is a landscape of the largest size, padded."""
+    """The input's shape (3, H, W) or (3, T, H, W): for a detector a landscape image of the largest size, padded."""
     if isinstance(network, Classifier):
         return (3, *network.input_size)
     height, width = (-(-side // DIVISOR) * DIVISOR for side in (network.short_side, network.long_side))
@@ -82,7 +91,7 @@ def get_input_shape(network: Detector | Classifier) -> tuple[int, ...]:
 
 
 def count_rois(network: Detector | Classifier) -> dict[str, int]:
-    """RoIs through each head of a detector: all proposals, and as many masks as an image may have detections.
+    """Count the RoIs through each head of a detector: all proposals, and a mask for each of the most detections.
 
     The heads of a cascade are numbered from 1. All of its box heads see all RoIs, all of its mask heads all detections.
     """
@@ -95,7 +104,7 @@ def count_rois(network: Detector | Classifier) -> dict[str, int]:
 
 
 class Trunk(nn.Module):
-    """What a detector does with the image itself, in one module: (1, 3, H, W) -> the pyramid and the RPN's outputs."""
+    """Joins what a detector does with the image itself: (1, 3, H, W) -> the pyramid and the RPN's outputs."""
 
     def __init__(self, detector: MaskRCNN) -> None:
         super().__init__()
@@ -118,7 +127,7 @@ class Neck(nn.Module):
 
 
 def build(network: Detector | Classifier, device: str = "meta") -> MaskRCNN | ResNet:
-    """The network, in evaluation mode."""
+    """Build the network, in evaluation mode."""
     with torch.device(device):
         if isinstance(network, Classifier):
             return ResNet(network.backbone, network.num_classes).eval()
@@ -126,65 +135,65 @@ def build(network: Detector | Classifier, device: str = "meta") -> MaskRCNN | Re
 
 
 def list_traced_parts(model: MaskRCNN | ResNet, network: Detector | Classifier) -> list[tuple[nn.Module, Tensor]]:
-    """The modules that a forward pass consists of, each with zeros of the size that it is given.
+    """List the modules of which a forward pass consists, each with zeros of the size of its input.
 
-    Zeros, because torchvision's deformable convolution on the CPU ends the process when offsets are not numbers.
+    They are zeros because torchvision's deformable convolution on the CPU ends the process if offsets are not numbers.
     """
     image = torch.zeros(1, *get_input_shape(network), device=next(model.parameters()).device)
-    if isinstance(network, Classifier):
-        return [(model, image)]
-    return [(Trunk(model), image), *_list_heads(model, network)]
+    if isinstance(model, MaskRCNN):
+        return [(Trunk(model), image), *_list_heads(model)]
+    return [(model, image)]
 
 
-def _list_heads(model: MaskRCNN, network: Detector) -> Iterator[tuple[nn.Module, Tensor]]:
-    stages = model.roi_heads.stages
+def _list_heads(model: MaskRCNN) -> Iterator[tuple[nn.Module, Tensor]]:
+    stages = model.roi_heads.stage_heads
     boxes = [(nn.Sequential(stage.box_head, stage.box_predictor), BOX_RESOLUTION) for stage in stages]
     masks = [(nn.Sequential(stage.mask_head, stage.mask_predictor), MASK_RESOLUTION) for stage in stages]
     device = next(model.parameters()).device
-    for (head, side), number in zip(boxes + masks, count_rois(network).values(), strict=True):
-        yield head, torch.zeros(number, network.fpn_channels, side, side, device=device)
+    for (head, side), number in zip(boxes + masks, count_rois(model.spec).values(), strict=True):
+        yield head, torch.zeros(number, model.spec.fpn_channels, side, side, device=device)
 
 
 @cache
 def _count_base(network: Detector | Classifier) -> tuple[Part, dict[str, torch.Size]]:
-    """A network without context blocks, and the sizes (1, C, H, W) or (1, C, T, H, W) of its stages c2 .. c5."""
+    """Count a network without context blocks; also give the sizes (1, C, [T,] H, W) of its stages c2 .. c5."""
     model = build(network)
-    backbone = model.backbone if isinstance(network, Detector) else model
+    backbone = model.backbone if isinstance(model, MaskRCNN) else model
     stem = nn.Sequential(backbone.conv1, backbone.bn1, backbone.relu, backbone.maxpool)
     operations, size = _count_piece(stem, torch.Size((1, *get_input_shape(network))))
     sizes = {}
-    for stage, blocks in zip(STAGES, (backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4), strict=True):
-        for block in blocks:
+    for i, stage in enumerate(STAGES, start=1):
+        for block in backbone.get_submodule(f"layer{i}").children():
             added, size = _count_piece(block, size)
             operations += added
         sizes[stage] = size
-    if isinstance(network, Detector):
-        last = [(Neck(model), *sizes.values()), *((head, inputs.shape) for head, inputs in _list_heads(model, network))]
+    if isinstance(model, MaskRCNN):
+        operations += _count_piece(Neck(model), *sizes.values())[0]
+        for head, inputs in _list_heads(model):
+            operations += _count_piece(head, inputs.shape)[0]
     else:
-        last = [(nn.Sequential(backbone.avgpool, nn.Flatten(), backbone.fc), size)]
-    for module, *at in last:
-        operations += _count_piece(module, *at)[0]
+        operations += _count_piece(nn.Sequential(model.avgpool, nn.Flatten(), model.fc), size)[0]
     return Part(operations, count_parameters(model)), sizes
 
 
-_pieces: dict[tuple, tuple[Operations, torch.Size | None]] = {}
+_pieces: dict[tuple, tuple[Operations, torch.Size]] = {}
 
 
-def _count_piece(module: nn.Module, *sizes: torch.Size) -> tuple[Operations, torch.Size | None]:
-    """What a module performs on inputs of those sizes, and the size of its output if it has a single one."""
+def _count_piece(module: nn.Module, *sizes: torch.Size) -> tuple[Operations, torch.Size]:
+    """Count a module on inputs of those sizes; also give the size of its output (empty if it has several)."""
     structure = repr(module), tuple((name, parameter.shape) for name, parameter in module.named_parameters()), sizes
     if structure not in _pieces:
         inputs = tuple(torch.empty(size, device="meta") for size in sizes)
         with torch.no_grad():
             output = module(*inputs)
-        size = output.shape if isinstance(output, Tensor) else None
+        size = output.shape if isinstance(output, Tensor) else torch.Size()
         _pieces[structure] = count(module, inputs).operations, size
     return _pieces[structure]
 
 
 @cache
 def _count_block(spec: NonLocal | GlobalContext, size: torch.Size) -> Part:
-    """One context block on a feature map of that size, (1, C, H, W) or (1, C, T, H, W)."""
+    """Count one context block on a feature map of that size, (1, C, H, W) or (1, C, T, H, W)."""
     with torch.device("meta"):
         block = context.build(spec, size[1], len(size) - 2).eval()
         return Part(count(block, torch.empty(size)).operations, count_parameters(block))

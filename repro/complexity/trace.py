@@ -1,4 +1,4 @@
-"""Counts the operations of a module by tracing one forward pass, on the meta device if it stands there."""
+"""Counts the operations of a module by tracing one forward pass, without computing it on the meta device."""
 
 from __future__ import annotations
 
@@ -17,31 +17,41 @@ from repro.complexity.tree import Counted
 
 
 def count(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> Counted:
-    """The operations and parameters of `model` in `model(*inputs)`, from one trace.
+    """Count the operations and parameters of `model` in `model(*inputs)`, from one trace.
 
-    A model on the meta device (`with torch.device("meta"): ...`) is traced without computing anything; anywhere else
-    the forward pass is carried out. Call `model.eval()` first where training differs. Operators that no handle knows
-    are listed in `uncounted`. What the forward pass raises, and torch's tracer where it cannot follow, is not caught.
+    A model on the meta device is traced without computing anything; anywhere else the forward pass is executed. Call
+    `model.eval()` first where training differs. Operators that no handle knows are listed in `uncounted`. Exceptions
+    of the forward pass and of torch's tracer are not caught.
+
+    >>> import torch
+    >>> from repro.complexity import count
+    >>> with torch.device("meta"):
+    ...     model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, kernel_size=3), torch.nn.ReLU()).eval()
+    ...     counted = count(model, torch.empty(1, 3, 10, 10))
+    >>> counted.params, counted.macs  # 8 * 27 + 8; 8 * 8 output positions of 8 * 27 products
+    (224, 13824)
+    >>> counted.paper_flops - counted.macs  # the bias and the ReLU of 8 * 8 * 8 elements
+    1024
     """
     return build_tree(model, trace_operations(model, inputs))
 
 
 def trace_operations(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> dict[nn.Module, Operations]:
-    """What `model` and each of its submodules perform in one forward pass, without what their submodules perform."""
+    """Trace what `model` and each of its submodules perform themselves, outside their submodules, in a forward pass."""
     analysed = analyse(model, inputs)
     with torch.no_grad(), _RecordedConvolutions():
         ingredients = analysed.by_module_and_operator()
-    own = {name: (Counter(found), Counter(analysed.unsupported_ops(name))) for name, found in ingredients.items()}
+    own = {name: (Counter(counts), Counter(analysed.unsupported_ops(name))) for name, counts in ingredients.items()}
     for name in ingredients:
         if name:
             above = own[name.rpartition(".")[0]]
             above[0].subtract(ingredients[name])
             above[1].subtract(analysed.unsupported_ops(name))
-    return {model.get_submodule(name): Operations(+found, +unknown) for name, (found, unknown) in own.items()}
+    return {model.get_submodule(name): Operations(+counts, +unknown) for name, (counts, unknown) in own.items()}
 
 
 def build_tree(model: nn.Module, own: Mapping[nn.Module, Operations]) -> Counted:
-    """`model` with its submodules, by what each of them performs itself. Modules that `own` lacks perform nothing."""
+    """Build the tree of `model` from what each module performs itself. Modules that `own` lacks perform nothing."""
     return _build_node("", model, own, set())
 
 
@@ -63,7 +73,7 @@ def _build_node(name: str, module: nn.Module, own: Mapping[nn.Module, Operations
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Learnable parameters, each once; those of stages that a recipe freezes are among them."""
+    """Count the learnable parameters, each once, with those of stages that a recipe freezes."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 

@@ -18,7 +18,7 @@ OWN = "(itself)"  #: the line of what a module does and holds outside its submod
 class Counted:
     """What one forward pass through a module performs, its submodules included, and how many parameters it has.
 
-    A submodule that is called more than once has all its calls; one that two modules share stands under the first.
+    A submodule that is called more than once has all its calls; one that two modules share is listed under the first.
     """
 
     name: str  #: within the module above; "" for the module that was counted

@@ -18,24 +18,26 @@ from repro.experiments import Classifier, Detector
 
 @dataclass(frozen=True)
 class Format:
-    """A framework's way to name and lay out the tensors of one kind of network."""
+    """A framework's way to name and lay out the tensors of its networks."""
 
-    convert: Callable[[Mapping[str, Tensor], Detector | Classifier], Converted]
-    networks: tuple[type[Detector] | type[Classifier], ...]
     mark: str | None  #: regular expression that keys of such files alone match; None: nothing tells them from others
+    detector: Callable[[Mapping[str, Tensor], Detector], Converted] | None = None  #: converts those of detectors
+    classifier: Callable[[Mapping[str, Tensor], Classifier], Converted] | None = None  #: and those of classifiers
 
 
 FORMATS = {
-    "gcnet-repro": Format(own.convert, (Detector, Classifier), r"fpn\.inner_blocks\.|layer\d\.\d+\.context_block\."),
-    "mmdetection1": Format(mmdetection.convert_version1, (Detector,), r"bbox_head\."),
-    "mmdetection2": Format(mmdetection.convert_version2, (Detector,), r"roi_head\.bbox_head\."),
-    "detectron2": Format(detectron2.convert, (Detector,), r"backbone\.bottom_up\."),
-    "torchvision-detection": Format(torchvision.convert, (Detector,), r"backbone\.body\."),
-    "torchvision": Format(classification.convert_torchvision, (Classifier,), None),
-    "timm": Format(classification.convert_timm, (Classifier,), r"layer0\.conv1\.weight$|layer\d\.\d+\.se\."),
-    "mmpretrain": Format(classification.convert_mmpretrain, (Classifier,), r"head\.fc\."),
-    "mmaction2": Format(mmaction.convert_mmaction2, (Classifier,), r"cls_head\.fc_cls\."),
-    "pytorchvideo": Format(mmaction.convert_pytorchvideo, (Classifier,), r"blocks\.\d\.res_blocks\."),
+    "gcnet-repro": Format(
+        r"fpn\.inner_blocks\.|layer\d\.\d+\.context_block\.", detector=own.convert, classifier=own.convert
+    ),
+    "mmdetection1": Format(r"bbox_head\.", detector=mmdetection.convert_version1),
+    "mmdetection2": Format(r"roi_head\.bbox_head\.", detector=mmdetection.convert_version2),
+    "detectron2": Format(r"backbone\.bottom_up\.", detector=detectron2.convert),
+    "torchvision-detection": Format(r"backbone\.body\.", detector=torchvision.convert),
+    "torchvision": Format(None, classifier=classification.convert_torchvision),
+    "timm": Format(r"layer0\.conv1\.weight$|layer\d\.\d+\.se\.", classifier=classification.convert_timm),
+    "mmpretrain": Format(r"head\.fc\.", classifier=classification.convert_mmpretrain),
+    "mmaction2": Format(r"cls_head\.fc_cls\.", classifier=mmaction.convert_mmaction2),
+    "pytorchvideo": Format(r"blocks\.\d\.res_blocks\.", classifier=mmaction.convert_pytorchvideo),
 }
 
 #: Formats of public files that are left out, and why.
@@ -50,45 +52,50 @@ NOT_CONVERTED = {
 
 
 def recognise(tensors: Mapping[str, Tensor]) -> str:
-    """The format of a file of unknown origin, by its keys.
+    """Recognise the format of a file of unknown origin by its keys.
 
     Raises:
-        ReproError: they are those of no format, or of no single one.
+        ReproError: they fit no format, or more than one.
     """
-    found = [
+    names = [
         name for name, format in FORMATS.items() if format.mark and any(re.match(format.mark, key) for key in tensors)
     ]
-    if not found and "layer1.0.conv1.weight" in tensors:
+    if not names and "layer1.0.conv1.weight" in tensors:
         raise ReproError(
             "a plain ResNet has the same keys from torchvision, timm and this project, and each wants other inputs: "
             "say which with --weights torchvision=FILE, timm=FILE or gcnet-repro=FILE"
         )
-    if len(found) != 1:
+    if len(names) != 1:
         raise ReproError(
             f"the framework of these weights cannot be told from keys such as {next(iter(tensors), '(none at all)')}; "
             f"these formats are understood: {', '.join(FORMATS)}"
         )
-    return found[0]
+    return names[0]
 
 
 def convert(tensors: Mapping[str, Tensor], format: str, network: Detector | Classifier) -> Converted:
-    """`tensors` of a file in `format`, for `network`. They are not copied where nothing has to be changed.
+    """Convert the `tensors` of a file in `format` for `network`. What need not change is not copied.
 
     Raises:
-        ReproError: the format is unknown, left out or of another kind of network, or a key is missing, unexpected or of
-            another shape for no known reason: the file is of another network.
+        ReproError: the format is unknown, not converted here or of another kind of network; or a key is missing,
+            unexpected or of another shape for no known reason: the file is of another network.
     """
     if format in NOT_CONVERTED:
         raise ReproError(f"weights in the format {format} are not converted: {NOT_CONVERTED[format]}")
     if format not in FORMATS:
         raise unknown("format of weights", format, FORMATS)
-    if not isinstance(network, FORMATS[format].networks):
+    known = FORMATS[format]
+    if isinstance(network, Detector) and known.detector:
+        converted = known.detector(tensors, network)
+    elif isinstance(network, Classifier) and known.classifier:
+        converted = known.classifier(tensors, network)
+    else:
         raise ReproError(f"weights in the format {format} are not those of a {type(network).__name__.lower()}")
-    return replace(FORMATS[format].convert(tensors, network), format=format)
+    return replace(converted, format=format)
 
 
 def build(converted: Converted, engine: str = "torchvision") -> nn.Module:
-    """The network with its weights, in evaluation mode; a detector is assembled by `engine`."""
+    """Build the network with its weights, in evaluation mode; `engine` assembles a detector."""
     model = construct(converted.network, converted.conventions, engine)
     missing, unexpected = model.load_state_dict(converted.tensors, strict=False)
     if unexplained := {*missing, *unexpected} - {*converted.missing}:

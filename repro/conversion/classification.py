@@ -30,7 +30,7 @@ _BLOCK = r"(layer\d\.\d+)\.context_block\.channel_mul_conv"
 
 
 def convert_torchvision(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
-    """torchvision's ResNets and ResNeXts, whose names are this project's.
+    """Convert torchvision's ResNets and ResNeXts, whose names are this project's.
 
     Raises:
         ReproError: the file is of another network.
@@ -40,7 +40,7 @@ def convert_torchvision(tensors: Mapping[str, Tensor], network: Classifier) -> C
 
 
 def convert_timm(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
-    """timm's ResNets and SE-ResNets, new (`seresnet50`) and from Caffe (`legacy_seresnet50`).
+    """Convert timm's ResNets and SE-ResNets, new (`seresnet50`) and from Caffe (`legacy_seresnet50`).
 
     The SE block is the network's `SE`, after the last 1x1 convolution of every residual block. The legacy networks
     have their strides in the first 1x1 convolution and do not pad before the stem's max-pool.
@@ -65,7 +65,7 @@ def convert_timm(tensors: Mapping[str, Tensor], network: Classifier) -> Converte
 
 
 def convert_mmpretrain(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
-    """mmpretrain's (formerly mmclassification's) ResNets and SE-ResNets of its "pytorch" style.
+    """Convert mmpretrain's (formerly mmclassification's) ResNets and SE-ResNets of its "pytorch" style.
 
     Raises:
         ReproError: the file is of another network.
@@ -77,10 +77,10 @@ def convert_mmpretrain(tensors: Mapping[str, Tensor], network: Classifier) -> Co
 
 
 def require_fields(spec: Any, source: str, **values: Any) -> None:
-    """Of what the keys of a file do not show: how a network, or a part of it, must compute for weights from `source`.
+    """Require field `values` of a specification that weights from `source` need and their keys do not show.
 
     Raises:
-        ReproError: it computes otherwise.
+        ReproError: a field has another value.
     """
     for name, value in values.items():
         if (own := getattr(spec, name)) != value:
@@ -93,7 +93,7 @@ def require_fields(spec: Any, source: str, **values: Any) -> None:
 def _build_se_rules(
     tensors: Mapping[str, Tensor], network: Classifier, source: str, first: str, second: str
 ) -> tuple[Rule, ...]:
-    """Where the file keeps the two convolutions of its SE blocks; none if it has no such block.
+    """Rules for the two convolutions of the file's SE blocks; none if it has no such block.
 
     Raises:
         ReproError: the network's blocks are not SE blocks, or stand elsewhere in the residual block.

@@ -76,10 +76,10 @@ _UNUSED = r"^pixel_(mean|std)$|^proposal_generator\.anchor_generator\."
 
 
 def convert(tensors: Mapping[str, Tensor], network: Detector) -> Converted:
-    """Of a file of the zoo, where background comes last and has neither box nor mask.
+    """Convert a file of the zoo, where background comes last and has neither box nor mask.
 
-    Its ResNets are MSRA's, with the strides in the 1x1 convolutions, and `Converted.network` says so. Those of
-    ResNeXt's inputs are scaled.
+    Its ResNets are MSRA's, with the strides in the 1x1 convolutions, and `Converted.network` says so. The inputs of its
+    ResNeXts are scaled.
 
     Raises:
         ReproError: the file is of another network, or the network is a cascade.

@@ -13,7 +13,7 @@ from repro.conversion.networks import build_meta_state_dict
 from repro.errors import ReproError
 from repro.experiments import Classifier, Detector
 from repro.experiments.conventions import DetectionConventions
-from repro.models import conventions as classifiers
+from repro.models.conventions import ClassifierConventions
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,17 @@ class Converted:
     """The weights of a file under the names and in the layout of a network."""
 
     tensors: dict[str, Tensor]  #: the network's state dict, less `missing`
-    missing: tuple[str, ...]  #: keys of the network that the file does not have, which matters not
-    unexpected: tuple[str, ...]  #: keys of the file that the network has no use for, each for a known reason
-    reshaped: tuple[str, ...]  #: keys of the file whose tensors were changed, and how
-    conventions: DetectionConventions | classifiers.ClassifierConventions  #: of the framework
-    network: Detector | Classifier  #: that the weights belong to
+    missing: tuple[str, ...]  #: keys of the network that the file does not have and that do not matter
+    unexpected: tuple[str, ...]  #: keys of the file that the network does not need, each for a known reason
+    reshaped: tuple[str, ...]  #: keys of the file whose tensors were changed, each with how
+    conventions: DetectionConventions | ClassifierConventions  #: of the framework
+    network: Detector | Classifier  #: to which the weights belong
     format: str = ""  #: of the file, filled in by `conversion.convert`
 
 
 @dataclass(frozen=True)
 class TensorChange:
-    """Of a tensor's layout or values; its number of dimensions stays."""
+    """A change of a tensor's layout or values that keeps its number of dimensions."""
 
     make: Callable[[Tensor], Tensor]  #: returns its very argument where there is nothing to change
     how: str  #: in words
@@ -48,7 +48,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Problem:
-    """A key without explanation."""
+    """A key that does not fit, for no known reason."""
 
     kind: Literal["missing", "unexpected", "shape"]
     key: str  #: of the file; where it is missing, what it would be called
@@ -57,31 +57,31 @@ class Problem:
 
 @dataclass(frozen=True)
 class Cause:
-    """What it means if keys like these do not fit."""
+    """The likely reason if keys like these do not fit."""
 
     kind: Literal["missing", "unexpected", "shape"]
     keys: str  #: regular expression, searched for in the key
     text: str
 
 
-#: Of a batch norm: how many batches it was trained on, which nothing reads.
+#: How many batches a batch norm was trained on, which nothing reads.
 _COUNTER = re.compile(r"\.num_batches_tracked$")
 
 
 def translate(
     tensors: Mapping[str, Tensor],
     network: Detector | Classifier,
-    conventions: DetectionConventions | classifiers.ClassifierConventions,
+    conventions: DetectionConventions | ClassifierConventions,
     rules: Sequence[Rule],
     causes: Sequence[Cause],
     unused: str = r"(?!)",
 ) -> Converted:
-    """`tensors` of a file for `network`.
+    """Translate the `tensors` of a file for `network`, and account for every key.
 
     Args:
         tensors: by the file's keys.
-        network: that the file should fit.
-        conventions: passed on.
+        network: what the file should fit.
+        conventions: those of the file's framework, passed on.
         rules: the first that applies says what a key of the network is called in the file; without any the names agree.
         causes: the likely reasons, in order of precedence, if the file does not fit.
         unused: regular expression of keys that files of the format may have and no network needs.
@@ -101,10 +101,11 @@ def translate(
         else:
             used.add(key)
             tensor = changed = tensors[key]
-            if rule is not None and rule.change is not None and tensor.dim() == expected.dim():
-                changed = rule.change.make(tensor)
-            if changed is not tensor:
-                reshaped.append(f"{key}: {rule.change.how}")
+            change = rule.change if rule else None
+            if change is not None and tensor.dim() == expected.dim():
+                changed = change.make(tensor)
+                if changed is not tensor:
+                    reshaped.append(f"{key}: {change.how}")
             if problem := _find_misfit(key, tensor, changed, expected):
                 problems.append(problem)
             translated[own] = changed
@@ -122,7 +123,7 @@ def translate(
 
 
 def prepend_zeros(rows: int) -> Callable[[Tensor], Tensor]:
-    """Puts `rows` rows of zeros before those of a tensor."""
+    """A function that puts `rows` rows of zeros before those of a tensor."""
 
     def make(tensor: Tensor) -> Tensor:
         padded = tensor.new_zeros(rows + len(tensor), *tensor.shape[1:])

@@ -59,11 +59,12 @@ _PYTORCHVIDEO = (
 
 
 def convert_mmaction2(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
-    """mmaction2's SlowOnly ResNets, plain or with embedded-Gaussian non-local blocks (its `use_scale`, `sub_sample`).
+    """Convert mmaction2's SlowOnly ResNets, plain or with embedded-Gaussian non-local blocks.
 
-    Where those blocks stand, the network must say: in mmaction2's files after the residual blocks 0 and 2 of c3 and 0,
-    2 and 4 of c4, not 1 and 3, and 1, 3 and 5 as in the paper. They sub-sample behind phi and g (the conventions
-    `MMCV`), and their last convolution has no bias, which the batch norm behind it would take back in training.
+    Those are mmaction2's with `use_scale` and `sub_sample`.
+    The network must say where those blocks stand: in mmaction2's files after the residual blocks 0 and 2 of c3 and 0, 2
+    and 4 of c4; in the paper after 1 and 3, and 1, 3 and 5. They sub-sample behind phi and g (the conventions `MMCV`),
+    and their last convolution has no bias, which the batch norm behind it would take back in training.
 
     Raises:
         ReproError: the file is of another network; or of TSM, I3D or SlowFast, which this project does not have.
@@ -84,7 +85,7 @@ def convert_mmaction2(tensors: Mapping[str, Tensor], network: Classifier) -> Con
 
 
 def convert_pytorchvideo(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
-    """pytorchvideo's `slow_r50`.
+    """Convert pytorchvideo's `slow_r50`.
 
     Its head averages windows of 7x7 positions, then the classes' logits of the windows: the same as this project's
     global average for crops of 224, not for the crops of 256 that its authors tested.
@@ -97,7 +98,7 @@ def convert_pytorchvideo(tensors: Mapping[str, Tensor], network: Classifier) -> 
 
 
 def _check_blocks(tensors: Mapping[str, Tensor], backbone: Backbone) -> None:
-    """That the network has the file's non-local blocks, and where the file has them."""
+    """Check that the network has the file's non-local blocks, and where the file has them."""
     if backbone.context is None or not isinstance(backbone.context.block, NonLocal):
         raise ReproError("the file has non-local blocks, the network has none")
     require_fields(
@@ -109,8 +110,8 @@ def _check_blocks(tensors: Mapping[str, Tensor], backbone: Backbone) -> None:
         output_norm=True,
     )
     require_fields(backbone.context, "mmaction2", position="afterAdd")
-    found = {re.match(r"backbone\.layer(\d)\.(\d+)\.non_local_block\.", key) for key in tensors} - {None}
-    theirs = sorted({(f"c{int(stage) + 1}", int(block)) for stage, block in (match.groups() for match in found)})
+    matches = (re.match(r"backbone\.layer(\d)\.(\d+)\.non_local_block\.", key) for key in tensors)
+    theirs = sorted({(f"c{int(match[1]) + 1}", int(match[2])) for match in matches if match})
     if theirs != (own := sorted(locate_context_blocks(backbone.context, backbone.blocks))):
         raise ReproError(
             f"the file's non-local blocks stand behind the residual blocks {_list_sites(theirs)}, the network's behind "

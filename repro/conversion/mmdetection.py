@@ -41,7 +41,7 @@ _CAUSES = (
 
 
 def convert_version1(tensors: Mapping[str, Tensor], network: Detector) -> Converted:
-    """Of mmdetection before 2.0. Its heads have background first, as the network's.
+    """Convert a file of mmdetection before 2.0. Its heads have background first, as the network's.
 
     Raises:
         ReproError: the file is of another network.
@@ -51,7 +51,7 @@ def convert_version1(tensors: Mapping[str, Tensor], network: Detector) -> Conver
 
 
 def convert_version2(tensors: Mapping[str, Tensor], network: Detector) -> Converted:
-    """Of mmdetection since 2.0, where background comes last and has neither box nor mask.
+    """Convert a file of mmdetection since 2.0, where background comes last and has neither box nor mask.
 
     A backbone with its strides in the 1x1 convolutions is one of its "caffe" style: MSRA's, whose inputs are BGR and
     not scaled.

@@ -25,7 +25,7 @@ _CAUSES = (
 
 
 def convert(tensors: Mapping[str, Tensor], network: Detector | Classifier) -> Converted:
-    """The `weights.pt` of a run.
+    """Convert the `weights.pt` of a run.
 
     Raises:
         ReproError: the file is of another network.

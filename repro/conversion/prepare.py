@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import nn
+
 from repro import conversion
 from repro.checkpoints import CONVERTER, fetching, weight_files
 from repro.checkpoints.choice import Choice
 from repro.checkpoints.download import Fetched
-from repro.detection.detector import DetectorModule
 from repro.experiments import Experiment
 from repro.paths import sha256
 from repro.records import Checkpoint, Weights
@@ -19,7 +20,7 @@ from repro.records import Checkpoint, Weights
 class Prepared:
     """A network in evaluation mode, and what a record says of its weights."""
 
-    model: DetectorModule
+    model: nn.Module
     weights: Weights
     checkpoint: Checkpoint
 
@@ -31,11 +32,11 @@ def prepare(
     progress: Callable[[str, int, int], None],
     engine: str = "torchvision",
 ) -> Prepared:
-    """The network of `experiment` with the weights of `choice`.
+    """Build the network of `experiment` with the weights of `choice`.
 
     Args:
-        key: of the evaluation that this is for.
-        engine: that a detector is assembled by.
+        key: cache key of the evaluation that needs the network.
+        engine: what assembles a detector.
         progress: called with the stage, the bytes fetched and the size of the file, where that is known.
 
     Raises:
@@ -66,12 +67,13 @@ def prepare(
 
 
 def fetch_chosen(choice: Choice, progress: Callable[[str, int, int], None]) -> Fetched:
-    """The file, from the cache, the network or the user's hand (checked when it was chosen).
+    """The chosen file: the user's (checked when it was chosen), or the entry's, from the cache or its publisher.
 
     Raises:
         ReproError: it cannot be fetched or read, or its hash is not the published one.
     """
-    if choice.file is None:
-        return fetching.fetch(choice.entry, lambda done, total: progress("download", done, total or max(done, 1)))
-    verified = choice.entry is not None and choice.entry.digest is not None
-    return Fetched(choice.file, sha256(choice.file), choice.file.stat().st_size, None, verified)
+    if choice.file is not None:
+        verified = choice.entry is not None and choice.entry.digest is not None
+        return Fetched(choice.file, sha256(choice.file), choice.file.stat().st_size, None, verified)
+    assert choice.entry is not None  # a choice is an entry, a file, or both
+    return fetching.fetch(choice.entry, lambda done, total: progress("download", done, total or max(done, 1)))

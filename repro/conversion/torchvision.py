@@ -17,7 +17,7 @@ from repro.experiments.conventions import TORCHVISION
 #: Its outputs are COCO's category ids, of which ten were never given to a class; 0 is the background.
 NAMES = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
 USED = [id_ for id_, name in enumerate(NAMES) if name != "N/A"]
-#: Of batch norm. torchvision runs its frozen batch norm, which has no counter of batches, without one.
+#: The epsilon of batch norm. torchvision's frozen batch norm, which has no counter of batches, has none.
 EPSILON = 1e-5
 
 
@@ -66,7 +66,7 @@ _CAUSES = (
 
 
 def convert(tensors: Mapping[str, Tensor], network: Detector) -> Converted:
-    """Of `MaskRCNN_ResNet50_FPN_Weights.COCO_V1`, in the layout of any version of torchvision.
+    """Convert `MaskRCNN_ResNet50_FPN_Weights.COCO_V1`, in the layout of any version of torchvision.
 
     Raises:
         ReproError: the file is of another network, or the network is a cascade.
@@ -89,8 +89,8 @@ def convert(tensors: Mapping[str, Tensor], network: Detector) -> Converted:
 def _add_epsilon(tensors: Mapping[str, Tensor], variance: str) -> Tensor:
     """The weight of the batch norm whose running variance has the key `variance`.
 
-    Adding to the weight, not to the variance: some variances of channels that are never active are below 1e-40, which
-    no sum with an epsilon in float32 would keep.
+    The weight is changed, not the variance: some variances of channels that are never active are below 1e-40, and a sum
+    with an epsilon in float32 would lose them.
     """
     weight, value = tensors[variance.replace("running_var", "weight")], tensors[variance].to(torch.float64)
     return (weight * ((value + EPSILON) / value).sqrt()).to(weight.dtype)

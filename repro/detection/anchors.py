@@ -14,15 +14,17 @@ ASPECT_RATIOS = (0.5, 1.0, 2.0)  #: height / width
 
 
 class PyramidAnchors(AnchorGenerator):
-    """One anchor of side `scale * stride` per aspect ratio at every cell of P2 .. P6.
+    """Puts one anchor of side `scale * stride` per aspect ratio at every cell of P2 .. P6.
 
     The authors' framework (mmdetection before 2.0) centres an anchor on the middle of its cell and rounds its sides to
     whole pixels. There a box includes its last pixel; here coordinates are continuous, x2 = (last pixel) + 1, which
     makes the very same anchors. Other `conventions` centre it on the corner of the cell or do not round.
 
-    The strides are given, not inferred: torchvision divides the padded image by the grid, which makes 61 of P6's 64
-    when the image is 800 pixels high. Only networks that were trained so (`conventions.inferred_strides`) get it.
+    The strides are given, not inferred: torchvision divides the padded image by the grid, which turns P6's 64 into 61
+    when the image is 800 pixels high. Only networks that were trained so (`conventions.inferred_strides`) infer them.
     """
+
+    cell_anchors: list[Tensor]  #: of every level, around the origin, float32 (ratios, 4)
 
     def __init__(self, scale: int, conventions: DetectionConventions = AUTHORS) -> None:
         self.conventions = conventions
@@ -42,7 +44,7 @@ class PyramidAnchors(AnchorGenerator):
         return torch.cat([-corner, corner], dim=1)
 
     def forward(self, images: ImageList, features: list[Tensor]) -> list[Tensor]:
-        """The anchors of every image: as many times the same float32 (cells * ratios, 4), xyxy in pixels.
+        """The anchors of every image, float32 (cells * ratios, 4), xyxy in pixels, the same for all.
 
         They are ordered by level, row, column and ratio, and stay float32 whatever the precision of the features.
         """

@@ -11,7 +11,7 @@ from torchvision.ops import clip_boxes_to_image
 
 
 def clip(boxes: Tensor, size: tuple[int, int], inclusive: bool) -> Tensor:
-    """`boxes` within an image of `size` (height, width); inclusive ones keep at least one of its pixels."""
+    """Clip `boxes` to an image of `size` (height, width); inclusive ones keep at least one of its pixels."""
     if not inclusive:
         return clip_boxes_to_image(boxes, size)
     height, width = size
@@ -21,7 +21,7 @@ def clip(boxes: Tensor, size: tuple[int, int], inclusive: bool) -> Tensor:
 
 
 def rescale(boxes: Tensor, factors: tuple[float, float], inclusive: bool) -> Tensor:
-    """`boxes` in an image whose (height, width) are `factors` times as large; it is the last pixels that scale."""
+    """Scale `boxes` to an image whose (height, width) are `factors` times as large; inclusive ones by last pixels."""
     vertical, horizontal = factors
     scaled = boxes * boxes.new_tensor((horizontal, vertical) * 2)
     if inclusive:

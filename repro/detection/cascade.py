@@ -30,6 +30,11 @@ class CascadeRoIHeads(nn.Module):
         super().__init__()
         self.stages = nn.ModuleList(RoIHeads(spec, generator, conventions, stage) for stage in CASCADE)
 
+    @property
+    def stage_heads(self) -> tuple[RoIHeads, ...]:
+        """The heads of the stages, in the order in which RoIs pass through them."""
+        return tuple(heads for heads in self.stages if isinstance(heads, RoIHeads))
+
     def losses(
         self,
         features: dict[str, Tensor],
@@ -42,10 +47,10 @@ class CascadeRoIHeads(nn.Module):
         """The weighted losses of every stage, over RoIs that it samples anew: `loss_classifier_0` and so on.
 
         A stage samples from the refined RoIs of the stage before it and the objects. Objects that were RoIs there are
-        not refined. No gradient passes through the boxes. Arguments as of `RoIHeads.losses`.
+        not refined. No gradient passes through the boxes. The arguments are those of `RoIHeads.losses`.
         """
-        losses = {}
-        for k, heads in enumerate(self.stages):
+        losses: dict[str, Tensor] = {}
+        for k, heads in enumerate(self.stage_heads):
             rois = heads.sample(proposals, boxes, labels)
             terms, deltas = heads.compute_losses(rois, features, boxes, masks)
             losses |= {f"{name}_{k}": heads.stage.weight * term for name, term in terms.items()}
@@ -60,23 +65,23 @@ class CascadeRoIHeads(nn.Module):
         sizes: list[tuple[int, int]],
         factors: list[tuple[float, float]],
     ) -> list[Instances]:
-        """What stands in each image, best first: boxes of the last stage, scores of the stages' mean logits.
+        """Detect the objects of each image, best first: boxes of the last stage, scores of the stages' mean logits.
 
-        Masks are the mean of all stages' probabilities. Arguments as of `RoIHeads.detect`.
+        Masks are the mean of all stages' probabilities. The arguments are those of `RoIHeads.detect`.
         """
         rois, logits = proposals, []
-        for heads in self.stages:
+        for heads in self.stage_heads:
             stage_logits, deltas = heads.predict_boxes(features, rois)
             logits.append(stage_logits)
             if heads is not self.stages[-1]:
                 rois = refine(heads, deltas, rois, sizes)
-        found = heads.select_all(torch.stack(logits).mean(dim=0), deltas, rois, sizes, factors)
-        where, _, labels = zip(*found, strict=True)
-        masks = [heads.predict_mask_probabilities(features, where, labels) for heads in self.stages]
-        return assemble_instances(found, torch.stack(masks).mean(dim=0))
+        selected = heads.select_all(torch.stack(logits).mean(dim=0), deltas, rois, sizes, factors)
+        boxes, _, labels = zip(*selected, strict=True)
+        masks = [heads.predict_mask_probabilities(features, boxes, labels) for heads in self.stage_heads]
+        return assemble_instances(selected, torch.stack(masks).mean(dim=0))
 
 
 def refine(heads: RoIHeads, deltas: Tensor, rois: list[Tensor], sizes: list[tuple[int, int]]) -> list[Tensor]:
-    """Per image: the boxes (k, 4) that class-agnostic `deltas` (R, K + 1, 4) of all `rois` (k, 4) lead to."""
+    """Move all `rois` (k, 4) by their class-agnostic `deltas` (R, K + 1, 4): boxes (k, 4) per image."""
     parts = deltas[:, 0].detach().split([len(image) for image in rois])
     return [heads.decode(*image) for image in zip(parts, rois, sizes, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from repro.detection.masks import encode, prepare
 from repro.detection.roi import Instances
 from repro.experiments import Detector
 from repro.experiments.conventions import AUTHORS, DetectionConventions
+
+if TYPE_CHECKING:
+    from repro.models.resnet import ResNet
 
 
 class DetectorModule(nn.Module):
@@ -26,6 +30,12 @@ class DetectorModule(nn.Module):
         conventions: those that the weights were trained with.
     """
 
+    if TYPE_CHECKING:  # a property for type checkers alone: nn.Module finds submodules where the class has no attribute
+
+        @property
+        def backbone(self) -> ResNet:
+            """The network whose features the pyramid takes."""
+
     def __init__(self, spec: Detector, conventions: DetectionConventions = AUTHORS) -> None:
         super().__init__()
         self.spec = spec
@@ -38,7 +48,7 @@ class DetectorModule(nn.Module):
         return self._generator
 
     def forward(self, samples: list[DetectionSample]) -> dict[str, Tensor] | list[Detections]:
-        """`losses` in training mode, `predict` in evaluation mode."""
+        """Return `losses` in training mode, and what `predict` does in evaluation mode."""
         return self.losses(samples) if self.training else self.predict(samples)
 
     @abstractmethod
@@ -50,20 +60,18 @@ class DetectorModule(nn.Module):
 
     @abstractmethod
     def find_instances(self, samples: list[DetectionSample]) -> list[Instances]:
-        """What is found in each image, best first, in the pixels of the resized images. Needs evaluation mode."""
+        """Find the objects of each image, best first, in the pixels of the resized images. Needs evaluation mode."""
 
     @torch.no_grad()
     def predict(self, samples: list[DetectionSample]) -> list[Detections]:
-        """What is found in each image, best first, in the pixels of the original images. Needs evaluation mode."""
-        return [
-            self.to_original(found, sample) for found, sample in zip(self.find_instances(samples), samples, strict=True)
-        ]
+        """Find the objects of each image, best first, in the pixels of the original images. Needs evaluation mode."""
+        images = zip(self.find_instances(samples), samples, strict=True)
+        return [self.to_original(instances, sample) for instances, sample in images]
 
     def compute_factors(self, sample: DetectionSample) -> tuple[float, float]:
         """How many times as (high, wide) the original image is as the resized one.
 
-        The two differ a little, for sizes are whole pixels. Where boxes are inclusive, both are the factor that was
-        asked for.
+        The two differ a little, because sizes are whole pixels. Where boxes are inclusive, both are the exact factor.
         """
         if self.conventions.inclusive_boxes:
             factor = max(min(sample.size) / self.spec.short_side, max(sample.size) / self.spec.long_side)
@@ -72,7 +80,7 @@ class DetectorModule(nn.Module):
         return sample.size[0] / height, sample.size[1] / width
 
     def to_original(self, instances: Instances, sample: DetectionSample) -> Detections:
-        """`instances` of the resized image of `sample`, in the pixels of the original one."""
+        """Move `instances` of the resized image of `sample` to the pixels of the original one."""
         inclusive = self.conventions.inclusive_boxes
         boxes = rescale(instances.boxes, self.compute_factors(sample), inclusive)
         if not inclusive:

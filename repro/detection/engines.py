@@ -7,7 +7,6 @@ import importlib.metadata
 import importlib.util
 import json
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repro.errors import ReproError, unknown
@@ -21,44 +20,31 @@ ENGINES = ("torchvision", "detectron2")
 INSTALL = "python -m pip install --no-build-isolation git+https://github.com/facebookresearch/detectron2.git"
 
 
-@dataclass(frozen=True)
-class Engine:
-    """Whether an engine can be used here."""
-
-    name: str
-    version: str | None  #: of the library
-    obstacle: str | None  #: in words; None: it can be used
-
-
-def available() -> dict[str, Engine]:
-    """Every engine by name. Where Detectron2 is installed this imports it, and torch with it: seconds."""
-    torchvision = Engine("torchvision", importlib.metadata.version("torchvision"), None)
-    return {engine.name: engine for engine in (torchvision, _inspect_detectron2())}
-
-
 def resolve(engine: str) -> str:
-    """The engine that is meant: for "auto" Detectron2 if it can be used here, else torchvision.
+    """Resolve "auto": "detectron2" if that can be used here, else "torchvision". Other names are returned.
+
+    Where Detectron2 is installed this imports it, and torch with it, which takes seconds.
 
     Raises:
-        ReproError: there is no such engine, or it is asked for by name and cannot be used here.
+        ReproError: there is no such engine, or it is named and cannot be used here.
     """
     if engine not in ("auto", *ENGINES):
         raise unknown("engine", engine, ("auto", *ENGINES))
     if engine == "torchvision":
         return engine
-    found = _inspect_detectron2()
+    obstacle = _find_obstacle()
     if engine == "auto":
-        return "torchvision" if found.obstacle else "detectron2"
-    if found.obstacle:
-        raise ReproError(f"engine detectron2: {found.obstacle}")
+        return "torchvision" if obstacle else "detectron2"
+    if obstacle:
+        raise ReproError(f"engine detectron2: {obstacle}")
     return engine
 
 
 def build(engine: str, network: Detector, conventions: DetectionConventions = AUTHORS) -> DetectorModule:
-    """The detector, assembled by `resolve(engine)`.
+    """Assemble a detector by `resolve(engine)`.
 
     Raises:
-        ReproError: as of `resolve`.
+        ReproError: there is no such engine, or it cannot be used here.
     """
     if resolve(engine) == "detectron2":
         from repro.detection.detectron2 import Detectron2MaskRCNN
@@ -69,13 +55,12 @@ def build(engine: str, network: Detector, conventions: DetectionConventions = AU
     return MaskRCNN(network, conventions)
 
 
-def _inspect_detectron2() -> Engine:
+def _find_obstacle() -> str | None:
+    """Why Detectron2 cannot be used here, in words; None if it can."""
     if importlib.util.find_spec("detectron2") is None:
-        return Engine(
-            "detectron2",
-            None,
+        return (
             "Detectron2 is not installed. It is built from source for the installed PyTorch (some minutes, a C++ "
-            f"compiler): {INSTALL}",
+            f"compiler): {INSTALL}"
         )
     version = _read_version()
     try:
@@ -86,18 +71,16 @@ def _inspect_detectron2() -> Engine:
     except ImportError as error:
         torch = importlib.metadata.version("torch")
         if "undefined symbol" in str(error) or "Symbol not found" in str(error) or ".so" in str(error):
-            why = (
+            return (
                 f"Detectron2 {version} was built for another PyTorch than the installed {torch} ({error}). Build it "
                 f"anew: python -m pip uninstall detectron2, then {INSTALL}"
             )
-        else:
-            why = f"Detectron2 {version} is installed, but cannot be imported: {error}. Reinstall it: {INSTALL}"
-        return Engine("detectron2", version, why)
-    return Engine("detectron2", version, None)
+        return f"Detectron2 {version} is installed, but cannot be imported: {error}. Reinstall it: {INSTALL}"
+    return None
 
 
 def _read_version() -> str:
-    """As "0.6", with the commit where the installation knows it: releases are rarer than changes."""
+    """Detectron2's version, "0.6" for example, and its commit where known: it changes more often than its version."""
     try:
         distribution = importlib.metadata.distribution("detectron2")
     except importlib.metadata.PackageNotFoundError:

@@ -15,7 +15,7 @@ _CHUNK = 2**24
 
 
 def crop(masks: Tensor, objects: Tensor, boxes: Tensor, resolution: int) -> Tensor:
-    """The part of an object's mask that lies in a box, resampled to the grid of the mask head.
+    """Crop the part of an object's mask that lies in a box, resampled to the grid of the mask head.
 
     Args:
         masks: uint8 (n, H, W).
@@ -34,9 +34,9 @@ def crop(masks: Tensor, objects: Tensor, boxes: Tensor, resolution: int) -> Tens
 
 
 def prepare(masks: Tensor, boxes: Tensor, conventions: DetectionConventions) -> tuple[Tensor, Tensor]:
-    """What to `paste` where, so that it comes out as `conventions` have it.
+    """Prepare masks and boxes so that `paste` gives what `conventions` say.
 
-    A soft border is a frame of zeros, one cell wide, around the mask, in a box that is larger by as much. (It rounds
+    A soft border is a frame of zeros, one cell wide, around the mask, in a box that grows by as much. (It rounds
     corners off.) Boxes in whole pixels begin with the pixel that their corner lies in and end with the one that their
     last pixel begins in; torchvision takes the end of its continuous boxes for their last pixel.
 
@@ -58,7 +58,7 @@ def prepare(masks: Tensor, boxes: Tensor, conventions: DetectionConventions) -> 
 
 
 def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Mask probabilities within boxes -> probabilities over the image.
+    """Paste mask probabilities within boxes into the image.
 
     Bilinear between the centres of the grid's cells, constant from the outermost centres to the edge of the box and
     zero outside of it, as the authors' framework resizes a mask to its box. The interpolation is separable: two matrix
@@ -90,7 +90,7 @@ def _weigh_cells(start: Tensor, end: Tensor, length: int, resolution: int) -> Te
 
 
 def encode(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float = 0.5) -> list[dict]:
-    """The pasted masks, cut at `threshold`, as COCO run-length encodings of an image of `size` (height, width)."""
+    """Paste masks into an image of `size` (height, width), cut them at `threshold`, and encode them as COCO does."""
     count = max(_CHUNK // (size[0] * size[1]), 1)
     encoded = []
     for part, where in zip(masks.split(count), boxes.split(count), strict=True):

@@ -15,10 +15,10 @@ from repro.experiments.conventions import AUTHORS, DetectionConventions
 class PyramidRoIAlign(nn.Module):
     """RoIAlign from the level of P2 .. P5 that fits the RoI's size (FPN, Eq. 1).
 
-    torchvision's `MultiScaleRoIAlign` infers scales and level map from the first batch it sees and keeps them, and
-    cannot align; here they are fixed.
+    torchvision's `MultiScaleRoIAlign` infers scales and level map from the first batch that it sees, keeps them, and
+    cannot align. Here they are fixed.
 
-    In the convention of the authors' framework (mmdetection before 2.0) a RoI's edges are taken to the feature map
+    In the convention of the authors' framework (mmdetection before 2.0) a RoI's edges are scaled to the feature map
     without a shift by half a cell ("not aligned") and a cell averages 2x2 samples. One difference remains: torchvision
     then widens a RoI to one cell of the map, 4 pixels on P2, and that framework leaves it as thin as it is.
 

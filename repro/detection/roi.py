@@ -1,7 +1,8 @@
-"""The box and the mask head: what becomes of the proposals."""
+"""The box and the mask head, which turn proposals into detections."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +31,7 @@ SMALLEST = 0.01  #: pixels: a detection that clipping leaves thinner than this i
 class Stage:
     """How the heads of one stage of a cascade differ from those of another. The defaults are those of Mask R-CNN."""
 
-    iou: float = 0.5  #: with an object, from which a RoI is foreground
+    iou: float = 0.5  #: a RoI with at least this IoU with an object is foreground
     deviations: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)  #: units of the box deltas
     boxes: Literal["per class", "class-agnostic"] = "per class"
     weight: float = 1.0  #: of the stage's losses
@@ -96,8 +97,8 @@ class RoIHeads(nn.Module):
             nn.init.zeros_(layer.bias)
 
     @property
-    def stages(self) -> tuple[RoIHeads, ...]:
-        """The heads that RoIs pass through one after the other: these alone."""
+    def stage_heads(self) -> tuple[RoIHeads, ...]:
+        """The heads through which RoIs pass one after the other: these alone."""
         return (self,)
 
     def losses(
@@ -122,7 +123,7 @@ class RoIHeads(nn.Module):
     def compute_losses(
         self, rois: list[RoIs], features: dict[str, Tensor], boxes: list[Tensor], masks: list[Tensor]
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """The losses of `losses` over these RoIs, and the box deltas (R, K + 1, 4) that were predicted for them."""
+        """Compute `losses` over these RoIs; also return the box deltas (R, K + 1, 4) that were predicted for them."""
         class_logits, deltas = self.predict_boxes(features, [image.boxes for image in rois])
         matched = [
             targets[image.objects.clamp(min=0)] if len(targets) else image.boxes
@@ -152,7 +153,7 @@ class RoIHeads(nn.Module):
         return {"loss_classifier": loss_classifier, "loss_box": loss_box, "loss_mask": loss_mask}, deltas
 
     def sample(self, proposals: list[Tensor], boxes: list[Tensor], labels: list[Tensor]) -> list[RoIs]:
-        """The RoIs to train on, per image: the objects themselves compete with the proposals for a place."""
+        """Sample the RoIs to train on, per image, from the proposals and the objects' own boxes."""
         candidates = []
         for proposal, targets, classes in zip(proposals, boxes, labels, strict=True):
             objects = torch.cat(
@@ -169,21 +170,21 @@ class RoIHeads(nn.Module):
         ]
 
     def predict_boxes(self, features: dict[str, Tensor], rois: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Class logits (R, K + 1) and box deltas (R, K + 1, 4) of all RoIs, in float32.
+        """Predict class logits (R, K + 1) and box deltas (R, K + 1, 4) of all RoIs, in float32.
 
         Class-agnostic deltas are the same for all classes.
         """
         logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, rois)))
         return logits.float(), deltas.float().unflatten(1, (-1, 4)).expand(-1, logits.shape[1], -1)
 
-    def predict_masks(self, features: dict[str, Tensor], rois: list[Tensor]) -> Tensor:
-        """Mask logits (R, K + 1, 28, 28) of all RoIs, in float32."""
+    def predict_masks(self, features: dict[str, Tensor], rois: Sequence[Tensor]) -> Tensor:
+        """Predict mask logits (R, K + 1, 28, 28) of all RoIs, in float32."""
         return self.mask_predictor(self.mask_head(self.mask_roi_pool(features, rois))).float()
 
     def predict_mask_probabilities(
-        self, features: dict[str, Tensor], boxes: list[Tensor], labels: list[Tensor]
+        self, features: dict[str, Tensor], boxes: tuple[Tensor, ...], labels: tuple[Tensor, ...]
     ) -> Tensor:
-        """(R, 28, 28) for all boxes (n, 4), each of its own class; labels (n,) in 0..K-1."""
+        """Predict masks (R, 28, 28) for all boxes (n, 4), each of the class of its label (n,) in 0..K-1."""
         classes = torch.cat(labels) + 1
         return self.predict_masks(features, boxes)[torch.arange(len(classes), device=classes.device), classes].sigmoid()
 
@@ -194,7 +195,7 @@ class RoIHeads(nn.Module):
         sizes: list[tuple[int, int]],
         factors: list[tuple[float, float]],
     ) -> list[Instances]:
-        """What stands in each image, best first.
+        """Detect the objects of each image, best first.
 
         Args:
             features: by level, (B, C, H, W).
@@ -202,9 +203,9 @@ class RoIHeads(nn.Module):
             sizes: per image, (height, width) before padding.
             factors: per image, how many times as (high, wide) the original image is.
         """
-        found = self.select_all(*self.predict_boxes(features, proposals), proposals, sizes, factors)
-        boxes, _, labels = zip(*found, strict=True)
-        return assemble_instances(found, self.predict_mask_probabilities(features, boxes, labels))
+        selected = self.select_all(*self.predict_boxes(features, proposals), proposals, sizes, factors)
+        boxes, _, labels = zip(*selected, strict=True)
+        return assemble_instances(selected, self.predict_mask_probabilities(features, boxes, labels))
 
     def select_all(
         self,
@@ -214,7 +215,7 @@ class RoIHeads(nn.Module):
         sizes: list[tuple[int, int]],
         factors: list[tuple[float, float]],
     ) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """`select` for every image, from the outputs of `predict_boxes` for all of them."""
+        """Call `select` for every image, with the outputs of `predict_boxes` for all of them."""
         counts = [len(image) for image in proposals]
         scores = logits.softmax(dim=1).split(counts)
         images = zip(scores, deltas.split(counts), proposals, sizes, factors, strict=True)
@@ -223,15 +224,14 @@ class RoIHeads(nn.Module):
     def select(
         self, scores: Tensor, deltas: Tensor, proposals: Tensor, size: tuple[int, int], factors: tuple[float, float]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The detections of one image: boxes, scores and labels that pass the threshold and NMS within their class.
+        """Select the detections of one image that pass the threshold and NMS within their class: boxes, scores, labels.
 
         Args:
             scores: (k, K + 1), probabilities.
             deltas: (k, K + 1, 4).
             proposals: (k, 4).
             size: (height, width) that the boxes are clipped to.
-            factors: how many times as (high, wide) the original image is. Inclusive boxes overlap each other there
-                otherwise than here.
+            factors: how many times as (high, wide) the original image is, where inclusive boxes have other overlaps.
         """
         roi, label = torch.where(scores[:, 1:] > self.score_threshold)
         scores = scores[roi, label + 1]
@@ -243,18 +243,18 @@ class RoIHeads(nn.Module):
         return boxes[keep], scores[keep], label[keep]
 
     def decode(self, deltas: Tensor, rois: Tensor, size: tuple[int, int]) -> Tensor:
-        """The boxes (k, 4) that are `deltas` (k, 4) away from `rois` (k, 4), clipped to `size` (height, width)."""
+        """Move `rois` (k, 4) by `deltas` (k, 4) and clip them to `size` (height, width)."""
         return clip(self.box_coder.decode_single(deltas, rois), size, self.inclusive)
 
 
-def assemble_instances(found: list[tuple[Tensor, Tensor, Tensor]], masks: Tensor) -> list[Instances]:
-    """The boxes, scores and labels of every image with their part of the masks of all images."""
-    parts = masks.split([len(boxes) for boxes, _, _ in found])
-    return [Instances(*image, part) for image, part in zip(found, parts, strict=True)]
+def assemble_instances(selected: list[tuple[Tensor, Tensor, Tensor]], masks: Tensor) -> list[Instances]:
+    """Join the boxes, scores and labels `selected` in every image with their part of the masks of all images."""
+    parts = masks.split([len(boxes) for boxes, _, _ in selected])
+    return [Instances(*image, part) for image, part in zip(selected, parts, strict=True)]
 
 
 def compute_box_losses(logits: Tensor, deltas: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross entropy, and smooth L1 (beta 1) of the foreground's deltas; both averaged over all RoIs.
+    """Compute the cross entropy, and the smooth L1 (beta 1) of the foreground's deltas, both averaged over all RoIs.
 
     Args:
         logits: (R, K + 1).
@@ -272,7 +272,7 @@ def compute_box_losses(logits: Tensor, deltas: Tensor, labels: Tensor, targets: 
 
 
 def compute_mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross entropy of the mask of each RoI's own class, averaged over the pixels of all RoIs.
+    """Compute the binary cross entropy of the mask of each RoI's own class, averaged over the pixels of all RoIs.
 
     Args:
         logits: (R, K + 1, M, M).

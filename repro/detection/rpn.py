@@ -82,6 +82,6 @@ class RegionProposalNetwork(torchvision_rpn.RegionProposalNetwork):
 
 
 def lie_within(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Which `boxes` (n, 4), xyxy, lie entirely in an image of `size` (height, width)."""
+    """Mark the `boxes` (n, 4), xyxy, that lie entirely in an image of `size` (height, width): bool (n,)."""
     height, width = size
     return (boxes[:, :2] >= 0).all(dim=1) & (boxes[:, 2] <= width) & (boxes[:, 3] <= height)

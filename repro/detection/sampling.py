@@ -1,4 +1,4 @@
-"""Which boxes are trained against which object, and the random choice among them."""
+"""Assigns boxes to objects for training, and samples them at random."""
 
 from __future__ import annotations
 
@@ -36,18 +36,19 @@ class Matcher(torchvision_detection.Matcher):
 
 
 class BalancedSampler:
-    """A random choice of `count` boxes per image, at most `positive_fraction` of them positive.
+    """Samples `count` boxes per image at random, at most `positive_fraction` of them positive.
 
-    Draws from `generator` (on the CPU, so that a seed means the same on every device) and never from the global state.
+    It draws from `generator` (on the CPU, so that a seed means the same on every device) and never from the global
+    state, unless the generator is None.
     """
 
-    def __init__(self, count: int, positive_fraction: float, generator: torch.Generator) -> None:
+    def __init__(self, count: int, positive_fraction: float, generator: torch.Generator | None) -> None:
         self.count = count
         self.positive_fraction = positive_fraction
         self.generator = generator
 
     def __call__(self, labels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Masks of the chosen positives and negatives of every image.
+        """Return masks of the sampled positives and negatives of every image.
 
         Args:
             labels: per image (boxes,): positive from 1, negative 0, ignored below 0.

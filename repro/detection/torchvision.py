@@ -30,6 +30,10 @@ class MaskRCNN(DetectorModule):
             same arithmetic except at borders (see `DetectionConventions.inclusive_boxes`).
     """
 
+    backbone: ResNet
+    mean: Tensor  #: of the normalisation, (3, 1, 1)
+    std: Tensor  #: and its standard deviation
+
     def __init__(self, spec: Detector, conventions: DetectionConventions = AUTHORS) -> None:
         super().__init__(spec, conventions)
         self.backbone = ResNet(spec.backbone)
@@ -40,13 +44,15 @@ class MaskRCNN(DetectorModule):
             if isinstance(layer, nn.Conv2d):
                 nn.init.xavier_uniform_(layer.weight)
         self.rpn = RegionProposalNetwork(spec, self.generator, conventions)
-        heads = CascadeRoIHeads if spec.cascade else RoIHeads
-        self.roi_heads = heads(spec, self.generator, conventions)
+        self.roi_heads: RoIHeads | CascadeRoIHeads
+        if spec.cascade:
+            self.roi_heads = CascadeRoIHeads(spec, self.generator, conventions)
+        else:
+            self.roi_heads = RoIHeads(spec, self.generator, conventions)
         self.register_buffer("mean", torch.tensor(conventions.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(conventions.std).view(3, 1, 1), persistent=False)
 
     def losses(self, samples: list[DetectionSample]) -> dict[str, Tensor]:
-        """As of the base class. Needs training mode."""
         images = self.batch(samples)
         boxes, labels, masks = (
             [getattr(sample, name).to(self.mean.device) for sample in samples] for name in ("boxes", "labels", "masks")
@@ -62,7 +68,6 @@ class MaskRCNN(DetectorModule):
 
     @torch.no_grad()
     def find_instances(self, samples: list[DetectionSample]) -> list[Instances]:
-        """As of the base class. Needs evaluation mode."""
         images = self.batch(samples)
         features = self.features(images)
         proposals, _ = self.rpn(images, features)
@@ -74,7 +79,7 @@ class MaskRCNN(DetectorModule):
         return self.fpn(self.backbone.features(images.tensors))
 
     def batch(self, samples: list[DetectionSample]) -> ImageList:
-        """The images normalised and padded with zeros, right and below, to the largest and a multiple of 32."""
+        """Normalise the images and pad them with zeros, right and below, to the largest size, a multiple of 32."""
         sizes = [tuple(sample.image.shape[1:]) for sample in samples]
         height, width = (-(-max(side) // DIVISOR) * DIVISOR for side in zip(*sizes, strict=True))
         images = self.mean.new_zeros(len(samples), 3, height, width)

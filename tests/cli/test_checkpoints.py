@@ -219,7 +219,7 @@ def test_verify_fails_where_the_hash_is_another(site, tmp_path):
     assert hashlib.sha256(b"the weights").hexdigest()[:8] in result.stderr
     result = repro("verify", tmp_path / "file.pth")
     assert result.exit_code == 1
-    assert "of no entry of checkpoints.yaml" in result.stderr
+    assert "is not in checkpoints.yaml" in result.stderr
 
 
 def test_verify_refuses_a_withdrawn_file(site, tmp_path):

@@ -1,7 +1,7 @@
 """Mask R-CNN and its cascade on Detectron2's parts: the engine `detectron2`. Importing it needs Detectron2.
 
-Detectron2 calls the parts (`GeneralizedRCNN`, `FPN`, `RPN`, the RoI heads, its structures); subclasses put right where
-its defaults are not the authors' recipe. The names of the state dict are those of the engine `torchvision`.
+Detectron2 calls the parts (`GeneralizedRCNN`, `FPN`, `RPN`, the RoI heads, its structures); subclasses change what
+differs from the authors' recipe. The names of the state dict are those of the engine `torchvision`.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ PathManager.register_handler(InitialWeights())
 
 
 class Detectron2MaskRCNN(DetectorModule):
-    """As `repro.detection.torchvision.MaskRCNN`, on Detectron2's parts: `rcnn` is a `GeneralizedRCNN`.
+    """The network of `repro.detection.torchvision.MaskRCNN` on Detectron2's parts: `rcnn` is a `GeneralizedRCNN`.
 
-    Its state dict has the names and shapes of that class, so weights of one run in the other.
+    Its state dict has the names and shapes of that class, so the weights of one fit the other.
     """
 
     def __init__(self, spec: Detector, conventions: DetectionConventions = AUTHORS) -> None:
@@ -59,7 +59,6 @@ class Detectron2MaskRCNN(DetectorModule):
         return self.rcnn.backbone.bottom_up
 
     def losses(self, samples: list[DetectionSample]) -> dict[str, Tensor]:
-        """As of the base class. Needs training mode."""
         with EventStorage():  # Detectron2's parts log to it
             terms = self.rcnn([self._to_input(sample, with_objects=True) for sample in samples])
         return {
@@ -71,18 +70,19 @@ class Detectron2MaskRCNN(DetectorModule):
 
     @torch.no_grad()
     def find_instances(self, samples: list[DetectionSample]) -> list[roi.Instances]:
-        """As of the base class. Needs evaluation mode."""
         images = self.rcnn.preprocess_image([self._to_input(sample) for sample in samples])
         features = self.rcnn.backbone(images.tensor)
         proposals, _ = self.rcnn.proposal_generator(images, features)
-        found = self.rcnn.roi_heads.detect(features, proposals, [self.compute_factors(sample) for sample in samples])
+        detections = self.rcnn.roi_heads.detect(
+            features, proposals, [self.compute_factors(sample) for sample in samples]
+        )
         return [
             roi.Instances(image.pred_boxes.tensor, image.scores, image.pred_classes, image.pred_masks[:, 0])
-            for image in found
+            for image in detections
         ]
 
     def _to_input(self, sample: DetectionSample, with_objects: bool = False) -> dict[str, Tensor | Instances]:
-        """As Detectron2's networks take an image."""
+        """Convert a sample to the dict that Detectron2's networks take for an image."""
         image = sample.image.flip(0) if self.conventions.color == "BGR" else sample.image
         if not with_objects:
             return {"image": image}
@@ -106,5 +106,5 @@ def _rename_loaded(model: nn.Module, weights: dict[str, Tensor], prefix: str, *o
 
 
 def _rename_incompatible(model: nn.Module, keys: NamedTuple) -> None:
-    for names in keys:  # missing and unexpected ones, of a detector that is not part of another module
+    for names in keys:  # missing and unexpected ones; the detector is no part of another module
         names[:] = [to_own(name.removeprefix(_PREFIX)) for name in names]

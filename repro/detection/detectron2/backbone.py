@@ -1,4 +1,4 @@
-"""The project's backbones as Detectron2's, under `BACKBONE_REGISTRY` and for its LazyConfig; its FPN around them."""
+"""The project's backbones for Detectron2's `BACKBONE_REGISTRY` and LazyConfig, and its FPN around them."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def add_gcnet_config(cfg: CfgNode) -> None:
     """Add `MODEL.GCNET.EXPERIMENT`, the experiment whose backbone the registered builders build.
 
     Args:
-        cfg: of `detectron2.config.get_cfg()`, changed in place.
+        cfg: what `detectron2.config.get_cfg()` returned, changed in place.
     """
     cfg.MODEL.GCNET = CfgNode({"EXPERIMENT": "coco-r50-gc-r16"})
 
 
 @BACKBONE_REGISTRY.register()
 def build_gcnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ContextResNet:
-    """The backbone of `MODEL.GCNET.EXPERIMENT`. It takes RGB images, normalised as the paper's.
+    """Build the backbone of `MODEL.GCNET.EXPERIMENT`. It takes RGB images, normalised as the paper's.
 
     Raises:
         ReproError: no such experiment, or one for clips.
@@ -80,7 +80,7 @@ def build_gcnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ContextResNet:
 
 @BACKBONE_REGISTRY.register()
 def build_gcnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
-    """`build_gcnet_backbone` with the feature pyramid of `MODEL.FPN`."""
+    """Build the backbone of `build_gcnet_backbone` with the feature pyramid of `MODEL.FPN`."""
     return FPN(
         bottom_up=build_gcnet_backbone(cfg, input_shape),
         in_features=cfg.MODEL.FPN.IN_FEATURES,
@@ -92,9 +92,9 @@ def build_gcnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
 
 
 def _to_tuples(value: Any) -> Any:
-    """`value` with tuples for lists, in dataclasses too."""
+    """Turn the lists in `value` into tuples, also within dataclasses."""
     if isinstance(value, list | tuple | ListConfig):
         return tuple(_to_tuples(item) for item in value)
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{field.name: _to_tuples(getattr(value, field.name)) for field in fields(value)})
     return value

@@ -38,10 +38,10 @@ Written by `repro export detectron2 {name}`. Needs the package gcnet-repro.
 
 
 def build_configuration(experiment: Experiment) -> dict[str, DictConfig | dict]:
-    """The objects of a LazyConfig by name: model, dataloader, optimizer, lr_multiplier, train.
+    """Build the objects of a LazyConfig by name: model, dataloader, optimizer, lr_multiplier, train.
 
     Raises:
-        ReproError: the experiment is not of COCO.
+        ReproError: the experiment is not one on COCO.
     """
     if experiment.dataset != "coco":
         raise ReproError(f"{experiment.name} classifies; only the experiments on COCO can be exported for Detectron2")
@@ -49,8 +49,8 @@ def build_configuration(experiment: Experiment) -> dict[str, DictConfig | dict]:
     per_epoch = count_iterations_per_epoch(TRAINING_IMAGES, recipe.batch_size)
     total = count_iterations(recipe, per_epoch)
     return {
-        "model": build_config(experiment.network),
-        "dataloader": _build_dataloader(experiment.network, recipe),
+        "model": build_config(experiment.detector),
+        "dataloader": _build_dataloader(experiment.detector, recipe),
         "optimizer": LazyCall(ClippedSGD)(
             params=LazyCall(get_default_optimizer_params)(),
             lr=recipe.learning_rate,
@@ -82,10 +82,10 @@ def build_configuration(experiment: Experiment) -> dict[str, DictConfig | dict]:
 
 
 def format_source(experiment: Experiment) -> str:
-    """The text of the file.
+    """Format the text of the file.
 
     Raises:
-        ReproError: the experiment is not of COCO.
+        ReproError: the experiment is not one on COCO.
     """
     imports: set[tuple[str, str]] = {("detectron2.config", "LazyCall")}
     lines = [f"{name} = {_format(value, 0, imports)}" for name, value in build_configuration(experiment).items()]
@@ -121,7 +121,7 @@ def _build_dataloader(spec: Detector, recipe: Recipe) -> dict[str, DictConfig]:
 
 
 def _format(value: Any, depth: int, imports: set[tuple[str, str]]) -> str:
-    """`value` as Python; what it calls is added to `imports`."""
+    """Format `value` as Python; what it calls is added to `imports`."""
     if OmegaConf.is_config(value):
         value = OmegaConf.to_container(value)
     if isinstance(value, Mapping):

@@ -68,6 +68,8 @@ class OutputLayers(FastRCNNOutputLayers):
     `SMALLEST`.
     """
 
+    bbox_pred: nn.Linear
+
     def __init__(self, *, inclusive_boxes: bool, **options: Any) -> None:
         super().__init__(**options)
         self.inclusive_boxes = inclusive_boxes
@@ -82,7 +84,7 @@ class OutputLayers(FastRCNNOutputLayers):
         return logits.float().roll(-1, dims=1), (deltas[:, 4:] if self.per_class else deltas).float()
 
     def decode_boxes(self, predictions: Predictions, proposals: list[Instances]) -> list[Tensor]:
-        """Per image: the clipped boxes (k, 4 or 4 * K) that the deltas lead to."""
+        """Move the proposals by their deltas and clip them: boxes (k, 4 or 4 * K) per image."""
         images = zip(self.predict_boxes(predictions, proposals), proposals, strict=True)
         return [
             clip(boxes.reshape(-1, 4), image.image_size, self.inclusive_boxes).view_as(boxes) for boxes, image in images
@@ -91,12 +93,12 @@ class OutputLayers(FastRCNNOutputLayers):
     def inference(
         self, predictions: Predictions, proposals: list[Instances], factors: Factors | None = None
     ) -> tuple[list[Instances], list[Tensor]]:
-        """What is found in each image, and the proposals that it comes from.
+        """Select the detections of each image; also return the indices of their proposals.
 
         Args:
-            predictions: of all `proposals`.
+            predictions: for all `proposals`.
             proposals: per image.
-            factors: inclusive boxes need them, for they overlap each other in the original image otherwise than here.
+            factors: needed for inclusive boxes, which have other overlaps in the original image.
         """
         boxes = self.decode_boxes(predictions, proposals)
         scores = []
@@ -108,17 +110,19 @@ class OutputLayers(FastRCNNOutputLayers):
         sizes = [image.image_size for image in proposals]
         if not self.inclusive_boxes:
             return fast_rcnn_inference(boxes, scores, sizes, *limits)
+        if factors is None:
+            raise ValueError("the overlaps of inclusive boxes need the factors between original and resized images")
         compared = [
             rescale(own.reshape(-1, 4), factor, inclusive=True).view_as(own)
             for own, factor in zip(boxes, factors, strict=True)
         ]
         unlimited = [(float("inf"), float("inf"))] * len(sizes)  # they are clipped already
-        found, rois = fast_rcnn_inference(compared, scores, unlimited, *limits)
-        for image, own, roi, size in zip(found, boxes, rois, sizes, strict=True):
+        detections, rois = fast_rcnn_inference(compared, scores, unlimited, *limits)
+        for image, own, roi, size in zip(detections, boxes, rois, sizes, strict=True):
             label = image.pred_classes if self.per_class else torch.zeros_like(image.pred_classes)
             image._image_size = size
             image.pred_boxes = Boxes(own.unflatten(1, (-1, 4))[roi, label])
-        return found, rois
+        return detections, rois
 
 
 class MaskHead(MaskRCNNConvUpsampleHead):
@@ -144,7 +148,7 @@ class ROIHeads(StandardROIHeads):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.generator: torch.Generator | None = None  #: of the sampling; torch's own by default
+        self.generator: torch.Generator | None = None  #: for the sampling; torch's own by default
 
     @torch.no_grad()
     def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
@@ -177,14 +181,19 @@ class ROIHeads(StandardROIHeads):
         )
 
     def predict_logits_and_deltas(self, features: dict[str, Tensor], proposals: list[Instances]) -> Predictions:
-        """Of the box head, for the `proposal_boxes` of all images."""
+        """Predict class logits and box deltas for the `proposal_boxes` of all images."""
         levels = [features[name] for name in self.box_in_features]
         return self.box_predictor(self.box_head(self.box_pooler(levels, [image.proposal_boxes for image in proposals])))
 
     def detect(self, features: dict[str, Tensor], proposals: list[Instances], factors: Factors) -> list[Instances]:
-        """What is found in each image, with `pred_masks` (n, 1, 28, 28); `factors` as of `OutputLayers.inference`."""
-        found, _ = self.box_predictor.inference(self.predict_logits_and_deltas(features, proposals), proposals, factors)
-        return self._forward_mask(features, found)
+        """Detect the objects of each image, with `pred_masks` (n, 1, 28, 28).
+
+        Args:
+            factors: see `OutputLayers.inference`.
+        """
+        predictions = self.predict_logits_and_deltas(features, proposals)
+        detections, _ = self.box_predictor.inference(predictions, proposals, factors)
+        return self._forward_mask(features, detections)
 
 
 class CascadeROIHeads(nn.Module):
@@ -195,13 +204,18 @@ class CascadeROIHeads(nn.Module):
 
     Args:
         stages: the heads of each stage.
-        weights: of the losses of each stage.
+        weights: what each stage's losses are multiplied by.
     """
 
     def __init__(self, stages: Sequence[ROIHeads], weights: Sequence[float]) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.weights = tuple(weights)
+
+    @property
+    def stage_heads(self) -> tuple[ROIHeads, ...]:
+        """The heads of the stages, in the order in which RoIs pass through them."""
+        return tuple(heads for heads in self.stages if isinstance(heads, ROIHeads))
 
     def forward(
         self,
@@ -210,11 +224,13 @@ class CascadeROIHeads(nn.Module):
         proposals: list[Instances],
         targets: list[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """As of Detectron2's RoI heads: nothing and losses in training, detections and no losses in evaluation."""
+        """Return what Detectron2's RoI heads do: no detections and losses in training, the reverse in evaluation."""
         if not self.training:
             return self.detect(features, proposals), {}
-        losses = {}
-        for k, (heads, weight) in enumerate(zip(self.stages, self.weights, strict=True)):
+        if targets is None:
+            raise ValueError("training needs targets")
+        losses: dict[str, Tensor] = {}
+        for k, (heads, weight) in enumerate(zip(self.stage_heads, self.weights, strict=True)):
             rois = heads.label_and_sample_proposals(proposals, targets)
             predictions = heads.predict_logits_and_deltas(features, rois)
             with get_event_storage().name_scope(f"stage{k}"):
@@ -229,21 +245,23 @@ class CascadeROIHeads(nn.Module):
     def detect(
         self, features: dict[str, Tensor], proposals: list[Instances], factors: Factors | None = None
     ) -> list[Instances]:
-        """As of `ROIHeads`: boxes of the last stage, scores of the mean logits, mean probabilities of the masks."""
+        """Detect the objects of each image: boxes of the last stage, scores of mean logits, mean mask probabilities."""
         rois, logits = proposals, []
-        for heads in self.stages:
+        for heads in self.stage_heads:
             predictions = heads.predict_logits_and_deltas(features, rois)
             logits.append(predictions[0])
             if heads is not self.stages[-1]:
                 rois = _refine(heads, predictions, rois)
-        found, _ = heads.box_predictor.inference((torch.stack(logits).mean(dim=0), predictions[1]), rois, factors)
-        masks = [[image.pred_masks for image in heads._forward_mask(features, found)] for heads in self.stages]
-        for image, own in zip(found, zip(*masks, strict=True), strict=True):
+        detections, _ = heads.box_predictor.inference((torch.stack(logits).mean(dim=0), predictions[1]), rois, factors)
+        masks = [
+            [image.pred_masks for image in heads._forward_mask(features, detections)] for heads in self.stage_heads
+        ]
+        for image, own in zip(detections, zip(*masks, strict=True), strict=True):
             image.pred_masks = torch.stack(own).mean(dim=0)
-        return found
+        return detections
 
 
 def _refine(heads: ROIHeads, predictions: Predictions, rois: list[Instances]) -> list[Instances]:
-    """The boxes that the class-agnostic deltas of `rois` lead to, as proposals; no gradient passes through them."""
+    """Move `rois` by their class-agnostic deltas, as proposals through which no gradient passes."""
     images = zip(heads.box_predictor.decode_boxes(predictions, rois), rois, strict=True)
     return [Instances(image.image_size, proposal_boxes=Boxes(boxes.detach())) for boxes, image in images]

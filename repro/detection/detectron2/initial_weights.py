@@ -12,9 +12,9 @@ PREFIX = "repro://"
 
 
 class InitialWeights(PathHandler):
-    """`repro://ID` is the file of that id of `checkpoints.yaml`, under the names that `network` gives the backbone.
+    """Opens `repro://ID`: the file with that id in `checkpoints.yaml`, under the names of the backbone in `network`.
 
-    It is downloaded and checked as for a training here. ReproError if that is not possible.
+    It is downloaded and checked as for a training here, with a `ReproError` where that fails.
     """
 
     def _get_supported_prefixes(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: How a name begins in this project, and in Detectron2's `GeneralizedRCNN`. No beginning is that of another one.
+#: How a name begins in this project and in Detectron2's `GeneralizedRCNN`. None of these begins another.
 _BODY = (
     ("backbone.", "backbone.bottom_up."),
     *((f"fpn.inner_blocks.{i}.0.", f"backbone.fpn_lateral{i + 2}.") for i in range(4)),
@@ -29,12 +29,12 @@ _PAIRS = (
 
 
 def to_own(name: str) -> str:
-    """A parameter's name in this project."""
+    """Translate a parameter's name to this project's."""
     return _rename(name, {library: own for own, library in _PAIRS})
 
 
 def to_detectron2(name: str) -> str:
-    """A parameter's name in a `GeneralizedRCNN` of `network`."""
+    """Translate a parameter's name to that in a `GeneralizedRCNN` of `network`."""
     return _rename(name, dict(_PAIRS))
 
 

@@ -26,7 +26,7 @@ _LEVELS = ["p2", "p3", "p4", "p5", "p6"]
 
 
 def build_config(spec: Detector, conventions: DetectionConventions = AUTHORS) -> DictConfig:
-    """Instantiates to a `GeneralizedRCNN`. Where it departs from Detectron2's own configuration, the class says why."""
+    """Build the configuration of a `GeneralizedRCNN`. Classes that are not Detectron2's own document why."""
     return LazyCall(GeneralizedRCNN)(
         backbone=LazyCall(FPN)(
             bottom_up=LazyCall(ContextResNet)(spec=_make_lazy(spec.backbone)),
@@ -121,7 +121,7 @@ def _build_shape(channels: int, resolution: int) -> DictConfig:
 
 
 def _make_lazy(value: Any) -> Any:
-    """A specification as the call that makes it, with what differs from its defaults."""
+    """Turn a specification into the lazy call that makes it, with the fields that differ from their defaults."""
     if isinstance(value, tuple):
         return [_make_lazy(item) for item in value]
     if not is_dataclass(value):

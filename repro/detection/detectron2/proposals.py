@@ -76,14 +76,14 @@ class RPN(LibraryRPN):
     """Detectron2's, with the authors' choice and weight of training targets.
 
     Anchors that cross the border of the image are left out before anchors are matched, and both losses are averaged
-    over the sampled anchors, not over as many as should be sampled. What is not finite is dropped, not raised: the
-    losses show it.
+    over the sampled anchors, not over as many as should be sampled. Proposals that are not finite are dropped without
+    an error: the losses show them.
     """
 
     def __init__(self, *, inclusive_boxes: bool, **options: Any) -> None:
         super().__init__(**options)
         self.inclusive_boxes = inclusive_boxes
-        self.generator: torch.Generator | None = None  #: of the sampling; torch's own by default
+        self.generator: torch.Generator | None = None  #: for the sampling; torch's own by default
 
     def label_and_sample_anchors(
         self, anchors: list[Boxes], gt_instances: list[Instances]
