@@ -43,7 +43,7 @@ def parameters(heads: CascadeRoIHeads, stage: int, *names: str) -> list[torch.Te
 
 @pytest.mark.parametrize("cascade", [False, True])
 def test_stages_are_listed_alike_for_both_kinds_of_heads(spec, cascade):
-    stages = list(MaskRCNN(replace(spec, cascade=cascade)).roi_heads.stages)
+    stages = list(MaskRCNN(replace(spec, cascade=cascade)).roi_heads.stage_heads)
     assert len(stages) == (3 if cascade else 1)
     for stage in stages:
         scores, deltas = stage.box_predictor(stage.box_head(torch.zeros(5, 8, 7, 7)))

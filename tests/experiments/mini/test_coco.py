@@ -103,7 +103,7 @@ def test_the_grouped_convolutions_are_built_and_all_three_heads():
             assert grouped.conv2.weight.numel() * 4 == dense.conv2.weight.numel()
             assert hasattr(grouped.conv2, "conv_offset") == deformable
             assert hasattr(grouped, "context_block") == (stage != "layer1")
-    assert (len(network.roi_heads.stages), len(plain.roi_heads.stages)) == (3, 1)
+    assert (len(network.roi_heads.stage_heads), len(plain.roi_heads.stage_heads)) == (3, 1)
 
 
 def test_sites_are_distinct_places_of_the_small_network():
