@@ -8,7 +8,7 @@ that is, context modeling (attention or average pooling), a transform delta and 
 The simplified non-local block (Eq. 3), SE and the GC block (Eq. 5) are instances: `repro.experiments.SNL`, `SE`, `GC`.
 
 All blocks take and return feature maps (B, C, H, W) or, with `dimensions=3`, (B, C, T, H, W). N is the number of
-positions H*W or T*H*W. Fresh non-local blocks and fresh blocks with addition return their input unchanged.
+positions, `H*W` or `T*H*W`. Fresh non-local blocks and fresh blocks with addition return their input unchanged.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class NonLocalBlock(nn.Module):
 
     The instantiations of omega_ij in Section 3.1, with W_q = `theta` and W_k = `phi`:
 
-    - gaussian: softmax over j of <x_i, x_j>
-    - embedded_gaussian: softmax over j of <W_q x_i, W_k x_j>
-    - dot_product: <W_q x_i, W_k x_j> / M
-    - concat: ReLU(W_q [x_i, x_j]) / M, with W_q = `concat_project`, without a bias as printed
+    - gaussian: softmax over j of `<x_i, x_j>`
+    - embedded_gaussian: softmax over j of `<W_q x_i, W_k x_j>`
+    - dot_product: `<W_q x_i, W_k x_j>` / M
+    - concat: `ReLU(W_q [x_i, x_j])` / M, with W_q = `concat_project`, without a bias as printed
 
     j runs over M keys: the N positions, or those that a 2x2 (in video 1x2x2) max-pool leaves of them.
 
