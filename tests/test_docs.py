@@ -41,6 +41,13 @@ def test_links_lead_somewhere(page):
     assert dead == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_named_files_exist(page):
+    named = set(re.findall(r"`((?:[\w.-]+/)+[\w-]+\.(?:py|yaml|md))`", page.read_text()))
+    examples = {"repro/a/b.py", "tests/a/test_b.py"}
+    assert {name for name in named - examples if not any((top / name).exists() for top in (ROOT, ROOT / "repro"))} == set()
+
+
 def commands_of(text: str) -> list[list[str]]:
     """The words after `repro` wherever a document shows a command: in code blocks and between backticks."""
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
