@@ -45,7 +45,8 @@ def test_links_lead_somewhere(page):
 def test_named_files_exist(page):
     named = set(re.findall(r"`((?:[\w.-]+/)+[\w-]+\.(?:py|yaml|md))`", page.read_text()))
     examples = {"repro/a/b.py", "tests/a/test_b.py"}
-    assert {name for name in named - examples if not any((top / name).exists() for top in (ROOT, ROOT / "repro"))} == set()
+    tops = (ROOT, ROOT / "repro")
+    assert {name for name in named - examples if not any((top / name).exists() for top in tops)} == set()
 
 
 def commands_of(text: str) -> list[list[str]]:
