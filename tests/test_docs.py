@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,27 @@ def test_named_files_exist(page):
     examples = {"repro/a/b.py", "tests/a/test_b.py"}
     tops = (ROOT, ROOT / "repro")
     assert {name for name in named - examples if not any((top / name).exists() for top in tops)} == set()
+
+
+def defines(dotted: str) -> bool:
+    """Whether `repro.package.module.Name` exists; its source is read, so that nothing has to be installed for it."""
+    *parents, name = dotted.split(".")
+    if (path := ROOT.joinpath(*parents, name)).is_dir() or path.with_suffix(".py").is_file():
+        return True
+    home = ROOT.joinpath(*parents)
+    source = home / "__init__.py" if home.is_dir() else home.with_suffix(".py")
+    return source.is_file() and re.search(rf"\b{name}\b", source.read_text()) is not None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_named_code_exists(page):
+    text = page.read_text()
+    named = set(re.findall(r"(?:`|::: )(repro(?:\.\w+)+)", text))
+    for block in re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+        for node in ast.walk(ast.parse(textwrap.dedent(block))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("repro"):
+                named |= {f"{node.module}.{alias.name}" for alias in node.names}
+    assert {name for name in named if not defines(name)} == set()
 
 
 def commands_of(text: str) -> list[list[str]]:
