@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import subprocess
+import sys
 import textwrap
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import typer.main
 import yaml
-from places import ROOT
+from places import REFERENCE, ROOT
 
 from repro.cli import app
 
@@ -107,6 +111,29 @@ def test_the_readme_quotes_table_2():
     quoted = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(("| **", "| ours"))]
     assert len(quoted) == 6
     assert "\n".join(quoted) in (ROOT / "tables" / "generated" / "table2.md").read_text()
+
+
+def test_the_readme_says_what_is_verified():
+    command = [sys.executable, "-m", "repro", "verify", "--results", str(REFERENCE), "--json"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    cells = [cell for table in json.loads(answer.stdout) for cell in table["cells"]]
+    counted = [cell for cell in cells if cell["column"] in ("params", "flops")]
+    assert all(cell["ours"] is None for cell in cells if cell not in counted)
+    explained = Counter((cell["verdict"], bool(cell["note"])) for cell in counted)
+    truncated, off = explained["match", True], explained["ledger", True]
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert f"{len(cells)} cells" in text
+    assert f"{len(cells) - len(counted)} cells: none has been measured" in text
+    assert f"{len(counted)} cells of Tables 2 to 5: all counted" in text
+    assert f"{explained['match', False]} match by rounding" in text
+    assert f"{truncated} by truncation. {off} do not match. " in text
+    orderings = re.search(
+        r"Of (\d+) distinct published orderings, (\d+) hold, 0 are contrary, (\d+) are inconclusive",
+        (ROOT / "tables" / "generated" / "table2.md").read_text(),
+    )
+    total, holding, open_ones = orderings.groups()
+    assert f"three seeds decide {holding} of {total} published orderings" in text
+    assert f"{open_ones} are inconclusive" in text
 
 
 def test_a_how_to_is_read_at_a_glance():
