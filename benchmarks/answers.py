@@ -39,7 +39,7 @@ def fill(store: Store, number: int) -> None:
     """Records of every row, one seed after the other, near the print; the committed counts beside them."""
     generator = random.Random(0)
     rows: dict[tuple[str, str], dict[str, float]] = {}
-    for table in paper.tables():
+    for table in paper.load_all():
         for group in table.groups:
             for row in group.rows:
                 accuracies = {cell.column: cell.value for cell in row.cells if cell.unit == "%"}

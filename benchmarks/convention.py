@@ -102,7 +102,7 @@ def ingredients(name: str) -> Counter[str]:
 
 def cells(column: str) -> list[tuple[str, Cell]]:
     """(experiment, cell) of every printed cell of a column, in all tables."""
-    return [(row.experiment, row.cell(column)) for table in paper.tables() for row in table.rows if row.cell(column)]
+    return [(row.experiment, row.cell(column)) for table in paper.load_all() for row in table.rows if row.cell(column)]
 
 
 def printed(value: int, unit: int, cell: Cell, rounding: str) -> bool:

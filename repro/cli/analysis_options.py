@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,7 +20,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         metavar="FILE.py:FACTORY",
-        help="A network of your own, which a function in a Python file returns; the file is carried out.",
+        help="A network of your own, which a function in a Python file returns; the file is executed.",
     ),
 ]
 Weights = Annotated[
@@ -73,22 +73,24 @@ def choose(
     threads: int,
     results: Path,
 ) -> tuple[Subject, Images, str]:
-    """The network on its device, the images, and the device in words.
+    """Choose the network on its device, the images, and the device in words.
 
     Raises:
         ReproError: options that do not go together, or something is missing or malformed.
     """
-    one_of("--profile", profile, ("auto", "full", "mini"))
-    one_of("--device", device, ("auto", "cpu", "cuda"))
+    profiles: tuple[Literal["auto", "full", "mini"], ...] = ("auto", "full", "mini")
+    devices: tuple[Literal["auto", "cpu", "cuda"], ...] = ("auto", "cpu", "cuda")
+    wanted = one_of("--profile", profile, profiles)
+    on_device = one_of("--device", device, devices)
     if (experiment is None) == (model is None):
         raise ReproError("name an experiment (`repro list` prints them all), or bring a network with --model, not both")
     if model is not None and (weights is not None or random):
         raise ReproError("--weights and --random are for experiments; the function of --model sets its own weights")
     if weights is not None and random:
         raise ReproError("--weights and --random exclude each other")
-    if profile == "auto":
-        profile = "full" if weights is not None or images or data_root is not None or model else "mini"
-    if profile == "mini" and weights is not None:
+    if wanted == "auto":
+        wanted = "full" if weights is not None or images or data_root is not None or model else "mini"
+    if wanted == "mini" and weights is not None:
         raise ReproError("--weights belongs to the full profile; mini has the weights that `repro run` trains")
 
     from repro.analysis import subjects
@@ -97,15 +99,18 @@ def choose(
 
     settings = Settings(
         results=results,
-        profile=profile,
+        profile=wanted,
         engine=engines.resolve("auto"),
         weights=weights,
         data_root=data_root,
         seed=seed,
-        device=device,
+        device=on_device,
         threads=threads,
     )
     fabric = set_up_device(settings)
-    subject = subjects.load_user_network(model) if model else subjects.load_experiment(experiment, settings, random)
+    if model is not None:
+        subject = subjects.load_user_network(model)
+    elif experiment is not None:
+        subject = subjects.load_experiment(experiment, settings, random)
     shown = subjects.choose_images(subject, settings, images, limit)
     return subject.to(fabric.device), shown, describe_hardware(fabric)

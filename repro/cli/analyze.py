@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from repro.cli import analysis_options, options
-from repro.cli.progress import Report
+from repro.cli.progress import StageProgress
+from repro.cli.terminal_table import align_columns
 
 if TYPE_CHECKING:
     from repro.analysis.survey import Survey, Value
@@ -52,51 +53,52 @@ def command(
 
     from repro.analysis.survey import survey
 
-    found, place = survey(subject, shown, results / "analysis", hardware, Report())
+    surveyed, place = survey(subject, shown, results / "analysis", hardware, StageProgress())
     if json:
-        print(found.model_dump_json(indent=1))
+        print(surveyed.model_dump_json(indent=1))
         return
-    print(_text(found))
+    print(_describe(surveyed))
     print(f"each image's: {place / 'images.jsonl'}")
 
 
-def _text(found: Survey) -> str:
+def _describe(surveyed: Survey) -> str:
     from repro import paper
     from repro.analysis.survey import load_published
 
-    columns = [column for column in paper.STATISTICS if any(column in values for values in found.statistics.values())]
+    columns = [
+        column for column in paper.STATISTICS if any(column in values for values in surveyed.statistics.values())
+    ]
     rows = [("", *(paper.COLUMNS[column].heading for column in columns))]
-    for name, values in found.statistics.items():
-        rows.append((name, *(_cell(values.get(column)) for column in columns)))
-    if printed := load_published(found.experiment):
+    for name, values in surveyed.statistics.items():
+        rows.append((name, *(_write_value(values.get(column)) for column in columns)))
+    if printed := load_published(surveyed.experiment):
         rows.append(("Table 1 prints", *(f"{printed[c]:.3f}" if c in printed else "-" for c in columns)))
-        if not found.not_comparable:
-            own = found.statistics[found.total]
+        if not surveyed.not_comparable:
+            own = surveyed.statistics[surveyed.total]
             rows.append(("difference", *(f"{own[c].mean - printed[c]:+.4f}" if c in printed else "-" for c in columns)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
-        f"{found.name}: {found.weights}",
-        found.images,
-        f"{found.n} looked at, {found.seconds_per_image:.2f} s each; mean and standard error over them"
-        if found.n > 1
-        else f"one looked at, {found.seconds_per_image:.2f} s",
-        *([f"could not be read: {', '.join(found.failed)}"] if found.failed else []),
+        f"{surveyed.name}: {surveyed.weights}",
+        surveyed.images,
+        f"{surveyed.n} looked at, {surveyed.seconds_per_image:.2f} s each; mean and standard error over them"
+        if surveyed.n > 1
+        else f"one looked at, {surveyed.seconds_per_image:.2f} s",
+        *([f"could not be read: {', '.join(surveyed.failed)}"] if surveyed.failed else []),
         "",
-        *("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows),
+        *align_columns(rows),
         "",
     ]
-    for name, (fewest, most) in found.positions.items():
+    for name, (fewest, most) in surveyed.positions.items():
         lines.append(f"{name}: {fewest if fewest == most else f'{fewest} to {most}'} query positions in each")
-    for name, zeros in found.zeros.items():
+    for name, zeros in surveyed.zeros.items():
         for column, count in zeros.items():
             what = paper.COLUMNS[column].heading
             lines.append(f"{name}, {what}: {count} zero vectors in all; their cosines count as 0")
-    if printed and found.not_comparable:
-        lines.append(f"Not to be compared with Table 1: {'; '.join(found.not_comparable)}.")
+    if printed and surveyed.not_comparable:
+        lines.append(f"Not to be compared with Table 1: {'; '.join(surveyed.not_comparable)}.")
     return "\n".join(lines)
 
 
-def _cell(value: Value | None) -> str:
+def _write_value(value: Value | None) -> str:
     if value is None:
         return "-"
     error = "" if value.standard_error is None else f" ± {value.standard_error:.2g}"

@@ -12,7 +12,7 @@ def command(table: options.AnyTable = None, json: options.Json = False) -> None:
     """
     from repro import paper
 
-    chosen = paper.tables() if table is None else (paper.load(table),)
+    chosen = paper.load_all() if table is None else (paper.load(table),)
     cells = [cell for loaded in chosen for cell in loaded.cells]
     if json:
         import json as json_

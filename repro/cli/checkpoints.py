@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from repro.cli import options
+from repro.cli.progress import show_bar
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from repro.checkpoints.choice import Choice
     from repro.checkpoints.registry import CheckpointEntry
     from repro.conversion.keys import Converted
 
@@ -85,21 +87,21 @@ def fetch(
     if ids:
         entries = [registry.load().get(id_) for id_ in ids]
     elif experiment is not None:
-        entries = [choice.choose(get(experiment), None).entry]
+        entries = _list_entries([choice.choose(get(experiment), None)])
     elif table is not None:
         exact = {name: choice.find_exact(get(name)) for name in _experiments(None, table)}
-        entries = [found.entry for found in exact.values() if found]
+        entries = _list_entries(exact.values())
         if not entries:
             raise ReproError(f"no row of Table {table} has weights by the authors; name near ones, which `list` shows")
-        for name, found in exact.items():
-            if found is None:
+        for name, chosen in exact.items():
+            if chosen is None:
                 print(f"{name}: no weights of its own", file=sys.stderr)
     else:
         raise ReproError("name what to fetch: an ID, --experiment NAME or --table N; `repro checkpoints list` has them")
     failed = []
     for entry in entries:
         try:
-            with _progress(entry) as report:
+            with show_bar(entry.id, entry.size, of_bytes=True) as report:
                 fetched = fetching.fetch(entry, report)
         except ReproError as error:
             if len(entries) == 1:
@@ -165,20 +167,20 @@ def convert(
     from repro.paths import write_atomically
 
     chosen = choice.choose(get(experiment), weights)
-    if path := chosen.file:
-        print(f"{path}: {f'by {chosen.entry.check(path)}' if chosen.entry else 'unverified: not in the registry'}")
-    else:
-        with _progress(chosen.entry) as report:
-            path = fetching.fetch(chosen.entry, report).path
+    entry = chosen.entry
+    if chosen.file:
+        path = chosen.file
+        print(f"{path}: {f'by {entry.check(path)}' if entry else 'unverified: not in the registry'}")
+    elif entry:
+        with show_bar(entry.id, entry.size, of_bytes=True) as report:
+            path = fetching.fetch(entry, report).path
     tensors = weight_files.read(path).tensors
 
     import torch
 
     from repro import conversion
 
-    network = get(experiment).network
-    if chosen.entry:
-        network = chosen.entry.adapt_network(network)
+    network = chosen.network(get(experiment))
     converted = conversion.convert(tensors, chosen.format or conversion.recognise(tensors), network)
     _print_account(converted, experiment)
     content = io.BytesIO()
@@ -218,28 +220,10 @@ def _print_account(converted: Converted, experiment: str) -> None:
             print(f"  {len(keys)} {name}, for known reasons: {keys[0]}{', ...' if len(keys) > 1 else ''}")
 
 
-@contextmanager
-def _progress(entry: CheckpointEntry) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar on stderr, from the first byte on; none for a file that is in the cache."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
-               TimeRemainingColumn())  # fmt: skip
-    bar = Progress(*columns, console=Console(stderr=True))
-    task = bar.add_task(entry.id, total=entry.size)
-
-    def report(done: int, total: int | None) -> None:
-        bar.start()
-        bar.update(task, completed=done, total=total)
-
-    try:
-        yield report
-    finally:
-        if bar.live.is_started:
-            bar.stop()
+def _list_entries(choices: Iterable[Choice | None]) -> list[CheckpointEntry]:
+    return [choice.entry for choice in choices if choice and choice.entry]
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     print(f"not verified: {message}", file=sys.stderr)
     raise typer.Exit(1)

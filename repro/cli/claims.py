@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from repro.cli import options
+from repro.cli.terminal_table import align_columns
 
 if TYPE_CHECKING:
     from repro.verification.claims.audit import Audited
@@ -23,12 +24,12 @@ def command(
     from repro.records import Store
     from repro.verification.claims import audit
 
-    audited = audit.audit(audit.load(), Store(results / "records"))
-    chosen = [a for a in audited if table is None or any(cell.table == table for cell in a.claim.cells)]
+    every = audit.audit(audit.load(), Store(results / "records"))
+    chosen = [a for a in every if table is None or any(cell.table == table for cell in a.claim.cells)]
     if json:
         import json as json_
 
-        print(json_.dumps([one.as_dict() for one in chosen], indent=1, ensure_ascii=False, allow_nan=False))
+        print(json_.dumps([audited.as_dict() for audited in chosen], indent=1, ensure_ascii=False, allow_nan=False))
         return
     _print(chosen)
 
@@ -37,26 +38,27 @@ def _print(chosen: list[Audited]) -> None:
     from collections import Counter
 
     from repro.paper import COLUMNS
-    from repro.verification.claims.audit import VERDICTS
+    from repro.verification.claims.audit import CLAIM_VERDICTS, Computed
 
     head = ("claim", "section", "from the cells", "from ours", "arithmetic of the cells", "what it says")
     lines = [
         (a.claim.id, a.claim.section, a.published.verdict, a.ours_verdict, a.published.arithmetic, a.claim.claim)
         for a in chosen
     ]
-    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-    for line in (head, *lines):
-        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
-    for title, found in (
+    for line in align_columns([head, *lines]):
+        print(line)
+    for title, claims in (
         ("Does not follow from the printed cells", [a for a in chosen if a.published.verdict == "does not follow"]),
         ("Does not hold by our measurements", [a for a in chosen if a.ours_verdict == "does not hold"]),
     ):
-        if found:
+        if claims:
             print(f"\n{title}:")
-        for a in found:
-            ours = a.ours_verdict == "does not hold"
+        for a in claims:
             print(f"  {a.claim.id} ({a.claim.section}), {a.claim.printed or a.claim.kind}: {a.claim.claim}")
-            print(f"    cells: {a.published.arithmetic}" + (f"; ours: {a.ours.arithmetic}" if ours else ""))
+            arithmetic = f"cells: {a.published.arithmetic}"
+            if isinstance(a.ours, Computed) and a.ours_verdict == "does not hold":
+                arithmetic += f"; ours: {a.ours.arithmetic}"
+            print(f"    {arithmetic}")
             if a.published.verdict == "does not follow" and a.claim.note:
                 print(f"    {a.claim.note}")
     if unlike := [a for a in chosen if a.unlike]:
@@ -72,4 +74,4 @@ def _print(chosen: list[Audited]) -> None:
         for row, columns in sorted(missing.items()):
             print(f"  {row}: {', '.join(columns)}")
     tally = Counter(a.published.verdict for a in chosen)
-    print(f"\n{len(chosen)} claims: " + ", ".join(f"{tally[verdict]} {verdict}" for verdict in VERDICTS))
+    print(f"\n{len(chosen)} claims: " + ", ".join(f"{tally[verdict]} {verdict}" for verdict in CLAIM_VERDICTS))

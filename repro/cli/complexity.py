@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from repro.cli import options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from repro.rendering.counts import Form
 
 
 def command(
@@ -50,24 +55,25 @@ def command(
     """
     from repro.errors import ReproError
 
-    if experiment is None and model is None:
+    levels = 1 if depth is None else depth
+    if experiment is not None:
+        _refuse("it is for the paper's tables, not for one network", {"--table": table, "--format": form})
+        _refuse("an experiment has its own network and input", {"--model": model, "--input": inputs})
+        print(_count_experiment(experiment, levels, json))
+    elif model is not None:
+        _refuse("it is for the paper's tables, not for one network", {"--table": table, "--format": form})
+        if not inputs:
+            raise ReproError("--model needs the shape of each input: --input 1x3x224x224")
+        print(_count_model(model, inputs, levels, json))
+    else:
         _refuse("it goes with --experiment or --model", {"--input": inputs, "--depth": depth})
         if json:
             _refuse("--json is a format of its own", {"--format": form})
-        _tables(table, "json" if json else options.one_of("--format", form or "md", ("md", "csv", "tex")), results)
-        return
-    _refuse("it is for the paper's tables, not for one network", {"--table": table, "--format": form})
-    if experiment is not None:
-        _refuse("an experiment has its own network and input", {"--model": model, "--input": inputs})
-        text = _experiment(experiment, 1 if depth is None else depth, json)
-    else:
-        if not inputs:
-            raise ReproError("--model needs the shape of each input: --input 1x3x224x224")
-        text = _model(model, inputs, 1 if depth is None else depth, json)
-    print(text)
+        formats: tuple[Form, ...] = ("md", "csv", "tex")
+        _print_tables(table, "json" if json else options.one_of("--format", form or "md", formats), results)
 
 
-def _refuse(why: str, given: dict[str, object]) -> None:
+def _refuse(why: str, given: Mapping[str, object]) -> None:
     from repro.errors import ReproError
 
     for option, value in given.items():
@@ -75,26 +81,26 @@ def _refuse(why: str, given: dict[str, object]) -> None:
             raise ReproError(f"{option}: {why}")
 
 
-def _tables(table: int | None, form: str, results: Path) -> None:
+def _print_tables(table: int | None, form: Form, results: Path) -> None:
     from repro import complexity, paper
     from repro.errors import ReproError
     from repro.experiments import get
     from repro.records import Store
     from repro.rendering import counts
 
-    counted = counts.tables()
+    counted = counts.list_counted_tables()
     if table is not None and table not in counted:
         raise ReproError(f"Table {table} prints neither parameters nor FLOPs; Tables {', '.join(map(str, counted))} do")
     numbers = counted if table is None else [table]
     experiments = dict.fromkeys(get(name) for number in numbers for name in paper.load(number).experiments)
-    rows = counts.rows(numbers, complexity.count_experiments(experiments, Store(results / "records")))
-    print(counts.text(rows, form), end="")
-    if cells := counts.off(rows):
+    rows = counts.list_rows(numbers, complexity.count_experiments(experiments, Store(results / "records")))
+    print(counts.render(rows, form), end="")
+    if cells := counts.find_off(rows):
         print("off: " + "; ".join(map(str, cells)), file=sys.stderr)
         raise typer.Exit(1)
 
 
-def _experiment(name: str, depth: int, as_json: bool) -> str:
+def _count_experiment(name: str, depth: int, as_json: bool) -> str:
     from repro.experiments import get
 
     network = get(name).network
@@ -106,10 +112,10 @@ def _experiment(name: str, depth: int, as_json: bool) -> str:
     if as_json:
         return tree.as_json(counted, depth, experiment=name, inputs=[shape], rois=rois)
     between = " What chooses boxes and cuts features out for them is not counted." if rois else ""
-    return tree.as_text(counted, depth, f"{name}. {counts.at(shape, rois)}.{between}")
+    return tree.as_text(counted, depth, f"{name}. {counts.describe_input(shape, rois)}.{between}")
 
 
-def _model(reference: str, given: list[str], depth: int, as_json: bool) -> str:
+def _count_model(reference: str, given: list[str], depth: int, as_json: bool) -> str:
     from repro.complexity import custom, tree
     from repro.rendering import counts
 
@@ -117,4 +123,6 @@ def _model(reference: str, given: list[str], depth: int, as_json: bool) -> str:
     counted = custom.count_file(reference, shapes)
     if as_json:
         return tree.as_json(counted, depth, model=reference, inputs=shapes)
-    return tree.as_text(counted, depth, f"{reference}. {'; '.join(counts.at(shape, {}) for shape in shapes)}.")
+    return tree.as_text(
+        counted, depth, f"{reference}. {'; '.join(counts.describe_input(shape, {}) for shape in shapes)}."
+    )

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from repro.cli import options
+from repro.cli.progress import show_bar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from repro.data.verification import DataReport
 
 app = typer.Typer(no_args_is_help=True)
 
 #: Splits of each data set.
-_SPLITS = {"imagenet": ("train", "val"), "coco": ("train2017", "val2017"), "kinetics": ("train", "val")}
+_SPLITS: dict[str, tuple[str, ...]] = {
+    "imagenet": ("train", "val"),
+    "coco": ("train2017", "val2017"),
+    "kinetics": ("train", "val"),
+}
 
 
 @app.callback()
@@ -54,19 +59,20 @@ def verify(
 
     from dataclasses import asdict
 
-    from repro.data import verification
+    from repro.data import kinetics_verification, verification
     from repro.errors import ReproError
 
     if not root.is_dir():
         raise ReproError(f"--root {root}: there is no such directory")
-    if dataset == "kinetics":
-        from repro.data.kinetics_verification import verify_kinetics as check
-    else:
-        check = verification.verify_imagenet if dataset == "imagenet" else verification.verify_coco
+    checks: dict[str, Callable[..., DataReport]] = {
+        "imagenet": verification.verify_imagenet,
+        "coco": verification.verify_coco,
+        "kinetics": kinetics_verification.verify_kinetics,
+    }
     reports = []
-    for one in splits:
-        with _progress(f"decoding {one}") as progress:
-            reports.append(check(root, one, decode=decode, progress=progress))
+    for name in splits:
+        with show_bar(f"decoding {name}") as progress:
+            reports.append(checks[dataset](root, name, decode=decode, progress=progress))
     if json:
         import json as json_
 
@@ -88,23 +94,3 @@ def _print(report: DataReport) -> None:
         print(f"  sha256 of the annotations: {report.annotations_sha256}")
     for problem in report.problems:
         print(f"  {problem}")
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, from the first image on."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    bar = Progress(console=Console(stderr=True))
-    task = bar.add_task(title)
-
-    def report(done: int, total: int) -> None:
-        bar.start()
-        bar.update(task, completed=done, total=total)
-
-    try:
-        yield report
-    finally:
-        if bar.live.is_started:
-            bar.stop()

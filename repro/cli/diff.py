@@ -11,7 +11,7 @@ from repro.cli import options
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from repro.verification.differences import Comparison, Stores
+    from repro.verification.differences import RecordComparison, StoreComparison
 
 _ONE = "A record's file, the beginning of its name in the store, or a directory of results."
 
@@ -32,54 +32,55 @@ def command(
       repro diff results tables/reference
     """
     from repro.records import Store
-    from repro.verification.differences import Comparison, diff
+    from repro.verification.differences import RecordComparison, diff
 
-    found = diff(a, b, Store(results / "records"))
+    comparison = diff(a, b, Store(results / "records"))
     if json:
         import json as json_
 
-        print(json_.dumps(found.as_dict(), indent=1, ensure_ascii=False, allow_nan=False))
+        print(json_.dumps(comparison.as_dict(), indent=1, ensure_ascii=False, allow_nan=False))
         return
-    for line in _comparison(found) if isinstance(found, Comparison) else _stores(found):
+    lines = _compare_records(comparison) if isinstance(comparison, RecordComparison) else _compare_stores(comparison)
+    for line in lines:
         print(line)
 
 
-def _comparison(found: Comparison) -> Iterator[str]:
+def _compare_records(comparison: RecordComparison) -> Iterator[str]:
     from repro.verification.differences import GROUPS
 
-    yield f"a: {found.a}"
-    yield f"b: {found.b}"
-    if found.deltas:
+    yield f"a: {comparison.a}"
+    yield f"b: {comparison.b}"
+    if comparison.deltas:
         yield "metrics"
-        width = max(len(delta.metric) for delta in found.deltas)
-        for delta in found.deltas:
+        width = max(len(delta.metric) for delta in comparison.deltas)
+        for delta in comparison.deltas:
             yield f"  {delta.metric:<{width}}  {delta.a:.3f} -> {delta.b:.3f}  ({delta.delta:+.3f} {delta.unit})"
     for group in GROUPS:
-        changes = [change for change in found.changes if change.group == group]
+        changes = [change for change in comparison.changes if change.group == group]
         if changes:
             yield group
         for change in changes:
-            yield f"  {change.field}: {_shown(change.a)} -> {_shown(change.b)}"
-    explained = {True: "explained: ", False: "not explained: ", None: ""}[found.explained]
-    yield f"{explained}{found.conclusion}"
+            yield f"  {change.field}: {_shorten(change.a)} -> {_shorten(change.b)}"
+    explained = {True: "explained: ", False: "not explained: ", None: ""}[comparison.explained]
+    yield f"{explained}{comparison.conclusion}"
 
 
-def _stores(found: Stores) -> Iterator[str]:
-    for name, files in (("a", found.only_a), ("b", found.only_b)):
+def _compare_stores(stores: StoreComparison) -> Iterator[str]:
+    for name, files in (("a", stores.only_a), ("b", stores.only_b)):
         if files:
             yield f"only in {name}: {len(files)}"
             yield from (f"  {file}" for file in files)
-    for change in found.counts:
-        yield f"count {change.field}: {_shown(change.a)} -> {_shown(change.b)}"
-    for comparison in found.changed:
+    for change in stores.counts:
+        yield f"count {change.field}: {_shorten(change.a)} -> {_shorten(change.b)}"
+    for comparison in stores.changed:
         yield ""
-        yield from _comparison(comparison)
-    if found.changed:
+        yield from _compare_records(comparison)
+    if stores.changed:
         yield ""
-    unexplained = sum(comparison.explained is False for comparison in found.changed)
-    yield f"{found.same} the same, {len(found.changed)} changed, {unexplained} of them not explained"
+    unexplained = sum(comparison.explained is False for comparison in stores.changed)
+    yield f"{stores.same} the same, {len(stores.changed)} changed, {unexplained} of them not explained"
 
 
-def _shown(value: object) -> str:
+def _shorten(value: object) -> str:
     text = "-" if value is None else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from repro.cli import options
+from repro.cli.terminal_table import align_columns
 
 if TYPE_CHECKING:
     from repro.paper import Table
-    from repro.verification.effects.row_effects import ColumnEffect, RowEffects
+    from repro.verification.effects.paired_effects import ColumnEffect, RowEffects
 
 DataRoot = Annotated[
     Path | None,
@@ -39,30 +40,34 @@ def command(
     """
     from repro import paper
     from repro.records import Store
-    from repro.verification.effects import row_effects
+    from repro.verification.effects import paired_effects
     from repro.verification.effects.paired_tests import PairedTests
+    from repro.verification.measurements import Profile
 
-    chosen = paper.tables() if table is None else (paper.load(table),)
+    chosen = paper.load_all() if table is None else (paper.load(table),)
     records = Store(results / "records").all()
     tester = PairedTests(
-        results, data_root, resamples, seed, threads=_processors(), say=lambda text: print(text, file=sys.stderr)
+        results, data_root, resamples, seed, threads=_count_processors(), say=lambda text: print(text, file=sys.stderr)
     )
-    found = {
-        (loaded.number, profile): row_effects.rows(row_effects.pairs(loaded, records, profile), tester.test)
+    profiles: tuple[Profile, ...] = ("full", "mini")
+    effects = {
+        (loaded.number, profile): paired_effects.compare_pairs(
+            paired_effects.pair_rows(loaded, records, profile), tester.test
+        )
         for loaded in chosen
-        for profile in ("full", "mini")
+        for profile in profiles
     }
     if json:
         import json as json_
 
-        output = [one.as_dict() for rows in found.values() for one in rows]
+        output = [row.as_dict() for rows in effects.values() for row in rows]
         print(json_.dumps(output, indent=1, ensure_ascii=False, allow_nan=False))
         return
     for loaded in chosen:
-        _print(loaded, found[loaded.number, "full"], found[loaded.number, "mini"])
+        _print(loaded, effects[loaded.number, "full"], effects[loaded.number, "mini"])
 
 
-def _processors() -> int:
+def _count_processors() -> int:
     import os
 
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -73,55 +78,51 @@ def _print(table: Table, full: list[RowEffects], mini: list[RowEffects]) -> None
     if not full:
         print("  no row has a baseline to be compared with\n")
         return
-    _section("Full profile", full)
+    _print_section("Full profile", full)
     title = "MINI profile: generated data and scaled-down networks. The numbers are not comparable with the paper's"
-    _section(title, mini)
-    if any(one.columns for one in (*full, *mini)):
+    _print_section(title, mini)
+    if any(row.columns for row in (*full, *mini)):
         print("\nIntervals and p-values over images or videos are of other ones like these, not of another training.")
 
 
-def _section(title: str, rows: list[RowEffects]) -> None:
-    tested = [one for one in rows if one.columns]
+def _print_section(title: str, rows: list[RowEffects]) -> None:
+    tested = [row for row in rows if row.columns]
     print(f"\n{title}: {len(tested)} of {len(rows)} rows tested")
     if tested:
-        published = any(column.published is not None for one in tested for column in one.columns)
+        published = any(column.published is not None for row in tested for column in row.columns)
         head = ("row", "column", *(("published",) if published else ()), "ours", "95 % interval", "p", "n", "of")
-        lines = [line for one in tested for column in one.columns for line in _lines(one, column, published)]
-        widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-        for line in (head, *lines):
-            print("  " + "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+        lines = [line for row in tested for column in row.columns for line in _write_lines(row, column, published)]
+        for line in align_columns([head, *lines]):
+            print(f"  {line}")
     untested: dict[str, list[str]] = {}
-    for one in rows:
-        for reason in one.missing:
-            untested.setdefault(reason, []).append(_name(one))
+    for row in rows:
+        for reason in row.missing:
+            untested.setdefault(reason, []).append(_write_name(row))
     for reason, names in untested.items():
         print(f"  not tested: {'; '.join(names)}: {reason}")
 
 
-def _name(one: RowEffects) -> str:
-    group = one.pair.group.name
-    return f"({group}) {one.pair.row.label}" if group else one.pair.row.label
+def _write_name(row: RowEffects) -> str:
+    group = row.pair.group.name
+    return f"({group}) {row.pair.row.label}" if group else row.pair.row.label
 
 
-def _lines(row: RowEffects, effect: ColumnEffect, published: bool) -> list[tuple[str, ...]]:
-    """A line for each seed, and one for their mean."""
+def _write_lines(row: RowEffects, effect: ColumnEffect, published: bool) -> list[tuple[str, ...]]:
+    """Write a line for each seed, and one for their mean."""
     from repro.paper import COLUMNS, DATASETS
 
     digits = effect.decimals + 1
-    begin = (_name(row), COLUMNS[effect.column].heading)
+    begin: tuple[str, ...] = (_write_name(row), COLUMNS[effect.column].heading)
     if published:
         begin += ("" if effect.published is None else f"{effect.published:+.{effect.decimals}f}",)
     items = DATASETS[row.pair.group.dataset].items
-    lines = []
-    for test, one in effect.tests:
-        limits = f"{one.low:+.{digits}f} to {one.high:+.{digits}f}"
+    lines: list[tuple[str, ...]] = []
+    for test, difference in effect.tests:
+        limits = f"{difference.low:+.{digits}f} to {difference.high:+.{digits}f}"
         of = f"{items}, seed {test.seed}" if test.source == "trained" else items
-        lines.append((*begin, f"{one.difference:+.{digits}f}", limits, _p(one.p), str(test.n), of))
+        p = f"{difference.p:.3f}" if difference.p >= 0.001 else f"{difference.p:.1e}"
+        lines.append((*begin, f"{difference.difference:+.{digits}f}", limits, p, str(test.n), of))
     if effect.low is not None:
         limits = f"{effect.low:+.{digits}f} to {effect.high:+.{digits}f}"
         lines.append((*begin, f"{effect.mean:+.{digits}f}", limits, "", str(len(effect.tests)), "seeds: their mean"))
     return lines
-
-
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"

@@ -37,20 +37,23 @@ def command(
     if json:
         import json as json_
 
-        print(json_.dumps([one.as_dict() for one in explained], indent=1, ensure_ascii=False, allow_nan=False))
+        print(
+            json_.dumps(
+                [explanation.as_dict() for explanation in explained], indent=1, ensure_ascii=False, allow_nan=False
+            )
+        )
         return
-    for number, one in enumerate(explained):
+    for number, explanation in enumerate(explained):
         if number:
             print()
-        for line in _lines(one):
+        for line in _write_lines(explanation):
             print(line)
 
 
-def _lines(one: Explanation) -> Iterator[str]:
-    from repro.paper.expressions import address
+def _write_lines(explanation: Explanation) -> Iterator[str]:
 
-    cell, verdict = one.cell, one.verdict
-    yield f"{cell}  ({address(cell)})"
+    cell, verdict = explanation.cell, explanation.verdict
+    yield f"{cell}  ({cell.address})"
     yield f"  published    {cell.printed}" + (f" {cell.unit}" if cell.printed[-1].isdigit() and cell.unit else "")
     if verdict.ours is not None:
         yield f"  ours         {verdict.shown}  ({verdict.delta:+g} at the printed precision)"
@@ -61,23 +64,23 @@ def _lines(one: Explanation) -> Iterator[str]:
         width = "" if verdict.tolerance is None else f"±{verdict.tolerance:.{cell.decimals + 1}f} {cell.unit}, "
         yield f"  tolerance    {width}{verdict.applied}"
         yield f"               {verdict.rationale}"
-    yield f"  experiment   {one.experiment}, {one.group.title}, {one.group.dataset}"
-    yield f"  network      {one.network}"
-    yield f"  recipe       {one.recipe}"
-    if one.also:
-        yield f"  also in      {', '.join(one.also)}"
-    for number, deviation in enumerate(one.deviations, 1):
+    yield f"  experiment   {explanation.experiment}, {explanation.group.title}, {explanation.group.dataset}"
+    yield f"  network      {explanation.network}"
+    yield f"  recipe       {explanation.recipe}"
+    if explanation.also:
+        yield f"  also in      {', '.join(explanation.also)}"
+    for number, deviation in enumerate(explanation.deviations, 1):
         yield f"  deviation {number}  {deviation}"
-    if one.ledger:
-        yield f"  ledger       {one.ledger.reason}"
-        for reading in one.ledger.ruled_out:
+    if explanation.ledger:
+        yield f"  ledger       {explanation.ledger.reason}"
+        for reading in explanation.ledger.ruled_out:
             yield f"               ruled out: {reading}"
-    for weights in one.weights:
+    for weights in explanation.weights:
         reported = "" if weights.reported is None else f", published with them: {weights.reported:g}"
         differs = f", {weights.differs}" if weights.differs else ""
         obstacle = f", but: {weights.obstacle}" if weights.obstacle else ""
         yield f"  weights      {weights.id} ({weights.match}{differs}{reported}{obstacle})"
-    for evidence in one.history:
+    for evidence in explanation.history:
         value = "without it" if evidence.value is None else f"{evidence.value:.{cell.decimals + 2}f}"
         error = "" if evidence.standard_error is None else f" ± {evidence.standard_error:.{cell.decimals + 2}f}"
         yield f"  {evidence.created[:10]}   {value}{error}  {evidence.use}: {evidence.source}, seed {evidence.seed}"
@@ -86,5 +89,5 @@ def _lines(one: Explanation) -> Iterator[str]:
             yield f"               wrong: {evidence.wrong}"
     if verdict.source == "counted":
         yield f"  record       {', '.join(verdict.records)}"
-    for command in one.commands:
+    for command in explanation.commands:
         yield f"  to get it    {command}"

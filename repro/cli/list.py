@@ -12,9 +12,9 @@ def command(table: options.AnyTable = None, json: options.Json = False) -> None:
     """
     from repro import paper
 
-    chosen = paper.tables() if table is None else (paper.load(table),)
+    chosen = paper.load_all() if table is None else (paper.load(table),)
     rows = [
-        {"table": loaded.number, "group": group.name, "row": row.label, "experiment": row.experiment}
+        (loaded.number, group.name, row.label, row.experiment)
         for loaded in chosen
         for group in loaded.groups
         for row in group.rows
@@ -22,16 +22,17 @@ def command(table: options.AnyTable = None, json: options.Json = False) -> None:
     if json:
         import json as json_
 
-        print(json_.dumps(rows, indent=1, ensure_ascii=False))
+        keys = ("table", "group", "row", "experiment")
+        print(json_.dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=1, ensure_ascii=False))
         return
-    width = max(len(row["row"]) for row in rows)
+    width = max(len(label) for _, _, label, _ in rows)
     above = None
-    for row in rows:
-        if above != (above := (row["table"], row["group"])):
-            print(f"Table {row['table']}" + (f" ({row['group']})" if row["group"] else ""))
-        print(f"  {row['row']:<{width}}  {row['experiment']}")
-    distinct = {row["experiment"] for row in rows}
+    for number, group_name, label, experiment in rows:
+        if above != (above := (number, group_name)):
+            print(f"Table {number}" + (f" ({group_name})" if group_name else ""))
+        print(f"  {label:<{width}}  {experiment}")
+    distinct = {experiment for *_, experiment in rows}
     tasks = {"coco": "COCO", "imagenet": "ImageNet", "kinetics": "Kinetics"}
-    number = {title: sum(name.startswith(task) for name in distinct) for task, title in tasks.items()}
-    parts = ", ".join(f"{many} {title}" for title, many in number.items() if many)
+    by_task = {title: sum(name.startswith(task) for name in distinct) for task, title in tasks.items()}
+    parts = ", ".join(f"{many} {title}" for title, many in by_task.items() if many)
     print(f"{len(rows)} rows, {len(distinct)} experiments: {parts}")

@@ -35,7 +35,8 @@ def command(
     from repro.measuring import runner
     from repro.planning.plan import attention_experiments, plan
     from repro.rendering.tables import render, write_generated
-    from repro.verification.verdicts import coverage, verify_store
+    from repro.verification.coverage import Coverage
+    from repro.verification.judgement import verify_store
 
     settings, why = chosen.settings()
     console = Console(stderr=True)
@@ -68,7 +69,7 @@ def command(
     paths = write_generated(published, settings.store)
     say("written: " + ", ".join(map(str, paths)))
     verification = verify_store(published, settings.store)
-    say(coverage(verification.cells))
+    say(Coverage.count(verification.cells).describe())
     for cell in verification.off:
         say(f"off: {cell}")
     failed = [outcome for outcome in outcomes if outcome.failure]

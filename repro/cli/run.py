@@ -10,7 +10,7 @@ import typer
 
 from repro.cli import options
 from repro.cli.measuring_options import MeasuringOptions, measuring
-from repro.cli.progress import Report
+from repro.cli.progress import StageProgress
 
 if TYPE_CHECKING:
     from repro.records import DataSet, Metric
@@ -52,7 +52,7 @@ def command(
 
     from repro.measuring.measure import measure
 
-    record = measure(order, command=shlex.join(["repro", *sys.argv[1:]]), progress=Report(), say=_say)
+    record = measure(order, command=shlex.join(["repro", *sys.argv[1:]]), progress=StageProgress(), say=_say)
     if processes.rank > 0:
         return
     path = settings.store.directory / record.filename

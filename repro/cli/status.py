@@ -11,29 +11,29 @@ def command(results: options.Results = options.RESULTS, json: options.Json = Fal
     Example: repro status --results results
     """
     from repro.records import Store
-    from repro.rendering.status import status
-    from repro.rendering.summary import VERDICTS
+    from repro.rendering.status import build_status
+    from repro.verification.verdicts import VERDICTS
 
-    found = status(Store(results / "records"))
+    status = build_status(Store(results / "records"))
     if json:
         import json as json_
 
-        print(json_.dumps(found.as_dict(), indent=1, ensure_ascii=False))
+        print(json_.dumps(status.as_dict(), indent=1, ensure_ascii=False))
         return
     print("cells     " + "".join(f"{verdict:>14}" for verdict in VERDICTS) + "        of")
-    for one in found.coverage:
-        numbers = "".join(f"{one.verdicts.get(verdict, 0):>14}" for verdict in VERDICTS)
-        print(f"Table {one.table}   {numbers}{one.cells:>10}")
+    for table in status.coverage:
+        numbers = "".join(f"{table.verdicts.get(verdict, 0):>14}" for verdict in VERDICTS)
+        print(f"Table {table.table}   {numbers}{table.cells:>10}")
     print()
-    for one in found.holdings:
-        extra = [f"{number} {word}" for number, word in ((one.stale, "stale"), (one.unused, "replaced")) if number]
+    for task in status.holdings:
+        extra = [f"{number} {word}" for number, word in ((task.stale, "stale"), (task.unused, "replaced")) if number]
         print(
-            f"{one.task}: of {one.experiments} experiments {one.measured} measured at full size by {one.full} records, "
-            f"{one.mini_measured} in the mini profile by {one.mini}" + "".join(f", {text}" for text in extra)
+            f"{task.task}: of {task.experiments} experiments {task.measured} measured at full size by {task.full} "
+            f"records, {task.mini_measured} in the mini profile by {task.mini}" + "".join(f", {text}" for text in extra)
         )
-    for text in found.wrong:
+    for text in status.wrong:
         print(f"wrong: {text}")
-    if found.next:
+    if status.next:
         print("\nnext")
-    for step in found.next:
+    for step in status.next:
         print(f"  {step.what}:\n    {step.command}")

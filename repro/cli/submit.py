@@ -11,7 +11,7 @@ import typer
 
 from repro.cli import options
 from repro.cli.measuring_options import MeasuringOptions, measuring
-from repro.cli.progress import Report
+from repro.cli.progress import StageProgress
 
 
 @partial(measuring, profile="full")
@@ -47,7 +47,7 @@ def command(
 
     from repro.measuring.submission import submit
 
-    directory, submission = submit(experiment, settings, split, output=output, progress=Report())
+    directory, submission = submit(experiment, settings, split, output=output, progress=StageProgress())
     for deviation in submission.deviations:
         print(f"deviation: {deviation}", file=sys.stderr)
     for task, archive in submission.archives.items():

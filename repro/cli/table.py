@@ -25,12 +25,13 @@ def command(
     from repro.errors import ReproError
     from repro.paths import write_atomically
     from repro.records import Store
-    from repro.rendering.tables import render
+    from repro.rendering.tables import Format, render
 
-    options.one_of("--format", form, ("md", "tex", "csv"))
+    formats: tuple[Format, ...] = ("md", "tex", "csv")
+    checked = options.one_of("--format", form, formats)
     if not deltas and form != "tex":
         raise ReproError("--no-deltas is for --format tex; the other formats always show them")
-    text = render(paper.load(number), Store(results / "records"), form, deltas)
+    text = render(paper.load(number), Store(results / "records"), checked, deltas)
     if output is None:
         print(text, end="")
     else:

@@ -22,10 +22,10 @@ def command(
         for path in committed_tables.write():
             print(path)
         return
-    found = committed_tables.differences()
-    for difference in found:
+    differences = committed_tables.find_differences()
+    for difference in differences:
         print(difference)
-    if found:
+    if differences:
         print("render them again: repro tables")
         raise typer.Exit(1)
     print(f"every file in {committed_tables.GENERATED} is a rendering of the records in {committed_tables.REFERENCE}")

@@ -36,17 +36,17 @@ def command(
     """
     from repro import paper
     from repro.records import Store
-    from repro.verification.verdicts import verify_all
+    from repro.verification.judgement import verify_all
 
-    chosen = paper.tables() if table is None else (paper.load(table),)
+    chosen = paper.load_all() if table is None else (paper.load(table),)
     verified = verify_all(chosen, Store(results / "records"))
     if junit is not None:
         from datetime import datetime, timezone
 
         from repro.paths import write_atomically
-        from repro.rendering.junit import report
+        from repro.rendering.junit import write_report
 
-        write_atomically(junit, report(verified, datetime.now(timezone.utc)))
+        write_atomically(junit, write_report(verified, datetime.now(timezone.utc)))
     if summary is not None:
         from repro.rendering.summary import append
 
@@ -60,15 +60,15 @@ def command(
 
 
 def _print(verified: Verified) -> None:
-    from repro.verification.verdicts import coverage
+    from repro.verification.coverage import Coverage
 
     for verification in verified.verifications:
-        print(f"Table {verification.table.number}: {coverage(verification.cells)}")
+        print(f"Table {verification.table.number}: {Coverage.count(verification.cells).describe()}")
         for verdict in verification.cells:
             if verdict.verdict in ("off", "ledger", "inconclusive") or verdict.note.startswith("its tolerance"):
                 print(f"  {verdict}")
-    for finding in verified.findings:
-        print(f"wrong: {finding}")
+    for problem in verified.problems:
+        print(f"wrong: {problem}")
     for unused in verified.unused:
         print(f"unused record {unused.filename}: {unused.reason}")
     if verified.mini:
@@ -80,15 +80,15 @@ def _print(verified: Verified) -> None:
 def _print_json(verified: Verified) -> None:
     import json
 
-    from repro.verification.verdicts import coverage
+    from repro.verification.coverage import Coverage
 
-    wrong = [{"record": one.file, "reason": one.text} for one in verified.findings]
+    wrong = [{"record": problem.file, "reason": problem.text} for problem in verified.problems]
     output = [
         {
             "table": verification.table.number,
-            "coverage": coverage(verification.cells),
+            "coverage": Coverage.count(verification.cells).describe(),
             "cells": [verdict.as_dict() for verdict in verification.cells],
-            "unused": [{"record": one.filename, "reason": one.reason} for one in verification.unused],
+            "unused": [{"record": unused.filename, "reason": unused.reason} for unused in verification.unused],
             "wrong": wrong,
             "mini": verified.mini,
         }

@@ -160,6 +160,6 @@ def _find_earlier_answer(store: Store, submission: Submission) -> Record | None:
 def _list_test_dev_experiments() -> list[str]:
     """Experiments of which the paper has numbers on test-dev."""
     rows = [
-        row for table in paper.tables() for group in table.groups if group.dataset == TEST_DEV for row in group.rows
+        row for table in paper.load_all() for group in table.groups if group.dataset == TEST_DEV for row in group.rows
     ]
     return list(dict.fromkeys(row.experiment for row in rows))

@@ -11,12 +11,12 @@ from repro.paper.published import (
     STATISTICS,
     Cell,
     Column,
-    DataSet,
     Group,
+    PublishedDataSet,
     Row,
     Table,
     load,
-    tables,
+    load_all,
 )
 
 __all__ = [
@@ -26,10 +26,10 @@ __all__ = [
     "STATISTICS",
     "Cell",
     "Column",
-    "DataSet",
     "Group",
+    "PublishedDataSet",
     "Row",
     "Table",
     "load",
-    "tables",
+    "load_all",
 ]

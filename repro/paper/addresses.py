@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from repro import paper
 from repro.errors import ReproError, unknown
 from repro.paper import COLUMNS, Cell
-from repro.paper.expressions import address
 
 
 def find(name: str) -> tuple[Cell, ...]:
@@ -20,7 +19,7 @@ def find(name: str) -> tuple[Cell, ...]:
     Raises:
         ReproError: there are no such cells, or several rows are meant; the nearest or those are offered.
     """
-    parts = [_plain(part) for part in name.split("/")]
+    parts = [_simplify(part) for part in name.split("/")]
     number = parts[0].removeprefix("table")
     if not number.isdigit() or int(number) not in paper.CELLS:
         raise ReproError(
@@ -29,38 +28,37 @@ def find(name: str) -> tuple[Cell, ...]:
     cells = paper.load(int(number)).cells
     rest = "".join(parts[1:])
     rows = {(cell.group, cell.row): [c for c in cells if (c.group, c.row) == (cell.group, cell.row)] for cell in cells}
-    found = {row: chosen for row, of_row in rows.items() if (chosen := _chosen(rest, row, of_row))}
-    if len(found) == 1:
-        (chosen,) = found.values()
-        return tuple(chosen)
-    if found:
-        raise ReproError(f"{name!r} is in several groups: {' or '.join(address(c[0]) for c in found.values())}?")
-    whole = len(parts) > 3 or any(rest.endswith(plain) for column in COLUMNS for plain in _columns(column))
-    known = [address(cell) if whole else _row(cell) for cell in cells]
+    named = [chosen for row, in_row in rows.items() if (chosen := _match(rest, row, in_row))]
+    if len(named) == 1:
+        return tuple(named[0])
+    if named:
+        raise ReproError(f"{name!r} is in several groups: {' or '.join(cells[0].address for cells in named)}?")
+    whole = len(parts) > 3 or any(rest.endswith(plain) for column in COLUMNS for plain in _name_column(column))
+    known = [cell.address if whole else _name_row(cell) for cell in cells]
     raise unknown("cell", name, dict.fromkeys(known))
 
 
-def _chosen(rest: str, row: tuple[str, str], cells: Sequence[Cell]) -> Sequence[Cell]:
+def _match(rest: str, row: tuple[str, str], cells: Sequence[Cell]) -> Sequence[Cell]:
     """The cells of a row that `rest`, all that follows the table, names."""
-    group, label = map(_plain, row)
+    group, label = map(_simplify, row)
     # "r16 (ratio 16)" is named by "r16" as well, and "+1 GC" by "1gc".
-    labels = {label, label.lstrip("+"), _plain(row[1].partition(" (")[0])}
+    labels = {label, label.lstrip("+"), _simplify(row[1].partition(" (")[0])}
     for before in {group + name for name in labels} | labels:
         if rest == before:
             return cells
         for cell in cells:
-            if rest.startswith(before) and rest[len(before) :] in _columns(cell.column):
+            if rest.startswith(before) and rest[len(before) :] in _name_column(cell.column):
                 return [cell]
     return []
 
 
-def _columns(column: str) -> set[str]:
-    return {_plain(column), _plain(COLUMNS[column].heading)}
+def _name_column(column: str) -> set[str]:
+    return {_simplify(column), _simplify(COLUMNS[column].heading)}
 
 
-def _row(cell: Cell) -> str:
-    return address(cell).rpartition("/")[0]
+def _name_row(cell: Cell) -> str:
+    return cell.address.rpartition("/")[0]
 
 
-def _plain(text: str) -> str:
+def _simplify(text: str) -> str:
     return re.sub(r"[^a-z0-9+]", "", text.lower())

@@ -111,16 +111,16 @@ class Operation:
 
     def evaluate(self, reading: Reading) -> Range:
         """Bounds that no assignment of values within the cells' bounds can leave."""
-        found = [number.evaluate(reading) for number in self.numbers]
+        ranges = [number.evaluate(reading) for number in self.numbers]
         if self.operator == "difference":
-            return found[0] - found[1]
+            return ranges[0] - ranges[1]
         if self.operator == "ratio":
-            return found[0] / found[1]
+            return ranges[0] / ranges[1]
         if self.operator == "increase":
-            ratio = found[0] / found[1]
+            ratio = ranges[0] / ranges[1]
             return Range(*(100 * (bound - 1) for bound in (ratio.low, ratio.value, ratio.high)))
         pick = min if self.operator == "smallest" else max
-        return Range(*(pick(bounds) for bounds in zip(*((r.low, r.value, r.high) for r in found), strict=True)))
+        return Range(*(pick(bounds) for bounds in zip(*((r.low, r.value, r.high) for r in ranges), strict=True)))
 
     def cells(self) -> Iterator[Cell]:
         for number in self.numbers:
@@ -153,27 +153,27 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Inequality:
     """One comparison of numbers."""
 
     operator: str
     numbers: tuple[Number, ...]
 
     def evaluate(self, reading: Reading) -> Truth:
-        found = [number.evaluate(reading) for number in self.numbers]
+        ranges = [number.evaluate(reading) for number in self.numbers]
         if self.operator == "comparable":
-            distance, gain = abs(found[0] - found[1]), abs(found[1] - found[2])
-            found = [distance, gain]
+            distance, gain = abs(ranges[0] - ranges[1]), abs(ranges[1] - ranges[2])
+            ranges = [distance, gain]
         elif self.operator == "greater":
-            found.reverse()
-        pairs = [(a, b) for place, a in enumerate(found) for b in found[place + 1 :]]
+            ranges.reverse()
+        pairs = [(a, b) for place, a in enumerate(ranges) for b in ranges[place + 1 :]]
         return Truth(all(a.value < b.value for a, b in pairs), all(a.low < b.high for a, b in pairs))
 
     def cells(self) -> Iterator[Cell]:
         for number in self.numbers:
             yield from number.cells()
 
-    def comparisons(self) -> Iterator[Comparison]:
+    def comparisons(self) -> Iterator[Inequality]:
         yield self
 
     def text(self, shown: Callable[[Cell], str]) -> str:
@@ -189,22 +189,22 @@ class Combination:
 
     operator: str
     statements: tuple[Statement, ...]
-    others: tuple[Comparison, ...] = ()
+    others: tuple[Inequality, ...] = ()
 
     def evaluate(self, reading: Reading) -> Truth:
-        found = [statement.evaluate(reading) for statement in self.statements]
-        needed = {"all": len(found), "mostly": len(found) // 2 + 1, "at_least_two": 2}[self.operator]
-        return Truth(sum(truth.holds for truth in found) >= needed, sum(truth.possible for truth in found) >= needed)
+        truths = [statement.evaluate(reading) for statement in self.statements]
+        needed = {"all": len(truths), "mostly": len(truths) // 2 + 1, "at_least_two": 2}[self.operator]
+        return Truth(sum(truth.holds for truth in truths) >= needed, sum(truth.possible for truth in truths) >= needed)
 
     def cells(self) -> Iterator[Cell]:
         for statement in self.statements:
             yield from statement.cells()
 
-    def comparisons(self) -> Iterator[Comparison]:
+    def comparisons(self) -> Iterator[Inequality]:
         for statement in self.statements:
             yield from statement.comparisons()
 
-    def elsewhere(self) -> Iterator[Comparison]:
+    def elsewhere(self) -> Iterator[Inequality]:
         """`others` of this and of all that it combines."""
         yield from self.others
         for statement in self.statements:
@@ -212,7 +212,7 @@ class Combination:
                 yield from statement.elsewhere()
 
 
-Statement = Comparison | Combination
+Statement = Inequality | Combination
 Expression = Number | Statement
 
 #: Operator: the least and the most operands.
@@ -228,45 +228,54 @@ class Parser:
     published: Path
     column: str | None = None
 
-    def expression(self, content: object) -> Expression:
-        """
+    def parse(self, content: object) -> Expression:
+        """Parse an expression as YAML gives it.
+
         Raises:
             ValueError: an unknown operator, a wrong number of operands, or an address of no cell, in words.
         """
         if isinstance(content, dict) and next(iter(content), None) in (*_COMPARING, *_COMBINING):
-            return self.statement(content)
-        return self.number(content)
+            return self._parse_statement(content)
+        return self._parse_number(content)
 
-    def number(self, content: object) -> Number:
+    def _parse_number(self, content: object) -> Number:
         if isinstance(content, str):
-            return Quantity(self.cell(content))
+            return Quantity(self.find_cell(content))
         if isinstance(content, int | float) and not isinstance(content, bool):
             return Constant(Fraction(str(content)))
-        operator, operands = _operation(content, _NUMERIC, "an operator on numbers")
-        return Operation(operator, tuple(map(self.number, operands)))
+        operator, operands = _parse_operation(content, _NUMERIC, "an operator on numbers")
+        return Operation(operator, tuple(map(self._parse_number, operands)))
 
-    def statement(self, content: object) -> Statement:
-        operator, operands = _operation(content, _COMPARING | _COMBINING, "a statement")
+    def _parse_statement(self, content: object) -> Statement:
+        operator, operands = _parse_operation(content, _COMPARING | _COMBINING, "a statement")
         if operator in _COMBINING:
-            return Combination(operator, tuple(map(self.statement, operands)))
-        addresses = [address for address in _strings(operands) if address.endswith(f"/{EACH}")]
+            return Combination(operator, tuple(map(self._parse_statement, operands)))
+        addresses = [address for address in _iterate_strings(operands) if address.endswith(f"/{EACH}")]
         if self.column or not addresses:
-            return Comparison(operator, tuple(map(self.number, operands)))
-        shared = [set(self.group(address).columns) for address in addresses]
+            return self._parse_inequality(operator, operands)
+        shared = [set(self.find_group(address).columns) for address in addresses]
         metrics = [c for c in COLUMNS if COLUMNS[c].unit == "%" and all(c in columns for columns in shared)]
-        each = {metric: replace(self, column=metric).statement(content) for metric in metrics}
+        each = {metric: replace(self, column=metric)._parse_inequality(operator, operands) for metric in metrics}
         headline = tuple(each[metric] for metric in metrics if metric in HEADLINE)
         if not headline:
             raise ValueError(f"no headline metric ({', '.join(HEADLINE)}) is printed for all of {', '.join(addresses)}")
         return Combination("all", headline, tuple(each[metric] for metric in metrics if metric not in HEADLINE))
 
-    def cell(self, address: str) -> Cell:
-        label, column = self._row(address)
+    def _parse_inequality(self, operator: str, operands: list[object]) -> Inequality:
+        return Inequality(operator, tuple(map(self._parse_number, operands)))
+
+    def find_cell(self, address: str) -> Cell:
+        """The cell at an address.
+
+        Raises:
+            ValueError: there is none; the message says what is known there.
+        """
+        label, column = self._split(address)
         if column == EACH:
             if self.column is None:
                 raise ValueError(f"{address!r}: {EACH!r} stands in comparisons only")
             column = self.column
-        group = self.group(address)
+        group = self.find_group(address)
         row = next((row for row in group.rows if row.label == label), None)
         if row is None:
             raise ValueError(f"{address!r}: no such row; known: {', '.join(row.label for row in group.rows)}")
@@ -277,7 +286,12 @@ class Parser:
             raise ValueError(f"{address!r}: the paper prints a dash")
         return cell
 
-    def group(self, address: str) -> Group:
+    def find_group(self, address: str) -> Group:
+        """The group in which the cell at an address stands.
+
+        Raises:
+            ValueError: the address is malformed, or there is no such group.
+        """
         parts = address.split("/")
         if len(parts) < 4 or not parts[0].isdecimal() or int(parts[0]) not in paper.CELLS:
             raise ValueError(f"{address!r} is no address of a cell: TABLE/GROUP/ROW/COLUMN")
@@ -287,18 +301,13 @@ class Parser:
         return groups[parts[1]]
 
     @staticmethod
-    def _row(address: str) -> tuple[str, str]:
+    def _split(address: str) -> tuple[str, str]:
         """(label, column). A label may hold a slash: "w/o ratio"."""
         label, _, column = "/".join(address.split("/")[2:]).rpartition("/")
         return label, column
 
 
-def address(cell: Cell) -> str:
-    """As an expression names it."""
-    return f"{cell.table}/{cell.group}/{cell.row}/{cell.column}"
-
-
-def _operation(content: object, known: dict[str, tuple[int, int | None]], what: str) -> tuple[str, list]:
+def _parse_operation(content: object, known: dict[str, tuple[int, int | None]], what: str) -> tuple[str, list[object]]:
     if not isinstance(content, dict) or len(content) != 1:
         raise ValueError(f"{content!r} is not {what}: one of {', '.join(known)} with a list")
     ((operator, operands),) = content.items()
@@ -310,12 +319,12 @@ def _operation(content: object, known: dict[str, tuple[int, int | None]], what: 
     return operator, operands
 
 
-def _strings(content: object) -> Iterator[str]:
+def _iterate_strings(content: object) -> Iterator[str]:
     if isinstance(content, str):
         yield content
     elif isinstance(content, list):
         for item in content:
-            yield from _strings(item)
+            yield from _iterate_strings(item)
     elif isinstance(content, dict):
         for item in content.values():
-            yield from _strings(item)
+            yield from _iterate_strings(item)

@@ -47,12 +47,12 @@ COLUMNS: dict[str, Column] = {
     "jsd_att": Column("JSD att", ""),
 }
 
-#: Those that are no metric of predictions but computed from what the network does inside.
+#: Columns that are not metrics of predictions but statistics of the attention inside the network.
 STATISTICS = ("cos_input", "cos_output", "cos_att", "jsd_att")
 
 
 @dataclass(frozen=True)
-class DataSet:
+class PublishedDataSet:
     """What the numbers of a group were measured on; `size` where the protocol fixes it."""
 
     needs: str
@@ -61,11 +61,12 @@ class DataSet:
 
 
 #: By the name that a record carries as its `dataset.name`.
-DATASETS: dict[str, DataSet] = {
-    "coco-val2017": DataSet("COCO 2017", "images", 5000),
-    "coco-test-dev2017": DataSet("the COCO test-dev server", "images", 20288),
-    "imagenet-val": DataSet("ImageNet", "images", 50000),
-    "kinetics-val": DataSet("Kinetics-400", "videos", None),  # videos disappear: no two copies have the same number
+DATASETS: dict[str, PublishedDataSet] = {
+    "coco-val2017": PublishedDataSet("COCO 2017", "images", 5000),
+    "coco-test-dev2017": PublishedDataSet("the COCO test-dev server", "images", 20288),
+    "imagenet-val": PublishedDataSet("ImageNet", "images", 50000),
+    # Videos disappear: no two copies have the same number.
+    "kinetics-val": PublishedDataSet("Kinetics-400", "videos", None),
 }
 
 #: Cells per table; a file that holds another number of them has lost or gained some.
@@ -88,6 +89,11 @@ class Cell:
     decimals: int
     unit: Unit
 
+    @property
+    def address(self) -> str:
+        """As claims and the command line name it: `2/a/+1 GC/ap_box`."""
+        return f"{self.table}/{self.group}/{self.row}/{self.column}"
+
     def __str__(self) -> str:
         group = f"({self.group})" if len(self.group) == 1 else f" {self.group}" if self.group else ""
         return f"Table {self.table}{group}, {self.row}, {COLUMNS[self.column].heading}"
@@ -104,6 +110,17 @@ class Row:
     def cell(self, column: str) -> Cell | None:
         """The cell in `column`, or None where the paper prints a dash."""
         return next((cell for cell in self.cells if cell.column == column), None)
+
+    def require(self, column: str) -> Cell:
+        """The cell in `column`.
+
+        Raises:
+            ReproError: the paper prints a dash there, or the row has no such column.
+        """
+        cell = self.cell(column)
+        if cell is None:
+            raise ReproError(f"row {self.label!r} has no number in column {column!r}")
+        return cell
 
     @property
     def is_baseline(self) -> bool:
@@ -146,8 +163,12 @@ class Table:
         return tuple(dict.fromkeys(row.experiment for row in self.rows))
 
 
-def tables(directory: Path = PUBLISHED) -> tuple[Table, ...]:
-    """All five tables."""
+def load_all(directory: Path = PUBLISHED) -> tuple[Table, ...]:
+    """All five tables, checked.
+
+    Raises:
+        ReproError: as `load`.
+    """
     return tuple(load(number, directory) for number in CELLS)
 
 
@@ -160,7 +181,7 @@ def load(number: int, directory: Path = PUBLISHED) -> Table:
     """
     if number not in CELLS:
         raise ReproError(f"the paper has no Table {number}: it has Tables 1 to {max(CELLS)}")
-    return _Reader(number, directory / f"table{number}.yaml").table()
+    return _Reader(number, directory / f"table{number}.yaml").read_table()
 
 
 class _Reader:
@@ -170,20 +191,20 @@ class _Reader:
         self.number = number
         self.path = path
 
-    def table(self) -> Table:
+    def read_table(self) -> Table:
         content = load_yaml(self.path)
-        number, title, groups = self.fields(content, "the file", table=int, title=str, groups=list)
+        number, title, groups = self.read_fields(content, "the file", table=int, title=str, groups=list)
         if number != self.number:
             self.fail(f"says that it is table {number}")
-        table = Table(number, title, tuple(self.group(group) for group in groups))
+        table = Table(number, title, tuple(self.read_group(group) for group in groups))
         if len({group.name for group in table.groups}) != len(table.groups):
             self.fail("names a group twice")
         if len(table.cells) != CELLS[number]:
             self.fail(f"has {len(table.cells)} cells; Table {number} of the paper has {CELLS[number]}")
         return table
 
-    def group(self, content: object) -> Group:
-        name, title, dataset, columns, rows = self.fields(
+    def read_group(self, content: object) -> Group:
+        name, title, dataset, columns, rows = self.read_fields(
             content, "a group", group=str, title=str, dataset=str, columns=list, rows=list
         )
         where = f"group {name!r}"
@@ -194,15 +215,15 @@ class _Reader:
                 self.fail(f"{where}: unknown column {column!r}; known: {', '.join(COLUMNS)}")
             if columns.count(column) > 1:
                 self.fail(f"{where}: column {column!r} stands twice")
-        group = Group(name, title, dataset, tuple(columns), tuple(self.row(row, name, columns) for row in rows))
+        group = Group(name, title, dataset, tuple(columns), tuple(self.read_row(row, name, columns) for row in rows))
         labels = [row.label for row in group.rows]
         for label in labels:
             if labels.count(label) > 1:
                 self.fail(f"{where}: row {label!r} stands twice")
         return group
 
-    def row(self, content: object, group: str, columns: list[str]) -> Row:
-        label, experiment, printed = self.fields(
+    def read_row(self, content: object, group: str, columns: list[str]) -> Row:
+        label, experiment, printed = self.read_fields(
             content, f"a row of group {group!r}", row=str, experiment=str, printed=dict
         )
         where = f"group {group!r}, row {label!r}"
@@ -216,10 +237,12 @@ class _Reader:
         for column in printed:
             if column not in columns:
                 self.fail(f"{where}, column {column!r}: the group has no such column")
-        cells = (self.cell(printed[column], group, label, column) for column in columns if printed[column] != _DASH)
+        cells = (
+            self.read_cell(printed[column], group, label, column) for column in columns if printed[column] != _DASH
+        )
         return Row(label, experiment, tuple(cells))
 
-    def cell(self, printed: object, group: str, row: str, column: str) -> Cell:
+    def read_cell(self, printed: object, group: str, row: str, column: str) -> Cell:
         where = f"group {group!r}, row {row!r}, column {column!r}"
         if not isinstance(printed, str):
             self.fail(f"{where}: {printed!r} is not quoted, which loses its printed precision")
@@ -232,7 +255,7 @@ class _Reader:
         decimals = len(match["fraction"] or "")
         return Cell(self.number, group, row, column, printed, float(match["number"]), decimals, unit)
 
-    def fields(self, content: object, where: str, **types: type) -> list[Any]:
+    def read_fields(self, content: object, where: str, **types: type) -> list[Any]:
         """The values of a mapping that must have exactly these keys with values of these types."""
         if not isinstance(content, dict):
             self.fail(f"{where} is not a mapping")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ from repro.paper.published import COLUMNS, DATASETS
 from repro.paths import TABLES
 
 
-class _Part(FrozenModel):
+class _ToleranceRule(FrozenModel):
     applies_to: str = Field(min_length=1)
     rationale: str = Field(min_length=1)
 
@@ -29,13 +29,13 @@ class _Part(FrozenModel):
 def _checked(named: dict[str, float] | tuple[str, ...]) -> dict[str, float] | tuple[str, ...]:
     for name in named:
         if name not in COLUMNS or not COLUMNS[name].measured:
-            raise ValueError(f"{name!r} is no metric of the published tables")
+            raise ValueError(f"{name!r} is not a metric of the published tables")
     if isinstance(named, dict) and not all(0 < width < math.inf for width in named.values()):
         raise ValueError("a width must be a positive number")
     return named
 
 
-class _Widths(_Part):
+class _Widths(_ToleranceRule):
     """Widths per metric, in the metric's unit; `elsewhere` by the data sets on which they are others."""
 
     elsewhere: dict[str, dict[str, float]] = {}
@@ -45,11 +45,11 @@ class _Widths(_Part):
     def _known_elsewhere(cls, named: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
         for dataset, widths in named.items():
             if dataset not in DATASETS:
-                raise ValueError(f"{dataset!r} is no data set of the published tables")
+                raise ValueError(f"{dataset!r} is not a data set of the published tables")
             _checked(widths)
         return named
 
-    def on(self, dataset: str) -> dict[str, float]:
+    def widths_on(self, dataset: str) -> dict[str, float]:
         """The width of each metric on a data set."""
         return {**self._general, **self.elsewhere.get(dataset, {})}
 
@@ -79,13 +79,13 @@ class Seeds(_Widths):
         return self.widest
 
 
-class Undeclared(_Part):
+class Undeclared(_ToleranceRule):
     """Metrics that are measured and get no verdict, and why."""
 
     metrics: tuple[str, ...]
 
 
-class Orderings(_Part):
+class Orderings(_ToleranceRule):
     """When two rows of the mini profile are in the published order."""
 
     metrics: tuple[str, ...]
@@ -109,7 +109,7 @@ class Tolerances(FrozenModel):
     @model_validator(mode="after")
     def _complete(self) -> Tolerances:
         for rule in RULES:
-            declared = self.rule(rule).on("")
+            declared = self.rule(rule).widths_on("")
             for name in (name for name, column in COLUMNS.items() if column.measured):
                 if (name in declared) == (name in self.undeclared.metrics):
                     raise ValueError(f"{name!r} must stand either in {rule} or in undeclared")
@@ -118,21 +118,21 @@ class Tolerances(FrozenModel):
     def rule(self, name: Rule) -> Fixed | Seeds:
         return getattr(self, name)
 
-    def in_force(self, metrics: Iterable[str], dataset: str) -> dict[str, dict[str, float]]:
+    def in_force(self, metrics: Collection[str], dataset: str) -> dict[str, dict[str, float]]:
         """What a record keeps of the tolerances: by rule, the width of each of its metrics on its data set."""
-        widths = {name: self.rule(name).on(dataset) for name in RULES}
-        kept = {
-            name: {metric: found[metric] for metric in metrics if metric in found} for name, found in widths.items()
-        }
-        kept = {name: found for name, found in kept.items() if found}
+        kept: dict[str, dict[str, float]] = {}
+        for name in RULES:
+            declared = self.rule(name).widths_on(dataset)
+            if widths := {metric: declared[metric] for metric in metrics if metric in declared}:
+                kept[name] = widths
         return kept | {"confidence": {"seeds": self.seeds.confidence}}
 
     def as_of(self, kept: Mapping[str, Mapping[str, float]], dataset: str) -> Tolerances:
-        """These, with the widths that a record of that data set kept."""
-        changes = {}
+        """These tolerances with the widths that a record of that data set kept in their place."""
+        changes: dict[str, Fixed | Seeds] = {}
         for name in (name for name in RULES if name in kept):
             rule = self.rule(name)
-            changes[name] = rule.model_copy(update={"elsewhere": {dataset: {**rule.on(dataset), **kept[name]}}})
+            changes[name] = rule.model_copy(update={"elsewhere": {dataset: {**rule.widths_on(dataset), **kept[name]}}})
         if "confidence" in kept:
             seeds = changes.get("seeds", self.seeds)
             changes["seeds"] = seeds.model_copy(update={"confidence": kept["confidence"]["seeds"]})

@@ -1,6 +1,6 @@
 """An archive for an artifact review: records, what is rendered from them, and what decides. Imports no torch.
 
-A bundle is a function of its records and of this version's data files, so that checking one is making it again.
+A bundle is a function of its records and of this version's data files: one is checked by making it again.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from repro import __version__, paper
 from repro.errors import ReproError
 from repro.paths import CHECKPOINTS, PUBLISHED, TABLES, write_atomically
 from repro.records import Store
+from repro.rendering.provenance import LOCK
 from repro.rendering.tables import write_generated
-from repro.rendering.view import LOCK
-from repro.verification.effects import row_effects
+from repro.verification.effects import paired_effects
 
 MANIFEST = "MANIFEST.sha256"
 #: The parts of a store that a bundle takes, by their place below --results and in the archive.
 _STORED = ("records", "records/complexity", "effects")
-#: No file of a bundle is nearly as large, and none has nearly as many.
+#: No file of a bundle is nearly as large, and no bundle has nearly as many files.
 _LARGEST, _ALL, _MANY = 64 << 20, 512 << 20, 100_000
 
 _README = """\
@@ -62,7 +62,7 @@ def write(results: Path, path: Path) -> int:
     store = Store(results / "records")
     if not store.all() and not store.counts():  # reading names what is damaged, by its own path
         raise ReproError(f"{store.directory} has no records: nothing to bundle. Check --results.")
-    row_effects.load(results)
+    paired_effects.load(results)
     files = {}
     for part in _STORED:
         for file in sorted((results / part).glob("*.json")):
@@ -70,7 +70,7 @@ def write(results: Path, path: Path) -> int:
                 files[f"{part}/{file.name}"] = file.read_bytes()
             except OSError as error:
                 raise ReproError(f"{file} cannot be read: {error.strerror}") from None
-    content = _content(files)
+    content = _build_content(files)
     output = io.BytesIO()
     # Stored, not deflated: the bytes of a compressed file depend on the version of zlib.
     with zipfile.ZipFile(output, "w", zipfile.ZIP_STORED) as archive:
@@ -83,16 +83,16 @@ def write(results: Path, path: Path) -> int:
 
 
 def verify(path: Path) -> list[str]:
-    """What is wrong with a bundle, a line for each file; nothing if it is whole and follows from its records.
+    """Check a bundle: a line for each file with which something is wrong; none if all follows from its records.
 
     Raises:
         ReproError: it is no archive, a name in it leads out of it, an entry is larger than any of a bundle, or a record
             in it is damaged.
     """
-    inside = _read(path)
-    wrong = _against_manifest(inside)
+    inside = _read_archive(path)
+    wrong = _compare_with_manifest(inside)
     stored = {name: data for name, data in inside.items() if str(PurePosixPath(name).parent) in _STORED}
-    made = _content(stored)
+    made = _build_content(stored)
     for name in sorted(made.keys() | inside.keys()):
         if name == MANIFEST or name in stored:
             continue
@@ -106,8 +106,8 @@ def verify(path: Path) -> list[str]:
     return list(dict.fromkeys(wrong))
 
 
-def _content(stored: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Every file of the bundle of these records, by name."""
+def _build_content(stored: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Build every file of the bundle of these records, by name."""
     from repro.rendering import report
 
     content = dict(stored)
@@ -117,12 +117,12 @@ def _content(stored: Mapping[str, bytes]) -> dict[str, bytes]:
             (results / name).parent.mkdir(parents=True, exist_ok=True)
             (results / name).write_bytes(data)
         store = Store(results / "records")
-        for table in paper.tables():
+        for table in paper.load_all():
             for file in write_generated(table, store, results / "tables"):
                 content[f"tables/{file.name}"] = file.read_bytes()
         content["report.html"] = report.render(results).encode()
-        content["environment.json"] = _environment(store)
-        content["left-out.csv"] = _left_out(store)
+        content["environment.json"] = _list_environments(store)
+        content["left-out.csv"] = _list_left_out(store)
     inputs = [*sorted(PUBLISHED.glob("*.yaml")), *sorted(TABLES.glob("*.yaml")), CHECKPOINTS, LOCK]
     for file in inputs:
         if file.exists():
@@ -134,18 +134,18 @@ def _content(stored: Mapping[str, bytes]) -> dict[str, bytes]:
     return content
 
 
-def _environment(store: Store) -> bytes:
-    """Each distinct environment with the records that were measured in it."""
-    found: dict[str, dict] = {}
+def _list_environments(store: Store) -> bytes:
+    """List each distinct environment with the records that were measured in it."""
+    by_content: dict[str, dict] = {}
     for record in store.all():
         key = json.dumps(record.environment, sort_keys=True)
-        entry = found.setdefault(key, {"environment": record.environment, "records": []})
+        entry = by_content.setdefault(key, {"environment": record.environment, "records": []})
         entry["records"].append(record.filename)
-    whole = {"package": f"gcnet-repro {__version__}", "measured": list(found.values())}
+    whole = {"package": f"gcnet-repro {__version__}", "measured": list(by_content.values())}
     return (json.dumps(whole, indent=1, sort_keys=True) + "\n").encode()
 
 
-def _left_out(store: Store) -> bytes:
+def _list_left_out(store: Store) -> bytes:
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     writer.writerow(("record", "weights_sha256", "predictions_sha256"))
@@ -154,8 +154,8 @@ def _left_out(store: Store) -> bytes:
     return output.getvalue().encode()
 
 
-def _read(path: Path) -> dict[str, bytes]:
-    """The entries of an archive that somebody else may have made."""
+def _read_archive(path: Path) -> dict[str, bytes]:
+    """Read the entries of an archive that somebody else may have made."""
     content: dict[str, bytes] = {}
     total = 0
     try:
@@ -164,7 +164,7 @@ def _read(path: Path) -> dict[str, bytes]:
             if len(entries) > _MANY:
                 raise ReproError(f"{path}: {len(entries)} entries; a bundle has at most {_MANY}")
             for entry in entries:
-                _checked(path, entry, content)
+                _check_entry(path, entry, content)
                 with archive.open(entry) as file:
                     data = file.read(_LARGEST + 1)  # a header can lie about the size
                 total += len(data)
@@ -178,7 +178,7 @@ def _read(path: Path) -> dict[str, bytes]:
     return content
 
 
-def _checked(path: Path, entry: zipfile.ZipInfo, content: Mapping[str, bytes]) -> None:
+def _check_entry(path: Path, entry: zipfile.ZipInfo, content: Mapping[str, bytes]) -> None:
     name = entry.filename
     parts = name.split("/")
     outside = any(part in ("", ".", "..") for part in parts) or "\\" in name or ":" in name or not name.isprintable()
@@ -188,8 +188,8 @@ def _checked(path: Path, entry: zipfile.ZipInfo, content: Mapping[str, bytes]) -
         raise ReproError(f"{path}: entry {name!r} stands twice: refused")
 
 
-def _against_manifest(inside: Mapping[str, bytes]) -> list[str]:
-    """Files that are not as the manifest says."""
+def _compare_with_manifest(inside: Mapping[str, bytes]) -> list[str]:
+    """Find files that are not as the manifest says."""
     if MANIFEST not in inside:
         return [f"{MANIFEST}: missing"]
     wrong, said = [], {}

@@ -25,46 +25,46 @@ def write(records: Path = REFERENCE, directory: Path = GENERATED) -> list[Path]:
     if not records.is_dir():
         raise ReproError(f"{records} does not exist: the committed tables are rendered from a checkout's records")
     store = Store(records)
-    return [path for table in paper.tables() for path in write_generated(table, store, directory)]
+    return [path for table in paper.load_all() for path in write_generated(table, store, directory)]
 
 
-def differences(records: Path = REFERENCE, directory: Path = GENERATED) -> list[str]:
-    """What in `directory` is not, byte for byte, a rendering of `records`: each file once, with its first other line.
+def find_differences(records: Path = REFERENCE, directory: Path = GENERATED) -> list[str]:
+    """Find what in `directory` is not, byte for byte, a rendering of `records`: each file, with its first other line.
 
     Raises:
         ReproError: there are no records, or one is damaged.
     """
     with TemporaryDirectory() as temporary:
         expected = {path.name: path.read_bytes() for path in write(records, Path(temporary))}
-    found = []
+    differences = []
     for name, content in expected.items():
         path = directory / name
         try:
             committed = path.read_bytes()
         except FileNotFoundError:
-            found.append(f"{path} is missing")
+            differences.append(f"{path} is missing")
             continue
         except OSError as error:
             raise ReproError(f"{path} cannot be read: {error.strerror}") from None
         if committed != content:
-            found.append(f"{path} is not a rendering of the records: {_first(committed, content)}")
+            differences.append(f"{path} is not a rendering of the records: {_locate(committed, content)}")
     extra = sorted(path.name for path in directory.glob("*") if path.name not in expected)
-    return found + [f"{directory / name} is not among the renderings" for name in extra]
+    return differences + [f"{directory / name} is not among the renderings" for name in extra]
 
 
-def _first(committed: bytes, rendered: bytes) -> str:
-    """The first line in which two files differ."""
+def _locate(committed: bytes, rendered: bytes) -> str:
+    """Say in which line two files differ first."""
     lines = zip_longest(committed.splitlines(keepends=True), rendered.splitlines(keepends=True))
     number, (old, new) = next((n, pair) for n, pair in enumerate(lines, 1) if pair[0] != pair[1])
     start = 0
     if old is not None and new is not None:
         same = next((n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
         start = max(same - 30, 0)
-    return f"line {number} is {_shown(old, start)}, should be {_shown(new, start)}"
+    return f"line {number} is {_quote(old, start)}, should be {_quote(new, start)}"
 
 
-def _shown(line: bytes | None, start: int) -> str:
-    """A line of a file, long ones from shortly before where it is another."""
+def _quote(line: bytes | None, start: int) -> str:
+    """Quote a line of a file, a long one from shortly before where it differs."""
     if line is None:
         return "not there"
     text = line.decode("utf-8", "backslashreplace").rstrip("\n")

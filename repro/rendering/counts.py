@@ -12,16 +12,17 @@ from typing import Literal
 from repro import paper
 from repro.paper import Cell, Table
 from repro.records import Count
-from repro.rendering.tables import escape_md, escape_tex, latex_grid, markdown_grid
-from repro.rendering.view import Grid, Text, signed
+from repro.rendering.grid import Grid, Text, write_signed
+from repro.rendering.tables import escape_md, escape_tex, write_latex_grid, write_markdown_grid
 from repro.verification import ledger
-from repro.verification.ledger import SCALE, Verdict
+from repro.verification.ledger import SCALE, CountVerdict, LedgerEntry
 
-_RULES = {"params": ledger.verdict_params, "flops": ledger.verdict_flops}
+Form = Literal["json", "csv", "md", "tex"]
+_RULES = {"params": ledger.judge_params, "flops": ledger.judge_flops}
 
 
 @dataclass(frozen=True)
-class Row:
+class CountedRow:
     """One row of a table, and the count of its network."""
 
     table: Table
@@ -30,7 +31,7 @@ class Row:
     count: Count
 
     @property
-    def verdicts(self) -> dict[str, Verdict]:
+    def verdicts(self) -> dict[str, CountVerdict]:
         """By column, "params" and "flops", for the published cells.
 
         Raises:
@@ -40,29 +41,33 @@ class Row:
         return {column: _RULES[column](cell, self.count) for column, cell in cells if cell is not None}
 
 
-def tables() -> list[int]:
-    """The tables that print parameters or FLOPs."""
-    return [table.number for table in paper.tables() if any(cell.column in _RULES for cell in table.cells)]
+def list_counted_tables() -> list[int]:
+    """List the tables that print parameters or FLOPs."""
+    return [table.number for table in paper.load_all() if any(cell.column in _RULES for cell in table.cells)]
 
 
-def rows(numbers: Iterable[int], counts: Mapping[str, Count]) -> list[Row]:
-    """The rows of these tables in the paper's order, with the counts by experiment name."""
+def list_rows(numbers: Iterable[int], counts: Mapping[str, Count]) -> list[CountedRow]:
+    """List the rows of these tables in the paper's order.
+
+    Args:
+        counts: by the names of the experiments.
+    """
     return [
-        Row(table, group, row, counts[row.experiment])
+        CountedRow(table, group, row, counts[row.experiment])
         for table in map(paper.load, numbers)
         for group in table.groups
         for row in group.rows
     ]
 
 
-def off(found: Sequence[Row]) -> list[Cell]:
-    """The cells that neither match nor stand in the ledger."""
+def find_off(rows: Sequence[CountedRow]) -> list[Cell]:
+    """Find the cells that neither match nor stand in the ledger."""
     return [
-        row.row.cell(column) for row in found for column, verdict in row.verdicts.items() if verdict.verdict == "off"
+        row.row.require(column) for row in rows for column, verdict in row.verdicts.items() if verdict.verdict == "off"
     ]
 
 
-def as_data(row: Row) -> dict[str, object]:
+def row_as_data(row: CountedRow) -> dict[str, object]:
     """A row as plain data. `*_how`: what a verdict rests on; `*_delta`: ours - published, in millions and in 2**30."""
     data: dict[str, object] = {
         "table": row.table.number,
@@ -79,30 +84,34 @@ def as_data(row: Row) -> dict[str, object]:
         data[f"{column}_verdict"] = verdict and verdict.verdict
         data[f"{column}_how"] = verdict and verdict.how
         data[f"{column}_delta"] = verdict and verdict.delta
-    data["ledger"] = [verdict.entry.model_dump() for verdict in row.verdicts.values() if verdict.entry]
+    data["ledger"] = [entry.model_dump() for entry in _list_entries(row)]
     data["input_shape"] = row.count.input_shape
     data["rois"] = row.count.rois
     return data
 
 
-def text(found: Sequence[Row], form: Literal["json", "csv", "md", "tex"]) -> str:
-    """The rows as a document in that format."""
+def _list_entries(row: CountedRow) -> list[LedgerEntry]:
+    return [verdict.entry for verdict in row.verdicts.values() if verdict.entry]
+
+
+def render(rows: Sequence[CountedRow], form: Form) -> str:
+    """Render the rows as a document in that format."""
     if form == "json":
-        return json.dumps([as_data(row) for row in found], indent=1) + "\n"
+        return json.dumps([row_as_data(row) for row in rows], indent=1) + "\n"
     if form == "csv":
-        return _csv(found)
-    return _document(found, form)
+        return _write_csv(rows)
+    return _write_document(rows, form)
 
 
-def _csv(found: Sequence[Row]) -> str:
+def _write_csv(rows: Sequence[CountedRow]) -> str:
     output = io.StringIO()
-    lines = [as_data(row) for row in found]
-    writer = csv.DictWriter(output, lines[0].keys(), lineterminator="\n")
+    writer = csv.DictWriter(output, row_as_data(rows[0]).keys(), lineterminator="\n")
     writer.writeheader()
-    for line in lines:
-        explained = "; ".join(f"{entry['column']}: {entry['reason']}" for entry in line["ledger"])
-        nested = {key: json.dumps(line[key]) if line[key] else "" for key in ("input_shape", "rois")}
-        writer.writerow({**line, **nested, "ledger": explained})
+    for row in rows:
+        data = row_as_data(row)
+        explained = "; ".join(f"{entry.column}: {entry.reason}" for entry in _list_entries(row))
+        nested = {key: json.dumps(data[key]) if data[key] else "" for key in ("input_shape", "rois")}
+        writer.writerow({**data, **nested, "ledger": explained})
     return output.getvalue()
 
 
@@ -114,26 +123,26 @@ _ABOUT = (
 )
 
 
-def _document(found: Sequence[Row], form: Literal["md", "tex"]) -> str:
-    escape, grid = (escape_md, markdown_grid) if form == "md" else (escape_tex, latex_grid)
+def _write_document(rows: Sequence[CountedRow], form: Literal["md", "tex"]) -> str:
+    escape, grid = (escape_md, write_markdown_grid) if form == "md" else (escape_tex, write_latex_grid)
     notes: list[str] = []
     parts = []
-    for table in dict.fromkeys(row.table for row in found):
-        own = [row for row in found if row.table is table]
+    for table in dict.fromkeys(row.table for row in rows):
+        own = [row for row in rows if row.table is table]
         blocks = tuple(
-            tuple(_line(row, notes) for row in own if row.group is group)
+            tuple(_write_line(row, notes) for row in own if row.group is group)
             for group in table.groups
             if any(row.group is group for row in own)
         )
         title = f"Table {table.number}: parameters and operations"
         parts.append(f"## {title}" if form == "md" else rf"\subsection*{{{title}}}")
-        parts += [grid(Grid(_HEADER, blocks)), escape(_coverage(own))]
-    parts += [escape(_ABOUT), *map(escape, _inputs(found))]
+        parts += [grid(Grid(_HEADER, blocks)), escape(_count_matches(own))]
+    parts += [escape(_ABOUT), *map(escape, _list_inputs(rows))]
     parts += [f"{number}. {escape(note)}" for number, note in enumerate(notes, 1)]
     return "\n\n".join(parts) + "\n"
 
 
-def _line(row: Row, notes: list[str]) -> tuple[Text, ...]:
+def _write_line(row: CountedRow, notes: list[str]) -> tuple[Text, ...]:
     def numbers(note: str | None) -> tuple[int, ...]:
         if note is None:
             return ()
@@ -145,8 +154,8 @@ def _line(row: Row, notes: list[str]) -> tuple[Text, ...]:
         cell, verdict = row.row.cell(column), row.verdicts.get(column)
         if cell is None or verdict is None:
             return Text("-"), Text(ours), Text("-")
-        marked = Text(ours, mark=verdict.verdict, notes=numbers(_note(cell, verdict)))
-        return Text(cell.printed), marked, Text(signed(verdict.delta, 3))
+        marked = Text(ours, mark=verdict.verdict, notes=numbers(_explain(cell, verdict)))
+        return Text(cell.printed), marked, Text(write_signed(verdict.delta, 3))
 
     return (
         Text(f"({row.group.name}) {row.row.label}" if row.group.name else row.row.label),
@@ -156,8 +165,8 @@ def _line(row: Row, notes: list[str]) -> tuple[Text, ...]:
     )
 
 
-def _note(cell: Cell, verdict: Verdict) -> str | None:
-    """What a reader has to know beside the mark."""
+def _explain(cell: Cell, verdict: CountVerdict) -> str | None:
+    """Say what a reader has to know beside the mark."""
     if verdict.entry:
         return f"{cell}: {verdict.entry.reason} `tables/ledger.yaml` says what else was tried."
     if verdict.verdict == "off" or verdict.how == "truncated":
@@ -165,11 +174,11 @@ def _note(cell: Cell, verdict: Verdict) -> str | None:
     return None
 
 
-def _coverage(found: Sequence[Row]) -> str:
-    """How the published cells of one table fare, by column."""
+def _count_matches(rows: Sequence[CountedRow]) -> str:
+    """Say by column how many published cells of one table match, are in the ledger, and are off."""
     lines = []
     for column in _RULES:
-        verdicts = [row.verdicts[column] for row in found if column in row.verdicts]
+        verdicts = [row.verdicts[column] for row in rows if column in row.verdicts]
         if verdicts:
             kinds = {kind: sum(v.verdict == kind for v in verdicts) for kind in ("match", "ledger", "off")}
             how = f" ({sum(v.how == 'truncated' for v in verdicts)} by truncation)" if column == "params" else ""
@@ -180,13 +189,15 @@ def _coverage(found: Sequence[Row]) -> str:
     return " ".join(lines)
 
 
-def _inputs(found: Sequence[Row]) -> list[str]:
-    """At which input sizes, with how many RoIs and by what the networks were counted."""
-    return list(dict.fromkeys(f"{at(row.count.input_shape, row.count.rois)}; {row.count.counter}." for row in found))
+def _list_inputs(rows: Sequence[CountedRow]) -> list[str]:
+    """Say at which input sizes, with how many RoIs and by what the networks were counted."""
+    return list(
+        dict.fromkeys(f"{describe_input(row.count.input_shape, row.count.rois)}; {row.count.counter}." for row in rows)
+    )
 
 
-def at(input_shape: Sequence[int], rois: Mapping[str, int]) -> str:
-    """The size of the input and the number of RoIs through each head, in words."""
+def describe_input(input_shape: Sequence[int], rois: Mapping[str, int]) -> str:
+    """Describe the size of the input and the number of RoIs through each head, in words."""
     by_head: dict[str, list[int]] = {}
     for head, number in rois.items():
         by_head.setdefault(head.rstrip("_0123456789"), []).append(number)

@@ -1,4 +1,4 @@
-"""Everything about one cell: what it is, what was measured, what became of that, how to get it. Imports no torch."""
+"""Everything about one cell: what it is, what was measured, its verdict, and how to get it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from repro.checkpoints import registry
 from repro.evaluation import is_attention
 from repro.experiments import Experiment, description, get
 from repro.paper import COLUMNS, DATASETS, STATISTICS, Cell, Group
-from repro.paper.expressions import address
 from repro.records import Store
 from repro.verification import ledger
-from repro.verification.verdicts import CellVerdict, RowVerdict, Verified, verify_all
+from repro.verification.judgement import verify_all
+from repro.verification.verdicts import CellVerdict, RowVerdict, Verified
 
 Use = Literal["used", "another measurement", "replaced", "stale", "mini profile", "another data set"]
 
@@ -61,13 +61,13 @@ class Explanation:
     deviations: tuple[str, ...]  #: of the records that were used
     weights: tuple[PublicWeights, ...]
     history: tuple[Evidence, ...]  #: oldest first
-    ledger: ledger.Entry | None
+    ledger: ledger.LedgerEntry | None
     commands: tuple[str, ...]
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return {
-            "address": address(self.cell),
+            "address": self.cell.address,
             "verdict": self.verdict.as_dict(),
             "group": self.group.title,
             "dataset": self.group.dataset,
@@ -84,7 +84,7 @@ class Explanation:
 
 
 def explain(cells: Sequence[Cell], store: Store) -> list[Explanation]:
-    """Each of `cells`, all of one table.
+    """Explain each of `cells`, all of one table.
 
     Raises:
         ReproError: a record, the ledger or the tolerances are damaged; the file is named.
@@ -92,25 +92,25 @@ def explain(cells: Sequence[Cell], store: Store) -> list[Explanation]:
     table = paper.load(cells[0].table)
     verified = verify_all((table,), store)
     rows = {(row.group.name, row.row.label): row for row in verified.verifications[0].rows}
-    return [_explained(cell, rows[cell.group, cell.row], verified) for cell in cells]
+    return [_explain_cell(cell, rows[cell.group, cell.row], verified) for cell in cells]
 
 
-def _explained(cell: Cell, row: RowVerdict, verified: Verified) -> Explanation:
+def _explain_cell(cell: Cell, row: RowVerdict, verified: Verified) -> Explanation:
     experiment = get(row.row.experiment)
     verdict = next(verdict for verdict in row.cells if verdict.cell == cell)
     measured = COLUMNS[cell.column].measured
-    measurement = row.measurement and row.measurement.of(cell.column)
+    measurement = row.measurement and row.measurement.select_for(cell.column)
     used = measurement.records if measurement and measured else ()
     same = {
-        address(other)
-        for table in paper.tables()
+        other.address
+        for table in paper.load_all()
         for group in table.groups
-        for one in group.rows
-        if one.experiment == experiment.name and group.dataset == row.group.dataset
-        for other in one.cells
+        for other_row in group.rows
+        if other_row.experiment == experiment.name and group.dataset == row.group.dataset
+        for other in other_row.cells
         if other.column == cell.column and other != cell
     }
-    history = tuple(_history(cell, row, verified)) if measured else ()
+    history = tuple(_list_history(cell, row, verified)) if measured else ()
     return Explanation(
         cell=cell,
         verdict=verdict,
@@ -120,17 +120,17 @@ def _explained(cell: Cell, row: RowVerdict, verified: Verified) -> Explanation:
         recipe=description.describe_recipe(experiment),
         also=tuple(sorted(same)),
         deviations=tuple(dict.fromkeys(text for record in used for text in record.deviations)),
-        weights=tuple(_weights(cell, experiment)) if measured else (),
+        weights=tuple(_list_weights(cell, experiment)) if measured else (),
         history=history,
         ledger=None if measured else ledger.load().entry(cell),
-        commands=tuple(_commands(cell, row.group, experiment)),
+        commands=tuple(_list_commands(cell, row.group, experiment)),
     )
 
 
-def _history(cell: Cell, row: RowVerdict, verified: Verified) -> Iterator[Evidence]:
+def _list_history(cell: Cell, row: RowVerdict, verified: Verified) -> Iterator[Evidence]:
     unused = {unused.filename: unused for unused in verified.verifications[0].unused}
-    wrong = {finding.file: finding.text for finding in verified.findings}
-    measurement = row.measurement and row.measurement.of(cell.column)
+    wrong = {problem.file: problem.text for problem in verified.problems}
+    measurement = row.measurement and row.measurement.select_for(cell.column)
     mine = [
         (file, record)
         for file, record in verified.files.items()
@@ -146,7 +146,7 @@ def _history(cell: Cell, row: RowVerdict, verified: Verified) -> Iterator[Eviden
         elif left_out:
             use = "stale" if left_out.stale else "replaced"
         else:
-            used = measurement and any(one.key == record.key for one in measurement.records)
+            used = measurement and any(used_record.key == record.key for used_record in measurement.records)
             use = "used" if used else "another measurement"
         checkpoint, data = record.weights.checkpoint, record.dataset
         commit = record.environment.get("commit")
@@ -154,8 +154,8 @@ def _history(cell: Cell, row: RowVerdict, verified: Verified) -> Iterator[Eviden
             file=file,
             created=record.created,
             use=use,
-            value=metric and metric.value,
-            standard_error=metric and metric.standard_error,
+            value=metric.value if metric else None,
+            standard_error=metric.standard_error if metric else None,
             items=f"{data.evaluated} of {data.required} {DATASETS[row.group.dataset].items} of {data.name}",
             seed=record.seed,
             source=f"checkpoint {checkpoint.id}" if checkpoint else record.answered_by,
@@ -165,13 +165,13 @@ def _history(cell: Cell, row: RowVerdict, verified: Verified) -> Iterator[Eviden
         )
 
 
-def _weights(cell: Cell, experiment: Experiment) -> Iterator[PublicWeights]:
+def _list_weights(cell: Cell, experiment: Experiment) -> Iterator[PublicWeights]:
     for entry, serves in registry.load().list_serving(experiment.name):
         yield PublicWeights(entry.id, serves.match, serves.differs, entry.reported.get(cell.column), entry.obstacle)
 
 
-def _commands(cell: Cell, group: Group, experiment: Experiment) -> Iterator[str]:
-    """What leads to a number in this cell."""
+def _list_commands(cell: Cell, group: Group, experiment: Experiment) -> Iterator[str]:
+    """List the commands that lead to a number in this cell."""
     name = experiment.name
     if not COLUMNS[cell.column].measured:
         yield f"repro complexity --table {cell.table}"

@@ -11,27 +11,28 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from repro.paper import COLUMNS
-from repro.verification.verdicts import CellVerdict, Verified, coverage
+from repro.verification.coverage import Coverage
+from repro.verification.verdicts import CellVerdict, Verified
 
 
-def report(verified: Verified, at: datetime) -> bytes:
-    """The XML: a suite of the records, then one of each table with a case for each cell.
+def write_report(verified: Verified, at: datetime) -> bytes:
+    """Write the XML: a suite for the records, then one for each table with a case for each cell.
 
     Args:
         at: when it was verified.
     """
     root = ElementTree.Element("testsuites")
-    suites = [("records", _records(verified), "")]
+    suites = [("records", _build_record_cases(verified), "")]
     for verification in verified.verifications:
-        cases = [_cell(verdict) for verdict in verification.cells]
-        suites.append((f"Table {verification.table.number}", cases, coverage(verification.cells)))
+        cases = [_build_cell_case(verdict) for verdict in verification.cells]
+        suites.append((f"Table {verification.table.number}", cases, Coverage.count(verification.cells).describe()))
     for number, (name, cases, output) in enumerate(suites):
-        root.append(_suite(number, name, cases, output, at))
+        root.append(_build_suite(number, name, cases, output, at))
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
 
 
-def _suite(
+def _build_suite(
     number: int, name: str, cases: Sequence[ElementTree.Element], output: str, at: datetime
 ) -> ElementTree.Element:
     def count(outcome: str) -> str:
@@ -52,36 +53,36 @@ def _suite(
     )
     ElementTree.SubElement(suite, "properties")
     suite.extend(cases)
-    ElementTree.SubElement(suite, "system-out").text = _printable(output)
+    ElementTree.SubElement(suite, "system-out").text = _make_printable(output)
     ElementTree.SubElement(suite, "system-err")
     return suite
 
 
-def _records(verified: Verified) -> list[ElementTree.Element]:
+def _build_record_cases(verified: Verified) -> list[ElementTree.Element]:
     """A failed case for every record that is not what it says, or one that passes."""
-    cases = [_case("records", finding.file) for finding in verified.findings]
-    for case, finding in zip(cases, verified.findings, strict=True):
-        ElementTree.SubElement(case, "failure", type="record", message=_printable(str(finding)))
-    return cases or [_case("records", "every record is what it says")]
+    cases = [_build_case("records", problem.file) for problem in verified.problems]
+    for case, problem in zip(cases, verified.problems, strict=True):
+        ElementTree.SubElement(case, "failure", type="record", message=_make_printable(str(problem)))
+    return cases or [_build_case("records", "every record is what it says")]
 
 
-def _cell(verdict: CellVerdict) -> ElementTree.Element:
+def _build_cell_case(verdict: CellVerdict) -> ElementTree.Element:
     cell = verdict.cell
     group = f".{cell.group}" if cell.group else ""
-    case = _case(f"table{cell.table}{group}", f"{cell.row}, {COLUMNS[cell.column].heading}")
-    text = _printable(str(verdict))
+    case = _build_case(f"table{cell.table}{group}", f"{cell.row}, {COLUMNS[cell.column].heading}")
+    text = _make_printable(str(verdict))
     if verdict.verdict == "off":
         failure = ElementTree.SubElement(case, "failure", type="off", message=text)
-        failure.text = _printable("\n".join((text, *(f"record: {name}" for name in verdict.records))))
+        failure.text = _make_printable("\n".join((text, *(f"record: {name}" for name in verdict.records))))
     elif verdict.verdict in ("inconclusive", "not run"):
         ElementTree.SubElement(case, "skipped", message=text)
     return case
 
 
-def _case(classname: str, name: str) -> ElementTree.Element:
-    return ElementTree.Element("testcase", classname=classname, name=_printable(name), time="0")
+def _build_case(classname: str, name: str) -> ElementTree.Element:
+    return ElementTree.Element("testcase", classname=classname, name=_make_printable(name), time="0")
 
 
-def _printable(text: str) -> str:
-    """Without what XML cannot hold: texts may quote what a damaged record says."""
+def _make_printable(text: str) -> str:
+    """Replace what XML cannot hold: texts may quote what a damaged record says."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

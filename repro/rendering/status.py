@@ -1,8 +1,7 @@
-"""Coverage at a glance: what is verified, what is there, and what would come next. Imports no torch."""
+"""The status of a store: what is verified, what was measured, and what could come next. Imports no torch."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -11,30 +10,31 @@ from repro.checkpoints import registry
 from repro.errors import ReproError
 from repro.experiments import EXPERIMENTS, mini
 from repro.paper import COLUMNS, Table
-from repro.paper.expressions import address
 from repro.records import Record, Store
-from repro.verification.verdicts import Verification, Verified, verify_all
+from repro.verification.coverage import Coverage
+from repro.verification.judgement import verify_all
+from repro.verification.verdicts import Verdict, Verification, Verified
 
 TASKS = {"coco": "COCO", "imagenet": "ImageNet", "kinetics": "Kinetics-400"}
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """One table: how many of its cells have which verdict."""
+class TableStatus:
+    """How many cells of one table have which verdict."""
 
     table: int
     cells: int
-    verdicts: Mapping[str, int]
+    verdicts: Mapping[Verdict, int]
 
 
 @dataclass(frozen=True)
 class Holding:
-    """What a store has of one task."""
+    """The records that a store has for one task."""
 
     task: str
     experiments: int
     full: int  #: current records of the full profile
-    measured: int  #: experiments that they are of
+    measured: int  #: how many experiments those measure
     mini: int  #: current records of the mini profile
     mini_measured: int
     stale: int
@@ -42,7 +42,7 @@ class Holding:
 
 
 @dataclass(frozen=True)
-class Next:
+class NextStep:
     """Something to do, and the command that does it."""
 
     what: str
@@ -53,35 +53,35 @@ class Next:
 class Status:
     """What `repro status` tells."""
 
-    coverage: tuple[Coverage, ...]
+    coverage: tuple[TableStatus, ...]
     holdings: tuple[Holding, ...]
     wrong: tuple[str, ...]
-    next: tuple[Next, ...]
+    next: tuple[NextStep, ...]
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return asdict(self)
 
 
-def status(store: Store) -> Status:
-    """Of all tables and tasks.
+def build_status(store: Store) -> Status:
+    """Collect the status of all tables and tasks.
 
     Raises:
         ReproError: a record, the ledger or the tolerances are damaged; the file is named.
     """
-    verified = verify_all(paper.tables(), store)
-    coverage = tuple(
-        Coverage(v.table.number, len(v.cells), dict(Counter(cell.verdict for cell in v.cells)))
-        for v in verified.verifications
-    )
-    holdings = tuple(_holding(task, title, verified) for task, title in TASKS.items())
-    return Status(coverage, holdings, tuple(map(str, verified.findings)), tuple(_next(verified)))
+    verified = verify_all(paper.load_all(), store)
+    tables = []
+    for verification in verified.verifications:
+        coverage = Coverage.count(verification.cells)
+        tables.append(TableStatus(verification.table.number, coverage.total, coverage.verdicts))
+    holdings = tuple(_count_records(task, title, verified) for task, title in TASKS.items())
+    return Status(tuple(tables), holdings, tuple(map(str, verified.problems)), tuple(_suggest(verified)))
 
 
-def _holding(task: str, title: str, verified: Verified) -> Holding:
+def _count_records(task: str, title: str, verified: Verified) -> Holding:
     known = {name: experiment for name, experiment in EXPERIMENTS.items() if experiment.dataset == task}
     mine = [record for record in verified.files.values() if record.experiment in known]
-    current = _current(mine)
+    current = _select_current(mine)
     full, small = ([r for r in current if r.profile == profile] for profile in ("full", "mini"))
     replaced = sum(not unused.stale for unused in verified.unused if unused.experiment in known)
     return Holding(
@@ -96,8 +96,8 @@ def _holding(task: str, title: str, verified: Verified) -> Holding:
     )
 
 
-def _current(records: Sequence[Record]) -> list[Record]:
-    """Those of the networks and recipes that this version has."""
+def _select_current(records: Sequence[Record]) -> list[Record]:
+    """Select the records of networks and recipes that this version has."""
     hashes: dict[tuple[str, str], str | None] = {}
     for name, profile in {(record.experiment, record.profile) for record in records}:
         try:
@@ -108,42 +108,42 @@ def _current(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if record.spec_hash == hashes[record.experiment, record.profile]]
 
 
-def _next(verified: Verified) -> Iterator[Next]:
-    if verified.findings:
-        yield Next(f"look into {len(verified.findings)} records that are not what they say", "repro verify")
+def _suggest(verified: Verified) -> Iterator[NextStep]:
+    if verified.problems:
+        yield NextStep(f"look into {len(verified.problems)} records that are not what they say", "repro verify")
     for cell in verified.off[:3]:
-        yield Next(f"look into {cell.cell}, which is off", f"repro explain '{address(cell.cell)}'")
+        yield NextStep(f"look into {cell.cell}, which is off", f"repro explain '{cell.cell.address}'")
     small = {record.experiment for record in verified.files.values() if record.profile == "mini"}
     for verification in verified.verifications:
-        yield from _of_table(verification, small)
+        yield from _suggest_for_table(verification, small)
 
 
-def _of_table(verification: Verification, small: set[str]) -> Iterator[Next]:
+def _suggest_for_table(verification: Verification, small: set[str]) -> Iterator[NextStep]:
     table = verification.table
     open_cells = [cell for cell in verification.cells if cell.verdict == "not run"]
     if any(not COLUMNS[cell.cell.column].measured for cell in open_cells):
-        yield Next(f"count the networks of Table {table.number}", f"repro complexity --table {table.number}")
-    if any(name not in small for name in _runnable(table)):
-        yield Next(
+        yield NextStep(f"count the networks of Table {table.number}", f"repro complexity --table {table.number}")
+    if any(name not in small for name in _list_runnable(table)):
+        yield NextStep(
             f"measure Table {table.number} in the mini profile, without any data",
             f"repro reproduce --table {table.number} --profile mini",
         )
     accuracy = [cell for cell in open_cells if COLUMNS[cell.cell.column].unit == "%"]
     here = dict.fromkeys(cell.experiment for cell in accuracy if "test-dev" not in cell.reason)
     if here:
-        public = sum(_exact(name) for name in here)
-        yield Next(
+        public = sum(_has_exact_weights(name) for name in here)
+        yield NextStep(
             f"measure Table {table.number} at full size: {public} experiments with the authors' weights, "
             f"{len(here) - public} by training",
             f"repro reproduce --table {table.number} --profile full --data-root DIR",
         )
     hidden = dict.fromkeys(cell.experiment for cell in accuracy if "test-dev" in cell.reason)
     for name in list(hidden)[:1]:
-        yield Next(f"have COCO's server evaluate {len(hidden)} experiments", f"repro submit {name} --data-root DIR")
+        yield NextStep(f"have COCO's server evaluate {len(hidden)} experiments", f"repro submit {name} --data-root DIR")
 
 
-def _runnable(table: Table) -> Iterator[str]:
-    """The experiments of a table that the mini profile has."""
+def _list_runnable(table: Table) -> Iterator[str]:
+    """List the experiments of a table that the mini profile has."""
     for name in table.experiments:
         try:
             mini.shrink(EXPERIMENTS[name])
@@ -152,6 +152,6 @@ def _runnable(table: Table) -> Iterator[str]:
         yield name
 
 
-def _exact(name: str) -> bool:
+def _has_exact_weights(name: str) -> bool:
     serving = registry.load().list_serving(name)
     return any(serves.match == "exact" and entry.obstacle is None for entry, serves in serving)

@@ -7,44 +7,43 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from repro.paper import COLUMNS
-from repro.paper.expressions import address
 from repro.paths import unwritable
-from repro.verification.verdicts import CellVerdict, Verified
+from repro.rendering.tables import join_markdown_row
+from repro.verification.coverage import Coverage
+from repro.verification.verdicts import VERDICTS, CellVerdict, Verified
 
-VERDICTS = ("match", "ledger", "off", "inconclusive", "not run")
 
-
-def markdown(verified: Verified) -> str:
-    """Coverage of each table, what is off or inconclusive and why, and how to look further."""
+def write_summary(verified: Verified) -> str:
+    """Write the coverage of each table, what is off or inconclusive and why, and how to look further."""
     cells = verified.cells
     off, unclear = ([cell for cell in cells if cell.verdict == which] for which in ("off", "inconclusive"))
-    judged = sum(cell.verdict != "not run" for cell in cells)
+    coverage = Coverage.count(cells)
     if not verified.passed:
-        parts = [_many(len(off), "cell") + " off", _many(len(verified.findings), "problem") + " with records"]
+        parts = [_count(len(off), "cell") + " off", _count(len(verified.problems), "problem") + " with records"]
         edited = sum(cell.loosened for cell in cells)
-        parts += [f"{_many(edited, 'tolerance')} edited after the measurement"] if edited else []
+        parts += [f"{_count(edited, 'tolerance')} edited after the measurement"] if edited else []
         head = f"✗ {', '.join(parts)}"
-    elif judged:
+    elif coverage["not run"] < coverage.total:
         head = "✓ no cell is off"
     else:
         head = "– nothing was measured"
     lines = [f"## Verification against the paper: {head}", ""]
-    lines += _grid(("table", "cells", *VERDICTS), _coverage(verified))
-    if verified.findings:
+    lines += _write_grid(("table", "cells", *VERDICTS), _count_by_table(verified))
+    if verified.problems:
         lines += ["", "### Records that are not what they say", ""]
-        lines += [f"- `{finding.file}`: {_text(finding.text)}" for finding in verified.findings]
+        lines += [f"- `{problem.file}`: {_escape(problem.text)}" for problem in verified.problems]
     if off:
-        lines += ["", "### Off", "", *_cells(off)]
+        lines += ["", "### Off", "", *_list_cells(off)]
     if unclear:
-        lines += ["", "### Inconclusive", "", *_cells(unclear)]
+        lines += ["", "### Inconclusive", "", *_list_cells(unclear)]
     reasons = Counter((cell.cell.table, cell.reason) for cell in cells if cell.verdict == "not run")
     if reasons:
         lines += ["", "### Not run", ""]
-        lines += [f"- Table {table}, {_many(n, 'cell')}: {_text(reason)}" for (table, reason), n in reasons.items()]
+        lines += [f"- Table {table}, {_count(n, 'cell')}: {_escape(reason)}" for (table, reason), n in reasons.items()]
     if verified.unused:
         lines += ["", "### Records that no number comes from", ""]
-        lines += [f"- `{unused.filename}`: {_text(unused.reason)}" for unused in verified.unused]
-    lines += ["", _further(off or unclear)]
+        lines += [f"- `{unused.filename}`: {_escape(unused.reason)}" for unused in verified.unused]
+    lines += ["", _say_how_to_go_on(off or unclear)]
     return "\n".join(lines) + "\n"
 
 
@@ -56,61 +55,57 @@ def append(verified: Verified, path: Path) -> None:
     """
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(markdown(verified))
+            file.write(write_summary(verified))
     except OSError as error:
         raise unwritable(path, error) from error
 
 
-def _coverage(verified: Verified) -> Iterable[tuple[str, ...]]:
+def _count_by_table(verified: Verified) -> Iterable[tuple[str, ...]]:
     for verification in verified.verifications:
-        number = Counter(cell.verdict for cell in verification.cells)
-        cells = str(len(verification.cells))
-        yield (f"Table {verification.table.number}", cells, *(str(number[verdict]) for verdict in VERDICTS))
+        coverage = Coverage.count(verification.cells)
+        numbers = (str(coverage[verdict]) for verdict in VERDICTS)
+        yield (f"Table {verification.table.number}", str(coverage.total), *numbers)
 
 
-def _cells(cells: Sequence[CellVerdict]) -> list[str]:
+def _list_cells(cells: Sequence[CellVerdict]) -> list[str]:
     head = ("cell", "published", "ours", "Δ", "±", "why")
-    return _grid(
+    return _write_grid(
         head,
         (
             (
-                _text(f"Table {cell.cell.table} {_where(cell)}"),
+                _escape(f"Table {cell.cell.table} {_write_place(cell)}"),
                 cell.cell.printed,
-                _text(cell.shown),
+                _escape(cell.shown),
                 f"{cell.delta:+g}",
                 "" if cell.tolerance is None else f"{cell.tolerance:.{cell.cell.decimals + 1}f}",
-                _text(cell.reason),
+                _escape(cell.reason),
             )
             for cell in cells
         ),
     )
 
 
-def _where(verdict: CellVerdict) -> str:
+def _write_place(verdict: CellVerdict) -> str:
     cell = verdict.cell
     return f"{f'({cell.group}) ' if cell.group else ''}{cell.row}, {COLUMNS[cell.column].heading}"
 
 
-def _further(cells: Sequence[CellVerdict]) -> str:
-    example = address(cells[0].cell) if cells else "2/a/baseline/ap_box"
+def _say_how_to_go_on(cells: Sequence[CellVerdict]) -> str:
+    example = cells[0].cell.address if cells else "2/a/baseline/ap_box"
     return f"Everything about one cell: `repro explain '{example}'`. What is there and what comes next: `repro status`."
 
 
-def _grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
-    return [_line(head), _line("---" for _ in head), *map(_line, lines)]
+def _write_grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+    return [join_markdown_row(head), join_markdown_row("---" for _ in head), *map(join_markdown_row, lines)]
 
 
-def _line(texts: Iterable[str]) -> str:
-    return f"| {' | '.join(texts)} |"
-
-
-def _text(text: str) -> str:
-    """Records are quoted: nothing of them may end a cell or start markup."""
+def _escape(text: str) -> str:
+    """Escape what records say: nothing of it may end a cell or start markup."""
     flat = "".join(c if c.isprintable() else " " for c in text)
     for mark in "\\|<>*_`[]":
         flat = flat.replace(mark, f"\\{mark}")
     return flat
 
 
-def _many(number: int, what: str) -> str:
+def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"

@@ -8,13 +8,14 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Literal, get_args
 
 from repro.paper import COLUMNS, STATISTICS, Table
 from repro.paths import TABLES, TEMPLATES, write_atomically
 from repro.records import Store
 from repro.rendering import view
-from repro.rendering.view import Grid, Text, View
+from repro.rendering.grid import NOT_RUN, Grid, Text
+from repro.rendering.view import TableView
 from repro.statistics.seeds import compute_deviation
 
 Format = Literal["md", "tex", "csv"]
@@ -28,12 +29,12 @@ MARKS = {
 
 
 def render(table: Table, store: Store, form: Format, deltas: bool = True) -> str:
-    """`table` with what `store` holds. LaTeX can do without the deltas.
+    """Render `table` with what `store` holds. LaTeX can do without the deltas.
 
     Raises:
         ReproError: a record, the ledger or the tolerances are damaged; the file is named.
     """
-    return _text(view.build(table, store), form, deltas)
+    return _render_view(view.build(table, store), form, deltas)
 
 
 def write_generated(table: Table, store: Store, directory: Path = GENERATED) -> list[Path]:
@@ -44,16 +45,16 @@ def write_generated(table: Table, store: Store, directory: Path = GENERATED) -> 
     """
     built = view.build(table, store)
     paths = []
-    for form in ("md", "tex", "csv"):
+    for form in get_args(Format):
         path = directory / f"table{table.number}.{form}"
-        write_atomically(path, _text(built, form).encode())
+        write_atomically(path, _render_view(built, form).encode())
         paths.append(path)
     return paths
 
 
-def _text(built: View, form: Format, deltas: bool = True) -> str:
+def _render_view(built: TableView, form: Format, deltas: bool = True) -> str:
     if form == "csv":
-        return tidy_csv(built)
+        return write_csv(built)
     import jinja2
 
     environment = jinja2.Environment(
@@ -64,9 +65,9 @@ def _text(built: View, form: Format, deltas: bool = True) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(md=escape_md, md_grid=markdown_grid, tex=escape_tex, tex_grid=latex_grid)
+    environment.filters.update(md=escape_md, md_grid=write_markdown_grid, tex=escape_tex, tex_grid=write_latex_grid)
     template = environment.get_template(f"table.{form}.j2")
-    return template.render(view=built, marks=MARKS[form], not_run=view.NOT_RUN, deltas=deltas)
+    return template.render(view=built, marks=MARKS[form], not_run=NOT_RUN, deltas=deltas)
 
 
 # -- Markdown ---------------------------------------------------------------------------------------------------------
@@ -75,21 +76,26 @@ _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def escape_md(text: str) -> str:
-    """Text as a Markdown table cell or paragraph shows it; `code` stays code."""
+    """Escape text for a cell or a paragraph of Markdown; `code` stays code."""
     return re.sub(r"([|*<])", r"\\\1", text)
 
 
-def markdown_grid(grid: Grid) -> str:
-    """A Markdown table whose columns line up in a terminal too."""
+def write_markdown_grid(grid: Grid) -> str:
+    """Write a Markdown table whose columns line up in a terminal too."""
     lines = [[escape_md(text) for text in grid.header]]
-    lines += [[_markdown(text) for text in line] for block in grid.blocks for line in block]
+    lines += [[_write_markdown(text) for text in line] for block in grid.blocks for line in block]
     widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
     rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
     head, *body = ([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines)
-    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *body))
+    return "\n".join(join_markdown_row(line) for line in (head, rule, *body))
 
 
-def _markdown(text: Text) -> str:
+def join_markdown_row(cells: Iterable[str]) -> str:
+    """Join the cells of one line of a Markdown table, escaped already."""
+    return f"| {' | '.join(cells)} |"
+
+
+def _write_markdown(text: Text) -> str:
     shown = escape_md(text.text)
     if text.bold:
         shown = f"**{shown}**"
@@ -110,7 +116,7 @@ _TEX = {
 
 
 def escape_tex(text: str) -> str:
-    """Text as LaTeX typesets it; `code` becomes typewriter."""
+    """Escape text for LaTeX; `code` becomes typewriter."""
     escaped = "".join(_TEX.get(character, character) for character in text)
     return re.sub(r"`([^`]*)`", r"\\texttt{\1}", escaped)
 
@@ -119,38 +125,38 @@ _MARKUP = re.compile(r"\\[a-z]+|[\\${}]")
 _NUMBER = re.compile(r"(?P<number>[+-]?\d+(\.\d+)?)(?P<behind>[MG%]?( ?[±/] ?.*| s)?)")
 
 
-def latex_grid(grid: Grid, deltas: bool = True) -> str:
-    """A booktabs tabular, its numbers aligned by siunitx. Blocks are set apart by a little space."""
+def write_latex_grid(grid: Grid, deltas: bool = True) -> str:
+    """Write a booktabs tabular, its numbers aligned by siunitx. Blocks are set apart by a little space."""
     first, *columns = zip(*(line for block in grid.blocks for line in block), strict=True)
-    aligned = [_column(column, deltas) for column in columns]
+    aligned = [_align_column(column, deltas) for column in columns]
     lines = [r"\begin{tabular}{l" + "".join(spec for spec, _ in aligned) + "}", r"\toprule"]
     heads = [f"{{{escape_tex(head)}}}" for head in grid.header[1:]]  # braces: no number, for siunitx
-    lines += [_row([escape_tex(grid.header[0]), *heads]), r"\midrule"]
-    cells = zip((_latex(text) for text in first), *(cells for _, cells in aligned), strict=True)
+    lines += [_join_row([escape_tex(grid.header[0]), *heads]), r"\midrule"]
+    cells = zip((_write_latex(text) for text in first), *(cells for _, cells in aligned), strict=True)
     for number, block in enumerate(grid.blocks):
         if number:
             lines.append(r"\addlinespace")
-        lines += [_row(next(cells)) for _ in block]
+        lines += [_join_row(next(cells)) for _ in block]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
 
-def _column(texts: Sequence[Text], deltas: bool) -> tuple[str, list[str]]:
-    """(type, cells) of a column: aligned at the decimal marker if it has numbers and what has none are dashes."""
-    found = [(_NUMBER.fullmatch(text.text), text) for text in texts]
-    others = [text.text for match, text in found if match is None]
-    if len(others) == len(found) or any(character.isalnum() for text in others for character in text):
-        return "r", [_latex(text) + _behind(text, deltas) for text in texts]
+def _align_column(texts: Sequence[Text], deltas: bool) -> tuple[str, list[str]]:
+    """Align a column: (type, cells), aligned at the decimal marker if it has numbers and what has none are dashes."""
+    matches = [(_NUMBER.fullmatch(text.text), text) for text in texts]
+    others = [text.text for match, text in matches if match is None]
+    if len(others) == len(matches) or any(character.isalnum() for text in others for character in text):
+        return "r", [_write_latex(text) + _write_behind(text, deltas) for text in texts]
     cells, behind, widths = [], [], [(0, 0)]
-    for match, text in found:
+    for match, text in matches:
         if match is None:
-            cells.append(f"{{{_latex(text)}{_behind(text, deltas)}}}")
+            cells.append(f"{{{_write_latex(text)}{_write_behind(text, deltas)}}}")
             continue
-        after = _signs(escape_tex(match["behind"])) + _behind(text, deltas)
+        after = _set_signs(escape_tex(match["behind"])) + _write_behind(text, deltas)
         cells.append(match["number"] + (f" {{{after}}}" if after else ""))
         behind.append(after)
         whole, _, fraction = match["number"].lstrip("+-").partition(".")
         widths.append((len(whole), len(fraction)))
-    signed = any(match and match["number"][0] in "+-" for match, _ in found)
+    signed = any(match and match["number"][0] in "+-" for match, _ in matches)
     options = "retain-explicit-plus,table-format=+" if signed else "table-format="
     options += ".".join(str(max(digits)) for digits in zip(*widths, strict=True))
     if longest := max(behind, key=lambda after: len(_MARKUP.sub("", after))):
@@ -158,22 +164,22 @@ def _column(texts: Sequence[Text], deltas: bool) -> tuple[str, list[str]]:
     return f"S[{options}]", cells
 
 
-def _row(cells: Iterable[str]) -> str:
+def _join_row(cells: Iterable[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _signs(escaped: str) -> str:
+def _set_signs(escaped: str) -> str:
     return re.sub(r"(?<!\w)([+-])(?=\d)", r"$\1$", escaped)  # a sign, not the hyphen of a name
 
 
-def _latex(text: Text) -> str:
-    shown = _signs(escape_tex(text.text))
+def _write_latex(text: Text) -> str:
+    shown = _set_signs(escape_tex(text.text))
     return rf"\textbf{{{shown}}}" if text.bold else shown
 
 
-def _behind(text: Text, deltas: bool) -> str:
-    """What stands behind the text of a cell: its delta, the mark of its verdict, its notes."""
-    shown = f" ({_signs(text.delta)})" if text.delta and deltas else ""
+def _write_behind(text: Text, deltas: bool) -> str:
+    """Write what stands behind the text of a cell: its delta, the mark of its verdict, its notes."""
+    shown = f" ({_set_signs(text.delta)})" if text.delta and deltas else ""
     if text.mark:
         shown += f" {MARKS['tex'][text.mark]}"
     if text.notes:
@@ -189,8 +195,8 @@ _FIELDS: tuple[str, ...] = (
 )  # fmt: skip
 
 
-def tidy_csv(built: View) -> str:
-    """A line for every cell, in full precision, then one for every metric of the mini profile (nothing published)."""
+def write_csv(built: TableView) -> str:
+    """Write a line for every cell, in full precision, then one for every metric of the mini profile."""
     output = io.StringIO()
     writer = csv.DictWriter(output, _FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -206,11 +212,13 @@ def tidy_csv(built: View) -> str:
                 "experiment": verdict.experiment, "records": " ".join(verdict.records),
             }
         )  # fmt: skip
-    attention = [one for one in built.mini_measurements if one.statistics and built.mini.statistics]
-    for measurement in (*built.mini_measurements, *(one.of(STATISTICS[0]) for one in attention)):
+    measurements = list(built.mini_measurements)
+    if built.mini and built.mini.statistics:
+        measurements += [m.select_for(STATISTICS[0]) for m in built.mini_measurements if m.statistics]
+    for measurement in measurements:
         first = measurement.first
         for metric in first.metrics:
-            values = list(measurement.values(metric.name).values())
+            values = list(measurement.values_by_seed(metric.name).values())
             writer.writerow(
                 {
                     "table": built.number, "column": metric.name, "unit": COLUMNS[metric.name].unit, "profile": "mini",

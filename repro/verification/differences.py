@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -54,7 +54,7 @@ _POSSIBLE = {
 
 
 @dataclass(frozen=True)
-class Change:
+class FieldChange:
     """A field that is not the same in both."""
 
     group: str
@@ -64,7 +64,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Delta:
+class MetricDelta:
     """A metric of both: `b - a` in its unit."""
 
     metric: str
@@ -78,13 +78,13 @@ class Delta:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RecordComparison:
     """Two records. `explained`: whether what changed accounts for other numbers; None where no number is another."""
 
     a: str
     b: str
-    changes: tuple[Change, ...]
-    deltas: tuple[Delta, ...]  #: of the metrics that both have, changed or not
+    changes: tuple[FieldChange, ...]
+    deltas: tuple[MetricDelta, ...]  #: of the metrics that both have, changed or not
     explained: bool | None
     conclusion: str
 
@@ -95,22 +95,22 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Stores:
+class StoreComparison:
     """Two stores: records of one alone, and those of both by experiment, profile, source, seed and data set."""
 
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
     same: int
-    changed: tuple[Comparison, ...]
-    counts: tuple[Change, ...]  #: of parameters and operations
+    changed: tuple[RecordComparison, ...]
+    counts: tuple[FieldChange, ...]  #: of parameters and operations
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return {**asdict(self), "changed": [comparison.as_dict() for comparison in self.changed]}
 
 
-def diff(a: str, b: str, store: Store) -> Comparison | Stores:
-    """Two records, each a file or a name in `store` or the beginning of one; or two stores, each a directory.
+def diff(a: str, b: str, store: Store) -> RecordComparison | StoreComparison:
+    """Compare two records, each a file, a name in `store` or the beginning of one; or two stores, each a directory.
 
     Raises:
         ReproError: there is no such record, several begin so, one is a directory and the other is not, or a file is
@@ -118,51 +118,52 @@ def diff(a: str, b: str, store: Store) -> Comparison | Stores:
     """
     directories = [Path(name).is_dir() for name in (a, b)]
     if all(directories):
-        return compare_stores(_store(Path(a)), _store(Path(b)))
+        return compare_stores(_open_store(Path(a)), _open_store(Path(b)))
     if any(directories):
         raise ReproError(f"{a} and {b}: one is a directory and the other a record; compare two of a kind")
-    return compare(a, _record(a, store), b, _record(b, store))
+    return compare(a, _find_record(a, store), b, _find_record(b, store))
 
 
-def _store(directory: Path) -> Store:
+def _open_store(directory: Path) -> Store:
     return Store(directory / "records" if (directory / "records").is_dir() else directory)
 
 
-def _record(name: str, store: Store) -> Record:
+def _find_record(name: str, store: Store) -> Record:
     if Path(name).is_file():
         return records.read(Path(name))
     files = store.files()
-    found = [file for file in files if file.startswith(name)]
+    matching = [file for file in files if file.startswith(name)]
     if name in files:
         return files[name]
-    if len(found) > 1:
-        raise ReproError(f"{name!r} begins {len(found)} records: {', '.join(found[:4])}{', ...' * (len(found) > 4)}")
-    if not found:
+    if len(matching) > 1:
+        names = ", ".join(matching[:4]) + ", ..." * (len(matching) > 4)
+        raise ReproError(f"{len(matching)} records begin with {name!r}: {names}")
+    if not matching:
         raise unknown("record", name, files)
-    return files[found[0]]
+    return files[matching[0]]
 
 
-def compare(a_name: str, a: Record, b_name: str, b: Record) -> Comparison:
-    """What is not the same in two records, and whether it explains their numbers."""
-    one, other = _flat(a), _flat(b)
-    fields = dict.fromkeys([*one, *other])
+def compare(a_name: str, a: Record, b_name: str, b: Record) -> RecordComparison:
+    """Compare two records: what is not the same, and whether it explains their numbers."""
+    ours, theirs = _flatten(a), _flatten(b)
+    fields = dict.fromkeys([*ours, *theirs])
     changes = tuple(
-        Change(_GROUPS.get(field.partition(".")[0], "identity"), field, one.get(field), other.get(field))
+        FieldChange(_GROUPS.get(field.partition(".")[0], "identity"), field, ours.get(field), theirs.get(field))
         for field in fields
-        if one.get(field) != other.get(field)
+        if ours.get(field) != theirs.get(field)
     )
-    theirs = {metric.name: metric for metric in b.metrics}
+    metrics = {metric.name: metric for metric in b.metrics}
     deltas = tuple(
-        Delta(metric.name, metric.unit, metric.value, theirs[metric.name].value)
+        MetricDelta(metric.name, metric.unit, metric.value, metrics[metric.name].value)
         for metric in a.metrics
-        if metric.name in theirs
+        if metric.name in metrics
     )
     explained, conclusion = _conclude(a, b, {change.field for change in changes}, deltas)
-    return Comparison(a_name, b_name, changes, deltas, explained, conclusion)
+    return RecordComparison(a_name, b_name, changes, deltas, explained, conclusion)
 
 
-def _flat(record: Record) -> dict[str, object]:
-    """By dotted names, without the metrics."""
+def _flatten(record: Record) -> dict[str, object]:
+    """The fields of a record by dotted names, without the metrics."""
     flat: dict[str, object] = {}
 
     def add(value: object, name: str) -> None:
@@ -176,7 +177,7 @@ def _flat(record: Record) -> dict[str, object]:
     return flat
 
 
-def _conclude(a: Record, b: Record, changed: set[str], deltas: Iterable[Delta]) -> tuple[bool | None, str]:
+def _conclude(a: Record, b: Record, changed: set[str], deltas: Sequence[MetricDelta]) -> tuple[bool | None, str]:
     moved = [delta for delta in deltas if delta.a != delta.b]
     alike = "predictions_sha256" not in changed
     if not changed and not moved:
@@ -190,95 +191,98 @@ def _conclude(a: Record, b: Record, changed: set[str], deltas: Iterable[Delta]) 
         how = "from the same predictions" if alike else "although the predictions are not the same"
         return None, f"every metric that both have is the same, {how}"
     if alike:
-        return _of_same_predictions(changed)
-    decisive, possible = _causes(_DECISIVE, changed), _causes(_POSSIBLE, changed)
+        return _conclude_same_predictions(changed)
+    decisive, possible = _name_causes(_DECISIVE, changed), _name_causes(_POSSIBLE, changed)
     if decisive:
-        return True, f"another measurement: what changed is {_list(decisive)}"
+        return True, f"another measurement: what changed is {_join(decisive)}"
     if "weights.sha256" not in changed:
         if possible:
-            what = _list(possible)
+            what = _join(possible)
             return True, f"the same weights; what changed in their evaluation, and moves a number a little, is {what}"
         return False, "the same weights, data and numerics gave other predictions: the evaluation is not deterministic"
     if "seed" in changed:
-        return _of_seeds(a, moved, possible)
+        return _conclude_other_seed(a, moved, possible)
     if possible:
-        return True, f"nothing that makes it another measurement changed; what can move a number is {_list(possible)}"
+        return True, f"nothing that makes it another measurement changed; what can move a number is {_join(possible)}"
     return False, (
         "the same recipe, data, seed, numerics, device and versions ended in other weights: "
         "the training is not deterministic, or something is not recorded"
     )
 
 
-def _of_same_predictions(changed: set[str]) -> tuple[bool, str]:
+def _conclude_same_predictions(changed: set[str]) -> tuple[bool, str]:
     evaluation = {name: _DECISIVE[name] for name in ("evaluator", "dataset.annotations_sha256", "dataset.evaluated")}
-    if causes := _causes(evaluation, changed):
-        return True, f"the same predictions, evaluated with other things: what changed is {_list(causes)}"
+    if causes := _name_causes(evaluation, changed):
+        return True, f"the same predictions, evaluated with other things: what changed is {_join(causes)}"
     return False, (
         "the same predictions, evaluator and annotations must give the same numbers: one of the records was edited, or "
         "the evaluator is not deterministic"
     )
 
 
-def _of_seeds(a: Record, moved: Iterable[Delta], possible: list[str]) -> tuple[bool, str]:
-    """Two trainings with different seeds: as far apart as seeds are, or farther?"""
+def _conclude_other_seed(a: Record, moved: Iterable[MetricDelta], possible: list[str]) -> tuple[bool, str]:
+    """Judge two trainings with different seeds: are they farther apart than seeds commonly are?"""
     also = [cause for cause in possible if cause != "the seed"]
-    what = "the seed" + (f", and {_list(also)}" if also else " alone")
+    what = "the seed" + (f", and {_join(also)}" if also else " alone")
     if a.profile == "mini":
-        return True, f"{what} changed: runs of the mini profile scatter widely (docs/mini.md)"
-    usual = tolerances.load().one_seed.on(a.dataset.name)
+        return True, f"{what} changed: runs of the mini profile scatter widely"
+    usual = tolerances.load().one_seed.widths_on(a.dataset.name)
     far = [delta.metric for delta in moved if abs(delta.delta) > usual.get(delta.metric, float("inf"))]
     if far:
-        return False, f"{what} changed, and {_list(far)} moved farther than seeds commonly do (tables/tolerances.yaml)"
+        return False, f"{what} changed, and {_join(far)} moved farther than seeds commonly do (tables/tolerances.yaml)"
     return True, f"{what} changed, and no metric moved farther than seeds commonly do"
 
 
-def _causes(known: Mapping[str, str], changed: set[str]) -> list[str]:
-    """What the changed fields are, in words, each once; the first name that fits counts."""
-    found = {}
+def _name_causes(known: Mapping[str, str], changed: set[str]) -> list[str]:
+    """Name the causes that changed fields stand for, each once; the first name that fits counts."""
+    named = set()
     for field in changed:
         name = next((n for n in known if field == n or (n.endswith(".") and field.startswith(n))), None)
         if name:
-            found[name] = known[name]
-    return [known[name] for name in known if name in found]
+            named.add(name)
+    return [cause for name, cause in known.items() if name in named]
 
 
-def _list(words: list[str]) -> str:
+def _join(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def compare_stores(a: Store, b: Store) -> Stores:
-    """Two stores, record by record; of several of one experiment, profile, source, seed and data set the latest."""
-    one, other = _latest(a), _latest(b)
+def compare_stores(a: Store, b: Store) -> StoreComparison:
+    """Compare two stores, record by record; of several records of the same measurement, the latest."""
+    ours, theirs = _select_latest(a), _select_latest(b)
     changed, same = [], 0
-    for identity in one.keys() & other.keys():
-        (file, record), (other_file, other_record) = one[identity], other[identity]
+    for identity in ours.keys() & theirs.keys():
+        (file, record), (other_file, other_record) = ours[identity], theirs[identity]
         if record == other_record:
             same += 1
         else:
             changed.append(compare(file, record, other_file, other_record))
-    return Stores(
-        only_a=tuple(sorted(one[identity][0] for identity in one.keys() - other.keys())),
-        only_b=tuple(sorted(other[identity][0] for identity in other.keys() - one.keys())),
+    return StoreComparison(
+        only_a=tuple(sorted(ours[identity][0] for identity in ours.keys() - theirs.keys())),
+        only_b=tuple(sorted(theirs[identity][0] for identity in theirs.keys() - ours.keys())),
         same=same,
         changed=tuple(sorted(changed, key=lambda comparison: comparison.a)),
-        counts=tuple(_counts(a, b)),
+        counts=tuple(_compare_counts(a, b)),
     )
 
 
-def _latest(store: Store) -> dict[tuple, tuple[str, Record]]:
-    found = {}
+def _select_latest(store: Store) -> dict[tuple, tuple[str, Record]]:
+    """The latest file and record by experiment, profile, source, seed, data set, kind of evaluation and weights."""
+    latest: dict[tuple, tuple[str, Record]] = {}
     for file, record in sorted(store.files().items(), key=lambda item: item[1].created):
         checkpoint = record.weights.checkpoint
-        of = (record.experiment, record.profile, record.source, record.seed, record.dataset.name)
-        of += (is_attention(record.evaluator),)
-        found[(*of, checkpoint.id if checkpoint else None)] = (file, record)
-    return found
+        identity = (
+            record.experiment, record.profile, record.source, record.seed, record.dataset.name,
+            is_attention(record.evaluator), checkpoint.id if checkpoint else None,
+        )  # fmt: skip
+        latest[identity] = (file, record)
+    return latest
 
 
-def _counts(a: Store, b: Store) -> Iterable[Change]:
-    one, other = ({count.experiment: count for count in store.counts().values()} for store in (a, b))
-    for name in sorted(one.keys() & other.keys()):
+def _compare_counts(a: Store, b: Store) -> Iterator[FieldChange]:
+    ours, theirs = ({count.experiment: count for count in store.counts().values()} for store in (a, b))
+    for name in sorted(ours.keys() & theirs.keys()):
         for field in ("params", "macs", "paper_flops", "counter"):
-            before, after = getattr(one[name], field), getattr(other[name], field)
+            before, after = getattr(ours[name], field), getattr(theirs[name], field)
             if before != after:
-                yield Change("complexity", f"{name}.{field}", before, after)
+                yield FieldChange("complexity", f"{name}.{field}", before, after)

@@ -1,6 +1,6 @@
-"""Whether the records of a store are what they say: found by what they hold, and by holding them against each other.
+"""Whether the records of a store are what they say: each by itself, and compared with the others.
 
-A number from a record with a finding gets no verdict. Imports no torch.
+A number from a record with a problem gets no verdict. Imports no torch.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from repro.records.submission import EVALUATION_SERVER
 
 
 @dataclass(frozen=True)
-class Finding:
+class Problem:
     """What is wrong with one record."""
 
     file: str
     record: Record
     text: str
-    alone: bool = False  #: whether the record by itself shows it; if not, it does not go with others
+    by_itself: bool = False  #: whether the record alone shows it; if not, it contradicts other records
 
     def __str__(self) -> str:
         return f"record {self.file}: {self.text}"
 
 
-def findings(files: Mapping[str, Record]) -> tuple[Finding, ...]:
-    """Everything that is wrong with the records of a store, ordered by file.
+def find_problems(files: Mapping[str, Record]) -> tuple[Problem, ...]:
+    """Find everything that is wrong with the records of a store, ordered by file.
 
     Args:
         files: the records by the names of their files (`Store.files`).
@@ -39,16 +39,18 @@ def findings(files: Mapping[str, Record]) -> tuple[Finding, ...]:
     for record in files.values():
         if record.submitted:
             submissions[record.submitted.key].append(record)
-    alone = (
-        Finding(file, record, text, alone=True)
+    single = (
+        Problem(file, record, text, by_itself=True)
         for file, record in files.items()
-        for text in _alone(file, record, submissions[record.submitted.key] if record.submitted else [])
+        for text in _inspect_alone(file, record, submissions[record.submitted.key] if record.submitted else [])
     )
-    return tuple(sorted(chain(alone, _datasets(files), _twice(files)), key=lambda finding: finding.file))
+    return tuple(
+        sorted(chain(single, _compare_datasets(files), _find_duplicates(files)), key=lambda problem: problem.file)
+    )
 
 
-def _alone(file: str, record: Record, submission: list[Record]) -> Iterator[str]:
-    """What is wrong with a record by itself; `submission`: all answers to the same one."""
+def _inspect_alone(file: str, record: Record, submission: list[Record]) -> Iterator[str]:
+    """Say what is wrong with a record by itself; `submission`: all answers to the same one."""
     if file != record.filename:
         yield f"the file's name is not that of its content, {record.filename}: it was copied, renamed or edited"
     if not _key_fits(record, submission):
@@ -82,12 +84,16 @@ def _heading(metric: str) -> str:
 
 def _key_fits(record: Record, submission: list[Record]) -> bool:
     if not record.submitted:
-        parts = {"predictions": record.predictions_sha256, "evaluator": record.evaluator}
-        return record.key == cache_key(**parts, training=record.measured_by)
+        return record.key == cache_key(
+            predictions=record.predictions_sha256, evaluator=record.evaluator, training=record.measured_by
+        )
     # An answer's key goes on from that of the answer before it.
     metrics = {metric.name: metric.value for metric in record.metrics}
-    parts = {"submission": record.submitted.key, "evaluator": EVALUATION_SERVER, "metrics": metrics}
-    return any(record.key == cache_key(**parts, after=before) for before in (None, *(r.key for r in submission)))
+    return any(
+        record.key
+        == cache_key(submission=record.submitted.key, evaluator=EVALUATION_SERVER, metrics=metrics, after=before)
+        for before in (None, *(answer.key for answer in submission))
+    )
 
 
 def _is_full(record: Record) -> bool:
@@ -95,39 +101,39 @@ def _is_full(record: Record) -> bool:
     return experiment is not None and record.spec_hash == experiment.spec_hash
 
 
-def _datasets(files: Mapping[str, Record]) -> Iterator[Finding]:
-    """Records of a data set that is not the one of the other records of that name and number of items."""
+def _compare_datasets(files: Mapping[str, Record]) -> Iterator[Problem]:
+    """Find records of a data set that is not the one of the other records of that name and number of items."""
     known: dict[tuple, Counter] = defaultdict(Counter)
     for record in files.values():
-        known[_named(record)][_content(record)] += 1
+        known[_get_name(record)][_get_content(record)] += 1
     for file, record in files.items():
-        (usual, times), *others = known[_named(record)].most_common()
-        if others and _content(record) != usual:
-            what = "annotations" if _content(record)[0] != usual[0] else "items"
-            of = f"{times} other records" if times > 1 else "another record"
-            text = f"its {what} of {record.dataset.name} are not those of {of}: the data set was changed"
-            yield Finding(file, record, text)
+        (usual, times), *others = known[_get_name(record)].most_common()
+        if others and _get_content(record) != usual:
+            what = "annotations" if _get_content(record)[0] != usual[0] else "items"
+            others_of = f"{times} other records" if times > 1 else "another record"
+            text = f"its {what} of {record.dataset.name} are not those of {others_of}: the data set was changed"
+            yield Problem(file, record, text)
 
 
-def _named(record: Record) -> tuple:
+def _get_name(record: Record) -> tuple:
     return record.profile, record.dataset.name, record.dataset.expected, record.dataset.evaluated
 
 
-def _content(record: Record) -> tuple[str, str]:
+def _get_content(record: Record) -> tuple[str, str]:
     return record.dataset.annotations_sha256, record.dataset.ids_sha256
 
 
-def _twice(files: Mapping[str, Record]) -> Iterator[Finding]:
-    """Trainings with the predictions of another: one stands for the other. Detectors that find nothing are alike."""
-    of: dict[str, tuple[str, Record]] = {}
+def _find_duplicates(files: Mapping[str, Record]) -> Iterator[Problem]:
+    """Find trainings with the predictions of another: one is a copy. Detectors that find nothing predict the same."""
+    by_predictions: dict[str, tuple[str, Record]] = {}
     for file, record in sorted(files.items(), key=lambda item: (item[1].created, item[0])):
         if record.training is None or record.submitted or not any(metric.value for metric in record.metrics):
             continue
-        other, first = of.setdefault(record.predictions_sha256, (file, record))
+        other, first = by_predictions.setdefault(record.predictions_sha256, (file, record))
         if first is record:
             continue
         if first.key == record.key:
-            yield Finding(file, record, f"is the same measurement as {other}")
+            yield Problem(file, record, f"is the same measurement as {other}")
         elif (first.experiment, first.seed) != (record.experiment, record.seed):
             differs = "seed" if first.experiment == record.experiment else "experiment"
-            yield Finding(file, record, f"has the predictions of {other}, which is of another {differs}")
+            yield Problem(file, record, f"has the predictions of {other}, which is of another {differs}")

@@ -1,6 +1,6 @@
 """Whether a count agrees with the print, and the ledger of the cells for which it does not. Imports no torch.
 
-The rules, and the evidence for the convention that they compare in, stand in `docs/complexity.md`.
+`docs/complexity.md` has the rules, and the evidence for the convention in which operations are compared.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LEDGER = TABLES / "ledger.yaml"
 SCALE = {"params": 10**6, "flops": 2**30}
 
 
-class Entry(BaseModel):
+class LedgerEntry(BaseModel):
     """One published cell that the count does not give, and why."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -51,16 +51,15 @@ class Ledger:
     """The entries of one file, at most one for a cell."""
 
     path: Path
-    entries: tuple[Entry, ...]
+    entries: tuple[LedgerEntry, ...]
 
-    def entry(self, cell: Cell) -> Entry | None:
+    def entry(self, cell: Cell) -> LedgerEntry | None:
         """The entry of `cell`, if it has one."""
-        address = (cell.table, cell.group, cell.row, cell.column)
-        return next((entry for entry in self.entries if entry.address == address), None)
+        return next((entry for entry in self.entries if entry.address == _get_address(cell)), None)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CountVerdict:
     """How a count compares with its cell.
 
     `delta` is ours - published in the unit of the cell; `how` says in words what the verdict rests on.
@@ -69,7 +68,7 @@ class Verdict:
     verdict: Literal["match", "ledger", "off"]
     how: str
     delta: float
-    entry: Entry | None = None
+    entry: LedgerEntry | None = None
 
 
 @cache
@@ -83,16 +82,16 @@ def load(path: Path = LEDGER) -> Ledger:
     content = load_yaml(path)
     if not isinstance(content, list):
         raise ReproError(f"ledger {path} must be a list of entries")
-    entries: list[Entry] = []
+    entries: list[LedgerEntry] = []
     for number, item in enumerate(content, 1):
         where = f"ledger {path}, entry {number}"
         if isinstance(item, dict):
             where += " (" + ", ".join(f"{key} {item.get(key)!r}" for key in ("table", "group", "row", "column")) + ")"
         try:
-            entry = Entry.model_validate(item)
+            entry = LedgerEntry.model_validate(item)
         except ValidationError as error:
             raise ReproError(f"{where}: {describe_violation(error, 'entry')}") from None
-        cells = (cell for cell in paper.load(entry.table).cells if _address(cell) == entry.address)
+        cells = (cell for cell in paper.load(entry.table).cells if _get_address(cell) == entry.address)
         cell = next(cells, None)
         if cell is None:
             raise ReproError(f"{where}: the paper has no such cell")
@@ -104,8 +103,8 @@ def load(path: Path = LEDGER) -> Ledger:
     return Ledger(path, tuple(entries))
 
 
-def verdict_params(cell: Cell, count: Count, ledger: Ledger | None = None) -> Verdict:
-    """Parameters against a cell of column `params`: a match when print is the exact integer rounded or truncated.
+def judge_params(cell: Cell, count: Count, ledger: Ledger | None = None) -> CountVerdict:
+    """Compare parameters with a cell of column `params`: a match if the print is the integer, rounded or truncated.
 
     A cell that does not match by rounding may have a ledger entry. One that matches by truncation stays a match.
 
@@ -116,15 +115,15 @@ def verdict_params(cell: Cell, count: Count, ledger: Ledger | None = None) -> Ve
         ReproError: the cell's ledger entry is stale or not needed.
     """
     exact = Decimal(count.params) / SCALE["params"]
-    printed, digit = _published(cell)
+    printed, digit = _parse_printed(cell)
     rounded = exact.quantize(digit, ROUND_HALF_UP) == printed
     truncated = exact.quantize(digit, ROUND_DOWN) == printed
     how = "rounded" if rounded else "truncated" if truncated else None
-    return _verdict(cell, count.params, how, rounded, ledger)
+    return _judge(cell, count.params, how, rounded, ledger)
 
 
-def verdict_flops(cell: Cell, count: Count, ledger: Ledger | None = None) -> Verdict:
-    """Operations against a cell of column `flops`: a match within one printed digit, in the paper's convention.
+def judge_flops(cell: Cell, count: Count, ledger: Ledger | None = None) -> CountVerdict:
+    """Compare operations with a cell of column `flops`: a match within one printed digit, in the paper's convention.
 
     Args:
         ledger: `load()` unless given.
@@ -132,14 +131,17 @@ def verdict_flops(cell: Cell, count: Count, ledger: Ledger | None = None) -> Ver
     Raises:
         ReproError: the cell's ledger entry is stale or not needed.
     """
-    printed, digit = _published(cell)
+    printed, digit = _parse_printed(cell)
     difference = abs(Fraction(count.paper_flops, SCALE["flops"]) - Fraction(printed))
     matches = difference <= Fraction(digit)
-    return _verdict(cell, count.paper_flops, f"within {digit} {cell.unit}" if matches else None, matches, ledger)
+    return _judge(cell, count.paper_flops, f"within {digit} {cell.unit}" if matches else None, matches, ledger)
 
 
-def _verdict(cell: Cell, ours: int, how: str | None, settled: bool, ledger: Ledger | None) -> Verdict:
-    """`how`: what a match rests on, None without one; `settled`: whether there is nothing for a ledger to explain."""
+def _judge(cell: Cell, ours: int, how: str | None, settled: bool, ledger: Ledger | None) -> CountVerdict:
+    """Decide a verdict.
+
+    `how`: what a match rests on, None without one; `settled`: whether there is nothing for a ledger to explain.
+    """
     ledger = load() if ledger is None else ledger
     entry = ledger.entry(cell)
     if entry is not None and entry.ours != ours:
@@ -149,19 +151,19 @@ def _verdict(cell: Cell, ours: int, how: str | None, settled: bool, ledger: Ledg
         )
     if entry is not None and settled:
         raise ReproError(f"ledger {ledger.path}: {cell} matches ({how}) and needs no entry: remove it")
-    delta = float(Fraction(ours, SCALE[cell.column]) - Fraction(_published(cell)[0]))
+    delta = float(Fraction(ours, SCALE[cell.column]) - Fraction(_parse_printed(cell)[0]))
     if how is not None:
-        return Verdict("match", how, delta, entry)
+        return CountVerdict("match", how, delta, entry)
     if entry is not None:
-        return Verdict("ledger", entry.reason, delta, entry)
-    return Verdict("off", f"{ours:,} is not {cell.printed} by any rule", delta)
+        return CountVerdict("ledger", entry.reason, delta, entry)
+    return CountVerdict("off", f"{ours:,} is not {cell.printed} by any rule", delta)
 
 
-def _published(cell: Cell) -> tuple[Decimal, Decimal]:
+def _parse_printed(cell: Cell) -> tuple[Decimal, Decimal]:
     """(the printed number, one unit of its last digit), exactly."""
     digit = Decimal(1).scaleb(-cell.decimals)
     return Decimal(cell.value).quantize(digit), digit
 
 
-def _address(cell: Cell) -> tuple[int, str, str, str]:
+def _get_address(cell: Cell) -> tuple[int, str, str, str]:
     return cell.table, cell.group, cell.row, cell.column

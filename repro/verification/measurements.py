@@ -9,10 +9,12 @@ from typing import Literal
 from repro.errors import ReproError
 from repro.evaluation import ATTENTION_EVALUATOR, is_attention
 from repro.experiments import Experiment
-from repro.paper import COLUMNS, STATISTICS, DataSet
+from repro.paper import COLUMNS, STATISTICS, PublishedDataSet
 from repro.records import Record
 
 Profile = Literal["full", "mini"]
+#: Metrics that are a share of the items, so that those that were not evaluated can be reckoned right or wrong.
+SHARES = ("top1", "top5")
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,26 @@ class Measurement:
     def n(self) -> int:
         return len(self.records)
 
-    def of(self, column: str) -> Measurement:
-        """The records that a column is taken from: these, or those of the attention in their networks."""
+    def select_for(self, column: str) -> Measurement:
+        """Select the records that a column is taken from: these, or those of the attention in their networks."""
         apart = column in STATISTICS and self.statistics
         return replace(self, records=self.statistics, statistics=()) if apart else self
 
-    def shortfall(self, dataset: DataSet, *, items: bool = True) -> str:
-        """What the paper's protocol evaluates or trains that these runs did not, in words; empty if nothing.
+    def records_behind(self, columns: Iterable[str]) -> tuple[Record, ...]:
+        """The records that the numbers of these columns come from."""
+        return self.records + (self.statistics if any(column in STATISTICS for column in columns) else ())
 
-        Without `items`, whether all were evaluated is not asked.
+    def describe_shortfall(self, dataset: PublishedDataSet, *, items: bool = True) -> str:
+        """Say what the paper's protocol evaluates or trains that these runs did not; empty if nothing.
+
+        Args:
+            items: whether all items must have been evaluated.
         """
         for record in self.records:
             checkpoint = record.weights.checkpoint
             if checkpoint and checkpoint.match == "near":
                 return f"not the paper's training but weights near it: {checkpoint.id}"
-            required = required_items(record, dataset)
+            required = count_required_items(record, dataset)
             if items and record.dataset.evaluated != required:
                 return f"{record.dataset.evaluated} of {required} {dataset.items} were evaluated"
             if items and record.dataset.failed:
@@ -61,14 +68,14 @@ class Measurement:
                 return f"trained for {training.iterations} of the recipe's {training.recipe_iterations} iterations"
         return ""
 
-    def values(self, metric: str) -> dict[int, float]:
-        """Value by seed, in the unit of the published column; empty when a run lacks the metric.
+    def values_by_seed(self, metric: str) -> dict[int, float]:
+        """The value of each seed, in the unit of the published column; empty when a run lacks the metric.
 
         Raises:
             ReproError: a record holds the metric in another unit.
         """
-        found = {}
-        for record in self.of(metric).records:
+        values = {}
+        for record in self.select_for(metric).records:
             measured = record.metric(metric)
             if measured is None:
                 return {}
@@ -77,12 +84,12 @@ class Measurement:
                     f"record {record.filename}: {metric} is in {measured.unit!r}; the paper prints it in "
                     f"{COLUMNS[metric].unit!r}. Measure it again with this version."
                 )
-            found[record.seed] = measured.value
-        return found
+            values[record.seed] = measured.value
+        return values
 
 
-def required_items(record: Record, dataset: DataSet) -> int:
-    """How many items the protocol evaluates. A record cannot say fewer than the official list has."""
+def count_required_items(record: Record, dataset: PublishedDataSet) -> int:
+    """Count the items that the protocol evaluates. A record cannot say fewer than the official list has."""
     if dataset.size is not None:
         return dataset.size
     from repro.data.sources import SOURCES  # imports what few commands need
@@ -105,7 +112,7 @@ class Unused:
 def collect(
     records: Iterable[Record], experiments: Mapping[str, Experiment], profile: Profile
 ) -> tuple[dict[str, list[Measurement]], list[Unused]]:
-    """The measurements of each experiment at one profile, best first, and the records left out.
+    """Collect the measurements of each experiment at one profile, best first, and the records left out.
 
     Runs are averaged only if all that a cache key holds but the seed is the same. Better is: no fewer items evaluated,
     the paper's recipe, the authors' weights before own training before near weights, fewer deviations from the paper's
@@ -130,28 +137,29 @@ def collect(
             looked_at.append(record)
             continue
         checkpoint = record.weights.checkpoint  # two files are two measurements, not two runs of one
-        which = conditions(record) + (checkpoint.sha256 if checkpoint else "")
+        which = describe_conditions(record) + (checkpoint.sha256 if checkpoint else "")
         runs = pools[record.experiment].setdefault(which, {})
         if record.seed in runs:
             reason = f"replaced by the later {record.filename}"
             replaced = runs[record.seed].filename
             unused.append(Unused(record.experiment, record.dataset.name, replaced, reason, stale=False))
         runs[record.seed] = record
-    measured = {}
+    measured: dict[str, list[Measurement]] = {}
     attention = {record.network: record for record in looked_at if record.evaluator == ATTENTION_EVALUATOR}
     for name, pool in pools.items():
-        found = []
+        measurements = []
         for runs in pool.values():
             ordered = tuple(runs[seed] for seed in sorted(runs))
             statistics = tuple(attention[record.network] for record in ordered if record.network in attention)
-            found.append(Measurement(name, ordered, statistics))
-        measured[name] = sorted(found, key=_preference)
-    return measured, unused + _unused_statistics(looked_at, measured)
+            measurements.append(Measurement(name, ordered, statistics))
+        measured[name] = sorted(measurements, key=_rank)
+    return measured, unused + _list_unused_statistics(looked_at, measured)
 
 
-def _unused_statistics(looked_at: Iterable[Record], measured: Mapping[str, Iterable[Measurement]]) -> list[Unused]:
-    used = {record.key for found in measured.values() for one in found for record in one.statistics}
-    networks = {record.network for found in measured.values() for one in found for record in one.records}
+def _list_unused_statistics(looked_at: Iterable[Record], measured: Mapping[str, Iterable[Measurement]]) -> list[Unused]:
+    measurements = [measurement for of_experiment in measured.values() for measurement in of_experiment]
+    used = {record.key for measurement in measurements for record in measurement.statistics}
+    networks = {record.network for measurement in measurements for record in measurement.records}
     unused = []
     for record in (record for record in looked_at if record.key not in used):
         reason = "replaced by later statistics of the same weights"
@@ -163,11 +171,11 @@ def _unused_statistics(looked_at: Iterable[Record], measured: Mapping[str, Itera
     return unused
 
 
-def conditions(record: Record, *, initial: bool = True) -> str:
-    """All that two runs must share to be comparable, as one string: how, from what, on what and by what.
+def describe_conditions(record: Record, *, initial: bool = True) -> str:
+    """Describe all that two runs must share to be comparable: how, from what, on what and by what.
 
-    The same experiment's runs of equal conditions differ in the seed alone; those of two experiments, in the network.
-    Without `initial` they may differ in the weights that they began from.
+    Runs of one experiment with equal conditions differ only in the seed; runs of two experiments, only in the network.
+    Without `initial`, they may differ in the weights that they began from.
     """
     training, checkpoint = record.training, record.weights.checkpoint
     length = (training.iterations, training.effective_batch, training.learning_rate) if training else None
@@ -188,7 +196,8 @@ def conditions(record: Record, *, initial: bool = True) -> str:
 _SOURCES = ("exact", "trained", "near")
 
 
-def _preference(measurement: Measurement) -> tuple:
+def _rank(measurement: Measurement) -> tuple:
+    """Sort key: the best measurement first."""
     first = measurement.first
     return (
         -first.dataset.evaluated,

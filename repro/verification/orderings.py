@@ -17,7 +17,7 @@ from repro.paper.tolerances import Orderings
 from repro.records import Record
 from repro.statistics import seeds
 from repro.statistics.seeds import compute_deviation
-from repro.verification.measurements import Measurement, conditions
+from repro.verification.measurements import Measurement, describe_conditions
 from repro.verification.verdicts import RowVerdict
 
 
@@ -65,9 +65,9 @@ class Ordering:
         return self.group.baseline(self.better) == self.worse or self.group.baseline(self.worse) == self.better
 
 
-def effects(rows: Sequence[RowVerdict]) -> tuple[Effect, ...]:
+def effects_over_baseline(rows: Sequence[RowVerdict]) -> tuple[Effect, ...]:
     """The effect of every row that has a baseline, in every accuracy column."""
-    found = []
+    effects = []
     by_row = {(row.group.name, row.row.label): row for row in rows}
     for row in rows:
         baseline = row.group.baseline(row.row)
@@ -77,33 +77,37 @@ def effects(rows: Sequence[RowVerdict]) -> tuple[Effect, ...]:
         for cell in row.row.cells:
             if COLUMNS[cell.column].unit != "%":
                 continue
-            published = round(cell.value - baseline.cell(cell.column).value, cell.decimals) + 0.0
-            ours = _paired(_whole(row), _whole(other), cell.column)
+            published = round(cell.value - baseline.require(cell.column).value, cell.decimals) + 0.0
+            ours = _pair_by_seed(_get_whole(row), _get_whole(other), cell.column)
             mean = fmean(ours) if ours else None
-            found.append(Effect(row, baseline, cell.column, published, mean, compute_deviation(ours), len(ours)))
-    return tuple(found)
+            effects.append(Effect(row, baseline, cell.column, published, mean, compute_deviation(ours), len(ours)))
+    return tuple(effects)
 
 
-def orderings(table: Table, measured: Mapping[str, Sequence[Measurement]], rule: Orderings) -> tuple[Ordering, ...]:
+def published_orderings(
+    table: Table, measured: Mapping[str, Sequence[Measurement]], rule: Orderings
+) -> tuple[Ordering, ...]:
     """Every published ordering within a group: all pairs of rows whose printed numbers differ.
 
     Args:
         measured: mini-profile measurements by experiment, best first (`measurements.collect`).
     """
-    found = []
+    orderings = []
     for group in table.groups:
-        for (first, second), column in ((p, c) for p in combinations(group.rows, 2) for c in rule.metrics):
+        for (first, second), column in (
+            (pair, metric) for pair in combinations(group.rows, 2) for metric in rule.metrics
+        ):
             a, b = first.cell(column), second.cell(column)
             if a is None or b is None or a.value == b.value:
                 continue
             better, worse = (first, second) if a.value > b.value else (second, first)
             gap = round(abs(a.value - b.value), a.decimals)
             best, other = (next(iter(measured.get(row.experiment, ())), None) for row in (better, worse))
-            found.append(_ordering(group, better, worse, column, gap, _paired(best, other, column), rule))
-    return tuple(found)
+            orderings.append(_judge(group, better, worse, column, gap, _pair_by_seed(best, other, column), rule))
+    return tuple(orderings)
 
 
-def _ordering(
+def _judge(
     group: Group, better: Row, worse: Row, column: str, gap: float, differences: list[float], rule: Orderings
 ) -> Ordering:
     n = len(differences)
@@ -123,21 +127,21 @@ def _ordering(
     return Ordering(group, better, worse, column, gap, "inconclusive", reason, n, mean, low, high)
 
 
-def _paired(first: Measurement | None, second: Measurement | None, column: str) -> list[float]:
-    """first - second for every seed that both have; nothing when they were not measured alike."""
-    if first is None or second is None or not alike(first.first, second.first):
+def _pair_by_seed(first: Measurement | None, second: Measurement | None, column: str) -> list[float]:
+    """Subtract second from first for every seed that both have; nothing when they were not measured alike."""
+    if first is None or second is None or not differ_only_in_network(first.first, second.first):
         return []
-    ours, theirs = first.values(column), second.values(column)
+    ours, theirs = first.values_by_seed(column), second.values_by_seed(column)
     return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
 
 
-def alike(first: Record, second: Record) -> bool:
-    """Whether only the network differs. Backbones of another kind begin, as in the paper, from weights of their own."""
+def differ_only_in_network(first: Record, second: Record) -> bool:
+    """Whether all else is equal. Backbones of another kind begin, as in the paper, from weights of their own."""
     kinds = {recipe and recipe.initial_weights for recipe in (get(r.experiment).recipe for r in (first, second))}
-    return conditions(first, initial=len(kinds) == 1) == conditions(second, initial=len(kinds) == 1)
+    return describe_conditions(first, initial=len(kinds) == 1) == describe_conditions(second, initial=len(kinds) == 1)
 
 
-def _whole(row: RowVerdict) -> Measurement | None:
+def _get_whole(row: RowVerdict) -> Measurement | None:
     """The row's measurement if it is of all that the protocol evaluates."""
     measurement = row.measurement
-    return measurement if measurement and not measurement.shortfall(DATASETS[row.group.dataset]) else None
+    return measurement if measurement and not measurement.describe_shortfall(DATASETS[row.group.dataset]) else None

@@ -68,7 +68,7 @@ def written(path: Path, content: object) -> Path:
 def test_34_rows_have_the_authors_weights_and_16_more_have_near_ones(known):
     best = [
         found[0][1].match
-        for table in paper.tables()
+        for table in paper.load_all()
         for row in table.rows
         if (found := known.list_serving(row.experiment))
     ]
@@ -211,7 +211,7 @@ def test_rows_are_those_of_the_facts(pairs):
     experiments = {
         (f"{table.number}{group.name}" if len(group.name) == 1 else str(table.number),
          f"{group.name} {row.label}" if len(group.name) > 1 else row.label): row.experiment
-        for table in paper.tables()
+        for table in paper.load_all()
         for group in table.groups
         for row in group.rows
     }  # fmt: skip
@@ -225,7 +225,7 @@ def test_rows_are_those_of_the_facts(pairs):
 
 
 def test_coverage_is_that_of_the_facts(facts, known):
-    experiments = iter(row.experiment for table in paper.tables() for row in table.rows)
+    experiments = iter(row.experiment for table in paper.load_all() for row in table.rows)
     for fact, experiment in zip(facts["coverage"], experiments, strict=True):
         found = known.list_serving(experiment)
         assert (found[0][1].match if found else "none") == fact["best"].split(" ")[0], fact["row"]
@@ -462,7 +462,7 @@ def test_a_damaged_registry_is_an_error_for_people(start, length, text, tmp_path
 def rows_of(experiment: str) -> str:
     """The rows that are `experiment`, as "2a, 2b: baseline; 3a: R50 baseline"."""
     places: dict[str, list[str]] = {}
-    for table in paper.tables():
+    for table in paper.load_all():
         for group in table.groups:
             for row in group.rows:
                 if row.experiment == experiment:

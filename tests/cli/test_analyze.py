@@ -124,10 +124,10 @@ def test_a_difference_is_shown_only_of_what_can_be_compared(repro, photographs):
     found = Survey.model_validate_json(repro("analyze", *MINI, "--images", photographs, "--limit", 1, "--json"))
     assert "the weights are random" in found.not_comparable
     assert "the images or videos are not the whole of the paper's validation set" in found.not_comparable
-    assert "\ndifference" not in analyze._text(found)
+    assert "\ndifference" not in analyze._describe(found)
     comparable = found.model_copy(update={"not_comparable": []})
     own = found.statistics[found.total]["jsd_att"].mean
-    assert re.search(rf"difference .* {re.escape(f'{own - 0.011:+.4f}')}\n", analyze._text(comparable))
+    assert re.search(rf"difference .* {re.escape(f'{own - 0.011:+.4f}')}\n", analyze._describe(comparable))
 
 
 def test_videos_and_a_network_for_clips(repro, model, tmp_path):

@@ -360,7 +360,7 @@ def test_reading_counts_imports_no_torch(tmp_path):
         "from repro.records import Store\n"
         "found = complexity.count_experiments(\n"
         "    map(experiments.get, paper.load(5).experiments), Store(Path(sys.argv[1])))\n"
-        "counts.text(counts.rows([5], found), 'md')\n"
+        "counts.render(counts.list_rows([5], found), 'md')\n"
         "assert found['kinetics-r50-baseline'].params == 32454096 and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script, tmp_path], check=True)
@@ -429,7 +429,7 @@ def test_two_decimals_of_kinetics_within_one_printed_digit(results):
 
 
 def test_every_entry_of_the_ledger_is_met_by_a_count():
-    rows = counts.rows(counts.tables(), {name: composed(name) for name in experiments.EXPERIMENTS})
+    rows = counts.list_rows(counts.list_counted_tables(), {name: composed(name) for name in experiments.EXPERIMENTS})
     met = [verdict.entry for row in rows for verdict in row.verdicts.values() if verdict.entry]
     assert sorted(met, key=str) == sorted(ledger.load().entries, key=str)
 

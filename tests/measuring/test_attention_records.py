@@ -33,9 +33,9 @@ from repro.rendering.tables import render
 from repro.settings import Settings
 from repro.verification.claims import audit
 from repro.verification.differences import compare_stores
-from repro.verification.integrity import findings
+from repro.verification.integrity import find_problems
+from repro.verification.judgement import verify_store
 from repro.verification.measurements import collect
-from repro.verification.verdicts import verify_store
 
 NAME = "coco-r50-1nl"
 COLUMNS = ["cos_input", "cos_output", "cos_att", "jsd_att"]
@@ -124,7 +124,7 @@ def test_the_record_is_of_the_same_weights(table2, settings):
     assert set(ordinary.deviations) < set(found.deviations)
     assert "which images" in found.deviations[-1]
     assert found.cost.train_seconds == 0
-    assert findings(settings.store.files()) == ()
+    assert find_problems(settings.store.files()) == ()
     (kept,) = (settings.results / "analysis").glob("*/statistics.json")
     of_block = next(iter(json.loads(kept.read_text())["statistics"].values()))
     assert {m.name: m.value for m in found.metrics} == {name: value["mean"] for name, value in of_block.items()}
@@ -307,7 +307,7 @@ def whole_store(directory, profile="full", seeds=1):
 
 def test_every_row_of_the_full_profile_has_numbers_and_differences(tmp_path):
     store = whole_store(tmp_path)
-    assert findings(store.files()) == ()
+    assert find_problems(store.files()) == ()
     verification = verify_store(paper.load(1), store)
     assert len(verification.cells) == 44
     assert verification.unused == ()

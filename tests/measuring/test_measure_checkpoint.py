@@ -21,11 +21,12 @@ from repro.detection.torchvision import MaskRCNN
 from repro.errors import ReproError
 from repro.experiments import Backbone, Detector, get, mini
 from repro.measuring.measure import measure
+from repro.paper import tolerances
 from repro.planning import keys
 from repro.planning.work_order import order_work
 from repro.settings import Settings
-from repro.verification import verdicts
-from repro.verification.measurements import Measurement, conditions
+from repro.verification import judgement
+from repro.verification.measurements import Measurement, describe_conditions
 
 NAME = "coco-r50-baseline"
 #: As small as the heads' names allow; trained at no one's, so that it finds nothing in particular.
@@ -130,10 +131,10 @@ def test_the_tolerance_for_the_authors_weights_applies(site, settings, monkeypat
             "metrics": [m.model_copy(update={"value": 37.21}) for m in record.metrics],
         }
     )
-    rules = verdicts.tolerances.load()
-    (found, *_) = verdicts.verify(paper.load(2), [record], {}, rules).cells
+    rules = tolerances.load()
+    (found, *_) = judgement.verify(paper.load(2), [record], {}, rules).cells
     assert (found.verdict, found.applied) == ("match", rules.checkpoint.applies_to)
-    assert Measurement(NAME, (record,)).shortfall(paper.DATASETS["coco-val2017"]) == ""
+    assert Measurement(NAME, (record,)).describe_shortfall(paper.DATASETS["coco-val2017"]) == ""
 
 
 def test_a_copy_by_hand_is_the_same_measurement(site, settings):
@@ -152,7 +153,7 @@ def test_a_file_of_unknown_origin_is_recognised_by_its_keys_and_decides_nothing(
     assert (checkpoint.id, checkpoint.match, checkpoint.format) == ("file", "near", "mmdetection1")
     assert not checkpoint.verified
     assert any("no published hash" in deviation for deviation in record.deviations)
-    assert "weights near it" in Measurement(NAME, (record,)).shortfall(paper.DATASETS["coco-val2017"])
+    assert "weights near it" in Measurement(NAME, (record,)).describe_shortfall(paper.DATASETS["coco-val2017"])
 
 
 def test_another_file_under_the_published_name_is_refused_with_both_hashes(site, settings):
@@ -213,7 +214,7 @@ def test_two_rows_of_the_authors_weights_are_compared(site, settings, monkeypatc
             ),
         }
     )
-    assert conditions(first) == conditions(second)
+    assert describe_conditions(first) == describe_conditions(second)
     assert not any(first.weights.checkpoint.id in deviation for deviation in first.deviations)
 
 

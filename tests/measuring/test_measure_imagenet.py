@@ -45,7 +45,7 @@ from repro.paper import tolerances
 from repro.planning import keys, plan
 from repro.planning.work_order import order_work
 from repro.tasks.classification import Classification, ClassifierEvaluation
-from repro.verification import verdicts
+from repro.verification import judgement
 
 STAGE1, GC, BASELINE = "imagenet-r50-stage1", "imagenet-r50-gc-r16", "imagenet-r50-baseline"
 
@@ -340,7 +340,7 @@ def test_a_part_of_the_images_decides_nothing(photographs, tmp_path):
 
 def verdicts_of(record):
     """Of the cells of Table 4 that were measured."""
-    cells = verdicts.verify(paper.load(4), [record], {}, tolerances.load()).cells
+    cells = judgement.verify(paper.load(4), [record], {}, tolerances.load()).cells
     return [one for one in cells if one.experiment == record.experiment and one.cell.column in ("top1", "top5")]
 
 

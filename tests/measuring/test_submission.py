@@ -39,7 +39,7 @@ from repro.records.submission import load_submission
 from repro.rendering import tables
 from repro.settings import Settings
 from repro.tasks.detection import DetectorEvaluation
-from repro.verification import verdicts
+from repro.verification import judgement
 
 NAME = "coco-x101-cascade-baseline"
 OTHER = "coco-x101-cascade-gc-r16"
@@ -122,7 +122,7 @@ def refuse(*_):
 
 def row(settings, group, name=NAME):
     """What Table 3 says of an experiment in one of its groups."""
-    table = verdicts.verify(paper.load(3), settings.store.all(), {}, tolerances.load())
+    table = judgement.verify(paper.load(3), settings.store.all(), {}, tolerances.load())
     return next(row for row in table.rows if row.group.name == group and row.row.experiment == name)
 
 
@@ -309,7 +309,7 @@ def test_an_answer_off_the_print_is_off(settings):
 def test_a_measurement_on_val_does_not_reach_test_dev(settings):
     record = measure(order_work(NAME, settings), command="repro run", progress=lambda *_: None)
     whole = record.dataset.model_copy(update={"name": "coco-val2017", "evaluated": 5000})
-    table = verdicts.verify(paper.load(3), [record.model_copy(update={"dataset": whole})], {}, tolerances.load())
+    table = judgement.verify(paper.load(3), [record.model_copy(update={"dataset": whole})], {}, tolerances.load())
     found = {row.group.name: row for row in table.rows if row.row.experiment == NAME}
     assert found["a"].measurement is not None
     assert found["b"].measurement is None

@@ -62,18 +62,18 @@ def test_titles_are_the_papers():
     if not TEXT.exists():
         pytest.skip("needs the text of the paper, ../shared/paper/gcnet.txt, beside the checkout")
     text = TEXT.read_text().replace("**", "")
-    for table in paper.tables():
+    for table in paper.load_all():
         assert f"Table {table.number}: {table.title}." in text
 
 
 def test_72_rows_and_475_cells():
-    tables = paper.tables()
+    tables = paper.load_all()
     assert [len(table.cells) for table in tables] == [44, 224, 147, 40, 20]
     assert sum(len(table.rows) for table in tables) == 72
 
 
 def test_49_distinct_experiments_cover_all_that_are_registered():
-    named = {name for table in paper.tables() for name in table.experiments}
+    named = {name for table in paper.load_all() for name in table.experiments}
     assert Counter(experiments.get(name).dataset for name in named) == {"coco": 33, "imagenet": 8, "kinetics": 8}
     assert named | {"imagenet-r50-stage1"} == set(experiments.EXPERIMENTS)  # the first of two stages: no row
 
@@ -99,7 +99,7 @@ def test_rows_name_their_experiment(number, group, row, experiment):
 
 def test_rows_of_one_experiment_print_the_same_numbers_on_the_same_data():
     seen: dict[tuple[str, str, str], str] = {}
-    for table in paper.tables()[1:]:  # Table 1 prints Kinetics with one decimal, Table 5 with two
+    for table in paper.load_all()[1:]:  # Table 1 prints Kinetics with one decimal, Table 5 with two
         for group in table.groups:
             for row in group.rows:
                 for cell in row.cells:

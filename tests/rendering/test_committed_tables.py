@@ -30,7 +30,7 @@ def directory(rendered, tmp_path):
 
 
 def test_renderings_of_the_same_records_have_the_same_bytes(directory):
-    assert committed_tables.differences(directory=directory) == []
+    assert committed_tables.find_differences(directory=directory) == []
 
 
 def test_another_byte_is_found_and_its_line_named(directory):
@@ -39,7 +39,7 @@ def test_another_byte_is_found_and_its_line_named(directory):
     number = next(n for n, line in enumerate(lines) if line.startswith("|"))
     lines[number] = "!" + lines[number][1:]
     path.write_text("".join(lines))
-    (found,) = committed_tables.differences(directory=directory)
+    (found,) = committed_tables.find_differences(directory=directory)
     assert found.startswith(f"{path} is not a rendering of the records: line {number + 1} is '!")
     assert ", should be '|" in found
 
@@ -50,7 +50,7 @@ def test_a_difference_far_to_the_right_is_shown(directory):
     number = max(range(len(lines)), key=lambda n: len(lines[n]))
     lines[number] = lines[number][:-20] + "X" + lines[number][-19:]
     path.write_text("".join(lines))
-    (found,) = committed_tables.differences(directory=directory)
+    (found,) = committed_tables.find_differences(directory=directory)
     assert f"line {number + 1} is '..." in found
     shown, should = found.split(", should be ")
     assert "X" in shown
@@ -62,7 +62,7 @@ def test_only_line_ends(directory):
     path.write_bytes(
         path.read_bytes().replace(b"\r\n", b"\n") if b"\r\n" in path.read_bytes() else path.read_bytes() + b"\n"
     )
-    (found,) = committed_tables.differences(directory=directory)
+    (found,) = committed_tables.find_differences(directory=directory)
     assert str(path) in found
 
 
@@ -70,7 +70,7 @@ def test_a_file_cut_short(directory):
     path = directory / "table4.tex"
     content = path.read_bytes()
     path.write_bytes(content[: content.rindex(b"\n", 0, -1) + 1])
-    (found,) = committed_tables.differences(directory=directory)
+    (found,) = committed_tables.find_differences(directory=directory)
     assert (
         f"{path} is not a rendering of the records: line {content.count(chr(10).encode())} is not there, should be"
         in found
@@ -80,14 +80,14 @@ def test_a_file_cut_short(directory):
 def test_missing_and_foreign_files_are_named(directory):
     (directory / "table5.csv").unlink()
     (directory / "table6.md").write_text("")
-    assert committed_tables.differences(directory=directory) == [
+    assert committed_tables.find_differences(directory=directory) == [
         f"{directory / 'table5.csv'} is missing",
         f"{directory / 'table6.md'} is not among the renderings",
     ]
 
 
 def test_without_records_there_is_nothing_to_render(tmp_path):
-    for call in (committed_tables.write, committed_tables.differences):
+    for call in (committed_tables.write, committed_tables.find_differences):
         with pytest.raises(ReproError, match="does not exist"):
             call(tmp_path / "records", tmp_path)
 
@@ -100,7 +100,7 @@ def run(monkeypatch, *arguments):
 
 
 def test_the_command(monkeypatch, directory, capsys):
-    monkeypatch.setattr(committed_tables.differences, "__defaults__", (committed_tables.REFERENCE, directory))
+    monkeypatch.setattr(committed_tables.find_differences, "__defaults__", (committed_tables.REFERENCE, directory))
     monkeypatch.setattr(committed_tables.write, "__defaults__", (committed_tables.REFERENCE, directory))
     assert run(monkeypatch, "--check") == 0
     assert "is a rendering of the records" in capsys.readouterr().out

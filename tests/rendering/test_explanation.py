@@ -12,7 +12,6 @@ from repro import cli, paper
 from repro.errors import ReproError
 from repro.experiments import EXPERIMENTS, description, get
 from repro.paper import addresses
-from repro.paper.expressions import address
 from repro.records import Store
 
 TABLE = paper.load(2)
@@ -20,8 +19,8 @@ GC = published(TABLE, "coco-r50-1gc")
 
 
 def test_every_cell_is_found_under_its_own_address():
-    for cell in (cell for table in paper.tables() for cell in table.cells):
-        assert addresses.find(address(cell)) == (cell,)
+    for cell in (cell for table in paper.load_all() for cell in table.cells):
+        assert addresses.find(cell.address) == (cell,)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +39,7 @@ def test_every_cell_is_found_under_its_own_address():
     ],
 )
 def test_names_need_not_be_exact(name, found):
-    assert [address(cell) for cell in addresses.find(name)] == [found]
+    assert [cell.address for cell in addresses.find(name)] == [found]
 
 
 def test_a_row_is_all_of_its_cells():

@@ -15,7 +15,8 @@ from samples import PARAMS, count, published, record
 from repro import cli, paper
 from repro.experiments import get, mini
 from repro.records import Store
-from repro.rendering import tables, view
+from repro.rendering import tables
+from repro.rendering.grid import write_signed
 from repro.verification import ledger
 
 TABLE = paper.load(2)
@@ -305,4 +306,4 @@ def test_the_command_prints_or_writes(monkeypatch, store, tmp_path, capsys):
 
 
 def test_signed_has_no_negative_zero():
-    assert [view.signed(value, 1) for value in (0.04, -0.04, 0.05001, -1.0)] == ["0.0", "0.0", "+0.1", "-1.0"]
+    assert [write_signed(value, 1) for value in (0.04, -0.04, 0.05001, -1.0)] == ["0.0", "0.0", "+0.1", "-1.0"]

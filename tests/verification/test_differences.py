@@ -136,7 +136,7 @@ def test_names_that_fit_no_record_or_several(diff, tmp_path):
     store.add(made())
     store.add(made(**TRAINED, seed=1))
     code, _, err = diff("coco-r50-baseline", "coco-r50-baseline.full.trained.seed1")
-    assert (code, err.startswith("error: 'coco-r50-baseline' begins 2 records")) == (2, True)
+    assert (code, err.startswith("error: 2 records begin with 'coco-r50-baseline'")) == (2, True)
     code, _, err = diff("coco-r50-baselime.full.trained.seed1", "x")
     assert (code, "did you mean coco-r50-baseline.full.trained.seed" in err) == (2, True)
     code, _, err = diff(tmp_path, "coco-r50-baseline.full.trained.seed1")

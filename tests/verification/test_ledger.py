@@ -9,7 +9,7 @@ from repro import paper
 from repro.errors import ReproError
 from repro.records import Count
 from repro.verification import ledger
-from repro.verification.ledger import Ledger, verdict_flops, verdict_params
+from repro.verification.ledger import Ledger, judge_flops, judge_params
 
 
 def cell(row: str, column: str, group: str = "a"):
@@ -57,7 +57,7 @@ def empty(written):
     ],
 )
 def test_parameters_match_rounded_or_truncated(empty, params, verdict, how):
-    found = verdict_params(cell("+1 SNL", "params"), counted(params), empty)
+    found = judge_params(cell("+1 SNL", "params"), counted(params), empty)
     assert (found.verdict, found.how, found.entry) == (verdict, how, None)
     assert found.delta == pytest.approx(params / 1e6 - 45.4)
 
@@ -73,43 +73,43 @@ def test_parameters_match_rounded_or_truncated(empty, params, verdict, how):
     ],
 )
 def test_operations_match_within_one_printed_digit_of_two_to_the_thirty(empty, flops, verdict):
-    found = verdict_flops(cell("+1 SNL", "flops"), counted(paper_flops=round(flops * 2**30)), empty)
+    found = judge_flops(cell("+1 SNL", "flops"), counted(paper_flops=round(flops * 2**30)), empty)
     assert found.verdict == verdict
     assert found.delta == pytest.approx(flops - 279.4, abs=1e-9)
 
 
 def test_the_printed_g_is_not_ten_to_the_nine(empty):
-    assert verdict_flops(cell("baseline", "flops"), counted(paper_flops=279_400_000_000), empty).verdict == "off"
+    assert judge_flops(cell("baseline", "flops"), counted(paper_flops=279_400_000_000), empty).verdict == "off"
 
 
 def test_an_entry_explains_a_cell_that_would_be_off(written):
     explained = written({**ENTRY, "ours": 45_600_000})
-    found = verdict_params(cell("+1 SNL", "params"), counted(45_600_000), explained)
+    found = judge_params(cell("+1 SNL", "params"), counted(45_600_000), explained)
     assert (found.verdict, found.how) == ("ledger", "It truncates.")
     assert found.entry.ruled_out == ["No bias."]
 
 
 def test_a_truncated_match_stays_a_match_with_its_entry(written):
-    found = verdict_params(cell("+1 SNL", "params"), counted(45_451_318), written(ENTRY))
+    found = judge_params(cell("+1 SNL", "params"), counted(45_451_318), written(ENTRY))
     assert (found.verdict, found.how, found.entry.reason) == ("match", "truncated", "It truncates.")
 
 
 def test_an_entry_speaks_for_its_own_cell_only(written):
-    other = verdict_params(cell("+1 GC", "params"), counted(45_451_318), written(ENTRY))
+    other = judge_params(cell("+1 GC", "params"), counted(45_451_318), written(ENTRY))
     assert (other.verdict, other.entry) == ("off", None)
 
 
 def test_a_stale_entry_is_an_error(written):
     with pytest.raises(ReproError, match=r"stale: Table 2\(a\), \+1 SNL.* says 45,451,318, the count is 45,451,319"):
-        verdict_params(cell("+1 SNL", "params"), counted(45_451_319), written(ENTRY))
+        judge_params(cell("+1 SNL", "params"), counted(45_451_319), written(ENTRY))
 
 
 def test_an_entry_that_no_cell_needs_is_an_error(written):
     with pytest.raises(ReproError, match=r"\+1 SNL.*needs no entry"):
-        verdict_params(cell("+1 SNL", "params"), counted(45_400_000), written({**ENTRY, "ours": 45_400_000}))
+        judge_params(cell("+1 SNL", "params"), counted(45_400_000), written({**ENTRY, "ours": 45_400_000}))
     flops = {**ENTRY, "column": "flops", "printed": "279.4G", "ours": 300_050_091_293}
     with pytest.raises(ReproError, match=r"\+1 SNL.*within 0.1 G.*needs no entry"):
-        verdict_flops(cell("+1 SNL", "flops"), counted(paper_flops=300_050_091_293), written(flops))
+        judge_flops(cell("+1 SNL", "flops"), counted(paper_flops=300_050_091_293), written(flops))
 
 
 @pytest.mark.parametrize(

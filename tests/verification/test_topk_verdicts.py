@@ -14,7 +14,7 @@ from repro.errors import ReproError
 from repro.paper import COLUMNS, tolerances
 from repro.paths import TABLES
 from repro.statistics import seeds
-from repro.verification import verdicts
+from repro.verification import judgement
 
 RULES = tolerances.load()
 IMAGENET, KINETICS = paper.load(4), paper.load(5)
@@ -40,7 +40,7 @@ def kinetics(name, evaluated=19906, **changes):
 
 
 def verdict(table, made, row="baseline", column="top1", group=None):
-    found = verdicts.verify(table, made, {}, RULES)
+    found = judgement.verify(table, made, {}, RULES)
     return next(
         v
         for v in found.cells
@@ -65,14 +65,14 @@ def test_the_standard_error_of_one_run_is_shown_and_not_granted():
 def test_kinetics_is_given_more_than_imagenet_because_its_copies_differ():
     for rule in (RULES.checkpoint, RULES.converted, RULES.one_seed, RULES.seeds):
         for metric in ("top1", "top5"):
-            assert rule.on("kinetics-val")[metric] > rule.on("imagenet-val")[metric]
+            assert rule.widths_on("kinetics-val")[metric] > rule.widths_on("imagenet-val")[metric]
 
 
 def test_every_measured_column_is_declared_in_every_mode_or_not_at_all():
     measured = {name for name, column in COLUMNS.items() if column.measured}
     for rule in tolerances.RULES:
         for dataset in paper.DATASETS:
-            assert set(RULES.rule(rule).on(dataset)) | set(RULES.undeclared.metrics) == measured
+            assert set(RULES.rule(rule).widths_on(dataset)) | set(RULES.undeclared.metrics) == measured
 
 
 def share(value, evaluated, required):
@@ -160,7 +160,7 @@ def test_the_statistics_of_attention_have_no_tolerance_and_say_why():
         metric if COLUMNS[metric.name].unit == "%" else metric.model_copy(update={"unit": "", "standard_error": 0.001})
         for metric in made.metrics
     ]
-    found = verdicts.verify(table, [made.model_copy(update={"metrics": metrics})], {}, RULES)
+    found = judgement.verify(table, [made.model_copy(update={"metrics": metrics})], {}, RULES)
     cells = {v.cell.column: v for v in found.cells if v.experiment == "coco-r50-1nl"}
     assert cells["ap_box"].verdict == "match"
     for column in ("cos_input", "cos_output", "cos_att", "jsd_att"):
@@ -183,7 +183,7 @@ def test_students_quantile_is_scipys(confidence):
         (lambda d: d["one_seed"]["half_width"].pop("top5"), "top level: .*'top5' must stand either in one_seed or in"),
         (lambda d: d["seeds"]["widest"].update(cos_att=0.1), "top level: .*'cos_att' must stand either in seeds or in"),
         (lambda d: d["undeclared"].update(metrics=[]), "top level: .*'cos_input' must stand either in checkpoint or"),
-        (lambda d: d["seeds"]["elsewhere"].update(kinetics={}), r"seeds\.elsewhere: .*'kinetics' is no data set"),
+        (lambda d: d["seeds"]["elsewhere"].update(kinetics={}), r"seeds\.elsewhere: .*'kinetics' is not a data set"),
         (lambda d: d["seeds"]["elsewhere"]["kinetics-val"].update(top1=0), r"seeds\.elsewhere: .*positive"),
         (lambda d: d["undeclared"].pop("rationale"), r"undeclared\.rationale: Field required"),
     ],

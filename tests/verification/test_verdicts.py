@@ -17,7 +17,8 @@ from repro.paper import tolerances
 from repro.paths import TABLES
 from repro.records import Store
 from repro.statistics import seeds
-from repro.verification import ledger, measurements, orderings, verdicts
+from repro.verification import judgement, ledger, measurements, orderings
+from repro.verification.coverage import Coverage
 
 TABLE = paper.load(2)
 RULES = tolerances.load()
@@ -30,7 +31,7 @@ def _empty_ledger(monkeypatch, tmp_path):
 
 
 def verify_records(records=(), counts=(), table=TABLE, rules=RULES):
-    return verdicts.verify(table, list(records), {c.spec_hash: c for c in counts}, rules)
+    return judgement.verify(table, list(records), {c.spec_hash: c for c in counts}, rules)
 
 
 def cell(verification, group="a", row="baseline", column="ap_box"):
@@ -52,7 +53,7 @@ def test_the_papers_own_numbers_match_everywhere():
     measured = [v for v in found.cells if v.cell.unit == "%"]
     assert {v.verdict for v in measured} == {"match"}
     assert len(measured) == 168
-    assert verdicts.coverage(found.cells) == (
+    assert Coverage.count(found.cells).describe() == (
         "168 of 224 cells verified, 0 off, 56 not run: needs `repro complexity --table 2`"
     )
 
@@ -61,8 +62,10 @@ def test_nothing_measured_is_not_run_with_the_reason():
     found = verify_records()
     assert {v.verdict for v in found.cells} == {"not run"}
     assert cell(found).reason == "needs COCO 2017"
-    assert verdicts.coverage(found.cells).startswith(
-        "0 of 224 cells verified, 0 off, 224 not run (168: needs COCO 2017"
+    assert (
+        Coverage.count(found.cells)
+        .describe()
+        .startswith("0 of 224 cells verified, 0 off, 224 not run (168: needs COCO 2017")
     )
 
 
@@ -177,7 +180,7 @@ def test_80_of_5000_images_are_inconclusive_even_if_the_numbers_agree():
     found = verify_records([made])
     assert (cell(found).verdict, cell(found).reason) == ("inconclusive", "80 of 5000 images were evaluated")
     assert not found.off
-    assert "36 inconclusive: 80 of 5000 images were evaluated" in verdicts.coverage(found.cells)
+    assert "36 inconclusive: 80 of 5000 images were evaluated" in Coverage.count(found.cells).describe()
 
 
 def test_a_record_cannot_shrink_what_the_protocol_requires():
@@ -269,7 +272,7 @@ def test_a_stale_count_is_not_used():
 
 
 def test_a_cell_of_the_ledger_is_neither_match_nor_off(monkeypatch, tmp_path):
-    entry = ledger.Entry(
+    entry = ledger.LedgerEntry(
         table=2, group="a", row="+1 NL", column="params", printed="46.5M", ours=47_000_000, reason="because",
         ruled_out=["another reading"],
     )  # fmt: skip
@@ -277,7 +280,7 @@ def test_a_cell_of_the_ledger_is_neither_match_nor_off(monkeypatch, tmp_path):
     found = verify_records(counts=[count("coco-r50-1nl", 47_000_000, 288.7)])
     explained = cell(found, row="+1 NL", column="params")
     assert (explained.verdict, explained.note) == ("ledger", "46.5M printed, 47,000,000 counted: because")
-    assert "0 off, 1 explained in the ledger" in verdicts.coverage(found.cells)
+    assert "0 off, 1 explained in the ledger" in Coverage.count(found.cells).describe()
 
 
 # -- tolerances -------------------------------------------------------------------------------------------------------
@@ -327,20 +330,25 @@ def test_intervals_are_scipys():
 def test_effects_are_differences_from_the_groups_baseline():
     made = [record("coco-r50-baseline", BASELINE, seed=s) for s in (0, 1)]
     made += [record("coco-r50-1nl", shifted(ap_box=0.5 + 0.2 * s), seed=s) for s in (1, 2)]
-    found = {(e.row.group.name, e.row.row.label, e.column): e for e in orderings.effects(verify_records(made).rows)}
+    found = {
+        (e.row.group.name, e.row.row.label, e.column): e
+        for e in orderings.effects_over_baseline(verify_records(made).rows)
+    }
     assert len(found) == 22 * 6
     effect = found["a", "+1 NL", "ap_box"]
     assert (effect.published, effect.n, effect.ours) == (0.8, 1, pytest.approx(0.7))  # seed 1 alone has both
     assert (found["a", "+all GC", "ap_mask"].published, found["a", "+all GC", "ap_mask"].ours) == (1.9, None)
     r101 = {
-        e.row.row.label: e for e in orderings.effects(verify_records(table=paper.load(3)).rows) if e.column == "ap_box"
+        e.row.row.label: e
+        for e in orderings.effects_over_baseline(verify_records(table=paper.load(3)).rows)
+        if e.column == "ap_box"
     }
     assert r101["R101 +GC r4"].published == 1.9
 
 
 def test_effects_of_a_part_of_the_images_are_not_shown():
     made = [record(name, published(TABLE, name), evaluated=80) for name in ("coco-r50-baseline", "coco-r50-1nl")]
-    assert {effect.n for effect in orderings.effects(verify_records(made).rows)} == {0}
+    assert {effect.n for effect in orderings.effects_over_baseline(verify_records(made).rows)} == {0}
 
 
 def mini_orderings(runs: dict[str, list[float]]):
@@ -359,7 +367,7 @@ def mini_orderings(runs: dict[str, list[float]]):
     }
     return {
         (o.group.name, o.better.label, o.worse.label, o.column): o
-        for o in orderings.orderings(TABLE, made, RULES.orderings)
+        for o in orderings.published_orderings(TABLE, made, RULES.orderings)
     }
 
 
@@ -418,7 +426,7 @@ def test_initial_weights_may_differ_only_where_the_papers_do(better, worse, comp
         made[name] = [measurements.Measurement(name, (one.model_copy(update={"weights": weights}),))]
     (found,) = (
         ordering
-        for ordering in orderings.orderings(table, made, RULES.orderings)
+        for ordering in orderings.published_orderings(table, made, RULES.orderings)
         if (ordering.group.name, ordering.column) == ("a", "ap_box")
         and (ordering.better.label, ordering.worse.label) == (labels[f"coco-{better}"], labels[f"coco-{worse}"])
     )
@@ -426,7 +434,7 @@ def test_initial_weights_may_differ_only_where_the_papers_do(better, worse, comp
 
 
 def test_an_ordering_against_the_baseline_is_against_its_own():
-    found = orderings.orderings(paper.load(3), {}, RULES.orderings)
+    found = orderings.published_orderings(paper.load(3), {}, RULES.orderings)
     own = {(o.better.label, o.worse.label) for o in found if o.against_baseline and o.group.name == "a"}
     networks = ("R50", "R101", "X101", "X101+Cascade", "X101+DCN+Cascade")
     assert own == {(f"{name} +GC {ratio}", f"{name} baseline") for name in networks for ratio in ("r16", "r4")}

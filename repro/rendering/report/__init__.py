@@ -1,35 +1,40 @@
-"""Everything that is known, as one HTML page that needs nothing else: no network, no script.
+"""All results as one HTML page that needs nothing else: no network, no script.
 
-It draws from the same views as the other formats and judges nothing itself. Same records, same bytes. Imports no torch.
+It draws from the same views as the other formats and decides nothing itself. Same records, same bytes; no torch.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from repro import paper
 from repro.paper import COLUMNS, Cell
 from repro.paths import TEMPLATES, sha256
 from repro.records import Record, Store
-from repro.rendering import view
+from repro.rendering import provenance, view
+from repro.rendering.grid import NOT_RUN, write_signed
 from repro.rendering.report import plots
 from repro.rendering.report.plots import Scatter
-from repro.rendering.view import View
+from repro.rendering.view import TableView
 from repro.verification import ledger
 from repro.verification.claims import audit
 from repro.verification.claims.audit import Audited
-from repro.verification.effects import row_effects
-from repro.verification.effects.row_effects import RowEffects
-from repro.verification.ledger import Entry
-from repro.verification.verdicts import CellVerdict
+from repro.verification.coverage import Coverage
+from repro.verification.effects import paired_effects
+from repro.verification.effects.paired_effects import RowEffects
+from repro.verification.ledger import LedgerEntry
+from repro.verification.verdicts import CellVerdict, Verdict
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 #: How a verdict is marked, beside its word.
-SYMBOLS = {"match": "✓", "off": "✗", "inconclusive": "?", "ledger": "§", "not run": view.NOT_RUN}
-WORDS = {
+SYMBOLS: dict[Verdict, str] = {"match": "✓", "off": "✗", "inconclusive": "?", "ledger": "§", "not run": NOT_RUN}
+WORDS: dict[Verdict, str] = {
     "match": "match", "off": "off", "inconclusive": "inconclusive", "ledger": "explained in the ledger",
     "not run": "not run",
 }  # fmt: skip
@@ -38,30 +43,29 @@ CLAIM_KINDS = {
     "holds": "match", "holds within rounding": "ledger", "does not follow": "off", "does not hold": "off",
     "not measured": "not run", "not comparable": "inconclusive",
 }  # fmt: skip
-#: What rows are compared in first, by what the table has of them.
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """How the cells of one table fare; `numbers` are by verdict, in the order of `WORDS`."""
+class CoverageLine:
+    """How many cells of one table have which verdict; `numbers` are in the order of `WORDS`."""
 
     name: str
     anchor: str
     total: int
-    numbers: dict[str, int]
+    numbers: dict[Verdict, int]
 
 
 @dataclass(frozen=True)
-class Report:
+class ReportPage:
     """What the page shows."""
 
-    views: tuple[View, ...]
-    coverage: tuple[Coverage, ...]
+    views: tuple[TableView, ...]
+    coverage: tuple[CoverageLine, ...]
     costs: tuple[tuple[str, tuple[Scatter, ...]], ...]
     agreement: tuple[Scatter, ...]
     effects: tuple[tuple[int, tuple[RowEffects, ...]], ...]
     claims: tuple[Audited, ...]
-    ledger: tuple[tuple[Cell, Entry], ...]
+    ledger: tuple[tuple[Cell, LedgerEntry], ...]
     records: tuple[Record, ...]
     versions: tuple[tuple[str, str], ...]
 
@@ -79,36 +83,38 @@ class Report:
         return {unused.filename: unused.reason for built in self.views for unused in built.verification.unused}
 
 
-def build(results: Path) -> Report:
-    """All five tables and what belongs to them, of what lies in `results`.
+def build(results: Path) -> ReportPage:
+    """Collect what the page shows of what lies in `results`: all five tables and what belongs to them.
 
     Raises:
         ReproError: a record, a stored effect, the ledger, the claims or the tolerances are damaged; the file is named.
     """
     store = Store(results / "records")
-    records, stored = store.all(), row_effects.load(results)
-    views = tuple(view.build(table, store) for table in paper.tables())
-    paired = []
+    records, stored = store.all(), paired_effects.load(results)
+    views = tuple(view.build(table, store) for table in paper.load_all())
+    costs, effects = [], []
     for built in views:
-        found = row_effects.rows(
-            row_effects.pairs(built.verification.table, records, "full"), row_effects.among(stored)
-        )
-        paired.append((built.number, tuple(row for row in found if row.columns)))
-    return Report(
+        if scatters := plots.plot_costs(built):
+            costs.append((f"Table {built.number}", scatters))
+        pairs = paired_effects.pair_rows(built.verification.table, records, "full")
+        rows = paired_effects.compare_pairs(pairs, paired_effects.look_up(stored))
+        if tested := tuple(row for row in rows if row.columns):
+            effects.append((built.number, tested))
+    return ReportPage(
         views=views,
-        coverage=_coverage(views),
-        costs=tuple((f"Table {built.number}", found) for built in views if (found := plots.costs(built))),
-        agreement=plots.agreement(views),
-        effects=tuple((number, found) for number, found in paired if found),
+        coverage=_count_coverage(views),
+        costs=tuple(costs),
+        agreement=plots.plot_agreement(views),
+        effects=tuple(effects),
         claims=audit.audit(audit.load(), store),
-        ledger=_ledger(),
+        ledger=_list_ledger(),
         records=tuple(records),
-        versions=_versions(records),
+        versions=_list_versions(records),
     )
 
 
 def render(results: Path) -> str:
-    """The page.
+    """Render the page.
 
     Raises:
         ReproError: as `build`.
@@ -123,48 +129,48 @@ def render(results: Path) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(code=_code, anchor=anchor, signed=view.signed)
+    environment.filters.update(code=_mark_code, anchor=write_anchor, signed=write_signed)
     return environment.get_template("report.html.j2").render(
         report=build(results), symbols=SYMBOLS, words=WORDS, kinds=CLAIM_KINDS, columns=COLUMNS
     )
 
 
-def anchor(text: str) -> str:
-    """`text` as the id of an element: letters, digits, dots and hyphens."""
+def write_anchor(text: str) -> str:
+    """Turn `text` into the id of an element: letters, digits, dots and hyphens."""
     return re.sub(r"[^A-Za-z0-9.-]+", "-", text)
 
 
-def _code(text: str):
-    """Text in which `code` is typeset as such."""
+def _mark_code(text: str) -> Markup:
+    """Escape text and typeset `code` in it as such."""
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
-def _coverage(views: Sequence[View]) -> tuple[Coverage, ...]:
-    cells = [(f"Table {built.number}", f"table-{built.number}", built.verification.cells) for built in views]
-    cells.append(("All five", "coverage", tuple(cell for *_, own in cells for cell in own)))
-    counted = []
-    for name, where, own in cells:
-        number = Counter(cell.verdict for cell in own)
-        counted.append(Coverage(name, where, len(own), {verdict: number[verdict] for verdict in WORDS}))
-    return tuple(counted)
+def _count_coverage(views: Sequence[TableView]) -> tuple[CoverageLine, ...]:
+    tables = [(f"Table {built.number}", f"table-{built.number}", built.verification.cells) for built in views]
+    tables.append(("All five", "coverage", tuple(cell for *_, cells in tables for cell in cells)))
+    lines = []
+    for name, anchor, cells in tables:
+        coverage = Coverage.count(cells)
+        lines.append(CoverageLine(name, anchor, coverage.total, {verdict: coverage[verdict] for verdict in WORDS}))
+    return tuple(lines)
 
 
-def _ledger() -> tuple[tuple[Cell, Entry], ...]:
+def _list_ledger() -> tuple[tuple[Cell, LedgerEntry], ...]:
     book = ledger.load()
-    cells = (cell for table in paper.tables() for cell in table.cells)
+    cells = (cell for table in paper.load_all() for cell in table.cells)
     return tuple((cell, entry) for cell in cells if (entry := book.entry(cell)))
 
 
-def _versions(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
-    """What the records were measured with, all values of each fact; then the lock file of this version."""
+def _list_versions(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
+    """List what the records were measured with, all values of each fact; then the lock file of this version."""
     values: dict[str, set[str]] = {}
     for record in records:
         for name, value in record.environment.items():
             if value is not None:
                 values.setdefault(name, set()).add(str(value))
-    facts = [(name, ", ".join(sorted(found))) for name, found in sorted(values.items())]
-    if view.LOCK.exists():
-        facts.append((f"{view.LOCK.name} of this version", f"sha256 {sha256(view.LOCK)}"))
+    facts = [(name, ", ".join(sorted(texts))) for name, texts in sorted(values.items())]
+    if provenance.LOCK.exists():
+        facts.append((f"{provenance.LOCK.name} of this version", f"sha256 {sha256(provenance.LOCK)}"))
     return tuple(facts)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from repro.paper import COLUMNS
-from repro.rendering.view import UNITS, View
+from repro.rendering.view import UNITS, TableView
 from repro.verification.verdicts import CellVerdict, RowVerdict
 
 WIDTH, HEIGHT = 400, 290
@@ -29,6 +29,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Label:
+    """A text at (x, y) pixels; `anchor` is what of it stands there, as SVG calls it."""
+
     x: float
     y: float
     anchor: str
@@ -71,9 +73,9 @@ class _Axis:
         return round(self.start + share * (self.end - self.start), 1)
 
 
-def costs(built: View) -> tuple[Scatter, ...]:
-    """The table's headline accuracy against FLOPs and against parameters; none where it prints neither."""
-    found = []
+def plot_costs(built: TableView) -> tuple[Scatter, ...]:
+    """Plot the table's headline accuracy against FLOPs and against parameters; none where it prints neither."""
+    scatters = []
     for cost in ("flops", "params"):
         rows: dict[str, RowVerdict] = {}
         for row in built.verification.rows:
@@ -82,24 +84,26 @@ def costs(built: View) -> tuple[Scatter, ...]:
             if cost in own and own & {"ap_box", "top1"} and row.group.dataset != "coco-test-dev2017":
                 rows.setdefault(row.row.experiment, row)
         if rows:
-            found.append(_cost(built, list(rows.values()), cost))
-    return tuple(found)
+            scatters.append(_plot_cost(built, list(rows.values()), cost))
+    return tuple(scatters)
 
 
-def _cost(built: View, rows: list[RowVerdict], cost: str) -> Scatter:
+def _plot_cost(built: TableView, rows: list[RowVerdict], cost: str) -> Scatter:
     accuracy = next(c for c in ("ap_box", "top1") if rows[0].row.cell(c))
-    both = [({v.cell.column: v for v in row.cells}, row) for row in rows]
-    both = [(found[cost], found[accuracy], row) for found, row in both]
-    ours = [(x.ours, y.ours) for x, y, _ in both if x.ours is not None and _shown(y)]
-    x_axis = _Axis([x.cell.value for x, *_ in both] + [x for x, _ in ours], LEFT, WIDTH - RIGHT)
-    y_axis = _Axis([y.cell.value for _, y, _ in both] + [y for _, y in ours], HEIGHT - BOTTOM, TOP)
+    pairs = []  # (cost, accuracy, row)
+    for row in rows:
+        verdicts = {verdict.cell.column: verdict for verdict in row.cells}
+        pairs.append((verdicts[cost], verdicts[accuracy], row))
+    ours = [(x.ours, y.ours) for x, y, _ in pairs if x.ours is not None and y.ours is not None and _is_shown(y)]
+    x_axis = _Axis([x.cell.value for x, *_ in pairs] + [x for x, _ in ours], LEFT, WIDTH - RIGHT)
+    y_axis = _Axis([y.cell.value for _, y, _ in pairs] + [y for _, y in ours], HEIGHT - BOTTOM, TOP)
     published, measured, lines = [], [], []
-    for x, y, row in both:
+    for x, y, row in pairs:
         place = x_axis(x.cell.value), y_axis(y.cell.value)
-        name = _name(row)
+        name = _write_name(row)
         published.append(Point(*place, "published", f"{name}: {y.cell.printed} at {x.cell.printed} published"))
         line = [name, x.cell.printed, y.cell.printed, "—"]
-        if x.ours is not None and _shown(y):
+        if x.ours is not None and y.ours is not None and _is_shown(y):
             there = x_axis(x.ours), y_axis(y.ours)
             title = f"{name}: {y.ours:.{y.cell.decimals}f} at {x.ours:.{x.cell.decimals}f} ours, {y.verdict}"
             measured.append(Point(*there, y.verdict, title, tail=place))
@@ -110,23 +114,23 @@ def _cost(built: View, rows: list[RowVerdict], cost: str) -> Scatter:
     return Scatter(
         f"{COLUMNS[accuracy].heading} against {heading}, Table {built.number}",
         f"{heading} ({unit})", y_title, x_axis.ticks, y_axis.ticks, (*published, *measured),
-        _labels([(point, line[0]) for point, line in zip(published, lines, strict=True)], published + measured),
+        _place_labels([(point, line[0]) for point, line in zip(published, lines, strict=True)], published + measured),
         header=("row", heading, COLUMNS[accuracy].heading, "ours"), lines=tuple(lines),
     )  # fmt: skip
 
 
-def agreement(views: Sequence[View]) -> tuple[Scatter, ...]:
-    """Ours minus published over published, a plot for every unit in which something was measured or counted.
+def plot_agreement(views: Sequence[TableView]) -> tuple[Scatter, ...]:
+    """Plot ours minus published over published, a plot for every unit in which something was measured or counted.
 
     What is inconclusive has no place: its difference would be read as one from the paper.
     """
-    cells = [cell for built in views for cell in built.verification.cells if _shown(cell)]
-    found = []
+    cells = [cell for built in views for cell in built.verification.cells if _is_shown(cell)]
+    scatters = []
     for unit, about in UNITS.items():
         own = [cell for cell in cells if cell.cell.unit == unit]
         if not own:
             continue
-        differences = [cell.ours - cell.cell.value for cell in own]
+        differences = [cell.ours - cell.cell.value for cell in own if cell.ours is not None]
         reach = max([*map(abs, differences), *(cell.tolerance or 0 for cell in own)])
         x_axis = _Axis([cell.cell.value for cell in own], LEFT, WIDTH - RIGHT)
         y_axis = _Axis([-reach, reach], HEIGHT - BOTTOM, TOP)
@@ -139,23 +143,23 @@ def agreement(views: Sequence[View]) -> tuple[Scatter, ...]:
             for cell, difference in zip(own, differences, strict=True)
         )  # fmt: skip
         shown = f" ({unit})" if unit else ""
-        found.append(
+        scatters.append(
             Scatter(about, f"published{shown}", f"ours − published{shown}", x_axis.ticks, y_axis.ticks, points,
                     zero=y_axis(0.0))
         )  # fmt: skip
-    return tuple(found)
+    return tuple(scatters)
 
 
-def _shown(cell: CellVerdict) -> bool:
+def _is_shown(cell: CellVerdict) -> bool:
     return cell.ours is not None and cell.verdict != "inconclusive"
 
 
-def _name(row: RowVerdict) -> str:
+def _write_name(row: RowVerdict) -> str:
     return f"({row.group.name}) {row.row.label}" if row.group.name else row.row.label
 
 
-def _labels(wanted: Sequence[tuple[Point, str]], points: Sequence[Point]) -> tuple[Label, ...]:
-    """Labels where they cover neither a point nor each other; one that finds no such place is left out."""
+def _place_labels(wanted: Sequence[tuple[Point, str]], points: Sequence[Point]) -> tuple[Label, ...]:
+    """Place labels where they cover neither a point nor each other; one that finds no such place is left out."""
     taken = [(p.x - 5, p.y - 5, p.x + 5, p.y + 5) for p in points]
     placed = []
     for point, text in wanted:

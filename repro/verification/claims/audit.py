@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, ValidationInfo, model_validator
 
 from repro.errors import ReproError
 from repro.files.schema import describe_violation
@@ -21,14 +21,13 @@ from repro.files.yaml_files import load_yaml
 from repro.paper import COLUMNS, Cell
 from repro.paper.expressions import (
     Combination,
-    Comparison,
     Expression,
+    Inequality,
     Number,
     Parser,
     Range,
     Reading,
     Statement,
-    address,
     as_printed,
 )
 from repro.paths import PUBLISHED, TABLES
@@ -37,16 +36,16 @@ from repro.verification.claims.measured_values import Measured, Unmeasured
 
 CLAIMS = TABLES / "claims.yaml"
 
-Verdict = Literal["holds", "holds within rounding", "does not follow"]
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+ClaimVerdict = Literal["holds", "holds within rounding", "does not follow"]
+CLAIM_VERDICTS: tuple[ClaimVerdict, ...] = get_args(ClaimVerdict)
 
 #: Kinds that print a number; the others print a comparison.
 NUMERIC = ("number", "difference", "ratio", "relative increase", "added parameters", "less than")
 _PRINTED = re.compile(r"~?(?P<number>\d+(\.\d+)?)(?P<unit>%|M|G|)")
 
 
-def _parsed(content: object, info: ValidationInfo) -> Expression:
-    expression = Parser(info.context["published"]).expression(content)
+def _parse(content: object, info: ValidationInfo) -> Expression:
+    expression = Parser((info.context or {})["published"]).parse(content)
     try:
         expression.evaluate(as_printed)
     except ZeroDivisionError:
@@ -69,14 +68,14 @@ class Claim(BaseModel):
     ]  # fmt: skip
     printed: str | None = Field(None, description="the number as it is printed, with its unit")
     stands_for: str | None = Field(None, description="the decimal that a printed fraction or formula comes to")
-    expression: Annotated[Any, BeforeValidator(_parsed)]
+    expression: Annotated[Expression, PlainValidator(_parse)]
     reading: str | None = Field(None, min_length=1, description="how a word without a number was read")
     note: str | None = Field(None, min_length=1, description="other readings, and what becomes of them")
 
     @model_validator(mode="after")
     def _whole(self) -> Claim:
         if (self.kind in NUMERIC) != (self.printed is not None):
-            raise ValueError(f"kind {self.kind!r} {'needs' if self.kind in NUMERIC else 'has no'} printed number")
+            raise ValueError(f"kind {self.kind!r} {'needs a' if self.kind in NUMERIC else 'has no'} printed number")
         if (self.kind in NUMERIC) == isinstance(self.expression, Statement):
             raise ValueError(
                 f"the expression of kind {self.kind!r} is not a {'number' if self.printed else 'statement'}"
@@ -86,31 +85,41 @@ class Claim(BaseModel):
         return self
 
     @property
-    def number(self) -> Range | None:
-        """What the printed number stands for, by its precision; None of a comparison."""
-        if self.printed is None:
-            return None
+    def number(self) -> Range:
+        """The range that the printed number stands for, by its precision.
+
+        Raises:
+            ValueError: the claim prints a comparison.
+        """
+        if self._match is None:
+            raise ValueError(f"claim {self.id} prints no number")
         value, half = Fraction(self._match["number"]), Fraction(1, 2 * 10**self.decimals)
         return Range(value - half, value, value + half)
 
     @property
     def decimals(self) -> int:
-        """Of the printed number; 0 of a comparison."""
-        return len(self._match["number"].partition(".")[2]) if self.printed else 0
+        """Printed decimals of the number; 0 for a comparison."""
+        return len(self._match["number"].partition(".")[2]) if self._match else 0
 
     @property
     def unit(self) -> str:
-        return self._match["unit"] if self.printed else ""
+        return self._match["unit"] if self._match else ""
 
     @property
-    def _match(self) -> re.Match:
-        return _PRINTED.fullmatch(self.stands_for or self.printed)
+    def _match(self) -> re.Match[str] | None:
+        return _PRINTED.fullmatch(self.stands_for or self.printed) if self.printed else None
 
     @property
-    def parts(self) -> tuple[Number, ...] | tuple[Comparison, ...]:
-        """The number that is computed, or the comparisons that are combined, each once."""
-        statement = isinstance(self.expression, Statement)
-        return tuple(dict.fromkeys(self.expression.comparisons())) if statement else (self.expression,)
+    def parts(self) -> tuple[Number | Inequality, ...]:
+        """The number that is computed, or the comparisons that are combined."""
+        return self.inequalities if isinstance(self.expression, Statement) else (self.expression,)
+
+    @property
+    def inequalities(self) -> tuple[Inequality, ...]:
+        """The comparisons that are combined, each once; none where the claim prints a number."""
+        if isinstance(self.expression, Statement):
+            return tuple(dict.fromkeys(self.expression.comparisons()))
+        return ()
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -122,7 +131,7 @@ class Claim(BaseModel):
 class Computed:
     """What some numbers make of a claim: `arithmetic` shows how, `value` is the result where the claim prints one."""
 
-    verdict: Verdict
+    verdict: ClaimVerdict
     arithmetic: str
     value: Range | None = None
 
@@ -152,7 +161,7 @@ class Audited:
         expression = self.claim.expression
         others = expression.elsewhere() if isinstance(expression, Combination) else ()
         return tuple(
-            (COLUMNS[next(other.cells()).column].heading, other.text(_as_printed))
+            (COLUMNS[next(other.cells()).column].heading, other.text(_write_printed))
             for other in others
             if not other.evaluate(as_printed).possible
         )
@@ -162,20 +171,28 @@ class Audited:
         claim, published, ours = self.claim, self.published, self.ours
         return {
             **claim.model_dump(exclude={"expression"}),
-            "expressions": [expression.text(address) for expression in claim.parts],
-            "cells": {address(cell): cell.printed for cell in claim.cells},
-            "published": _as_dict(published) | {"verdict": published.verdict},
+            "expressions": [expression.text(lambda cell: cell.address) for expression in claim.parts],
+            "cells": {cell.address: cell.printed for cell in claim.cells},
+            "published": _describe(published) | {"verdict": published.verdict},
             "unlike": [{"metric": metric, "comparison": text} for metric, text in self.unlike],
-            "ours": _as_dict(ours) | {"verdict": self.ours_verdict, "missing": list(map(address, self.missing))},
+            "ours": _describe(ours)
+            | {"verdict": self.ours_verdict, "missing": [cell.address for cell in self.missing]},
         }
 
 
-def _as_dict(computed: Computed | Unmeasured) -> dict[str, object]:
+def _describe(computed: Computed | Unmeasured) -> dict[str, object]:
+    """For JSON."""
     if isinstance(computed, Unmeasured):
         return {"reason": computed.reason}
     value = computed.value
-    bounds = {} if value is None else {"value": float(value.value), "low": float(value.low), "high": float(value.high)}
-    return {"arithmetic": computed.arithmetic} | bounds
+    if value is None:
+        return {"arithmetic": computed.arithmetic}
+    return {
+        "arithmetic": computed.arithmetic,
+        "value": float(value.value),
+        "low": float(value.low),
+        "high": float(value.high),
+    }
 
 
 def load(path: Path = CLAIMS, published: Path = PUBLISHED) -> tuple[Claim, ...]:
@@ -202,17 +219,20 @@ def load(path: Path = CLAIMS, published: Path = PUBLISHED) -> tuple[Claim, ...]:
 
 
 def audit(claims: Sequence[Claim], store: Store) -> tuple[Audited, ...]:
-    """Each claim from the published cells and, where they are measured at full size, from ours.
+    """Compute each claim from the published cells and, where they are measured at full size, from ours.
 
     Raises:
         ReproError: a record is damaged; the file is named.
     """
     measured = Measured(store)
-    return tuple(Audited(claim, compute(claim, as_printed, _as_printed), _ours(claim, measured)) for claim in claims)
+    return tuple(
+        Audited(claim, compute(claim, as_printed, _write_printed), _compute_from_ours(claim, measured))
+        for claim in claims
+    )
 
 
 def compute(claim: Claim, reading: Reading, shown: Callable[[Cell], str]) -> Computed:
-    """What the cells make of a claim, as `reading` gives them; `shown` writes one in the arithmetic.
+    """Compute a claim from its cells, as `reading` gives them; `shown` writes one in the arithmetic.
 
     A printed number holds if the computed one is equal at its precision, and within rounding if any value within the
     bounds of the cells is. Bounds are never too narrow: what does not follow is impossible.
@@ -220,25 +240,26 @@ def compute(claim: Claim, reading: Reading, shown: Callable[[Cell], str]) -> Com
     Raises:
         ZeroDivisionError: a ratio divides by what may be zero.
     """
-    found = claim.expression.evaluate(reading)
-    if claim.number is None:
-        return Computed(_verdict(found.holds, found.possible), _comparisons(claim, reading, shown))
-    printed, decimals = claim.number, claim.decimals
+    expression = claim.expression
+    if isinstance(expression, Statement):
+        truth = expression.evaluate(reading)
+        return Computed(_decide(truth.holds, truth.possible), _list_false(claim, reading, shown))
+    result, printed, decimals = expression.evaluate(reading), claim.number, claim.decimals
     if claim.kind == "less than":
-        verdict = _verdict(found.value < printed.value, found.low < printed.value)
+        verdict = _decide(result.value < printed.value, result.low < printed.value)
     else:
-        verdict = _verdict(
-            printed.low <= found.value <= printed.high, found.low <= printed.high and printed.low <= found.high
+        verdict = _decide(
+            printed.low <= result.value <= printed.high, result.low <= printed.high and printed.low <= result.high
         )
-    text = f"{claim.expression.text(shown)} = {_decimal(found.value, decimals)}{claim.unit}"
-    if verdict != "holds" and found.low < found.high:
-        text += f", with rounding {_decimal(found.low, decimals)} to {_decimal(found.high, decimals)}"
-    return Computed(verdict, text, found)
+    text = f"{expression.text(shown)} = {_write_decimal(result.value, decimals)}{claim.unit}"
+    if verdict != "holds" and result.low < result.high:
+        text += f", with rounding {_write_decimal(result.low, decimals)} to {_write_decimal(result.high, decimals)}"
+    return Computed(verdict, text, result)
 
 
-def _ours(claim: Claim, measured: Measured) -> Computed | Unmeasured:
-    """The same arithmetic with our numbers."""
-    values = measured.values(claim.cells)
+def _compute_from_ours(claim: Claim, measured: Measured) -> Computed | Unmeasured:
+    """Do the same arithmetic with our numbers."""
+    values = measured.read(claim.cells)
     if isinstance(values, Unmeasured):
         return values
     try:
@@ -251,13 +272,13 @@ def _ours(claim: Claim, measured: Measured) -> Computed | Unmeasured:
         return Unmeasured("two of its numbers are the same, and it divides by their difference")
 
 
-def _verdict(holds: bool, possible: bool) -> Verdict:
+def _decide(holds: bool, possible: bool) -> ClaimVerdict:
     return "holds" if holds else "holds within rounding" if possible else "does not follow"
 
 
-def _comparisons(claim: Claim, reading: Reading, shown: Callable[[Cell], str]) -> str:
-    """The comparison if there is one; of several, how many are true, and those that are not."""
-    every = claim.parts
+def _list_false(claim: Claim, reading: Reading, shown: Callable[[Cell], str]) -> str:
+    """Write the comparison if there is one; of several, how many are true, and those that are not."""
+    every = claim.inequalities
     false = [comparison for comparison in every if not comparison.evaluate(reading).holds]
     if len(every) == 1:
         return ("not " if false else "") + every[0].text(shown)
@@ -265,11 +286,11 @@ def _comparisons(claim: Claim, reading: Reading, shown: Callable[[Cell], str]) -
     return text + (": not " + ", ".join(comparison.text(shown) for comparison in false) if false else "")
 
 
-def _as_printed(cell: Cell) -> str:
+def _write_printed(cell: Cell) -> str:
     return f"{cell.value:.{cell.decimals}f}"
 
 
-def _decimal(value: Fraction, decimals: int) -> str:
-    """With one digit more than `decimals` if it is not zero."""
+def _write_decimal(value: Fraction, decimals: int) -> str:
+    """Write a value with one digit more than `decimals` if that digit is not zero."""
     text = f"{float(value):.{decimals + 1}f}"
     return text.removesuffix("0").removesuffix(".") if text.endswith("0") else text

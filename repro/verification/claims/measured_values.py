@@ -12,9 +12,9 @@ from repro.complexity import COUNTER
 from repro.experiments import get
 from repro.paper import COLUMNS, DATASETS, Cell
 from repro.records import Count, Store
-from repro.verification.integrity import findings
+from repro.verification.integrity import find_problems
 from repro.verification.ledger import SCALE
-from repro.verification.measurements import Measurement, collect, conditions
+from repro.verification.measurements import Measurement, collect, describe_conditions
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class _Row:
     def has(self, column: str) -> bool:
         if not COLUMNS[column].measured:
             return self.count is not None
-        return bool(self.of(column))
+        return bool(self.select_whole(column))
 
-    def of(self, column: str) -> list[Measurement]:
-        """The measurements of a column, of all that the protocol asks for."""
-        found = [measurement.of(column) for measurement in self.measurements]
-        return [one for one in found if one.values(column) and not one.shortfall(DATASETS[self.dataset])]
+    def select_whole(self, column: str) -> list[Measurement]:
+        """Select the measurements of a column that are of all that the protocol asks for."""
+        candidates = [measurement.select_for(column) for measurement in self.measurements]
+        return [m for m in candidates if m.values_by_seed(column) and not m.describe_shortfall(DATASETS[self.dataset])]
 
 
 class Measured:
@@ -54,12 +54,12 @@ class Measured:
     """
 
     def __init__(self, store: Store):
-        tables = paper.tables()
+        tables = paper.load_all()
         experiments = {name: get(name) for table in tables for name in table.experiments}
         counts = {count.spec_hash: count for count in store.counts().values() if count.counter == COUNTER}
         counted = {name: counts.get(experiment.spec_hash) for name, experiment in experiments.items()}
         files = store.files()
-        wrong = {finding.record.key for finding in findings(files) if finding.alone}
+        wrong = {problem.record.key for problem in find_problems(files) if problem.by_itself}
         records = [record for record in files.values() if record.key not in wrong]
         measured, _ = collect(records, experiments, "full")
         self._rows: dict[tuple[int, str, str], _Row] = {}
@@ -68,8 +68,8 @@ class Measured:
                 mine = tuple(m for m in measured[row.experiment] if m.first.dataset.name == group.dataset)
                 self._rows[number, group.name, row.label] = _Row(group.dataset, counted[row.experiment], mine)
 
-    def values(self, cells: Sequence[Cell]) -> dict[Cell, Fraction] | Unmeasured:
-        """The value of each cell in the unit that the paper prints, where all of them have one.
+    def read(self, cells: Sequence[Cell]) -> dict[Cell, Fraction] | Unmeasured:
+        """Read the value of each cell in the unit that the paper prints, where all of them have one.
 
         Metrics on one data set are means over the seeds that all of the rows have, from the best way in which all of
         them were measured.
@@ -80,32 +80,33 @@ class Measured:
         values: dict[Cell, Fraction] = {}
         by_dataset: dict[str, list[Cell]] = {}
         for cell in cells:
+            row = self._row(cell)
             if COLUMNS[cell.column].measured:
-                by_dataset.setdefault(self._row(cell).dataset, []).append(cell)
-            else:
-                count = self._row(cell).count
+                by_dataset.setdefault(row.dataset, []).append(cell)
+            elif (count := row.count) is not None:
                 exact = count.params if cell.column == "params" else count.paper_flops
                 values[cell] = Fraction(exact, SCALE[cell.column])
         for together in by_dataset.values():
-            alike = self._alike(together)
-            if alike is None:
+            means = self._average(together)
+            if means is None:
                 return Unmeasured("its rows were measured in different ways or with different seeds")
-            values |= alike
+            values |= means
         return values
 
     def _row(self, cell: Cell) -> _Row:
         return self._rows[cell.table, cell.group, cell.row]
 
-    def _alike(self, cells: Sequence[Cell]) -> dict[Cell, Fraction] | None:
-        """The mean over the seeds that all rows have, from the best way in which all of them were measured."""
+    def _average(self, cells: Sequence[Cell]) -> dict[Cell, Fraction] | None:
+        """Average over the seeds that all rows have, from the best way in which all of them were measured."""
         ways: list[dict[str, dict[int, float]]] = []
         for cell in cells:
-            found: dict[str, dict[int, float]] = {}
-            for measurement in self._row(cell).of(cell.column):
-                found.setdefault(conditions(measurement.first, initial=False), measurement.values(cell.column))
-            ways.append(found)
+            values: dict[str, dict[int, float]] = {}
+            for measurement in self._row(cell).select_whole(cell.column):
+                way = describe_conditions(measurement.first, initial=False)
+                values.setdefault(way, measurement.values_by_seed(cell.column))
+            ways.append(values)
         for way in ways[0]:
-            runs = [found.get(way, {}) for found in ways]
+            runs = [values.get(way, {}) for values in ways]
             if seeds := set.intersection(*map(set, runs)):
                 means = (Fraction(fmean(run[seed] for seed in sorted(seeds))) for run in runs)
                 return dict(zip(cells, means, strict=True))

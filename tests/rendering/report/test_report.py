@@ -87,7 +87,7 @@ def test_verdicts_stand_in_symbol_and_word_and_off_cells_are_named(page):
 
 
 def test_every_published_number_is_in_its_table(page):
-    for table in paper.tables():
+    for table in paper.load_all():
         section = page.split(f'<section id="table-{table.number}"')[1].split("</section>")[0]
         shown = re.findall(r"<td>([^<]*)</td>", section)
         assert [text for text in shown if text != "-"][: len(table.cells)] == [cell.printed for cell in table.cells]

@@ -19,7 +19,7 @@ from samples import count, record
 
 from repro import paper
 from repro.errors import ReproError
-from repro.paper.expressions import Constant, Operation, Parser, Quantity, Range, address, as_printed
+from repro.paper.expressions import Constant, Operation, Parser, Quantity, Range, as_printed
 from repro.paths import PUBLISHED
 from repro.records import Store
 from repro.verification.claims import audit
@@ -144,7 +144,7 @@ def test_a_claim_of_no_metric_says_in_which_it_is_false(published):
 def test_the_same_network_prints_the_same_number_in_every_table_but_for_one_row():
     """`docs/claims.md` names it: Table 1's Kinetics row is Table 5's +5 NL cut off, not rounded."""
     printed: dict[tuple, set[str]] = {}
-    for table in paper.tables():
+    for table in paper.load_all():
         for group in table.groups:
             for experiment, cell in ((row.experiment, cell) for row in group.rows for cell in row.cells):
                 printed.setdefault((experiment, group.dataset, cell.column), set()).add(cell.printed.rstrip("MG"))
@@ -196,7 +196,7 @@ def loaded(tmp_path, *items):
 
 def test_a_good_file_loads(tmp_path):
     (claim,) = loaded(tmp_path, GOOD)
-    assert list(map(address, claim.cells)) == ["2/a/+all GC/ap_box", "2/a/+1 GC/ap_box"]
+    assert [cell.address for cell in claim.cells] == ["2/a/+all GC/ap_box", "2/a/+1 GC/ap_box"]
     assert (claim.number, claim.decimals, claim.unit) == (
         Range(Fraction("1.25"), Fraction("1.3"), Fraction("1.35")), 1, "%",
     )  # fmt: skip
@@ -211,7 +211,7 @@ def test_a_good_file_loads(tmp_path):
         ({"id": "Gain"}, ["id"]),
         ({"kind": "gain"}, ["kind"]),
         ({"kind": "ordering"}, ["kind 'ordering' has no printed number"]),
-        ({"printed": None}, ["kind 'difference' needs printed number"]),
+        ({"printed": None}, ["kind 'difference' needs a printed number"]),
         ({"printed": "1/8"}, ["'1/8' is not a decimal"]),
         ({"expression": {"power": ["2/a/+all GC/ap_box", 2]}}, ["expression", "'power'", "difference"]),
         ({"expression": {"difference": ["2/a/+all GC/ap_box"]}}, ["expression", "difference takes 2 operands"]),
@@ -279,7 +279,7 @@ def test_an_id_stands_once_and_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize("operator", ["difference", "ratio", "increase", "smallest", "largest"])
 def test_bounds_hold_every_value_within_the_rounding(operator):
     random.seed(0)
-    a, b = (Parser(PUBLISHED).cell(f"2/a/{row}/ap_box") for row in ("+all GC", "baseline"))
+    a, b = (Parser(PUBLISHED).find_cell(f"2/a/{row}/ap_box") for row in ("+all GC", "baseline"))
     bounds = Operation(operator, (Quantity(a), Quantity(b))).evaluate(as_printed)
     plain = {
         "difference": lambda x, y: x - y,
@@ -313,7 +313,7 @@ def test_bounds_hold_every_value_within_the_rounding(operator):
     ],
 )
 def test_statements(statement, holds, possible):
-    truth = Parser(PUBLISHED).expression(statement).evaluate(as_printed)
+    truth = Parser(PUBLISHED).parse(statement).evaluate(as_printed)
     assert (truth.holds, truth.possible) == (holds, possible)
 
 
@@ -333,7 +333,7 @@ def ap(box, mask):
 def test_nothing_measured_names_the_missing_cells(published):
     ours = published["all-blocks-gain-box"]
     assert ours.ours_verdict == "not measured"
-    assert list(map(address, ours.missing)) == ["2/a/+all GC/ap_box", "2/a/+1 GC/ap_box"]
+    assert [cell.address for cell in ours.missing] == ["2/a/+all GC/ap_box", "2/a/+1 GC/ap_box"]
 
 
 def test_the_same_arithmetic_with_our_values(tmp_path):
@@ -343,7 +343,7 @@ def test_the_same_arithmetic_with_our_values(tmp_path):
     assert found["all-blocks-gain-mask"].ours.arithmetic == "35.60 - 34.80 = 0.8%"
     assert found["all-blocks-gain-mask"].ours_verdict == "does not hold"
     assert found["all-blocks-better"].ours_verdict == "holds"
-    assert "2/e/ratio 32/ap_box" in map(address, found["ratio-32-better-than-baseline"].missing)
+    assert "2/e/ratio 32/ap_box" in [cell.address for cell in found["ratio-32-better-than-baseline"].missing]
 
 
 def test_only_seeds_that_all_rows_have_are_compared(tmp_path):
@@ -388,7 +388,7 @@ def test_a_way_in_which_all_rows_were_measured_is_found(tmp_path):
 )
 def test_what_is_not_of_the_papers_protocol_is_not_measured(changes, tmp_path):
     found = audit_store(tmp_path, [record(ALL, ap(39.4, 35.7), **changes), record(ONE, ap(38.1, 34.9))])
-    assert list(map(address, found["all-blocks-gain-box"].missing)) == ["2/a/+all GC/ap_box"]
+    assert [cell.address for cell in found["all-blocks-gain-box"].missing] == ["2/a/+all GC/ap_box"]
 
 
 #: Exact: parameters by an independent closed form; operations in the paper's convention, in its G.
@@ -496,7 +496,7 @@ def finding(audited, computed) -> str:
 
 
 def test_the_document_lists_every_finding(published, tmp_path):
-    by_verdict = {verdict: [] for verdict in audit.VERDICTS}
+    by_verdict = {verdict: [] for verdict in audit.CLAIM_VERDICTS}
     for audited in published.values():
         by_verdict[audited.published.verdict].append(finding(audited, audited.published))
     assert listed("What does not follow from the tables") == by_verdict["does not follow"]

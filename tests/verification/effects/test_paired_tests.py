@@ -25,8 +25,8 @@ from repro.evaluation.matches import match
 from repro.experiments import get, mini
 from repro.records import Store, Submitted
 from repro.statistics.bootstrap import compare, draw_resamples, replicate
-from repro.verification.effects import row_effects
-from repro.verification.effects.paired_tests import PairedTests, predictions_path
+from repro.verification.effects import paired_effects
+from repro.verification.effects.paired_tests import PairedTests, find_predictions
 
 BASELINE, GC, NL = "coco-r50-baseline", "coco-r50-gc-r16", "coco-r50-1nl"
 HEIGHT, WIDTH = 40, 60
@@ -127,8 +127,8 @@ def paired_rows(results, profile="mini", table=2, **options):
     """By (group, row)."""
     records = Store(results / "records").all()
     options = {"number": 200, "seed": 0, "data_root": None} | options
-    found = row_effects.rows(
-        row_effects.pairs(paper.load(table), records, profile), PairedTests(results, **options).test
+    found = paired_effects.compare_pairs(
+        paired_effects.pair_rows(paper.load(table), records, profile), PairedTests(results, **options).test
     )
     return {(one.pair.group.name, one.pair.row.label): one for one in found}
 
@@ -162,13 +162,13 @@ def test_each_seed_is_tested_and_the_mean_over_seeds_has_students_interval(store
 def test_the_test_is_the_bootstrap_of_the_two_predictions(store, whole):
     _, dataset = whole
     paired_rows(store)
-    stored = {one.seed: one for one in row_effects.load(store)}
+    stored = {one.seed: one for one in paired_effects.load(store)}
     counts = draw_resamples(IMAGES, 200, np.random.default_rng(0))
     both = [match(detections(dataset, noise, [1, int(10 * noise)]), dataset, "f" * 64) for noise in (1.2, 2.0)]
     for kind in ("box", "mask"):
         expected = compare(*(replicate(one, kind, counts) for one in both))
         for metric, one in zip(("ap", "ap50", "ap75"), expected, strict=True):
-            found = stored[1].of(f"{metric}_{kind}")
+            found = stored[1].difference(f"{metric}_{kind}")
             assert (found.difference, found.low, found.high, found.p) == (one.difference, one.low, one.high, one.p)
     assert (stored[1].n, stored[1].resamples, stored[1].resampling_seed) == (IMAGES, 200, 0)
 
@@ -315,11 +315,12 @@ def test_reading_stored_effects_imports_no_torch(store):
     paired_rows(store)
     code = (
         "import pathlib, sys\n"
-        "from repro import paper; from repro.verification.effects import row_effects\n"
+        "from repro import paper; from repro.verification.effects import paired_effects\n"
         "from repro.records import Store, Submitted\n"
         f"results = pathlib.Path({str(store)!r})\n"
-        "test = row_effects.among(row_effects.load(results))\n"
-        "rows = row_effects.rows(row_effects.pairs(paper.load(2), Store(results / 'records').all(), 'mini'), test)\n"
+        "test = paired_effects.look_up(paired_effects.load(results))\n"
+        "pairs = paired_effects.pair_rows(paper.load(2), Store(results / 'records').all(), 'mini')\n"
+        "rows = paired_effects.compare_pairs(pairs, test)\n"
         "assert 'torch' not in sys.modules and 'faster_coco_eval' not in sys.modules\n"
         "print(len([row for row in rows if row.columns]))\n"
     )
@@ -332,8 +333,8 @@ def test_of_several_stored_tests_the_one_of_most_resamples_is_read(store):
     paired_rows(store, number=300, seed=7)
     paired_rows(store, number=300, seed=2)
     records = Store(store / "records").all()
-    found = row_effects.rows(
-        row_effects.pairs(paper.load(2), records, "mini"), row_effects.among(row_effects.load(store))
+    found = paired_effects.compare_pairs(
+        paired_effects.pair_rows(paper.load(2), records, "mini"), paired_effects.look_up(paired_effects.load(store))
     )
     row = next(one for one in found if one.columns)
     assert {(test.resamples, test.resampling_seed) for test, _ in row.columns[0].tests} == {(300, 2)}
@@ -341,7 +342,9 @@ def test_of_several_stored_tests_the_one_of_most_resamples_is_read(store):
 
 def test_without_stored_tests_what_to_do_is_said(store):
     records = Store(store / "records").all()
-    found = row_effects.rows(row_effects.pairs(paper.load(2), records, "mini"), row_effects.among([]))
+    found = paired_effects.compare_pairs(
+        paired_effects.pair_rows(paper.load(2), records, "mini"), paired_effects.look_up([])
+    )
     row = next(one for one in found if one.pair.runs)
     assert row.missing == tuple(f"seed {seed}: not tested yet: run `repro effects`" for seed in range(3))
 
@@ -361,11 +364,11 @@ def test_a_damaged_effect_is_named(store, change, message):
     path = sorted((store / "effects").iterdir())[0]
     path.write_text(change(path.read_text()))
     with pytest.raises(ReproError, match=rf"{path.stem}.*{message}.*Delete it"):
-        row_effects.load(store)
+        paired_effects.load(store)
 
 
 def test_no_results_no_effects(tmp_path):
-    assert row_effects.load(tmp_path) == []
+    assert paired_effects.load(tmp_path) == []
 
 
 # -- classification ---------------------------------------------------------------------------------------------------
@@ -424,7 +427,7 @@ def test_an_image_that_one_could_not_read_is_left_out_of_both(tmp_path):
     names = {"imagenet-r50-baseline": "0049", "imagenet-r50-1gc": "0048"}
     for name, failed in names.items():
         one = classified(tmp_path, name, np.ones(50, dtype=bool), failed=[failed])
-        path = predictions_path(tmp_path, one)
+        path = find_predictions(tmp_path, one)
         kept = [prediction for prediction in topk.load_predictions(path) if prediction.image_id != failed]
         (tmp_path / "records" / one.filename).unlink()
         metrics = [

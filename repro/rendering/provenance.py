@@ -1,0 +1,83 @@
+"""What stands below a reproduced table: the tolerances in force, and where its numbers come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from repro import __version__
+from repro.paper import COLUMNS, Table
+from repro.paper.tolerances import Fixed, Seeds, Tolerances
+from repro.paths import PUBLISHED, TABLES, sha256
+from repro.records import Record
+from repro.verification import ledger
+from repro.verification.integrity import Problem
+from repro.verification.measurements import Measurement
+from repro.verification.verdicts import Verification
+
+LOCK = TABLES.parent / "requirements.lock"
+
+
+def describe_tolerances(table: Table, rules: Tolerances) -> tuple[tuple[str, str], ...]:
+    """(what a tolerance applies to, its width and rationale) for every tolerance that the table needs."""
+    columns = list(dict.fromkeys(cell.column for cell in table.cells))
+    stated = []
+    for rule in (rules.checkpoint, rules.converted, rules.one_seed):
+        if widths := _list_widths(table, rule):
+            stated.append((rule.applies_to, f"half-width in %: {widths}. {rule.rationale}"))
+    if widest := _list_widths(table, rules.seeds):
+        text = f"{rules.seeds.confidence:.0%} prediction interval, at most (in %): {widest}. {rules.seeds.rationale}"
+        stated.append((rules.seeds.applies_to, text))
+    if without := [COLUMNS[c].heading for c in columns if c in rules.undeclared.metrics]:
+        text = f"{', '.join(without)}: none is declared, and no verdict is given. {rules.undeclared.rationale}"
+        stated.append((rules.undeclared.applies_to, text))
+    if "params" in columns or "flops" in columns:
+        text = "the exact count, rounded or truncated, is the print; what is not stands in the ledger with its reason."
+        stated.append(("#param", text))
+        text = "in the paper's convention, within one unit of the last printed digit."
+        stated.append(("FLOPs", text))
+    order = rules.orderings
+    stated.append((order.applies_to, f"{order.confidence:.0%}, at least {order.seeds} seeds. {order.rationale}"))
+    return tuple(stated)
+
+
+def _list_widths(table: Table, rule: Fixed | Seeds) -> str:
+    """List the width of each column on the data sets that the table has it on."""
+    by_column: dict[str, dict[str, None]] = {}
+    for group in table.groups:
+        widths = rule.widths_on(group.dataset)
+        for column in (column for column in group.columns if column in widths):
+            by_column.setdefault(column, {})[f"{widths[column]:g}"] = None
+    return ", ".join(f"{COLUMNS[column].heading} {' or '.join(texts)}" for column, texts in by_column.items())
+
+
+def trace_provenance(
+    table: Table, verification: Verification, mini: Iterable[Measurement], problems: Sequence[Problem]
+) -> tuple[tuple[str, str], ...]:
+    """(name, fact): package, records, commits, engines, inputs, what is wrong or unused, and how to render it again."""
+    columns = [cell.column for cell in table.cells]
+    used = [m for m in (row.measurement for row in verification.rows) if m] + list(mini)
+    records = {record.filename: record for measurement in used for record in measurement.records_behind(columns)}
+    counts = {row.count.filename: row.count for row in verification.rows if row.count}
+    facts = [("package", f"gcnet-repro {__version__}")]
+    if records:
+        commits = sorted({_describe_commit(record) for record in records.values()})
+        numbers = {p: sum(r.profile == p for r in records.values()) for p in ("full", "mini")}
+        facts.append(("records", f"{numbers['full']} of the full profile, {numbers['mini']} of the mini profile"))
+        facts.append(("measured at commit", ", ".join(commits)))
+        facts.append(("engine", ", ".join(sorted({record.engine for record in records.values()}))))
+        facts.append(("evaluator", ", ".join(sorted({record.evaluator for record in records.values()}))))
+    if counts:
+        counters = ", ".join(sorted({count.counter for count in counts.values()}))
+        facts.append(("complexity", f"{len(counts)} networks counted by {counters}"))
+    inputs = [PUBLISHED / f"table{table.number}.yaml", TABLES / "tolerances.yaml", ledger.LEDGER, LOCK]
+    facts += [(path.name, f"sha256 {sha256(path)}") for path in inputs if path.exists()]
+    facts += [(f"wrong: record {p.file}", p.text) for p in problems if p.record.experiment in table.experiments]
+    facts += [(f"unused record {unused.filename}", unused.reason) for unused in verification.unused]
+    again = f"`nox -s reproduce -- --table {table.number}`; from the records alone: `repro table {table.number}`"
+    facts.append(("regenerate", again))
+    return tuple(facts)
+
+
+def _describe_commit(record: Record) -> str:
+    commit = record.environment.get("commit") or "unknown"
+    return f"{commit} with uncommitted changes" if record.environment.get("dirty") else str(commit)

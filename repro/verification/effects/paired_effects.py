@@ -1,0 +1,272 @@
+"""What a row gains over its baseline, tested item by item: published difference, ours, interval, p-value.
+
+A test says whether two networks differ on items like those that were evaluated. It says nothing about another
+training: the interval over seeds does. Reading stored effects imports no torch;
+`repro.verification.effects.paired_tests` computes them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from repro.errors import ReproError
+from repro.experiments import get, mini
+from repro.files.schema import FrozenModel, describe_violation
+from repro.paper import COLUMNS, DATASETS, Cell, Group, Row, Table
+from repro.paths import write_atomically
+from repro.records import Record
+from repro.statistics import seeds
+from repro.verification.measurements import SHARES, Measurement, Profile, collect
+from repro.verification.orderings import differ_only_in_network
+
+CONFIDENCE = 0.95  #: of every interval
+
+
+class _FiniteModel(FrozenModel):
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class Difference(_FiniteModel):
+    """The row's network minus the baseline's in one metric, in the unit of its column."""
+
+    column: str
+    ours: float  #: of the row's network
+    baseline: float
+    difference: float
+    low: float
+    high: float
+    p: float = Field(ge=0, le=1)
+    #: Items that the row's network alone got right, and the baseline alone; None where items are not right or wrong.
+    discordant: tuple[int, int] | None = None
+
+
+class StoredEffect(_FiniteModel):
+    """A paired test of two networks on the same items. Immutable: the same test again gives the same file."""
+
+    schema_version: Literal[1] = 1
+    experiment: str
+    baseline: str
+    profile: Profile
+    source: Literal["trained", "checkpoint"]
+    seed: int  #: of both runs
+    predictions_sha256: tuple[str, str]  #: of the row's network and of the baseline
+    annotations_sha256: str
+    dataset: str
+    n: int  #: items that both were evaluated on
+    method: str  #: name and version
+    confidence: float
+    resamples: int | None = None
+    resampling_seed: int | None = None
+    differences: tuple[Difference, ...]
+    key: str = Field(description="sha256 of what can change the numbers, and nothing else")
+
+    def difference(self, column: str) -> Difference | None:
+        """The difference in one column, if it was tested."""
+        return next((difference for difference in self.differences if difference.column == column), None)
+
+
+def store(effect: StoredEffect, results: Path) -> Path:
+    """Write an effect into `results`, unless it is there; return its path."""
+    path = results / "effects" / f"{effect.key}.json"
+    if not path.exists():
+        write_atomically(path, (effect.model_dump_json(indent=1) + "\n").encode())
+    return path
+
+
+def load(results: Path) -> list[StoredEffect]:
+    """Every stored effect, in the order of the keys.
+
+    Raises:
+        ReproError: a file is damaged; it is named.
+    """
+    effects = []
+    for path in sorted((results / "effects").glob("*.json")):
+        remedy = "Delete it and run `repro effects` again."
+        try:
+            effect = StoredEffect.model_validate(json.loads(path.read_bytes()))
+        except OSError as error:
+            raise ReproError(f"effect {path} cannot be read: {error.strerror}. {remedy}") from None
+        except ValidationError as error:
+            raise ReproError(f"effect {path} is not a stored effect: {describe_violation(error)}. {remedy}") from None
+        except (ValueError, RecursionError) as error:
+            raise ReproError(f"effect {path} is damaged (not whole JSON: {error}). {remedy}") from None
+        if path.name != f"{effect.key}.json":
+            raise ReproError(f"effect {path} is not the one of that name: its key is {effect.key}. {remedy}")
+        effects.append(effect)
+    return effects
+
+
+#: The test of a run of a row and one of its baseline, or why there is none.
+Test = Callable[[Record, Record], "StoredEffect | str"]
+
+
+@dataclass(frozen=True)
+class RowPair:
+    """A row and its baseline in one profile: the runs that can be compared, or why there are none."""
+
+    table: Table
+    group: Group
+    row: Row
+    baseline: Row
+    profile: Profile
+    runs: tuple[tuple[Record, Record], ...] = ()  #: (row's, baseline's), by seed
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ColumnEffect:
+    """A row's effect in one column. `published` is None in the mini profile: the two are never compared as numbers."""
+
+    column: str
+    decimals: int
+    published: float | None
+    tests: tuple[tuple[StoredEffect, Difference], ...]  #: one for each seed
+    mean: float
+    low: float | None = None  #: Student's interval of the mean over seeds; None of one seed
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class RowEffects:
+    """A row's effects over its baseline in one profile, column by column."""
+
+    pair: RowPair
+    columns: tuple[ColumnEffect, ...]
+    missing: tuple[str, ...]  #: what could not be tested, and why
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        pair = self.pair
+        columns = [
+            {
+                "column": effect.column,
+                "published": effect.published,
+                "mean": effect.mean,
+                "low": effect.low,
+                "high": effect.high,
+                "seeds": len(effect.tests),
+                "tests": [
+                    {"seed": test.seed, "n": test.n, "method": test.method, "effect": test.key}
+                    | difference.model_dump(exclude={"column"})
+                    for test, difference in effect.tests
+                ],
+            }
+            for effect in self.columns
+        ]
+        return {
+            "table": pair.table.number, "group": pair.group.name, "row": pair.row.label,
+            "baseline": pair.baseline.label, "experiment": pair.row.experiment, "profile": pair.profile,
+            "confidence": CONFIDENCE, "columns": columns, "missing": list(self.missing),
+        }  # fmt: skip
+
+
+def pair_rows(table: Table, records: Sequence[Record], profile: Profile) -> list[RowPair]:
+    """Pair each row that has an accuracy with its baseline: the runs of both that differ only in the network."""
+    measured_at_all = {record.experiment for record in records if record.profile == profile}
+    names = [name for name in table.experiments if name in measured_at_all]
+    experiments = {name: get(name) if profile == "full" else mini.shrink(get(name)) for name in names}
+    measured, unused = collect(records, experiments, profile)
+    stale = {record.experiment for record in unused if record.stale}
+    pairs = []
+    for group in table.groups:
+        for row in group.rows:
+            baseline = group.baseline(row)
+            if baseline is None or not any(COLUMNS[cell.column].unit == "%" for cell in row.cells):
+                continue
+            ours = _select(row, measured, group, profile, stale)
+            theirs = _select(baseline, measured, group, profile, stale)
+            runs, reason = _pair_runs(ours, theirs)
+            pairs.append(RowPair(table, group, row, baseline, profile, runs, reason))
+    return pairs
+
+
+def _select(
+    row: Row, measured: Mapping[str, Sequence[Measurement]], group: Group, profile: Profile, stale: set[str]
+) -> Measurement | str:
+    """The best measurement of a row on its group's data set, or why none can be compared."""
+    for measurement in measured.get(row.experiment, ()):
+        if profile == "mini":  # whose data set has another name
+            return measurement
+        if measurement.first.dataset.name == group.dataset:
+            # Where a share of the items is right, n says what is missing; AP of fewer images is another quantity.
+            items = not any(row.cell(column) for column in SHARES)
+            shortfall = measurement.describe_shortfall(DATASETS[group.dataset], items=items)
+            return f"{row.experiment}: {shortfall}" if shortfall else measurement
+    if row.experiment in stale:
+        return f"the record of {row.experiment} is stale (the network or the recipe has changed)"
+    on = f" on {group.dataset}" if profile == "full" else ""
+    return f"no {profile}-profile record of {row.experiment}{on}"
+
+
+def _pair_runs(ours: Measurement | str, theirs: Measurement | str) -> tuple[tuple[tuple[Record, Record], ...], str]:
+    """(the runs of both by seed, why there are none)."""
+    if isinstance(ours, str):
+        return (), ours
+    if isinstance(theirs, str):
+        return (), theirs
+    first, second = ours.first, theirs.first
+    if not differ_only_in_network(first, second):
+        return (), (f"{first.filename} and {second.filename} were not measured alike: `repro diff` says what differs")
+    by_seed, baseline_by_seed = ({record.seed: record for record in m.records} for m in (ours, theirs))
+    common = sorted(by_seed.keys() & baseline_by_seed.keys())
+    runs = tuple((by_seed[seed], baseline_by_seed[seed]) for seed in common)
+    return runs, "" if runs else "no seed was run with both"
+
+
+def compare_pairs(pairs: Iterable[RowPair], test: Test) -> list[RowEffects]:
+    """Test every pair.
+
+    Args:
+        test: gives the test of a run of the row and one of its baseline, or says why there is none: `look_up` one of
+            the stored ones, or `PairedTests.test`, which computes it.
+    """
+    results = []
+    for pair in pairs:
+        tests: list[StoredEffect] = []
+        missing = [pair.reason] if pair.reason else []
+        for ours, theirs in pair.runs:
+            outcome = test(ours, theirs)
+            if isinstance(outcome, str):
+                missing.append(f"seed {ours.seed}: {outcome}" if len(pair.runs) > 1 else outcome)
+            else:
+                tests.append(outcome)
+        columns = tuple(effect for cell in pair.row.cells if (effect := _summarise(pair, cell, tests)))
+        results.append(RowEffects(pair, columns, tuple(missing)))
+    return results
+
+
+def look_up(stored: Iterable[StoredEffect]) -> Test:
+    """For `compare_pairs`: the stored test of two runs' predictions, with the most resamples if there are several."""
+    best: dict[tuple[str, str, str], StoredEffect] = {}
+    for effect in sorted(stored, key=lambda e: (e.resamples or 0, -(e.resampling_seed or 0), e.key)):
+        ours, theirs = effect.predictions_sha256
+        best[ours, theirs, effect.annotations_sha256] = effect
+
+    def test(ours: Record, theirs: Record) -> StoredEffect | str:
+        which = ours.predictions_sha256, theirs.predictions_sha256, ours.dataset.annotations_sha256
+        return best.get(which) or "not tested yet: run `repro effects`"
+
+    return test
+
+
+def _summarise(pair: RowPair, cell: Cell, tests: Sequence[StoredEffect]) -> ColumnEffect | None:
+    """The effect in the column of a row's cell: the tests that have it, and their mean over seeds."""
+    tested = tuple((test, difference) for test in tests if (difference := test.difference(cell.column)))
+    if not tested:
+        return None
+    theirs, published = pair.baseline.cell(cell.column), None
+    if pair.profile == "full" and theirs is not None:
+        published = round(cell.value - theirs.value, cell.decimals) + 0.0
+    differences = [difference.difference for _, difference in tested]
+    mean = fmean(differences)
+    if len(differences) == 1:
+        return ColumnEffect(cell.column, cell.decimals, published, tested, mean)
+    half = seeds.compute_mean_half_width(differences, CONFIDENCE)
+    return ColumnEffect(cell.column, cell.decimals, published, tested, mean, mean - half, mean + half)
