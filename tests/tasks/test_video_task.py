@@ -16,7 +16,7 @@ from repro.data import clips
 from repro.data.miniature import kinetics as miniature
 from repro.evaluation import multiview
 from repro.experiments import get, mini
-from repro.measuring import measure as measuring
+from repro.measuring.execution import Execution
 from repro.measuring.measure import measure
 from repro.planning import keys
 from repro.planning.work_order import order_work
@@ -122,7 +122,7 @@ def test_a_damaged_video_is_named_and_counted(whole, tmp_path, damage):
 
 def test_nothing_is_measured_twice(whole, monkeypatch):
     settings, record = whole
-    monkeypatch.setattr(measuring, "_measured", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(Execution, "acquire", lambda _: pytest.fail("measured again"))
     assert measured(settings) == record
 
 

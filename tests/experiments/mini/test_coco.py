@@ -186,12 +186,12 @@ def test_pretrained_weights_of_another_backbone_are_refused():
 def test_a_training_key_holds_the_pretraining(tmp_path, monkeypatch):
     settings = Settings(results=tmp_path)
     small = [mini.get_at_profile(f"coco-{name}", "mini") for name in NAMES]
-    keys = [keys.training_key(experiment, settings) for experiment in small]
-    assert len({*keys}) == len(NAMES)
+    before = [keys.training_key(experiment, settings) for experiment in small]
+    assert len({*before}) == len(NAMES)
     recipe = replace(mini.coco.PRETRAINING.recipe, epochs=2)
     monkeypatch.setattr(mini.coco, "PRETRAINING", replace(mini.coco.PRETRAINING, recipe=recipe))
     again = [keys.training_key(experiment, settings) for experiment in small]
-    assert not {*keys} & {*again}
+    assert not {*before} & {*again}
 
 
 def test_a_run_by_the_recipe_departs_from_nothing(tmp_path):
