@@ -136,6 +136,14 @@ def test_the_readme_says_what_is_verified():
     assert f"{open_ones} are inconclusive" in text
 
 
+def test_the_layout_has_every_package_and_the_layers_of_the_contract():
+    text = (ROOT / "docs" / "layout.md").read_text()
+    packages = {f"| `{path.parent.name}/` |" for path in (ROOT / "repro").glob("*/__init__.py")}
+    assert {package for package in packages if package not in text} == set()
+    layers = re.search(r"^layers = \[\n(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)[1]
+    assert "```text\n" + "".join(f"{layer}\n" for layer in re.findall(r'"(.*)"', layers)) + "```" in text
+
+
 def test_a_how_to_is_read_at_a_glance():
     lengths = {page.name: len(page.read_text().splitlines()) for page in (ROOT / "docs" / "how-to").glob("*.md")}
     assert len(lengths) == 7
