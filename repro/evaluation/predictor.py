@@ -45,7 +45,7 @@ class Evaluation(Protocol[Result]):
     def predict(self, items: range, fabric: Fabric) -> Iterator[Result | Failed]:
         """One result an item, in order. The model is on the device of `fabric`."""
 
-    def save(self, found: list[Result], path: Path) -> str:
+    def save(self, results: list[Result], path: Path) -> str:
         """Write results; returns the sha256 of the file."""
 
     def load(self, path: Path, sha256: str) -> list[Result]:

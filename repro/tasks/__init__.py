@@ -1,4 +1,4 @@
-"""The three tasks: what measuring an experiment needs to know of its data, its network and its evaluation."""
+"""The three tasks: what measuring an experiment needs to know about its data, its network and its evaluation."""
 
 from repro.experiments import Experiment
 from repro.settings import Settings
@@ -6,7 +6,7 @@ from repro.tasks.task import Task
 
 
 def task_for(experiment: Experiment, settings: Settings) -> Task:
-    """The task of an experiment. Each is imported when it is asked for, with the libraries that it takes."""
+    """Build the task of an experiment. Each task is imported when it is needed, with its libraries."""
     if experiment.dataset == "coco":
         from repro.tasks.detection import Detection
 

@@ -1,4 +1,4 @@
-"""What the two tasks have in common whose metrics are top-1 and top-5."""
+"""What the two tasks have in common that measure top-1 and top-5 accuracy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from torch import nn
 
@@ -16,26 +16,31 @@ from repro.evaluation import topk
 from repro.evaluation.predictor import Evaluation
 from repro.experiments import preprocessing
 from repro.records import Checkpoint, DataSet, Metric
-from repro.tasks.task import Result, Task
+from repro.tasks.task import Model, Result, Task
 
-if TYPE_CHECKING:  # neither task needs what the other reads its data with
+if TYPE_CHECKING:
     from repro.data.imagenet import ImageNet
     from repro.data.kinetics import Kinetics
 
 
-class Accuracy(Task[Result]):
+#: Named, not imported: neither task needs what the other reads its data with.
+ClassificationData = TypeVar("ClassificationData", bound="ImageNet | Kinetics")
+
+
+class Accuracy(Task[Result, Model, ClassificationData]):
     """A classifier on a data set whose items may be missing or unreadable."""
 
     @cached_property
-    def training_data(self) -> ImageNet | Kinetics:
+    def training_data(self) -> ClassificationData:
         return self.load_split("train")
 
     @cached_property
-    def validation_data(self) -> ImageNet | Kinetics:
+    def validation_data(self) -> ClassificationData:
         return self.load_split("val")
 
     @abstractmethod
-    def load_split(self, split: Split) -> ImageNet | Kinetics: ...
+    def load_split(self, split: Split) -> ClassificationData:
+        """Load a split of the profile's data set."""
 
     @property
     @abstractmethod
@@ -43,7 +48,8 @@ class Accuracy(Task[Result]):
         """How items are prepared for a network that is trained here."""
 
     @abstractmethod
-    def _build_evaluation(self, model: nn.Module) -> Evaluation[Result]: ...
+    def _build_evaluation(self, model: nn.Module) -> Evaluation[Result]:
+        """Build the evaluation of `model` on the validation split as it is."""
 
     def build_evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> Evaluation[Result]:
         if checkpoint is not None and checkpoint.format != OWN_FORMAT:
@@ -65,8 +71,8 @@ class Accuracy(Task[Result]):
         )
 
 
-def accuracies(values: Mapping[str, float], n: int) -> list[Metric]:
-    """Accuracies in percent over `n` items, each with the binomial's standard error."""
+def build_accuracy_metrics(values: Mapping[str, float], n: int) -> list[Metric]:
+    """Turn accuracies in percent over `n` items into metrics, each with the binomial's standard error."""
     return [
         Metric(name=name, value=value, unit="%", n=n, standard_error=topk.compute_standard_error(value, n))
         for name, value in values.items()

@@ -21,7 +21,7 @@ from repro.evaluation.topk import Prediction
 from repro.experiments import Classifier, mini, preprocessing
 from repro.models.resnet import ResNetLayers, load_initial
 from repro.records import Metric
-from repro.tasks.accuracy import Accuracy, accuracies
+from repro.tasks.accuracy import Accuracy, build_accuracy_metrics
 
 
 class ImageClassifier(ResNetLayers):
@@ -40,8 +40,8 @@ class ImageClassifier(ResNetLayers):
         return {"loss_class": F.cross_entropy(logits.float(), x.labels)}
 
 
-class _ReadableImages(Dataset):
-    """A split's images by their number; of one that cannot be read, why."""
+class _ReadableImages(Dataset[ImageSample | Failed]):
+    """The images of a split by their number; for an image that cannot be read, the reason."""
 
     def __init__(self, data: ImageNet) -> None:
         self.data = data
@@ -61,7 +61,8 @@ class ClassifierEvaluation:
     batch = 50
 
     def __init__(self, model: nn.Module, data: ImageNet) -> None:
-        self.model, self.data = model, data
+        self.model = model
+        self.data = data
 
     def __len__(self) -> int:
         return len(self.data)
@@ -73,11 +74,11 @@ class ClassifierEvaluation:
             generator=torch.Generator(),
         )  # fmt: skip
         for batch in loader:
-            read = [one for one in batch if isinstance(one, ImageSample)]
-            found = iter(self._predictions(read, fabric) if read else ())
-            yield from (one if isinstance(one, Failed) else next(found) for one in batch)
+            samples = [item for item in batch if isinstance(item, ImageSample)]
+            predictions = iter(self._classify(samples, fabric) if samples else ())
+            yield from (item if isinstance(item, Failed) else next(predictions) for item in batch)
 
-    def _predictions(self, samples: list[ImageSample], fabric: Fabric) -> list[Prediction]:
+    def _classify(self, samples: list[ImageSample], fabric: Fabric) -> list[Prediction]:
         batch = collate(samples)
         images = normalise(fabric.to_device(batch.images), self.data.preprocessing)
         if fabric.device.type == "cuda":
@@ -86,14 +87,14 @@ class ClassifierEvaluation:
             logits = self.model(images)
         return topk.rank_predictions(logits, batch.labels.tolist(), batch.image_ids)
 
-    def save(self, found: list[Prediction], path: Path) -> str:
-        return topk.save_predictions(found, path)
+    def save(self, results: list[Prediction], path: Path) -> str:
+        return topk.save_predictions(results, path)
 
     def load(self, path: Path, sha256: str) -> list[Prediction]:
         return topk.load_predictions(path, sha256)
 
 
-class Classification(Accuracy[Prediction]):
+class Classification(Accuracy[Prediction, ImageClassifier, ImageNet]):
     """A classifier on ILSVRC2012, or on the generated set of the mini profile."""
 
     evaluator = TOPK_EVALUATOR
@@ -117,7 +118,7 @@ class Classification(Accuracy[Prediction]):
         return preprocessing.TRAINED_HERE if self.settings.profile == "full" else mini.imagenet.PREPROCESSING
 
     def build_network(self) -> ImageClassifier:
-        return ImageClassifier(self.experiment.network, self.inputs)
+        return ImageClassifier(self.experiment.classifier, self.inputs)
 
     def choose_memory_format(self, fabric: Fabric) -> torch.memory_format:
         return torch.channels_last if fabric.device.type == "cuda" else torch.contiguous_format
@@ -131,5 +132,5 @@ class Classification(Accuracy[Prediction]):
     def _build_evaluation(self, model: nn.Module) -> ClassifierEvaluation:
         return ClassifierEvaluation(model, self.validation_data)
 
-    def compute_metrics(self, found: Sequence[Prediction], failed: Collection[str]) -> list[Metric]:
-        return accuracies(topk.evaluate(found, self.validation_data, failed), len(found))
+    def compute_metrics(self, results: Sequence[Prediction], failed: Collection[str]) -> list[Metric]:
+        return build_accuracy_metrics(topk.evaluate(results, self.validation_data, failed), len(results))

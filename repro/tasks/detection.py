@@ -1,4 +1,4 @@
-"""Mask R-CNN on COCO (Sections 5.1, Tables 1 to 3)."""
+"""Mask R-CNN on COCO (Section 5.1, Tables 1 to 3)."""
 
 from __future__ import annotations
 
@@ -31,29 +31,34 @@ class DetectorEvaluation:
     shard = 100
     suffix = ".json.gz"
 
-    def __init__(self, model: DetectorModule, data: CocoDetection) -> None:
-        self.model, self.data = model, data
+    def __init__(self, model: nn.Module, data: CocoDetection) -> None:
+        self.model = model
+        self.data = data
 
     def __len__(self) -> int:
         return len(self.data)
 
     def predict(self, items: range, fabric: Fabric) -> Iterator[Detections | Failed]:
-        """Raises ReproError for an image that cannot be read: COCO's are all there."""
+        """One result an item, in order.
+
+        Raises:
+            ReproError: an image cannot be read. COCO's are all there, so none is counted as failed.
+        """
         for index in items:
             sample = self.data.sample(index)
             sample.image = sample.image.to(fabric.device)
             with torch.inference_mode(), fabric.autocast():
-                found = self.model([sample])
-            yield from found
+                detections = self.model([sample])
+            yield from detections
 
-    def save(self, found: list[Detections], path: Path) -> str:
-        return evaluation.save_predictions(found, path)
+    def save(self, results: list[Detections], path: Path) -> str:
+        return evaluation.save_predictions(results, path)
 
     def load(self, path: Path, sha256: str) -> list[Detections]:
         return evaluation.load_predictions(path, sha256)
 
 
-class Detection(Task[Detections]):
+class Detection(Task[Detections, DetectorModule, CocoDetection]):
     """A detector on COCO 2017, or on the generated set of the mini profile."""
 
     evaluator = COCO_EVALUATOR
@@ -63,34 +68,34 @@ class Detection(Task[Detections]):
 
     @cached_property
     def training_data(self) -> CocoDetection:
-        return self._split("train2017")
+        return self._load_split("train2017")
 
     @cached_property
     def validation_data(self) -> CocoDetection:
-        return self._split("val2017")
+        return self._load_split("val2017")
 
-    def _split(self, split: str) -> CocoDetection:
-        network = self.experiment.network
+    def _load_split(self, split: str) -> CocoDetection:
+        network = self.experiment.detector
         return CocoDetection(
             self.root, split, network.num_classes, network.short_side, network.long_side,
             flip=self.experiment.recipe.flip,
         )  # fmt: skip
 
     def build_network(self) -> DetectorModule:
-        return engines.build(self.settings.engine, self.experiment.network)
+        return engines.build(self.settings.engine, self.experiment.detector)
 
     def load_pretraining_data(self) -> miniature.PretrainingScenes:
         return miniature.PretrainingScenes()
 
-    def start_from(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    def start_from(self, model: DetectorModule, tensors: Mapping[str, Tensor]) -> None:
         load_initial(model.backbone, tensors)
 
-    def build_evaluation(self, model: DetectorModule, checkpoint: Checkpoint | None = None) -> DetectorEvaluation:
+    def build_evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> DetectorEvaluation:
         return DetectorEvaluation(model, self.validation_data)
 
-    def compute_metrics(self, found: Sequence[Detections], failed: Collection[str]) -> list[Metric]:
+    def compute_metrics(self, results: Sequence[Detections], failed: Collection[str]) -> list[Metric]:
         data = self.validation_data
-        values = evaluation.evaluate(found, data)
+        values = evaluation.evaluate(results, data)
         return [Metric(name=name, value=value, unit="%", n=len(data)) for name, value in values.items()]
 
     def describe_dataset(self, evaluated: int, failed: Sequence[str]) -> DataSet:

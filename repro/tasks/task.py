@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -16,6 +16,7 @@ from repro.checkpoints import initial_weights, weight_files
 from repro.data import sources
 from repro.data.miniature.coco import Tagger
 from repro.engine.loop import fit
+from repro.engine.sampler import TrainingData
 from repro.evaluation.predictor import Evaluation, ProgressReport
 from repro.experiments import Experiment, mini
 from repro.files.locks import hold_directory_lock
@@ -24,18 +25,15 @@ from repro.records import Checkpoint, DataSet, Metric, cache_key
 from repro.settings import Settings
 
 Result = TypeVar("Result")
+Model = TypeVar("Model", bound=nn.Module)
+Data = TypeVar("Data", bound=TrainingData)
 
 
-class TrainingData(Protocol):
-    """What `engine.fit` takes."""
+class Task(ABC, Generic[Result, Model, Data]):
+    """One experiment, as its profile runs it, on its data set.
 
-    def __len__(self) -> int: ...
-
-    def sample(self, index: int, *, seed: int, epoch: int, train: bool) -> Any: ...
-
-
-class Task(ABC, Generic[Result]):
-    """One experiment, as its profile runs it, on its data set."""
+    Its type parameters are the results of its evaluation, the network that can be trained, and the data set.
+    """
 
     evaluator: str  #: what computes the metrics, as records name it
     evaluation_batch = 1  #: items that are predicted together
@@ -52,7 +50,7 @@ class Task(ABC, Generic[Result]):
 
     @property
     def training_items(self) -> int:
-        """What an epoch of the recipe has."""
+        """How many items an epoch of the recipe has."""
         if self.settings.profile == "full":
             return sources.SOURCES[self.experiment.dataset].training_items
         return len(self.training_data)
@@ -63,23 +61,37 @@ class Task(ABC, Generic[Result]):
 
     @cached_property
     @abstractmethod
-    def training_data(self) -> TrainingData: ...
+    def training_data(self) -> Data:
+        """The training split.
+
+        Raises:
+            ReproError: something is missing or malformed; it is named, with where to get it.
+        """
+
+    @cached_property
+    @abstractmethod
+    def validation_data(self) -> Data:
+        """The split that is evaluated.
+
+        Raises:
+            ReproError: something is missing or malformed; it is named, with where to get it.
+        """
 
     @abstractmethod
-    def build_network(self) -> nn.Module:
-        """A freshly initialised network that can be trained: a batch gives its loss terms."""
+    def build_network(self) -> Model:
+        """Build a freshly initialised network that can be trained: from a batch it computes its loss terms."""
 
     def collate(self, samples: Sequence) -> Any:
-        """The network's input in training."""
+        """Collate samples to the network's input in training."""
         return list(samples)
 
     def obtain_initial_weights(self, fabric: Fabric, progress: ProgressReport) -> Path:
-        """The file that the recipe starts from: public weights, or what a mini experiment is pre-trained to.
+        """The file of the weights that the recipe starts from: public ones, or a mini experiment's pre-trained ones.
 
-        All mini experiments with such a backbone share a pre-training, done by who needs it first.
+        Mini experiments with the same backbone share a pre-training, executed by the first that needs it.
 
         Raises:
-            ReproError: it cannot be fetched, or trained.
+            ReproError: the weights cannot be fetched, or trained.
         """
         wanted = self.experiment.recipe.initial_weights
         if wanted != "pretraining":
@@ -99,46 +111,54 @@ class Task(ABC, Generic[Result]):
                 identity=key,
                 directory=directory,
                 seed=0,
-                fabric=Fabric(accelerator=fabric.device.type, devices=1),  # float32 whatever the experiments use
+                fabric=Fabric(accelerator=fabric.device.type, devices=1),  # in float32, whatever the experiments use
                 progress=lambda at: progress("pre-training", at.iteration, at.total),
             )
         return fitted.weights
 
     def load_pretraining_data(self) -> TrainingData:
-        """Images with their tags, for a mini experiment whose initial weights are "pretraining"."""
+        """Load the images with tags for a mini experiment whose initial weights are "pretraining"."""
         raise NotImplementedError
 
-    def load_initial(self, model: nn.Module, path: Path) -> None:
-        """Begin from the weights in `path`.
+    def load_initial(self, model: Model, path: Path) -> None:
+        """Load the weights in `path` into `model`, as far as the recipe starts from them.
 
         Raises:
-            ReproError: it cannot be read, or is of another network.
+            ReproError: the file cannot be read, or is of another network.
         """
         self.start_from(model, weight_files.read(path).tensors)
 
     @abstractmethod
-    def start_from(self, model: nn.Module, tensors: Mapping[str, Tensor]) -> None: ...
+    def start_from(self, model: Model, tensors: Mapping[str, Tensor]) -> None:
+        """Copy initial weights into `model`, as far as the recipe starts from them.
+
+        Raises:
+            ReproError: the weights are of another network.
+        """
 
     def choose_memory_format(self, fabric: Fabric) -> torch.memory_format:
-        """How the network's tensors lie in memory."""
+        """Choose the memory format of the network."""
         return torch.contiguous_format
 
     @abstractmethod
     def build_evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> Evaluation[Result]:
-        """What predicts the validation split's items.
+        """Build what predicts the items of the validation split.
 
         Args:
-            checkpoint: the weights of `model`, where others trained them; their publisher's inputs are theirs.
+            checkpoint: the weights of `model`, if others trained them: inputs are prepared as their publisher does.
         """
 
     @abstractmethod
-    def compute_metrics(self, found: Sequence[Result], failed: Collection[str]) -> list[Metric]:
-        """The metrics of what was predicted.
+    def compute_metrics(self, results: Sequence[Result], failed: Collection[str]) -> list[Metric]:
+        """Compute the metrics of the results of an evaluation.
+
+        Args:
+            failed: ids of the items that could not be read.
 
         Raises:
-            ReproError: the predictions are not of exactly the validation split.
+            ReproError: the results are not those of exactly the validation split.
         """
 
     @abstractmethod
     def describe_dataset(self, evaluated: int, failed: Sequence[str]) -> DataSet:
-        """What was evaluated, as records say it."""
+        """Describe what was evaluated, as records do: how many items, and the ids of those that failed."""

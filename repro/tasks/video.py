@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +25,10 @@ from repro.experiments import Classifier, mini, preprocessing
 from repro.models.resnet import ResNetLayers, load_initial
 from repro.models.resnet3d import inflate
 from repro.records import Metric
-from repro.tasks.accuracy import Accuracy, accuracies
+from repro.tasks.accuracy import Accuracy, build_accuracy_metrics
 from repro.tasks.task import TrainingData
+
+Item = TypeVar("Item")
 
 #: Probability with which a feature is left out in training, before the last layer, as in [6].
 DROPOUT = 0.5
@@ -51,8 +54,8 @@ class ClipClassifier(ResNetLayers):
         return {"loss_class": F.cross_entropy(logits.float(), x.labels)}
 
 
-class _ReadableVideos(Dataset):
-    """A split's videos by their number; of one that cannot be read, why."""
+class _ReadableVideos(Dataset[ClipSample | Failed]):
+    """The videos of a split by their number; for a video that cannot be read, the reason."""
 
     def __init__(self, data: Kinetics) -> None:
         self.data = data
@@ -69,10 +72,11 @@ class MultiViewEvaluation:
 
     shard = 50
     suffix = ".scores.gz"
-    views = 10  #: that go through the network together
+    views = 10  #: how many pass through the network together
 
     def __init__(self, model: nn.Module, data: Kinetics) -> None:
-        self.model, self.data = model, data
+        self.model = model
+        self.data = data
 
     def __len__(self) -> int:
         return len(self.data)
@@ -80,29 +84,29 @@ class MultiViewEvaluation:
     def predict(self, items: range, fabric: Fabric) -> Iterator[Scores | Failed]:
         loader = DataLoader(
             _ReadableVideos(self.data), batch_size=None, sampler=items, num_workers=count_loading_processes(fabric),
-            collate_fn=_as_is, generator=torch.Generator(),
+            collate_fn=_return_as_is, generator=torch.Generator(),
         )  # fmt: skip
-        for one in loader:
-            yield one if isinstance(one, Failed) else self._scores(one, fabric)
+        for item in loader:
+            yield item if isinstance(item, Failed) else self._score(item, fabric)
 
-    def _scores(self, sample: ClipSample, fabric: Fabric) -> Scores:
+    def _score(self, sample: ClipSample, fabric: Fabric) -> Scores:
         parts = []
         for views in sample.clips.split(self.views):
             inputs = normalise(fabric.to_device(views), self.data.preprocessing)
             inputs = inputs.contiguous(memory_format=torch.channels_last_3d)
             with torch.inference_mode(), fabric.autocast():
                 parts.append(self.model(inputs).float())
-        (found,) = multiview.compute_scores(torch.cat(parts)[None], [sample.label], [sample.video_id])
-        return found
+        (scores,) = multiview.compute_scores(torch.cat(parts)[None], [sample.label], [sample.video_id])
+        return scores
 
-    def save(self, found: list[Scores], path: Path) -> str:
-        return multiview.save_scores(found, path)
+    def save(self, results: list[Scores], path: Path) -> str:
+        return multiview.save_scores(results, path)
 
     def load(self, path: Path, sha256: str) -> list[Scores]:
         return multiview.load_scores(path, sha256)
 
 
-class VideoClassification(Accuracy[Scores]):
+class VideoClassification(Accuracy[Scores, ClipClassifier, Kinetics]):
     """A classifier on Kinetics-400, or on the generated set of the mini profile."""
 
     evaluator = MULTIVIEW_EVALUATOR
@@ -126,10 +130,10 @@ class VideoClassification(Accuracy[Scores]):
 
     def build_network(self) -> ClipClassifier:
         dropout = DROPOUT if self.settings.profile == "full" else mini.kinetics.DROPOUT
-        return ClipClassifier(self.experiment.network, self.inputs, dropout)
+        return ClipClassifier(self.experiment.classifier, self.inputs, dropout)
 
     def choose_memory_format(self, fabric: Fabric) -> torch.memory_format:
-        return torch.channels_last_3d  # on a CPU, too, it takes a quarter less time
+        return torch.channels_last_3d  # a quarter faster, on a CPU too
 
     def load_pretraining_data(self) -> TrainingData:
         from repro.data.miniature import kinetics as miniature
@@ -145,9 +149,9 @@ class VideoClassification(Accuracy[Scores]):
     def _build_evaluation(self, model: nn.Module) -> MultiViewEvaluation:
         return MultiViewEvaluation(model, self.validation_data)
 
-    def compute_metrics(self, found: Sequence[Scores], failed: Collection[str]) -> list[Metric]:
-        return accuracies(multiview.evaluate(found, self.validation_data, failed), len(found))
+    def compute_metrics(self, results: Sequence[Scores], failed: Collection[str]) -> list[Metric]:
+        return build_accuracy_metrics(multiview.evaluate(results, self.validation_data, failed), len(results))
 
 
-def _as_is(sample: ClipSample | Failed) -> ClipSample | Failed:
-    return sample
+def _return_as_is(item: Item) -> Item:
+    return item

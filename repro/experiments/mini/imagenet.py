@@ -9,6 +9,7 @@ at a lower rate. Widths, depths, image size and schedule are smaller, and the da
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from typing import TypedDict
 
 from repro.errors import ReproError
 from repro.experiments import Backbone, Classifier, Experiment, Recipe, digest, get
@@ -40,9 +41,20 @@ DATASET_KEY = digest(asdict(PICTURES))
 CLASSES = tuple(f"{grain}-{pattern}" for grain in PICTURES.grains for pattern in PICTURES.patterns)
 
 PREPROCESSING = Preprocessing(resize=PICTURES.side, crop=PICTURES.side, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-#: Arguments of `repro.data.classification.Augmentation`. A crop keeps the majority among the marks; what happens to
-#: colours leaves their hues apart.
-AUGMENTATION = {
+
+
+class AugmentationOptions(TypedDict):
+    """Arguments of `repro.data.classification.Augmentation`."""
+
+    size: int
+    area: tuple[float, float]
+    ratio: tuple[float, float]
+    jitter: float
+    lighting: float
+
+
+#: A crop keeps the majority among the marks; the changes of colour leave their hues apart.
+AUGMENTATION: AugmentationOptions = {
     "size": PICTURES.side,
     "area": (0.7, 1.0),
     "ratio": (0.9, 1.1),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from itertools import product
+from typing import TypedDict
 
 from repro.errors import ReproError
 from repro.experiments import Backbone, Classifier, Experiment, Recipe, digest, get
@@ -53,8 +54,20 @@ PREPROCESSING = Preprocessing(
     resize=VIDEOS.side, crop=VIDEOS.side, resizer="torch", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25),
     class_order="label", frames=8, stride=2, clips=3, clip_starts="ends",
 )  # fmt: skip
-#: Arguments of `repro.data.clips.ClipAugmentation`: a clip's start is at random; mirrored, it would show another class.
-AUGMENTATION = {
+
+
+class ClipAugmentationOptions(TypedDict):
+    """Arguments of `repro.data.clips.ClipAugmentation`."""
+
+    size: int
+    short_side: tuple[int, int]
+    flip: float
+    frames: int
+    stride: int
+
+
+#: A clip's start is at random; mirrored, it would show another class.
+AUGMENTATION: ClipAugmentationOptions = {
     "size": VIDEOS.side,
     "short_side": (VIDEOS.side, VIDEOS.side),
     "flip": 0.0,
