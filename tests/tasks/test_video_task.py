@@ -175,10 +175,10 @@ def test_views_go_through_the_network_in_parts_that_change_nothing(small):
     model = ClipClassifier(mini.kinetics.shrink(get(NAME)).network, mini.kinetics.PREPROCESSING).eval()
     data = SimpleNamespace(preprocessing=mini.kinetics.PREPROCESSING)
     views = torch.randint(0, 256, (7, 3, 8, 56, 56), dtype=torch.uint8)
-    viewing, fabric = MultiViewEvaluation(model, data), Fabric(accelerator="cpu", devices=1)
-    together = viewing._scores(clips.ClipSample(views, "a", 0), fabric).views
-    viewing.views = 2
-    apart = viewing._scores(clips.ClipSample(views, "a", 0), fabric).views
+    evaluation, fabric = MultiViewEvaluation(model, data), Fabric(accelerator="cpu", devices=1)
+    together = evaluation._score(clips.ClipSample(views, "a", 0), fabric).views
+    evaluation.views = 2
+    apart = evaluation._score(clips.ClipSample(views, "a", 0), fabric).views
     np.testing.assert_allclose(together, apart, atol=1e-3)
     np.testing.assert_allclose(together.astype(float).sum(axis=1), 1, atol=5e-3)
 
