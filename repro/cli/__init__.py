@@ -70,14 +70,14 @@ def main() -> None:
     try:
         app()
     except ReproError as error:
-        print(f"error: {_printable(str(error))}", file=sys.stderr)
+        print(f"error: {_make_printable(str(error))}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as end:
         if end.code == 130:  # typer's, for Ctrl-C
-            print("interrupted: what was finished is kept, and the same command goes on from there", file=sys.stderr)
+            print("interrupted: what was finished is kept, and the same command continues from there", file=sys.stderr)
         raise
 
 
-def _printable(text: str) -> str:
+def _make_printable(text: str) -> str:
     """`text` without characters that would command a terminal: a message may quote names from a hostile file."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

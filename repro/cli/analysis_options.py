@@ -1,4 +1,4 @@
-"""What `analyze` and `figure` let a user choose: a network, its weights and images or videos to show to it."""
+"""What `analyze` and `figure` let a user choose: a network, its weights, and the images or videos to show it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Model = Annotated[
 Weights = Annotated[
     str | None,
     typer.Option(
-        "--weights", metavar="ID|FILE", help="Weights of the full profile: an id of checkpoints.yaml, a file."
+        "--weights", metavar="ID|FILE", help="Weights of the full profile: an id of checkpoints.yaml, or a file."
     ),
 ]
 Random = Annotated[bool, typer.Option("--random", help="Random weights, drawn from --seed.")]
@@ -38,7 +38,7 @@ Profile = Annotated[
         "--images or --data-root is given.",
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the mini profile's training, or of random weights.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the mini profile's training, or of random weights.")]
 ImageFiles = Annotated[
     list[Path] | None,
     typer.Option(

@@ -24,7 +24,7 @@ def command(
     images: analysis_options.ImageFiles = None,
     data_root: analysis_options.DataRoot = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Look at the first so many images or videos only.")
+        int | None, typer.Option("--limit", min=1, help="Use only this many images or videos, the first ones.")
     ] = None,
     device: analysis_options.Device = "auto",
     threads: analysis_options.Threads = 1,
@@ -33,9 +33,8 @@ def command(
 ) -> None:
     """Average the distances between all pairs of positions in each image or clip, as Table 1 does.
 
-    Interrupted, it goes on.
-
-    What a network of your own has to be is told in `docs/attention.md`.
+    After an interruption, the same command continues. In a network of your own, every submodule with a method
+    `attention(x)` counts as a non-local block; it returns the attention map (1, N, M) of the feature map x (1, C, ...).
 
     Examples:
 

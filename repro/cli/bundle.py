@@ -14,10 +14,13 @@ def command(
     results: options.Results = options.RESULTS,
     output: Annotated[Path, typer.Option("--output", help="Write to this file.")] = Path("bundle.zip"),
     check: Annotated[
-        Path | None, typer.Option("--verify", metavar="FILE", help="Check this bundle instead; 1 names what differs.")
+        Path | None,
+        typer.Option(
+            "--verify", metavar="FILE", help="Check this bundle instead; exits with 1 and names what differs."
+        ),
     ] = None,
 ) -> None:
-    """Pack records, tables, report and what decides into one archive; no weights, no predictions.
+    """Pack records, tables, the report and all inputs into one archive, without weights and predictions.
 
     Example: repro bundle --results tables/reference --output bundle.zip
     """

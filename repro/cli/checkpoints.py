@@ -19,34 +19,34 @@ if TYPE_CHECKING:
     from repro.conversion.keys import Converted
 
 app = typer.Typer(
-    help="Weights that others trained: what there is, and whether a file is what it should be.", no_args_is_help=True
+    help="Weights that others trained: which exist, and whether a file is what it should be.", no_args_is_help=True
 )
 
-OfExperiment = Annotated[str | None, typer.Option("--experiment", help="One experiment only.")]
+OfExperiment = Annotated[str | None, typer.Option("--experiment", help="Only this experiment.")]
 
 
 @app.command("list")
 def list_(experiment: OfExperiment = None, table: options.AnyTable = None, json: options.Json = False) -> None:
-    """Print which weights stand in for which experiment, the nearest to the paper's first, and what is in the way.
+    """List the public weights for each experiment, the nearest to the paper's first, and what prevents their use.
 
     Example: repro checkpoints list --table 3
     """
     from repro import paper
     from repro.checkpoints import registry
 
-    known, names = registry.load(), _experiments(experiment, table)
-    found = {name: [*known.list_serving(name), *known.list_initial(name)] for name in names}
+    known, names = registry.load(), _select_experiments(experiment, table)
+    weights = {name: [*known.list_serving(name), *known.list_initial(name)] for name in names}
     if json:
         import json as json_
 
         rows = [
             {"experiment": name, **entry.model_dump(exclude={"serves"}), **serves.model_dump(exclude={"experiment"})}
-            for name, pairs in found.items()
+            for name, pairs in weights.items()
             for entry, serves in pairs
         ]
         print(json_.dumps(rows, indent=1, ensure_ascii=False))
         return
-    for name, pairs in found.items():
+    for name, pairs in weights.items():
         print(name)
         for entry, serves in pairs:
             reported = ", ".join(f"{paper.COLUMNS[column].heading} {value}" for column, value in entry.reported.items())
@@ -57,20 +57,22 @@ def list_(experiment: OfExperiment = None, table: options.AnyTable = None, json:
                 print(f"           in the way: {entry.obstacle}")
         if not pairs:
             print("  none")
-    best = [pairs[0][1].match for pairs in found.values() if pairs]
+    best = [pairs[0][1].match for pairs in weights.values() if pairs]
     print(f"{len(names)} experiments: the authors' weights of {best.count('exact')}, only near ones of "
           f"{best.count('near')}")  # fmt: skip
 
 
 @app.command("fetch")
 def fetch(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="As `list` prints them.")] = None,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Ids, as `repro checkpoints list` prints them.")
+    ] = None,
     experiment: OfExperiment = None,
     table: options.AnyTable = None,
 ) -> None:
-    """Download files and print where they are. Interrupted, the same command goes on; nothing is fetched twice.
+    """Download weight files and print where they are. After an interruption, the same command continues.
 
-    Of an experiment or a table, the authors' own weights are fetched; near ones are to be named.
+    For an experiment or a table, only the authors' own weights are fetched; others must be named by their ids.
 
     Examples:
 
@@ -89,7 +91,7 @@ def fetch(
     elif experiment is not None:
         entries = _list_entries([choice.choose(get(experiment), None)])
     elif table is not None:
-        exact = {name: choice.find_exact(get(name)) for name in _experiments(None, table)}
+        exact = {name: choice.find_exact(get(name)) for name in _select_experiments(None, table)}
         entries = _list_entries(exact.values())
         if not entries:
             raise ReproError(f"no row of Table {table} has weights by the authors; name near ones, which `list` shows")
@@ -116,10 +118,10 @@ def fetch(
 
 @app.command("verify")
 def verify(
-    file: Annotated[Path, typer.Argument(help="A weights file, from anywhere.")],
-    id_: Annotated[str | None, typer.Option("--id", help="The entry that it should be.")] = None,
+    file: Annotated[Path, typer.Argument(help="A weight file from any source.")],
+    id_: Annotated[str | None, typer.Option("--id", help="Id of the entry that the file should be.")] = None,
 ) -> None:
-    """Say what a weights file is: whose by its hash, whether it holds weights alone, and whether they fit its network.
+    """Say whose a weight file is by its hash, whether it holds only weights, and whether they fit its network.
 
     Nothing that the file holds is executed. Exit 1 if it is not what --id says, not in the registry, or withdrawn.
 
@@ -147,16 +149,16 @@ def verify(
     print(f"contents: {len(contents.tensors)} tensors, {numbers / 1e6:.2f} M numbers, no code ({contents.container})")
     for serves in entry.serves:
         if serves.match != "initial":
-            _account(entry, serves.experiment, contents.tensors)
+            _check_keys(entry, serves.experiment, contents.tensors)
 
 
 @app.command("convert")
 def convert(
     weights: Annotated[str, typer.Argument(metavar="FILE|ID", help="A file, an id, or ID=FILE.")],
-    experiment: Annotated[str, typer.Option("--experiment", help="Whose network the weights are for.")],
-    output: Annotated[Path, typer.Option("--output", help="Where to write the state dict.")],
+    experiment: Annotated[str, typer.Option("--experiment", help="Experiment whose network the weights are for.")],
+    output: Annotated[Path, typer.Option("--output", help="File to write the state dict to.")],
 ) -> None:
-    """Translate weights into the state dict of an experiment's network, with every key accounted for.
+    """Translate weights into the state dict of an experiment's network; every key is accounted for.
 
     Example: repro checkpoints convert gcnet/r50-syncbn-gc-r16-1x --experiment coco-r50-gc-r16 --output r16.pt
     """
@@ -189,7 +191,7 @@ def convert(
     print(f"written: {output}")
 
 
-def _experiments(experiment: str | None, table: int | None) -> list[str]:
+def _select_experiments(experiment: str | None, table: int | None) -> list[str]:
     from repro import paper
     from repro.errors import ReproError
     from repro.experiments import EXPERIMENTS, get
@@ -201,7 +203,7 @@ def _experiments(experiment: str | None, table: int | None) -> list[str]:
     return [get(experiment).name]
 
 
-def _account(entry: CheckpointEntry, experiment: str, tensors: dict) -> None:
+def _check_keys(entry: CheckpointEntry, experiment: str, tensors: dict) -> None:
     """Convert `tensors` for the network of `experiment`, if this version can, and print what became of their keys."""
     from repro import conversion
     from repro.experiments import get

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 def command(
     table: options.AnyTable = None, results: options.Results = options.RESULTS, json: options.Json = False
 ) -> None:
-    """Compute every quantitative claim of the paper's text from its own cells and, where there are records, from ours.
+    """Check every quantitative claim of the paper's text against its own tables and, where there are records, ours.
 
-    A claim holds, holds within rounding of the printed cells, or does not follow from them. Exit 0 whatever is found: a
-    claim that does not follow is a finding about the paper, not a failure.
+    A claim holds, holds within rounding of the printed cells, or does not follow from them. Exits with 0 whatever is
+    found: a claim that does not follow is a finding about the paper, not a failure.
 
     Example: repro claims --table 2
     """

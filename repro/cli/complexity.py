@@ -21,14 +21,14 @@ def command(
     json: options.Json = False,
     form: Annotated[str | None, typer.Option("--format", help="md, csv or tex; md by default.")] = None,
     experiment: Annotated[
-        str | None, typer.Option("--experiment", help="Count this network alone, module by module.")
+        str | None, typer.Option("--experiment", help="Count only the network of this experiment, module by module.")
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
             "--model",
             metavar="FILE.py:FACTORY",
-            help="Count a module of your own, which a function in a Python file builds; the file is carried out.",
+            help="Count a module of your own, which a function in a Python file builds; the file is executed.",
         ),
     ] = None,
     inputs: Annotated[
@@ -43,9 +43,10 @@ def command(
     ] = None,
     results: options.Results = options.RESULTS,
 ) -> None:
-    """Count parameters and operations of the full-size networks beside the published cells; exit 1 if one is off.
+    """Count parameters and operations of the full-size networks beside the published cells.
 
-    Counts are kept with the records and made once. No data, weights or GPU are needed.
+    Exits with 1 if a cell is off. Counts are stored with the records and not repeated. No data, weights or
+    GPU are needed.
 
     Example: repro complexity --table 2 --json
 

@@ -28,22 +28,22 @@ _SPLITS: dict[str, tuple[str, ...]] = {
 
 @app.callback()
 def group() -> None:
-    """Data sets: whether what is on disk is the official one, and whole."""
+    """Data sets: whether what is on disk is the official one, and complete."""
 
 
 @app.command("verify")
 def verify(
     dataset: Annotated[str, typer.Argument(metavar="imagenet|coco|kinetics")],
     root: Annotated[Path, typer.Option("--root", help="The data set's directory.")],
-    split: Annotated[str | None, typer.Option("--split", help="One split only; all by default.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Only this split; all by default.")] = None,
     decode: Annotated[
-        bool, typer.Option("--decode", help="Decode everything: minutes, for training sets hours.")
+        bool, typer.Option("--decode", help="Decode every file: takes minutes, for training sets hours.")
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Count images (videos) and classes, compare them with the official ones, and name what is missing or unreadable.
+    """Count images or videos and classes, compare with the official numbers, and name what is missing or unreadable.
 
-    Exit 1 if a split is not the official one, whole.
+    Exits with 1 if a split is not the official one, or not complete.
 
     Examples:
 

@@ -18,12 +18,13 @@ _ONE = "A record's file, the beginning of its name in the store, or a directory 
 
 def command(
     a: Annotated[str, typer.Argument(metavar="A", help=_ONE)],
-    b: Annotated[str, typer.Argument(metavar="B", help="As A: two records, or two directories.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The same for the second: two records, or two directories.")],
     results: options.Results = options.RESULTS,
     json: options.Json = False,
 ) -> None:
-    """Say what is not the same in two records or two stores, and whether it explains the numbers. Exit 0 whatever is
-    found.
+    """Say what differs between two records or two stores, and whether that explains their numbers.
+
+    Exits with 0 whatever is found.
 
     Examples:
 

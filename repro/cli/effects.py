@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 DataRoot = Annotated[
     Path | None,
-    typer.Option("--data-root", envvar="REPRO_DATA", help="COCO 2017, for predictions of the full profile."),
+    typer.Option(
+        "--data-root", envvar="REPRO_DATA", help="Directory of COCO 2017, for predictions of the full profile."
+    ),
 ]
-Resamples = Annotated[int, typer.Option("--resamples", min=99, help="Of the images, for AP.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the resampling.")]
+Resamples = Annotated[
+    int, typer.Option("--resamples", min=99, help="How many resamples of the images to draw, for AP.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the resampling.")]
 
 
 def command(
@@ -33,8 +37,8 @@ def command(
 ) -> None:
     """Test every row against its group's baseline on the same images, from the stored predictions.
 
-    AP by a paired bootstrap over images, top-1 and top-5 by McNemar's test. Every test is kept in RESULTS/effects and
-    not done twice.
+    AP is tested by a paired bootstrap over images, top-1 and top-5 by McNemar's test. Every test is stored in
+    RESULTS/effects and not repeated.
 
     Example: repro effects --table 2
     """
@@ -82,7 +86,9 @@ def _print(table: Table, full: list[RowEffects], mini: list[RowEffects]) -> None
     title = "MINI profile: generated data and scaled-down networks. The numbers are not comparable with the paper's"
     _print_section(title, mini)
     if any(row.columns for row in (*full, *mini)):
-        print("\nIntervals and p-values over images or videos are of other ones like these, not of another training.")
+        print(
+            "\nIntervals and p-values over images or videos say what others like them would give, not another training."
+        )
 
 
 def _print_section(title: str, rows: list[RowEffects]) -> None:

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 def command(
     cell: Annotated[
-        str, typer.Argument(metavar="TABLE/GROUP/ROW[/COLUMN]", help="A cell, or a row: all of its cells.")
+        str, typer.Argument(metavar="TABLE/GROUP/ROW[/COLUMN]", help="A cell, or a row for all of its cells.")
     ],
     results: options.Results = options.RESULTS,
     json: options.Json = False,
 ) -> None:
-    """Say what a number of the paper is of, what was measured for it, what was made of that, and how to get it.
+    """Explain a number of the paper: its network and recipe, what was measured, the verdict, and how to measure it.
 
     Examples:
 
       repro explain "2/a/+1 GC/ap_box"
 
-      repro explain 5/gc
+      repro explain "5/+5 GC"
     """
     from repro.paper import addresses
     from repro.records import Store
@@ -81,7 +81,7 @@ def _write_lines(explanation: Explanation) -> Iterator[str]:
         obstacle = f", but: {weights.obstacle}" if weights.obstacle else ""
         yield f"  weights      {weights.id} ({weights.match}{differs}{reported}{obstacle})"
     for evidence in explanation.history:
-        value = "without it" if evidence.value is None else f"{evidence.value:.{cell.decimals + 2}f}"
+        value = "no such metric" if evidence.value is None else f"{evidence.value:.{cell.decimals + 2}f}"
         error = "" if evidence.standard_error is None else f" ± {evidence.standard_error:.{cell.decimals + 2}f}"
         yield f"  {evidence.created[:10]}   {value}{error}  {evidence.use}: {evidence.source}, seed {evidence.seed}"
         yield f"               {evidence.items}; {evidence.file}"

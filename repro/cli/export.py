@@ -17,8 +17,10 @@ def _verbs() -> None:
 
 @app.command("detectron2")
 def detectron2(
-    experiment: Annotated[str, typer.Argument(help="Of COCO, as `repro list` names it.")],
-    output: Annotated[Path | None, typer.Option("--output", help="FILE.py; standard output by default.")] = None,
+    experiment: Annotated[str, typer.Argument(help="An experiment on COCO; `repro list` prints them all.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", help="FILE.py to write to; standard output by default.")
+    ] = None,
 ) -> None:
     """Write a LazyConfig file that Detectron2's own tools train and evaluate. Needs Detectron2.
 

@@ -23,10 +23,11 @@ def command(
     images: analysis_options.ImageFiles = None,
     data_root: analysis_options.DataRoot = None,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, max=12, help="Of Figure 2: draw the first so many images.")
+        int, typer.Option("--limit", min=1, max=12, help="For Figure 2: draw this many images, the first ones.")
     ] = 6,
     block: Annotated[
-        str | None, typer.Option("--block", help="Of several non-local blocks; the last by default.")
+        str | None,
+        typer.Option("--block", help="Which non-local block to draw, if there are several; the last by default."),
     ] = None,
     device: analysis_options.Device = "auto",
     threads: analysis_options.Threads = 1,
@@ -34,7 +35,7 @@ def command(
 ) -> None:
     """Draw attention maps of query positions as PNG and PDF: Figure 1 of one image, Figure 2 of several.
 
-    Of a video it draws the frame in the middle of a clip from its middle.
+    For a video, it draws the middle frame of the clip in the middle.
 
     Figure 2 adds the distances between all positions of a grid, as a matrix and as a distribution.
 
@@ -58,7 +59,7 @@ def command(
     for index, name in enumerate(shown.names):
         pixels = shown.pixels(index)
         try:
-            observations = {one.block: one for one in subject.observe(pixels)}
+            observations = {observation.block: observation for observation in subject.observe(pixels)}
             if not observations:
                 raise ReproError("the network's function gave no observation")
             wanted = block or list(observations)[-1]

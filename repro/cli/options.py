@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 import typer
 
 Table = Annotated[int, typer.Option("--table", min=1, max=5, help="Table of the paper.")]
-AnyTable = Annotated[int | None, typer.Option("--table", min=1, max=5, help="One table only; all by default.")]
+AnyTable = Annotated[int | None, typer.Option("--table", min=1, max=5, help="Only this table; all by default.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Results = Annotated[
     Path, typer.Option("--results", envvar="REPRO_RESULTS", help="Where records, weights and caches are kept.")

@@ -18,7 +18,7 @@ def command(
     metrics: Annotated[
         Path | None, typer.Option("--metrics", help='JSON with the answer: {"ap_box": 45.0, "ap50_box": ...}.')
     ] = None,
-    ap_box: Annotated[float | None, typer.Option("--ap-box", help="In percent, as all of these.")] = None,
+    ap_box: Annotated[float | None, typer.Option("--ap-box", help="In percent, like the next five.")] = None,
     ap50_box: Annotated[float | None, typer.Option("--ap50-box")] = None,
     ap75_box: Annotated[float | None, typer.Option("--ap75-box")] = None,
     ap_mask: Annotated[float | None, typer.Option("--ap-mask")] = None,
@@ -26,10 +26,10 @@ def command(
     ap75_mask: Annotated[float | None, typer.Option("--ap75-mask")] = None,
     results: options.Results = options.RESULTS,
 ) -> None:
-    """Enter the server's answer to a submission as a record: Table 3(b) then shows it as from the evaluation server.
+    """Enter the server's answer to a submission as a record, which Table 3(b) then shows as measured by the server.
 
-    All three numbers of a task belong together; those of the other one can be entered later. What is entered again
-    replaces what was entered before.
+    The three numbers of a task must be given together; those of the other task can follow later. A new answer for a
+    task replaces the earlier one.
 
     Example: repro record-external coco-x101-cascade-gc-r4 --submission results/submissions/... --metrics answer.json
     """

@@ -1,4 +1,4 @@
-"""`repro report`: everything that is known, as one HTML page."""
+"""`repro report`: all results as one HTML page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def command(
     results: options.Results = options.RESULTS,
     output: Annotated[Path, typer.Option("--output", help="Write to this file.")] = Path("report.html"),
 ) -> None:
-    """Write coverage, tables, plots, effects, claims, ledger and provenance as one page that needs no network.
+    """Write coverage, tables, plots, effects, claims, ledger and provenance as one HTML page.
 
     Example: repro report --results tables/reference --output report.html
     """

@@ -6,7 +6,7 @@ from repro.cli import options
 
 
 def command(results: options.Results = options.RESULTS, json: options.Json = False) -> None:
-    """Say how much of each table is verified, what was measured for each task, and what would come next.
+    """Say how much of each table is verified, what was measured for each task, and what to do next.
 
     Example: repro status --results results
     """

@@ -15,7 +15,7 @@ def command(
     form: Annotated[str, typer.Option("--format", help="md, tex or csv.")] = "md",
     results: options.Results = options.RESULTS,
     output: Annotated[Path | None, typer.Option("--output", help="Write to this file instead of stdout.")] = None,
-    deltas: Annotated[bool, typer.Option("--deltas/--no-deltas", help="Deltas behind our numbers (tex).")] = True,
+    deltas: Annotated[bool, typer.Option("--deltas/--no-deltas", help="Show deltas behind our numbers (tex).")] = True,
 ) -> None:
     """Print a table of the paper with our numbers, deltas and verdicts.
 

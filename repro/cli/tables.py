@@ -9,10 +9,10 @@ import typer
 
 def command(
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit 1 names every file that is not such a rendering.")
+        bool, typer.Option("--check", help="Write nothing; exit with 1 and name every file that differs.")
     ] = False,
 ) -> None:
-    """Render all five tables from the committed records into tables/generated, or prove that they are there.
+    """Render all five tables from the committed records into tables/generated, or check those there.
 
     Example: repro tables --check
     """

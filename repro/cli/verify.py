@@ -1,4 +1,4 @@
-"""`repro verify`: what was measured against what was published."""
+"""`repro verify`: compares what was measured with what was published."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ def command(
         typer.Option("--summary", metavar="FILE", help="Append a summary in Markdown: $GITHUB_STEP_SUMMARY in a job."),
     ] = None,
 ) -> None:
-    """Compare every measured cell with the paper. Exit 1 names the cells that are off, and the records that are not
-    what they say; missing data is never a pass.
+    """Compare every measured cell with the paper.
+
+    Exits with 1 if a cell is off or a record is not what it says, and names them. Missing data never counts as a pass.
 
     Examples:
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from repro.errors import ReproError, unknown
 from repro.experiments import Detector
 from repro.experiments.conventions import AUTHORS, DetectionConventions
+from repro.settings import Engine
 
 if TYPE_CHECKING:
     from repro.detection.detector import DetectorModule
@@ -20,7 +21,7 @@ ENGINES = ("torchvision", "detectron2")
 INSTALL = "python -m pip install --no-build-isolation git+https://github.com/facebookresearch/detectron2.git"
 
 
-def resolve(engine: str) -> str:
+def resolve(engine: str) -> Engine:
     """Resolve "auto": "detectron2" if that can be used here, else "torchvision". Other names are returned.
 
     Where Detectron2 is installed this imports it, and torch with it, which takes seconds.
@@ -31,13 +32,13 @@ def resolve(engine: str) -> str:
     if engine not in ("auto", *ENGINES):
         raise unknown("engine", engine, ("auto", *ENGINES))
     if engine == "torchvision":
-        return engine
+        return "torchvision"
     obstacle = _find_obstacle()
     if engine == "auto":
         return "torchvision" if obstacle else "detectron2"
     if obstacle:
         raise ReproError(f"engine detectron2: {obstacle}")
-    return engine
+    return "detectron2"
 
 
 def build(engine: str, network: Detector, conventions: DetectionConventions = AUTHORS) -> DetectorModule:

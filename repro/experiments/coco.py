@@ -38,7 +38,7 @@ _INITIAL = {
 }
 
 
-def _coco(name: str, block: NonLocal | GlobalContext | None = None, sites=ALL_STAGES, position="after1x1",
+def _define(name: str, block: NonLocal | GlobalContext | None = None, sites=ALL_STAGES, position="after1x1",
           backbone: Backbone = _R50, cascade: bool = False) -> Experiment:  # fmt: skip
     context = None if block is None else Insertion(block, sites, position)
     initial = _INITIAL["x101" if backbone.groups > 1 else 101 if backbone.blocks[2] == 23 else 50]
@@ -50,43 +50,43 @@ def _coco(name: str, block: NonLocal | GlobalContext | None = None, sites=ALL_ST
     )
 
 
-def _one_before_last(block: NonLocal | GlobalContext) -> dict:
+def _insert_before_last(block: NonLocal | GlobalContext) -> dict:
     return {"block": block, "sites": BEFORE_LAST_OF_C4, "position": "afterAdd"}
 
 
-def _stronger(name: str, backbone: Backbone, cascade: bool = False) -> list[Experiment]:
+def _define_stronger(name: str, backbone: Backbone, cascade: bool = False) -> list[Experiment]:
     return [
-        _coco(f"{name}-baseline", backbone=backbone, cascade=cascade),
-        _coco(f"{name}-gc-r16", GC, backbone=backbone, cascade=cascade),
-        _coco(f"{name}-gc-r4", replace(GC, ratio=4), backbone=backbone, cascade=cascade),
+        _define(f"{name}-baseline", backbone=backbone, cascade=cascade),
+        _define(f"{name}-gc-r16", GC, backbone=backbone, cascade=cascade),
+        _define(f"{name}-gc-r4", replace(GC, ratio=4), backbone=backbone, cascade=cascade),
     ]
 
 
 EXPERIMENTS = [
-    _coco("r50-baseline"),
-    _coco("r50-1nl", **_one_before_last(NonLocal())),
-    _coco("r50-1snl", **_one_before_last(SNL)),
-    _coco("r50-1gc", **_one_before_last(GC)),
-    _coco("r50-gc-r16", GC),
-    _coco("r50-gc-r16-after-add", GC, position="afterAdd"),
-    _coco("r50-gc-r16-c3", GC, sites=(("c3", None),)),
-    _coco("r50-gc-r16-c4", GC, sites=(("c4", None),)),
-    _coco("r50-gc-r16-c5", GC, sites=(("c5", None),)),
-    _coco("r50-snl", SNL),
-    _coco("r50-gc-r16-plain", replace(GC, layer_norm=False, relu=False)),
-    _coco("r50-gc-r16-relu", replace(GC, layer_norm=False)),
-    _coco("r50-gc-r4", replace(GC, ratio=4)),
-    _coco("r50-gc-r8", replace(GC, ratio=8)),
-    _coco("r50-gc-r32", replace(GC, ratio=32)),
+    _define("r50-baseline"),
+    _define("r50-1nl", **_insert_before_last(NonLocal())),
+    _define("r50-1snl", **_insert_before_last(SNL)),
+    _define("r50-1gc", **_insert_before_last(GC)),
+    _define("r50-gc-r16", GC),
+    _define("r50-gc-r16-after-add", GC, position="afterAdd"),
+    _define("r50-gc-r16-c3", GC, sites=(("c3", None),)),
+    _define("r50-gc-r16-c4", GC, sites=(("c4", None),)),
+    _define("r50-gc-r16-c5", GC, sites=(("c5", None),)),
+    _define("r50-snl", SNL),
+    _define("r50-gc-r16-plain", replace(GC, layer_norm=False, relu=False)),
+    _define("r50-gc-r16-relu", replace(GC, layer_norm=False)),
+    _define("r50-gc-r4", replace(GC, ratio=4)),
+    _define("r50-gc-r8", replace(GC, ratio=8)),
+    _define("r50-gc-r32", replace(GC, ratio=32)),
     # All four keep the layer norm of the bottleneck, as the authors' block does: only pooling and fusion differ.
-    _coco("r50-avg-scale", replace(GC, pooling="avg", fusion="scale")),
-    _coco("r50-avg-add", replace(GC, pooling="avg")),
-    _coco("r50-att-scale", replace(GC, fusion="scale")),
-    *_stronger("r101", _R101),
-    *_stronger("x101", _X101),
-    *_stronger("x101-cascade", _X101, cascade=True),
-    *_stronger("x101-dcn-cascade", replace(_X101, dcn=_DCN), cascade=True),
-    _coco("r50-1nl-gaussian", **_one_before_last(NonLocal("gaussian"))),
-    _coco("r50-1nl-dot-product", **_one_before_last(NonLocal("dot_product"))),
-    _coco("r50-1nl-concat", **_one_before_last(NonLocal("concat"))),
+    _define("r50-avg-scale", replace(GC, pooling="avg", fusion="scale")),
+    _define("r50-avg-add", replace(GC, pooling="avg")),
+    _define("r50-att-scale", replace(GC, fusion="scale")),
+    *_define_stronger("r101", _R101),
+    *_define_stronger("x101", _X101),
+    *_define_stronger("x101-cascade", _X101, cascade=True),
+    *_define_stronger("x101-dcn-cascade", replace(_X101, dcn=_DCN), cascade=True),
+    _define("r50-1nl-gaussian", **_insert_before_last(NonLocal("gaussian"))),
+    _define("r50-1nl-dot-product", **_insert_before_last(NonLocal("dot_product"))),
+    _define("r50-1nl-concat", **_insert_before_last(NonLocal("concat"))),
 ]

@@ -14,7 +14,7 @@ def describe_network(experiment: Experiment) -> str:
     if isinstance(spec, Detector):
         what = f"{'Cascade ' if spec.cascade else ''}Mask R-CNN with FPN on a {_describe_backbone(backbone)}"
     else:
-        what = f"{_describe_backbone(backbone)}, {spec.num_classes} classes, input {_size(spec)}"
+        what = f"{_describe_backbone(backbone)}, {spec.num_classes} classes, input {_write_size(spec)}"
     if backbone.dcn:
         what += f", deformable 3x3 convolutions in {', '.join(backbone.dcn)}"
     return what + (f", {_describe_insertion(backbone.context)}" if backbone.context else ", no context block")
@@ -50,7 +50,7 @@ def _describe_backbone(spec: Backbone) -> str:
     return f"{kind}, inflated to 3-D" if spec.dimensions == 3 else kind
 
 
-def _size(spec: Classifier) -> str:
+def _write_size(spec: Classifier) -> str:
     return "x".join(map(str, spec.input_size))
 
 

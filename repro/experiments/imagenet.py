@@ -29,23 +29,23 @@ _IMAGENET_FINETUNE = Recipe(
 )
 
 
-def _one_before_last(block: NonLocal | GlobalContext) -> dict:
+def _insert_before_last(block: NonLocal | GlobalContext) -> dict:
     return {"block": block, "sites": BEFORE_LAST_OF_C4, "position": "afterAdd"}
 
 
-def _imagenet(name: str, block=None, sites=ALL_STAGES, position="after1x1") -> Experiment:
+def _define(name: str, block=None, sites=ALL_STAGES, position="after1x1") -> Experiment:
     context = None if block is None else Insertion(block, sites, position)
     return Experiment(f"imagenet-r50-{name}", "imagenet", Classifier(Backbone(context=context)), _IMAGENET_FINETUNE)
 
 
 EXPERIMENTS = [
     Experiment("imagenet-r50-stage1", "imagenet", Classifier(Backbone()), _IMAGENET_STAGE1),
-    _imagenet("baseline"),
-    _imagenet("1nl", **_one_before_last(NonLocal())),
-    _imagenet("1snl", **_one_before_last(SNL)),
-    _imagenet("1gc", **_one_before_last(GC)),
-    _imagenet("gc-r16", GC),
-    _imagenet("avg-scale", replace(GC, pooling="avg", fusion="scale")),
-    _imagenet("avg-add", replace(GC, pooling="avg")),
-    _imagenet("att-scale", replace(GC, fusion="scale")),
+    _define("baseline"),
+    _define("1nl", **_insert_before_last(NonLocal())),
+    _define("1snl", **_insert_before_last(SNL)),
+    _define("1gc", **_insert_before_last(GC)),
+    _define("gc-r16", GC),
+    _define("avg-scale", replace(GC, pooling="avg", fusion="scale")),
+    _define("avg-add", replace(GC, pooling="avg")),
+    _define("att-scale", replace(GC, fusion="scale")),
 ]

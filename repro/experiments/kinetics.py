@@ -27,19 +27,19 @@ _VIDEO_NL = NonLocal(output_norm=True)
 _VIDEO_GC = replace(GC, ratio=4)
 
 
-def _kinetics(name: str, block=None, sites=FIVE_OF_C3_C4, position="afterAdd") -> Experiment:
+def _define(name: str, block=None, sites=FIVE_OF_C3_C4, position="afterAdd") -> Experiment:
     context = None if block is None else Insertion(block, sites, position)
     network = Classifier(Backbone(dimensions=3, context=context), num_classes=400, input_size=(8, 224, 224))
     return Experiment(f"kinetics-r50-{name}", "kinetics", network, _KINETICS_RECIPE)
 
 
 EXPERIMENTS = [
-    _kinetics("baseline"),
-    _kinetics("5nl", _VIDEO_NL),
-    _kinetics("5snl", SNL),
-    _kinetics("5gc", _VIDEO_GC),
-    _kinetics("gc-r4", _VIDEO_GC, sites=ALL_STAGES, position="after1x1"),
-    _kinetics("5nl-gaussian", replace(_VIDEO_NL, instantiation="gaussian")),
-    _kinetics("5nl-dot-product", replace(_VIDEO_NL, instantiation="dot_product")),
-    _kinetics("5nl-concat", replace(_VIDEO_NL, instantiation="concat")),
+    _define("baseline"),
+    _define("5nl", _VIDEO_NL),
+    _define("5snl", SNL),
+    _define("5gc", _VIDEO_GC),
+    _define("gc-r4", _VIDEO_GC, sites=ALL_STAGES, position="after1x1"),
+    _define("5nl-gaussian", replace(_VIDEO_NL, instantiation="gaussian")),
+    _define("5nl-dot-product", replace(_VIDEO_NL, instantiation="dot_product")),
+    _define("5nl-concat", replace(_VIDEO_NL, instantiation="concat")),
 ]

@@ -91,7 +91,7 @@ class Cell:
 
     @property
     def address(self) -> str:
-        """As claims and the command line name it: `2/a/+1 GC/ap_box`."""
+        """The name of the cell in claims and on the command line: `2/a/+1 GC/ap_box`."""
         return f"{self.table}/{self.group}/{self.row}/{self.column}"
 
     def __str__(self) -> str:

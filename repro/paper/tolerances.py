@@ -22,11 +22,11 @@ class _ToleranceRule(FrozenModel):
 
     @field_validator("half_width", "widest", "metrics", check_fields=False)
     @classmethod
-    def _known(cls, named: dict[str, float] | tuple[str, ...]) -> dict[str, float] | tuple[str, ...]:
-        return _checked(named)
+    def _check_names(cls, named: dict[str, float] | tuple[str, ...]) -> dict[str, float] | tuple[str, ...]:
+        return _check_widths(named)
 
 
-def _checked(named: dict[str, float] | tuple[str, ...]) -> dict[str, float] | tuple[str, ...]:
+def _check_widths(named: dict[str, float] | tuple[str, ...]) -> dict[str, float] | tuple[str, ...]:
     for name in named:
         if name not in COLUMNS or not COLUMNS[name].measured:
             raise ValueError(f"{name!r} is not a metric of the published tables")
@@ -42,11 +42,11 @@ class _Widths(_ToleranceRule):
 
     @field_validator("elsewhere")
     @classmethod
-    def _known_elsewhere(cls, named: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    def _check_elsewhere(cls, named: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
         for dataset, widths in named.items():
             if dataset not in DATASETS:
                 raise ValueError(f"{dataset!r} is not a data set of the published tables")
-            _checked(widths)
+            _check_widths(widths)
         return named
 
     def widths_on(self, dataset: str) -> dict[str, float]:
@@ -107,7 +107,7 @@ class Tolerances(FrozenModel):
     orderings: Orderings
 
     @model_validator(mode="after")
-    def _complete(self) -> Tolerances:
+    def _check_completeness(self) -> Tolerances:
         for rule in RULES:
             declared = self.rule(rule).widths_on("")
             for name in (name for name, column in COLUMNS.items() if column.measured):

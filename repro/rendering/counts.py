@@ -32,7 +32,7 @@ class CountedRow:
 
     @property
     def verdicts(self) -> dict[str, CountVerdict]:
-        """By column, "params" and "flops", for the published cells.
+        """The verdicts of the published cells by column, "params" and "flops".
 
         Raises:
             ReproError: a ledger entry is stale or not needed.
@@ -143,24 +143,24 @@ def _write_document(rows: Sequence[CountedRow], form: Literal["md", "tex"]) -> s
 
 
 def _write_line(row: CountedRow, notes: list[str]) -> tuple[Text, ...]:
-    def numbers(note: str | None) -> tuple[int, ...]:
+    def number(note: str | None) -> tuple[int, ...]:
         if note is None:
             return ()
         if note not in notes:
             notes.append(note)
         return (notes.index(note) + 1,)
 
-    def compared(column: str, ours: str) -> tuple[Text, Text, Text]:
+    def compare(column: str, ours: str) -> tuple[Text, Text, Text]:
         cell, verdict = row.row.cell(column), row.verdicts.get(column)
         if cell is None or verdict is None:
             return Text("-"), Text(ours), Text("-")
-        marked = Text(ours, mark=verdict.verdict, notes=numbers(_explain(cell, verdict)))
+        marked = Text(ours, mark=verdict.verdict, notes=number(_explain(cell, verdict)))
         return Text(cell.printed), marked, Text(write_signed(verdict.delta, 3))
 
     return (
         Text(f"({row.group.name}) {row.row.label}" if row.group.name else row.row.label),
-        *compared("params", f"{row.count.params:,}"),
-        *compared("flops", f"{row.count.paper_flops / SCALE['flops']:.3f}"),
+        *compare("params", f"{row.count.params:,}"),
+        *compare("flops", f"{row.count.paper_flops / SCALE['flops']:.3f}"),
         Text(f"{row.count.macs / 1e9:.3f}"),
     )
 

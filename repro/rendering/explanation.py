@@ -65,7 +65,7 @@ class Explanation:
     commands: tuple[str, ...]
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """The fields for JSON."""
         return {
             "address": self.cell.address,
             "verdict": self.verdict.as_dict(),

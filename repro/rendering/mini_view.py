@@ -125,7 +125,7 @@ def _build_statistics_grid(table: Table, measured: Mapping[str, Measurement]) ->
 
 
 def _write_distance(attention: Measurement, column: str, values: Sequence[float]) -> str:
-    """With its uncertainty: four decimals, or as many as show two digits of that."""
+    """Write a mean with its uncertainty: four decimals, or as many as show two digits of that."""
     uncertainty = compute_deviation(values)
     if uncertainty is None:
         uncertainty = attention.first.require(column).standard_error

@@ -59,7 +59,7 @@ class Status:
     next: tuple[NextStep, ...]
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """The fields for JSON."""
         return asdict(self)
 
 

@@ -89,7 +89,7 @@ class RecordComparison:
     conclusion: str
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """The fields for JSON."""
         deltas = [{**asdict(delta), "delta": delta.delta} for delta in self.deltas]
         return {**asdict(self), "deltas": deltas}
 
@@ -105,7 +105,7 @@ class StoreComparison:
     counts: tuple[FieldChange, ...]  #: of parameters and operations
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """The fields for JSON."""
         return {**asdict(self), "changed": [comparison.as_dict() for comparison in self.changed]}
 
 

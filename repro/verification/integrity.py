@@ -68,17 +68,17 @@ def _inspect_alone(file: str, record: Record, submission: list[Record]) -> Itera
         yield f"{data.evaluated} items evaluated and {len(data.failed)} failed, of {data.expected} that there are"
     for metric in record.metrics:
         if metric.unit == "%" and not 0 <= metric.value <= 100:
-            yield f"{_heading(metric.name)} is {metric.value:g} %"
+            yield f"{_get_heading(metric.name)} is {metric.value:g} %"
         if metric.name in COLUMNS and metric.unit == "%" and metric.n != data.evaluated:
-            yield f"{_heading(metric.name)} is of {metric.n} items, and {data.evaluated} were evaluated"
+            yield f"{_get_heading(metric.name)} is of {metric.n} items, and {data.evaluated} were evaluated"
     names = Counter(metric.name for metric in record.metrics)
     for name in (name for name, times in names.items() if times > 1):
-        yield f"{_heading(name)} stands in it twice"
+        yield f"{_get_heading(name)} stands in it twice"
     if len(set(data.failed)) < len(data.failed):
         yield "an item failed twice"
 
 
-def _heading(metric: str) -> str:
+def _get_heading(metric: str) -> str:
     return COLUMNS[metric].heading if metric in COLUMNS else metric
 
 

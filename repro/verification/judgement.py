@@ -150,8 +150,8 @@ def _judge(
     if any(inside) or low < cell.value < high:
         digits = cell.decimals + 1
         reason = (
-            f"between {low:.{digits}f} and {high:.{digits}f}, as the {dataset.items} that were not evaluated are wrong "
-            f"or right; within {width:.{digits}f} {unit} is only a part of it"
+            f"between {low:.{digits}f} and {high:.{digits}f}, depending on whether the {dataset.items} that were not "
+            f"evaluated are wrong or right; only a part of that range is within ±{width:.{digits}f} {unit}"
         )
         return _Judgement("inconclusive", reason, width, rule, interval)
     reason = f"differs by more than {width:.2f} {unit}: {rule.applies_to}"

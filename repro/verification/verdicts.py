@@ -77,7 +77,7 @@ class CellVerdict:
         return f"{self.cell}: {self.verdict}: {numbers}" + (f": {why}" if why else "")
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON: the cell's own fields, then ours."""
+        """The fields for JSON: the cell's own fields, then ours."""
         own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "cell"}
         return {**asdict(self.cell), **own, "delta": self.delta, "profile": "full"}
 

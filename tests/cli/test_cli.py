@@ -251,7 +251,7 @@ def test_ctrl_c_ends_the_workers_and_says_how_to_go_on(tmp_path):
     finally:
         process.kill()
     assert process.returncode == 130, messages
-    assert "the same command goes on from there" in messages
+    assert "the same command continues from there" in messages
     assert "Traceback" not in messages
     size = logs[0].stat().st_size
     time.sleep(2)

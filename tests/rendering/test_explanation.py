@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 
 import pytest
 from samples import PARAMS, count, published, record
 
 from repro import cli, paper
+from repro.cli import explain as explain_verb
 from repro.errors import ReproError
 from repro.experiments import EXPERIMENTS, description, get
 from repro.paper import addresses
@@ -162,6 +164,15 @@ def test_a_cell_that_was_not_measured_says_what_it_takes(explain):
     assert "repro submit coco-x101-cascade-baseline" in hidden
     assert "repro record-external coco-x101-cascade-baseline" in hidden
     assert "repro reproduce --table 1 --profile full --data-root DIR" in explain("1/coco/e-gaussian/jsd att")[1]
+
+
+def test_the_examples_of_the_help_work(explain):
+    examples = [
+        shlex.split(line) for line in (explain_verb.command.__doc__ or "").splitlines() if "repro explain" in line
+    ]
+    assert len(examples) == 2
+    for _, _, cell in examples:
+        assert explain(cell)[0] == 0
 
 
 def test_the_weights_that_serve_a_cell_are_named_with_what_their_publisher_reports(explain):

@@ -85,7 +85,7 @@ def shrink(experiment: Experiment) -> Experiment:
     if (
         not isinstance(network, Detector)
         or network != Detector(network.backbone, network.cascade)
-        or (small := _SMALL.get(_trunk(network.backbone))) is None
+        or (small := _SMALL.get(_strip_backbone(network.backbone))) is None
     ):
         raise ReproError(
             f"{experiment.name} has no mini version: the mini profile scales down the networks of Tables 2 and 3, "
@@ -125,17 +125,17 @@ def estimate_seconds(experiment: Experiment) -> float:
 
 def pretraining_for(experiment: Experiment) -> Experiment:
     """The experiment that a mini experiment starts from: one pre-training for all backbones of the same shape."""
-    backbone = _trunk(experiment.network.backbone)
+    backbone = _strip_backbone(experiment.network.backbone)
     return replace(PRETRAINING, network=replace(PRETRAINING.network, backbone=backbone))
 
 
-def _trunk(backbone: Backbone) -> Backbone:
+def _strip_backbone(backbone: Backbone) -> Backbone:
     """The backbone as it is pre-trained: without context blocks and offsets, nothing frozen."""
     return replace(backbone, context=None, dcn=(), frozen=())
 
 
 #: By the full-size backbone.
 _SMALL = {
-    _trunk(get(f"coco-{name}-baseline").network.backbone): small
+    _strip_backbone(get(f"coco-{name}-baseline").network.backbone): small
     for name, small in (("r50", _R50), ("r101", _R101), ("x101", _X101))
 }

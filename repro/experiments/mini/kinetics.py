@@ -112,7 +112,7 @@ def shrink(experiment: Experiment) -> Experiment:
     """
     network = experiment.network
     full = get("kinetics-r50-baseline").network
-    if not isinstance(network, Classifier) or replace(network, backbone=_plain(network.backbone)) != full:
+    if not isinstance(network, Classifier) or replace(network, backbone=_strip_context(network.backbone)) != full:
         raise ReproError(
             f"{experiment.name} has no mini version: the mini profile scales down the networks of Table 5, slow-only "
             "ResNet-50 with clips of 8 frames."
@@ -139,5 +139,5 @@ def estimate_seconds(experiment: Experiment) -> float:
     return 160.0 if experiment.network.backbone.context else 140.0
 
 
-def _plain(backbone: Backbone) -> Backbone:
+def _strip_context(backbone: Backbone) -> Backbone:
     return replace(backbone, context=None)

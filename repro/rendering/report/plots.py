@@ -172,12 +172,12 @@ def _place_labels(wanted: Sequence[tuple[Point, str]], points: Sequence[Point]) 
             left = x - {"start": 0, "middle": width / 2, "end": width}[anchor]
             box = (left, y - _LINE + 3, left + width, y + 3)
             inside = box[0] > LEFT and box[2] < WIDTH - 2 and box[1] > TOP and box[3] < HEIGHT - BOTTOM
-            if inside and not any(_overlap(box, other) for other in taken):
+            if inside and not any(_do_overlap(box, other) for other in taken):
                 taken.append(box)
                 placed.append(Label(round(x, 1), round(y, 1), anchor, text))
                 break
     return tuple(placed)
 
 
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+def _do_overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

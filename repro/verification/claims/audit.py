@@ -73,7 +73,7 @@ class Claim(BaseModel):
     note: str | None = Field(None, min_length=1, description="other readings, and what becomes of them")
 
     @model_validator(mode="after")
-    def _whole(self) -> Claim:
+    def _check_whole(self) -> Claim:
         if (self.kind in NUMERIC) != (self.printed is not None):
             raise ValueError(f"kind {self.kind!r} {'needs a' if self.kind in NUMERIC else 'has no'} printed number")
         if (self.kind in NUMERIC) == isinstance(self.expression, Statement):
@@ -167,7 +167,7 @@ class Audited:
         )
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON: the claim's own fields, its cells, then both verdicts."""
+        """The fields for JSON: the claim's own fields, its cells, then both verdicts."""
         claim, published, ours = self.claim, self.published, self.ours
         return {
             **claim.model_dump(exclude={"expression"}),
@@ -181,7 +181,7 @@ class Audited:
 
 
 def _describe(computed: Computed | Unmeasured) -> dict[str, object]:
-    """For JSON."""
+    """The fields for JSON."""
     if isinstance(computed, Unmeasured):
         return {"reason": computed.reason}
     value = computed.value

@@ -74,13 +74,13 @@ class Measured:
         Metrics on one data set are means over the seeds that all of the rows have, from the best way in which all of
         them were measured.
         """
-        missing = tuple(cell for cell in cells if not self._row(cell).has(cell.column))
+        missing = tuple(cell for cell in cells if not self._get_row(cell).has(cell.column))
         if missing:
             return Unmeasured("not measured", missing)
         values: dict[Cell, Fraction] = {}
         by_dataset: dict[str, list[Cell]] = {}
         for cell in cells:
-            row = self._row(cell)
+            row = self._get_row(cell)
             if COLUMNS[cell.column].measured:
                 by_dataset.setdefault(row.dataset, []).append(cell)
             elif (count := row.count) is not None:
@@ -93,7 +93,7 @@ class Measured:
             values |= means
         return values
 
-    def _row(self, cell: Cell) -> _Row:
+    def _get_row(self, cell: Cell) -> _Row:
         return self._rows[cell.table, cell.group, cell.row]
 
     def _average(self, cells: Sequence[Cell]) -> dict[Cell, Fraction] | None:
@@ -101,7 +101,7 @@ class Measured:
         ways: list[dict[str, dict[int, float]]] = []
         for cell in cells:
             values: dict[str, dict[int, float]] = {}
-            for measurement in self._row(cell).select_whole(cell.column):
+            for measurement in self._get_row(cell).select_whole(cell.column):
                 way = describe_conditions(measurement.first, initial=False)
                 values.setdefault(way, measurement.values_by_seed(cell.column))
             ways.append(values)

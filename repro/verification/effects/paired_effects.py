@@ -142,7 +142,7 @@ class RowEffects:
     missing: tuple[str, ...]  #: what could not be tested, and why
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """The fields for JSON."""
         pair = self.pair
         columns = [
             {
@@ -243,7 +243,7 @@ def compare_pairs(pairs: Iterable[RowPair], test: Test) -> list[RowEffects]:
 
 
 def look_up(stored: Iterable[StoredEffect]) -> Test:
-    """For `compare_pairs`: the stored test of two runs' predictions, with the most resamples if there are several."""
+    """Look up tests among the stored ones, as `compare_pairs` wants them: those with the most resamples go first."""
     best: dict[tuple[str, str, str], StoredEffect] = {}
     for effect in sorted(stored, key=lambda e: (e.resamples or 0, -(e.resampling_seed or 0), e.key)):
         ours, theirs = effect.predictions_sha256
