@@ -111,9 +111,9 @@ def _count_experiment(name: str, depth: int, as_json: bool) -> str:
     shape, rois = networks.get_input_shape(network), networks.count_rois(network)
     counted = networks.count_whole(network)
     if as_json:
-        return tree.as_json(counted, depth, experiment=name, inputs=[shape], rois=rois)
+        return tree.format_json(counted, depth, experiment=name, inputs=[shape], rois=rois)
     between = " What chooses boxes and cuts features out for them is not counted." if rois else ""
-    return tree.as_text(counted, depth, f"{name}. {counts.describe_input(shape, rois)}.{between}")
+    return tree.format_text(counted, depth, f"{name}. {counts.describe_input(shape, rois)}.{between}")
 
 
 def _count_model(reference: str, given: list[str], depth: int, as_json: bool) -> str:
@@ -123,7 +123,7 @@ def _count_model(reference: str, given: list[str], depth: int, as_json: bool) ->
     shapes = [custom.parse_shape(text) for text in given]
     counted = custom.count_file(reference, shapes)
     if as_json:
-        return tree.as_json(counted, depth, model=reference, inputs=shapes)
-    return tree.as_text(
+        return tree.format_json(counted, depth, model=reference, inputs=shapes)
+    return tree.format_text(
         counted, depth, f"{reference}. {'; '.join(counts.describe_input(shape, {}) for shape in shapes)}."
     )

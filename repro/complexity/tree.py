@@ -44,8 +44,11 @@ class Counted:
         """How often each operator was met that no convention counts (views and copies are not named)."""
         return self.operations.uncounted
 
-    def tree(self, depth: int | None = None) -> str:
-        """A line for each module down to `depth` levels below this one, all by default. The lines below one add up."""
+    def format_tree(self, depth: int | None = None) -> str:
+        """Format a table with a line for each module, down to `depth` levels below this one, all by default.
+
+        The lines below a module add up to its own.
+        """
         lines = [_HEADER, *self._format_lines(0, depth)]
         name, kind, *numbers = (max(map(len, column)) for column in zip(*lines, strict=True))
         return "\n".join(
@@ -63,7 +66,7 @@ class Counted:
                 yield f"{indent}  {OWN}", "", *own
 
     def as_data(self, depth: int | None = None) -> dict[str, object]:
-        """The same for JSON: name, class, params, macs, paper_flops, and `children` and `itself` down to `depth`."""
+        """Return the same for JSON: name, class, params, macs, paper_flops, and `children` and `itself` to `depth`."""
         data = {"name": self.name, "class": self.kind, **_to_data(self.params, self.operations)}
         if depth != 0 and self.children:
             below = None if depth is None else depth - 1
@@ -72,13 +75,13 @@ class Counted:
         return data
 
 
-def as_text(counted: Counted, depth: int, heading: str) -> str:
-    """A document: what was counted at which size, the tree, and which operators were not counted, how often each."""
+def format_text(counted: Counted, depth: int, heading: str) -> str:
+    """Format what was counted at which size, the tree, and which operators were not counted, how often each."""
     times = (f"{name} {number} time{'s' * (number > 1)}" for name, number in sorted(counted.uncounted.items()))
     return "\n\n".join(
         [
             heading,
-            counted.tree(depth),
+            counted.format_tree(depth),
             "MACs: multiply-accumulates of convolutions, matrix products and linear layers.\n"
             "Paper FLOPs: operations in the paper's convention, which prints them in units of 2^30.",
             f"Not counted: {', '.join(times) or 'nothing'}. Views and copies are no operations.",
@@ -86,8 +89,8 @@ def as_text(counted: Counted, depth: int, heading: str) -> str:
     )
 
 
-def as_json(counted: Counted, depth: int, **about: object) -> str:
-    """The same as JSON: `about`, the operators that were not counted, and the tree."""
+def format_json(counted: Counted, depth: int, **about: object) -> str:
+    """Format the same as JSON: `about`, the operators that were not counted, and the tree."""
     return json.dumps({**about, "uncounted": counted.uncounted, **counted.as_data(depth)}, indent=1)
 
 

@@ -1,4 +1,4 @@
-"""The libraries that detectors are assembled from. Importing this module loads none of them."""
+"""The libraries from which detectors are assembled. Importing this module loads none of them."""
 
 from __future__ import annotations
 

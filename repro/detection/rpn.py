@@ -22,7 +22,7 @@ class RPNHead(torchvision_rpn.RPNHead):
 
 
 class RegionProposalNetwork(torchvision_rpn.RegionProposalNetwork):
-    """torchvision's, with the anchors of `conventions` and the authors' choice of training targets.
+    """torchvision's region proposal network, with the anchors of `conventions` and the authors' training targets.
 
     What differs in training: anchors that cross the border of the image are left out, an object keeps its nearest
     anchors only from an IoU of 0.3, and the sampling is drawn from `generator`. Both losses (cross entropy, smooth L1
@@ -52,7 +52,7 @@ class RegionProposalNetwork(torchvision_rpn.RegionProposalNetwork):
     def filter_proposals(
         self, proposals: Tensor, objectness: Tensor, sizes: list[tuple[int, int]], counts: list[int]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Per image: the proposals (k, 4) that remain and their scores. Called by the base class, which clips anew."""
+        """Filter the proposals: per image (k, 4), and their scores. Called by the base class, which clips them again."""
         if self.inclusive:
             images = zip(proposals, sizes, strict=True)
             proposals = torch.stack([clip(image, size, inclusive=True) for image, size in images])
@@ -61,7 +61,7 @@ class RegionProposalNetwork(torchvision_rpn.RegionProposalNetwork):
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: list[dict]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Per image: labels (anchors,), 1, 0 or -1 for ignored, and the matched objects' boxes (anchors, 4)."""
+        """Assign labels (anchors,), 1, 0 or -1 for ignored, and the matched objects' boxes (anchors, 4), per image."""
         inside = [lie_within(image, target["size"]) for image, target in zip(anchors, targets, strict=True)]
         labels, boxes = super().assign_targets_to_anchors(
             [image[mask] for image, mask in zip(anchors, inside, strict=True)], targets

@@ -127,13 +127,18 @@ def test_each_module_has_its_own_part(device):
 
 def test_lines_of_a_tree():
     found = count(Attention(), torch.zeros(3, 5, 4))
-    assert lines(found.tree())["(total)"] == ["(total)", "Attention", "32", "1,200", "1,680"]
-    assert lines(found.tree())["(itself)"] == ["(itself)", "4", "600", "600"]
-    assert [line.split()[0] for line in found.tree(1).splitlines()][1:] == ["(total)", "project", "out", "(itself)"]
-    assert [line.split()[0] for line in found.tree().splitlines()][1:] == [
+    assert lines(found.format_tree())["(total)"] == ["(total)", "Attention", "32", "1,200", "1,680"]
+    assert lines(found.format_tree())["(itself)"] == ["(itself)", "4", "600", "600"]
+    assert [line.split()[0] for line in found.format_tree(1).splitlines()][1:] == [
+        "(total)",
+        "project",
+        "out",
+        "(itself)",
+    ]
+    assert [line.split()[0] for line in found.format_tree().splitlines()][1:] == [
         "(total)", "project", "out", "0", "1", "(itself)",
     ]  # fmt: skip
-    assert len(found.tree(0).splitlines()) == 2
+    assert len(found.format_tree(0).splitlines()) == 2
 
 
 def test_a_tree_as_data():

@@ -53,7 +53,7 @@ class ObjectMasks:
 
 
 class BoxHead(FastRCNNConvFCHead):
-    """Detectron2's, with the authors' initial weights (Xavier, uniform)."""
+    """Detectron2's box head, with the authors' initial weights (Xavier, uniform)."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -62,9 +62,9 @@ class BoxHead(FastRCNNConvFCHead):
 
 
 class OutputLayers(FastRCNNOutputLayers):
-    """Detectron2's, on weights in the authors' layout: background first, with a box of its own if each class has one.
+    """Detectron2's outputs for weights in the authors' layout: background first, with a box if each class has its own.
 
-    What comes out has Detectron2's layout, in float32. A detection is also dropped if clipping leaves it thinner than
+    The outputs have Detectron2's layout, in float32. A detection is also dropped if clipping leaves it thinner than
     `SMALLEST`.
     """
 
@@ -126,9 +126,9 @@ class OutputLayers(FastRCNNOutputLayers):
 
 
 class MaskHead(MaskRCNNConvUpsampleHead):
-    """Detectron2's, on weights in the authors' layout and with their initialisation: the background, first, has a mask.
+    """Detectron2's mask head with the authors' layout and initialisation: the background comes first and has a mask.
 
-    Mask logits (R, K, 28, 28) come out, in float32.
+    The outputs are mask logits (R, K, 28, 28) without the background's, in float32.
     """
 
     def __init__(self, *, num_classes: int, **options: Any) -> None:

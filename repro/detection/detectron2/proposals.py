@@ -19,7 +19,7 @@ from repro.detection.sampling import BalancedSampler
 
 
 class Detectron2Matcher(LibraryMatcher):
-    """Also gives every object the boxes that overlap it more than all others do, if by an IoU of at least `least`.
+    """Detectron2's matcher, which also gives every object the boxes with its highest IoU if that is at least `least`.
 
     Detectron2 has no such minimum, and leaves a box that it makes positive in this way to the object that overlaps it
     most; here it goes to the object that claims it, the last one if there are several.
@@ -65,7 +65,7 @@ class Detectron2PyramidAnchors(DefaultAnchorGenerator):
 
 
 class Detectron2RPNHead(StandardRPNHead):
-    """Detectron2's, float32 out, so that boxes keep their precision."""
+    """Detectron2's RPN head with outputs in float32, so that boxes keep their precision."""
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         logits, deltas = super().forward(features)
@@ -73,7 +73,7 @@ class Detectron2RPNHead(StandardRPNHead):
 
 
 class RPN(LibraryRPN):
-    """Detectron2's, with the authors' choice and weight of training targets.
+    """Detectron2's region proposal network, with the authors' choice and weight of training targets.
 
     Anchors that cross the border of the image are left out before anchors are matched, and both losses are averaged
     over the sampled anchors, not over as many as should be sampled. Proposals that are not finite are dropped without
