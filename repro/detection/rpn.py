@@ -52,7 +52,7 @@ class RegionProposalNetwork(torchvision_rpn.RegionProposalNetwork):
     def filter_proposals(
         self, proposals: Tensor, objectness: Tensor, sizes: list[tuple[int, int]], counts: list[int]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Filter the proposals: per image (k, 4), and their scores. Called by the base class, which clips them again."""
+        """Filter the proposals of every image: boxes (k, 4) and scores. Called by the base class, which clips anew."""
         if self.inclusive:
             images = zip(proposals, sizes, strict=True)
             proposals = torch.stack([clip(image, size, inclusive=True) for image, size in images])

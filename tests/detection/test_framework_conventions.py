@@ -263,7 +263,7 @@ def test_conventions_reach_every_part(model_of, make_sample, conventions, cascad
     model = model_of(conventions, cascade=cascade)
     model.load_state_dict(reference.state_dict())
     assert model.rpn.anchor_generator.conventions is conventions
-    for heads in model.roi_heads.stages:
+    for heads in model.roi_heads.stage_heads:
         assert heads.box_roi_pool.conventions is heads.mask_roi_pool.conventions is conventions
         assert heads.inclusive == model.rpn.inclusive == conventions.inclusive_boxes
     (found,) = model([make_sample((90, 96), original=(45, 48))])

@@ -118,7 +118,7 @@ def shake(model: MaskRCNN, samples) -> None:
     """Weights that make outputs differ from place to place, and norm statistics that fit the images."""
     for layer in (
         *model.rpn.head.modules(),
-        *(layer for heads in model.roi_heads.stages for layer in heads.box_predictor.modules()),
+        *(layer for heads in model.roi_heads.stage_heads for layer in heads.box_predictor.modules()),
     ):
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_normal_(layer.weight)
