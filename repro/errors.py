@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read."""
+"""The exception whose message is written for the user."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pickle
 import struct
 from collections.abc import Iterable
 
-#: What `torch.load` raises for a file that is cut off, damaged or something else, found by damaging files at random.
+#: What `torch.load` raises for a file that is cut off, damaged or something else; found by damaging files at random.
 UNREADABLE = (
     OSError, RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError, AssertionError, struct.error,
     pickle.UnpicklingError,
@@ -15,11 +15,16 @@ UNREADABLE = (
 
 
 class ReproError(Exception):
-    """Bad input or a missing piece: says what was wrong, where, and what to do. The CLI prints it and exits with 2."""
+    """Bad input or a missing piece. The message says what is wrong, where, and what to do; the CLI prints it and exits
+    with status 2."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ReproError:
-    """A `ReproError` for a name that does not exist, with the nearest ones that do."""
+    """A `ReproError` for a name that does not exist; the message offers the nearest ones that do.
+
+    Args:
+        kind: what the name is of, in words.
+    """
     known = list(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     if near:

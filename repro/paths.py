@@ -1,4 +1,4 @@
-"""Where the project's data files lie, and how files are written so that a kill leaves no half of one."""
+"""Where the project's data files lie, and how files are written so that an interruption leaves none half written."""
 
 from __future__ import annotations
 
@@ -63,6 +63,6 @@ def sha256(path: Path) -> str:
 
 
 def unwritable(path: Path, error: OSError) -> ReproError:
-    """What to tell a user whose output directory cannot take a file."""
-    why = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}.get(error.errno, error.strerror)
-    return ReproError(f"cannot write {path}: {why}. Free some space, or choose another place.")
+    """The error to raise where a file cannot be written, with the reason in words."""
+    why = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}.get(error.errno or 0)
+    return ReproError(f"cannot write {path}: {why or error.strerror}. Free some space, or choose another place.")

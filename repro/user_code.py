@@ -1,4 +1,4 @@
-"""Python files of the user's own: a function in one, and its errors as messages."""
+"""Functions in Python files that the user names, and their errors as messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from repro.errors import ReproError
 
 
 def split_reference(reference: str) -> tuple[Path, str]:
-    """The file and the function's name of "path.py:factory".
+    """Split "path.py:factory" into the file and the name of the function in it.
 
     Raises:
         ReproError: it is not of that form, or there is no such file.
@@ -27,7 +27,7 @@ def split_reference(reference: str) -> tuple[Path, str]:
 
 
 def load_factory(reference: str) -> Callable[[], object]:
-    """The function that "path.py:factory" names. The file is carried out.
+    """Load the function that "path.py:factory" names. The file is executed.
 
     Raises:
         ReproError: there is none, or the file cannot be imported.
@@ -41,19 +41,23 @@ def load_factory(reference: str) -> Callable[[], object]:
     sys.path.insert(0, str(path.parent))  # what it imports may lie beside it, as if it were a script
     with report_failures(f"--model: {path} cannot be imported"):
         spec.loader.exec_module(module)
-    found = getattr(module, name, None)
-    if not callable(found):
+    function = getattr(module, name, None)
+    if not callable(function):
         raise ReproError(f"--model: {path} has no function {name!r}")
-    return found
+    return function
 
 
 @contextmanager
 def report_failures(what: str) -> Iterator[None]:
-    """Code of others may raise anything. Whoever asked for it wants to read what in one message."""
+    """Report whatever the user's code raises as a `ReproError` of one line that begins with `what`.
+
+    Raises:
+        ReproError: the code raised an exception, or ended the interpreter.
+    """
     try:
         yield
     except ReproError:
         raise
     except (Exception, SystemExit) as error:
-        said = " ".join(str(error).split())
-        raise ReproError(f"{what}: {type(error).__name__}: {said[:500]}") from error
+        message = " ".join(str(error).split())
+        raise ReproError(f"{what}: {type(error).__name__}: {message[:500]}") from error

@@ -1,7 +1,7 @@
-"""Many files behind one interface: those below a directory, or those in a tar archive, which stays packed.
+"""One interface to many files: those below a directory, or those in a tar archive, which is not unpacked.
 
-ImageNet's training archive holds 1.28 million files in 1000 archives. Packed they need no second 148 GB, no 1.28
-million directory entries and no hours of unpacking, and reading one is a seek either way.
+ImageNet's training archive holds 1.28 million files in 1000 archives. Unpacking them takes hours, another 148 GB and
+1.28 million directory entries, and reading a file is a seek either way.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from repro.paths import cache_directory, write_atomically
 
 
 class FileStorage(Protocol):
-    """Files by their number, 0 to len - 1. It can be sent to another process."""
+    """Files by their number, the index of their name in `names`. It can be sent to another process."""
 
-    names: list[str]  #: relative, with slashes
+    names: list[str]  #: relative paths, with slashes
 
     def read(self, index: int) -> bytes:
-        """The file's content. Raises OSError."""
+        """Read a file's content. Raises OSError."""
 
     def where(self, index: int) -> str:
-        """For messages: what to look for, and in what."""
+        """Where a file is, in words, for messages."""
 
 
 class Directory:
-    """The files in a directory and in its subdirectories, one level deep; hidden ones are none.
+    """The files in a directory and in its subdirectories, one level deep, without hidden ones.
 
     Raises:
         ReproError: it cannot be listed.
@@ -60,8 +60,8 @@ class Directory:
 class TarArchive:
     """The files in a tar archive and in the archives that it holds: `name.tar` in it is a directory `name`.
 
-    Where they begin is kept in the cache, for as long as the archive has its size and its time of change: finding all
-    of ImageNet's takes minutes.
+    Where each file begins is kept in the cache, for as long as the archive's size and time of change stay the same:
+    finding all of ImageNet's files takes minutes.
 
     Raises:
         ReproError: it cannot be read, is no tar archive, is cut short, or holds something that is no plain file.
@@ -73,15 +73,15 @@ class TarArchive:
             state = path.stat()
             key = digest([str(path.resolve()), state.st_size, state.st_mtime_ns])
             kept = cache_directory() / "archives" / f"{key}.npz"
-            found = _load_index(kept)
-            if found is None:
-                found = _index_archive(path)
-                _save_index(kept, *found)
+            index = _load_index(kept)
+            if index is None:
+                index = _index_archive(path)
+                _save_index(kept, *index)
         except tarfile.TarError as error:
             raise ReproError(f"{path} is damaged or cut short: {error}. Download it again.") from None
         except OSError as error:
             raise ReproError(f"{path} cannot be read: {error.strerror or error}") from None
-        self.names, self._spans = found
+        self.names, self._spans = index
 
     def read(self, index: int) -> bytes:
         offset, size = self._spans[index].tolist()
@@ -106,18 +106,18 @@ def _list_files(path: Path, prefix: str = "", deeper: bool = True) -> Iterator[s
 
 def _index_archive(path: Path) -> tuple[list[str], np.ndarray]:
     """The names in ascending order, and int64 (n, 2): where in `path` each one's content begins, and its bytes."""
-    found: dict[str, tuple[int, int]] = {}
+    spans: dict[str, tuple[int, int]] = {}
     with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        for name, begin, length in _iterate_members(file, 0, size):
+        for name, begin, length in _iterate_members(file, 0, file.seek(0, os.SEEK_END)):
             packed = name.endswith(".tar")
             directory = f"{name.removesuffix('.tar')}/" if packed else ""
-            for one, *span in _iterate_members(file, begin, length) if packed else [(name, begin, length)]:
-                if directory + one in found:
-                    raise tarfile.TarError(f"{directory}{one} is in it twice")
-                found[directory + one] = tuple(span)
-    names = sorted(found)
-    return names, np.array([found[name] for name in names], dtype=np.int64).reshape(-1, 2)
+            members = _iterate_members(file, begin, length) if packed else [(name, begin, length)]
+            for member, first, size in members:
+                if directory + member in spans:
+                    raise tarfile.TarError(f"{directory}{member} is in it twice")
+                spans[directory + member] = first, size
+    names = sorted(spans)
+    return names, np.array([spans[name] for name in names], dtype=np.int64).reshape(-1, 2)
 
 
 def _iterate_members(file: BinaryIO, begin: int, length: int) -> Iterator[tuple[str, int, int]]:
@@ -130,7 +130,8 @@ def _iterate_members(file: BinaryIO, begin: int, length: int) -> Iterator[tuple[
                 raise tarfile.TarError(f"{member.name} is no plain file")
             if member.offset_data + member.size > length:
                 raise tarfile.TarError(f"it ends within {member.name}")
-            tar.members.clear()  # which would be kept, 1.28 million of them
+            # Or all 1.28 million of them would be kept in memory.
+            tar.members.clear()  # type: ignore[attr-defined]  # typeshed lacks it
             yield member.name.removeprefix("./"), begin + member.offset_data, member.size
         tar.fileobj.seek(tar.offset)  # tarfile takes a damaged header for the end
         if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
@@ -143,9 +144,6 @@ class _FileSection(io.RawIOBase):
     def __init__(self, file: BinaryIO, begin: int, length: int) -> None:
         self._file, self._begin, self._length, self._at = file, begin, length, 0
 
-    def readable(self) -> bool:
-        return True
-
     def seekable(self) -> bool:
         return True
 
@@ -157,16 +155,12 @@ class _FileSection(io.RawIOBase):
         return self._at
 
     def read(self, size: int = -1) -> bytes:
-        """No more than there is: the base class allocates whatever a forged header asks for."""
+        """No more than there is, whatever a forged header asks for."""
         rest = max(0, self._length - self._at)
-        return super().read(rest if size < 0 else min(size, rest))
-
-    def readinto(self, buffer: memoryview) -> int:
         self._file.seek(self._begin + self._at)
-        content = self._file.read(max(0, min(len(buffer), self._length - self._at)))
-        buffer[: len(content)] = content
+        content = self._file.read(rest if size < 0 else min(size, rest))
         self._at += len(content)
-        return len(content)
+        return content
 
 
 def _save_index(path: Path, names: list[str], spans: np.ndarray) -> None:
@@ -177,7 +171,7 @@ def _save_index(path: Path, names: list[str], spans: np.ndarray) -> None:
 
 
 def _load_index(path: Path) -> tuple[list[str], np.ndarray] | None:
-    """None: there is none, or a damaged disk left no whole one."""
+    """The kept index; None where there is none, or a damaged one."""
     try:
         with np.load(path, allow_pickle=False) as content:
             names, spans = bytes(content["names"]).decode(errors="surrogateescape").split("\n"), content["spans"]

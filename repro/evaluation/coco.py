@@ -1,4 +1,4 @@
-"""COCO box and mask average precision, and the file that predictions are kept in."""
+"""COCO's average precision of boxes and masks, and the file of a detector's predictions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _IOU_TYPES = {"box": "bbox", "mask": "segm"}
 
 
 def evaluate(detections: Iterable[Detections], dataset: CocoDetection) -> dict[str, float]:
-    """COCO's AP, AP50 and AP75 of boxes and masks, in percent: `ap_box`, `ap50_box`, `ap75_box`, `ap_mask`, ...
+    """Compute COCO's AP, AP50 and AP75 of boxes and masks, in percent: `ap_box`, `ap50_box`, `ap75_box`, `ap_mask`, ...
 
     AP is the mean over IoU 0.50:0.05:0.95 and all classes that occur, with at most 100 detections per image and class;
     crowds are ignored as the COCO metric does. No detections at all give 0.0.
@@ -30,7 +30,7 @@ def evaluate(detections: Iterable[Detections], dataset: CocoDetection) -> dict[s
         ReproError: the images are not exactly `dataset.image_ids`, each once; a box, score, label or mask is
             malformed (the image is named); or the data set has no object to find.
     """
-    metrics = {}
+    metrics: dict[str, float] = {}
     for kind, evaluator in compare(detections, dataset).items():
         evaluator.accumulate()
         evaluator.summarize()
@@ -39,19 +39,21 @@ def evaluate(detections: Iterable[Detections], dataset: CocoDetection) -> dict[s
 
 
 def compare(detections: Iterable[Detections], dataset: CocoDetection) -> dict[str, COCOeval_faster]:
-    """The evaluators of "box" and of "mask", whose `ious` are those of every detection and object.
+    """Match detections with objects: the evaluators of "box" and of "mask", with the IoU of every pair in `ious`.
 
     Raises:
-        ReproError: as of `evaluate`.
+        ReproError: as `evaluate` does.
     """
     detections = list(detections)
-    predictions.check_ids((one.image_id for one in detections), dataset.image_ids, "images", dataset.annotations_path)
-    results = [result for one in detections for result in _list_results(one, dataset)]
+    predictions.check_ids(
+        (image.image_id for image in detections), dataset.image_ids, "images", dataset.annotations_path
+    )
+    results = [result for image in detections for result in _list_results(image, dataset)]
     truth = COCO(dataset.ground_truth())
     if all(annotation["iscrowd"] for annotation in truth.dataset["annotations"]):
         raise ReproError(f"{dataset.annotations_path} has no objects but crowds: there is nothing to evaluate against")
-    found = truth.loadRes(results)
-    evaluators = {kind: COCOeval_faster(truth, found, iou_type) for kind, iou_type in _IOU_TYPES.items()}
+    loaded = truth.loadRes(results)
+    evaluators = {kind: COCOeval_faster(truth, loaded, iou_type) for kind, iou_type in _IOU_TYPES.items()}
     for evaluator in evaluators.values():
         try:
             evaluator.evaluate()
@@ -60,31 +62,33 @@ def compare(detections: Iterable[Detections], dataset: CocoDetection) -> dict[st
     return evaluators
 
 
-def _list_results(one: Detections, dataset: CocoDetection) -> list[dict]:
-    """An image's detections in COCO's results format."""
-    where = f"predictions for image {one.image_id}"
-    _check_finite(one)
-    n = len(one.scores)
-    if len(one.boxes) != n or len(one.labels) != n or len(one.masks) != n:
+def _list_results(image: Detections, dataset: CocoDetection) -> list[dict]:
+    """List an image's detections in COCO's results format."""
+    where = f"predictions for image {image.image_id}"
+    _check_finite(image)
+    n = len(image.scores)
+    if len(image.boxes) != n or len(image.labels) != n or len(image.masks) != n:
         raise ReproError(
-            f"{where}: {len(one.boxes)} boxes, {n} scores, {len(one.labels)} labels, {len(one.masks)} masks"
+            f"{where}: {len(image.boxes)} boxes, {n} scores, {len(image.labels)} labels, {len(image.masks)} masks"
         )
     classes = len(dataset.category_ids)
-    wrong = [int(label) for label in one.labels if not 0 <= label < classes]
+    wrong = [int(label) for label in image.labels if not 0 <= label < classes]
     if wrong:
         raise ReproError(f"{where}: label {wrong[0]} is not one of the {classes} classes, 0 to {classes - 1}")
-    size = list(dataset.original_size(one.image_id))
-    for mask in one.masks:
+    size = list(dataset.original_size(image.image_id))
+    for mask in image.masks:
         if list(mask["size"]) != size:
             raise ReproError(f"{where}: a mask has {list(mask['size'])} pixels (height, width), the image {size}")
-    boxes = np.asarray(one.boxes, dtype=np.float64).reshape(-1, 4)
+    boxes = np.asarray(image.boxes, dtype=np.float64).reshape(-1, 4)
     boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     if (boxes[:, 2:] < 0).any():
         raise ReproError(f"{where}: a box ends before it begins")
-    rows = zip(boxes.tolist(), np.asarray(one.scores, dtype=np.float64).tolist(), one.labels, one.masks, strict=True)
+    rows = zip(
+        boxes.tolist(), np.asarray(image.scores, dtype=np.float64).tolist(), image.labels, image.masks, strict=True
+    )
     return [
         {
-            "image_id": one.image_id,
+            "image_id": image.image_id,
             "category_id": dataset.category_ids[label],
             "bbox": box,
             "score": score,
@@ -94,18 +98,20 @@ def _list_results(one: Detections, dataset: CocoDetection) -> list[dict]:
     ]
 
 
-def _check_finite(one: Detections) -> None:
-    for name, values in (("box", one.boxes), ("score", one.scores)):
+def _check_finite(image: Detections) -> None:
+    for name, values in (("box", image.boxes), ("score", image.scores)):
         if not np.isfinite(values).all():
-            raise ReproError(f"predictions for image {one.image_id}: a {name} is not finite; did the training diverge?")
+            raise ReproError(
+                f"predictions for image {image.image_id}: a {name} is not finite; did the training diverge?"
+            )
 
 
 def _explain_malformed_mask(detections: list[Detections], error: ValueError) -> ReproError:
-    for one in detections:
+    for image in detections:
         try:
-            mask_api.decode(one.masks)
+            mask_api.decode(image.masks)
         except ValueError as cause:
-            return ReproError(f"predictions for image {one.image_id}: a mask is malformed: {cause}")
+            return ReproError(f"predictions for image {image.image_id}: a mask is malformed: {cause}")
     return ReproError(f"the predictions cannot be evaluated: {error}")
 
 
@@ -117,20 +123,20 @@ def save_predictions(detections: Iterable[Detections], path: Path) -> str:
     Raises:
         ReproError: a value is not finite, or the file cannot be written.
     """
-    images = sorted(detections, key=lambda one: one.image_id)
-    for one in images:
-        _check_finite(one)
+    images = sorted(detections, key=lambda image: image.image_id)
+    for image in images:
+        _check_finite(image)
     document = [
         {
-            "image_id": int(one.image_id),
-            "boxes": np.asarray(one.boxes, dtype=np.float32).reshape(-1, 4).tolist(),
-            "scores": np.asarray(one.scores, dtype=np.float32).tolist(),
-            "labels": np.asarray(one.labels, dtype=np.int64).tolist(),
+            "image_id": int(image.image_id),
+            "boxes": np.asarray(image.boxes, dtype=np.float32).reshape(-1, 4).tolist(),
+            "scores": np.asarray(image.scores, dtype=np.float32).tolist(),
+            "labels": np.asarray(image.labels, dtype=np.int64).tolist(),
             "masks": [
-                {"size": [int(side) for side in mask["size"]], "counts": _decode_counts(mask)} for mask in one.masks
+                {"size": [int(side) for side in mask["size"]], "counts": _decode_counts(mask)} for mask in image.masks
             ],
         }
-        for one in images
+        for image in images
     ]
     return predictions.write(document, path)
 
@@ -167,11 +173,11 @@ def load_predictions(path: Path, sha256: str | None = None) -> list[Detections]:
     images = predictions.read(path, TypeAdapter(list[_StoredDetections]), sha256)
     return [
         Detections(
-            image_id=one.image_id,
-            boxes=np.array(one.boxes, dtype=np.float32).reshape(-1, 4),
-            scores=np.array(one.scores, dtype=np.float32),
-            labels=np.array(one.labels, dtype=np.int64),
-            masks=[{"size": list(mask.size), "counts": mask.counts} for mask in one.masks],
+            image_id=image.image_id,
+            boxes=np.array(image.boxes, dtype=np.float32).reshape(-1, 4),
+            scores=np.array(image.scores, dtype=np.float32),
+            labels=np.array(image.labels, dtype=np.int64),
+            masks=[{"size": list(mask.size), "counts": mask.counts} for mask in image.masks],
         )
-        for one in images
+        for image in images
     ]

@@ -1,6 +1,6 @@
-"""Which detections match an object, per image: what the AP of any sample of the images needs, and no more.
+"""Which detections match an object, image by image: all that computing AP on a sample of the images needs.
 
-A file of them is a hundredth of the work that made it: no mask is decoded and no overlap computed again.
+Reading a file of matches takes a hundredth of the time of making it: no mask is decoded and no overlap computed again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KINDS = ("box", "mask")
 #: COCO's ten IoU thresholds, 0.50 to 0.95, as its evaluator computes them.
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
-_DETECTIONS = 100  #: of an image and class that count, as in COCO's metric
+_DETECTIONS = 100  #: number of detections of an image and class that count, as in COCO's metric
 _FORMAT = 1
 
 
@@ -58,31 +58,32 @@ def match(detections: Iterable[Detections], dataset: CocoDetection, predictions_
         predictions_sha256: of the file that `detections` come from.
 
     Raises:
-        ReproError: as of `evaluation.coco.evaluate`.
+        ReproError: as `evaluation.coco.evaluate` does.
     """
     from repro.evaluation.coco import compare
 
-    detections = sorted(detections, key=lambda one: one.image_id)
-    evaluators = compare(detections, dataset)
+    by_image = sorted(detections, key=lambda image: image.image_id)
+    evaluators = compare(by_image, dataset)
     label_of = {category_id: label for label, category_id in enumerate(dataset.category_ids)}
-    position_of = {one.image_id: position for position, one in enumerate(detections)}
+    position_of = {image.image_id: position for position, image in enumerate(by_image)}
     objects = np.zeros((len(label_of), len(position_of)), dtype=np.uint16)
     crowds: dict[tuple[int, int], list[bool]] = {}
-    for one in dataset.ground_truth()["annotations"]:
-        crowds.setdefault((one["image_id"], one["category_id"]), []).append(bool(one["iscrowd"]))
-        objects[label_of[one["category_id"]], position_of[one["image_id"]]] += not one["iscrowd"]
+    for annotation in dataset.ground_truth()["annotations"]:
+        image_id, category_id, is_crowd = (annotation[key] for key in ("image_id", "category_id", "iscrowd"))
+        crowds.setdefault((image_id, category_id), []).append(bool(is_crowd))
+        objects[label_of[category_id], position_of[image_id]] += not is_crowd
 
     rows = []
-    for position, one in enumerate(detections):
-        for label in np.unique(one.labels):
-            where = one.image_id, dataset.category_ids[label]
-            scores = one.scores[one.labels == label]
+    for position, image in enumerate(by_image):
+        for label in np.unique(image.labels):
+            where = image.image_id, dataset.category_ids[label]
+            scores = image.scores[image.labels == label]
             scores = scores[np.argsort(-scores, kind="stable")][:_DETECTIONS].astype(np.float32)
-            found = {}
+            matched = {}
             for kind, evaluator in evaluators.items():
                 ious = np.asarray(evaluator.ious[where], dtype=np.float64).reshape(len(scores), -1)
-                found[kind] = _match_class(ious, np.array(crowds.get(where, ()), dtype=bool))
-            rows.append((np.full(len(scores), label), np.full(len(scores), position), scores, found))
+                matched[kind] = _match_class(ious, np.array(crowds.get(where, ()), dtype=bool))
+            rows.append((np.full(len(scores), label), np.full(len(scores), position), scores, matched))
 
     labels = _join([row[0] for row in rows], np.int64)
     images = _join([row[1] for row in rows], np.int32)
@@ -92,7 +93,7 @@ def match(detections: Iterable[Detections], dataset: CocoDetection, predictions_
         predictions_sha256=predictions_sha256,
         annotations_sha256=dataset.annotations_sha256,
         ids_sha256=dataset.ids_sha256,
-        image_ids=np.array([one.image_id for one in detections], dtype=np.int64),
+        image_ids=np.array([image.image_id for image in by_image], dtype=np.int64),
         category_ids=np.array(dataset.category_ids, dtype=np.int64),
         objects=objects,
         starts=np.searchsorted(labels[order], np.arange(len(label_of) + 1)),
@@ -108,7 +109,7 @@ def _join(parts: list[np.ndarray], dtype: type) -> np.ndarray:
 
 
 def _match_class(ious: np.ndarray, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bits of (true, ignored), each uint16 (n,), of an image's n detections of a class in the order of their scores.
+    """Match an image's n detections of a class, in the order of their scores: bits (true, ignored), each uint16 (n,).
 
     At each threshold a detection takes the object left that it overlaps most, of equal ones the last; failing that, it
     is ignored if a crowd holds enough of it, and a crowd can hold many.
@@ -156,12 +157,11 @@ def save_matches(matches: Matches, path: Path) -> str:
     Raises:
         ReproError: the file cannot be written.
     """
-    fields = vars(matches) | {
-        f"{what}_{kind}": getattr(matches, what)[kind] for what in ("true", "ignored") for kind in KINDS
-    }
+    fields = vars(matches) | {f"{what}_{kind}": getattr(matches, what)[kind] for what in _BITS for kind in KINDS}
     content = io.BytesIO()
     np.savez_compressed(
         content,
+        allow_pickle=False,
         format=np.array(_FORMAT),
         **{name: np.array(fields[name]) for name in _TEXTS},
         **{name: np.ascontiguousarray(fields[name], dtype) for name, dtype in _ARRAYS.items()},
@@ -187,22 +187,33 @@ def load_matches(path: Path) -> Matches:
         raise ReproError(f"{path} cannot be read: {error.strerror or error}. {remedy}") from None
     except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ReproError(f"{path} is damaged: {error}. {remedy}") from None
-    bits = {what: {kind: arrays.pop(f"{what}_{kind}") for kind in KINDS} for what in _BITS}
-    matches = Matches(**texts, **arrays, **bits)
+    matches = Matches(
+        predictions_sha256=texts["predictions_sha256"],
+        annotations_sha256=texts["annotations_sha256"],
+        ids_sha256=texts["ids_sha256"],
+        image_ids=arrays["image_ids"],
+        category_ids=arrays["category_ids"],
+        objects=arrays["objects"],
+        starts=arrays["starts"],
+        images=arrays["images"],
+        scores=arrays["scores"],
+        true={kind: arrays[f"true_{kind}"] for kind in KINDS},
+        ignored={kind: arrays[f"ignored_{kind}"] for kind in KINDS},
+    )
     if not _is_consistent(matches):
         raise ReproError(f"{path} is damaged: its parts do not fit each other. {remedy}")
     return matches
 
 
 def _is_consistent(matches: Matches) -> bool:
-    classes, images, found = len(matches.category_ids), len(matches.image_ids), len(matches.images)
+    classes, images, detections = len(matches.category_ids), len(matches.image_ids), len(matches.images)
     columns = (matches.scores, *matches.true.values(), *matches.ignored.values())
     return (
         matches.objects.shape == (classes, images)
         and matches.starts.shape == (classes + 1,)
         and matches.starts[0] == 0
-        and matches.starts[-1] == found
+        and matches.starts[-1] == detections
         and bool(np.all(np.diff(matches.starts) >= 0))
-        and all(column.shape == (found,) for column in columns)
+        and all(column.shape == (detections,) for column in columns)
         and bool(np.all((matches.images >= 0) & (matches.images < images)))
     )

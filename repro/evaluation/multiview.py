@@ -1,7 +1,7 @@
 """Top-1 and top-5 accuracy of videos over several views of each, and the file that the views' scores are kept in.
 
-A view's scores are its softmax, rounded to float16. A video's are the mean of its views', computed from what is stored,
-so that an evaluation gives the same numbers from the file as at once, and those of a part of the clips need no network.
+A view's scores are its softmax, rounded to float16. A video's scores are the mean of its views', computed from what is
+stored, so that an evaluation from the file gives the same numbers as one right after the prediction.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import io
 import math
 import zlib
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +31,7 @@ _FLOAT16 = np.dtype("<f2")
 
 @dataclass(frozen=True)
 class Scores:
-    """What a network says of one video, and what it is of."""
+    """A network's scores of one video, and the video's true class."""
 
     video_id: str
     label: int  #: the true class
@@ -48,14 +48,9 @@ class Scores:
         own = mean[self.label]
         return np.count_nonzero(mean > own) + np.count_nonzero(mean[: self.label] == own) < k
 
-    def of_clips(self, clips: Sequence[int], crops: int) -> Scores:
-        """The views of these clips alone, where each clip has `crops` views."""
-        by_clip = self.views.reshape(-1, crops, self.views.shape[1])
-        return replace(self, views=by_clip[list(clips)].reshape(-1, self.views.shape[1]))
-
 
 def compute_scores(logits: Tensor, labels: Sequence[int], video_ids: Sequence[str]) -> list[Scores]:
-    """A batch's results.
+    """Compute the scores of a batch of videos.
 
     Args:
         logits: (B, V, K), on any device and of any precision; the softmax is taken in float32.
@@ -70,31 +65,31 @@ def compute_scores(logits: Tensor, labels: Sequence[int], video_ids: Sequence[st
         if not finite:
             raise ReproError(f"a logit for video {video_id} is not finite; did the training diverge?")
     views = logits.softmax(dim=-1).half().cpu().numpy()
-    return [Scores(*one) for one in zip(video_ids, map(int, labels), views, strict=True)]
+    return [Scores(*video) for video in zip(video_ids, map(int, labels), views, strict=True)]
 
 
-def evaluate(found: Iterable[Scores], dataset: Kinetics, failed: Collection[str] = ()) -> dict[str, float]:
-    """`top1` and `top5` in percent of the videos in `found`.
+def evaluate(scores: Iterable[Scores], dataset: Kinetics, failed: Collection[str] = ()) -> dict[str, float]:
+    """Compute `top1` and `top5` in percent of the videos in `scores`.
 
     Args:
-        found: scores for every video of `dataset` but those in `failed`.
+        scores: those of every video of `dataset` but those in `failed`.
         failed: ids of videos that could not be read; they count neither as right nor as wrong.
 
     Raises:
         ReproError: the videos are not exactly `dataset.ids`, each once; a label is not the data set's; there is none.
     """
-    found = list(found)
-    check_ids([*(one.video_id for one in found), *failed], dataset.ids, "videos", dataset.place)
+    videos = list(scores)
+    check_ids([*(video.video_id for video in videos), *failed], dataset.ids, "videos", dataset.place)
     truth = dict(zip(dataset.ids, dataset.labels.tolist(), strict=True))
-    for one in found:
-        if one.label != truth[one.video_id]:
+    for video in videos:
+        if video.label != truth[video.video_id]:
             raise ReproError(
-                f"the scores of video {one.video_id} were made for class {one.label} as the truth; in {dataset.place} "
-                f"it is {truth[one.video_id]}: scores and data set do not belong together"
+                f"the scores of video {video.video_id} were made for class {video.label} as the truth; in "
+                f"{dataset.place} it is {truth[video.video_id]}: scores and data set do not belong together"
             )
-    if not found:
+    if not videos:
         raise ReproError(f"none of the {len(dataset)} videos in {dataset.place} could be read")
-    return {f"top{k}": 100 * sum(one.correct(k) for one in found) / len(found) for k in (1, 5)}
+    return {f"top{k}": 100 * sum(video.correct(k) for video in videos) / len(videos) for k in (1, 5)}
 
 
 # -- file -------------------------------------------------------------------------------------------------------------
@@ -117,7 +112,7 @@ class _Header(BaseModel):
         return self
 
 
-def save_scores(found: Iterable[Scores], path: Path) -> str:
+def save_scores(scores: Iterable[Scores], path: Path) -> str:
     """Write scores to `path` (.scores.gz) and return the sha256 of the file.
 
     Equal scores give equal bytes, whatever their order: videos ascend by id.
@@ -125,17 +120,17 @@ def save_scores(found: Iterable[Scores], path: Path) -> str:
     Raises:
         ReproError: the videos' numbers of views or of classes differ, or the file cannot be written.
     """
-    videos = sorted(found, key=lambda one: one.video_id)
-    shapes = {one.views.shape for one in videos} or {(0, 0)}
+    videos = sorted(scores, key=lambda video: video.video_id)
+    shapes = {video.views.shape for video in videos} or {(0, 0)}
     if len(shapes) > 1:
         raise ReproError(f"scores of different numbers of views and classes are not kept together: {sorted(shapes)}")
     views, classes = shapes.pop()
-    header = _Header(views=views, classes=classes, videos=[(one.video_id, one.label) for one in videos])
+    header = _Header(views=views, classes=classes, videos=[(video.video_id, video.label) for video in videos])
     content = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=content, mtime=0) as file:
         file.write(header.model_dump_json().encode() + b"\n")
-        for one in videos:
-            file.write(one.views.astype(_FLOAT16).tobytes())
+        for video in videos:
+            file.write(video.views.astype(_FLOAT16).tobytes())
     write_atomically(path, content.getvalue())
     return hashlib.sha256(content.getvalue()).hexdigest()
 
@@ -170,4 +165,4 @@ def load_scores(path: Path, sha256: str | None = None) -> list[Scores]:
     views = np.frombuffer(values, _FLOAT16).reshape(shape)
     if not ((views >= 0) & (views <= 1)).all():
         raise ReproError(f"{path} is not a file of scores: not all are between 0 and 1. {REMEDY}")
-    return [Scores(*video, one) for video, one in zip(header.videos, views, strict=True)]
+    return [Scores(video_id, label, own) for (video_id, label), own in zip(header.videos, views, strict=True)]

@@ -1,4 +1,4 @@
-"""Predictions of whole data sets. Files: JSON in gzip, equal bytes for equal predictions, refused when damaged."""
+"""Files of predictions of whole data sets: JSON in gzip, equal bytes for equal predictions, refused when damaged."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ REMEDY = "Delete it to have the predictions made again."
 
 
 def check_ids(evaluated: Iterable[int | str], expected: Iterable[int | str], items: str, place: Path) -> None:
-    """Nothing is left out, added or evaluated twice.
+    """Check that no item is left out, added or evaluated twice.
 
     Args:
-        items: what they are, "images" or "videos".
-        place: of the data set.
+        items: what the ids are of, "images" or "videos".
+        place: where the data set is.
 
     Raises:
         ReproError: the ids are not exactly the expected ones, each once; some are named.
@@ -36,7 +36,7 @@ def check_ids(evaluated: Iterable[int | str], expected: Iterable[int | str], ite
     problems = {
         "missing": wanted - counts.keys(),
         "not in the data set": counts.keys() - wanted,
-        "there more than once": {one for one, n in counts.items() if n > 1},
+        "there more than once": {item for item, n in counts.items() if n > 1},
     }
     wrong = [
         f"{len(ids)} {what} ({', '.join(map(str, sorted(ids)[:3]))}{', ...' if len(ids) > 3 else ''})"
@@ -62,7 +62,7 @@ def write(document: object, path: Path) -> str:
 
 
 def read(path: Path, schema: TypeAdapter[Document], sha256: str | None = None) -> Document:
-    """What `write` wrote.
+    """Read what `write` wrote.
 
     Args:
         sha256: of the file, where it is known, to refuse a file that is whole but another.

@@ -1,4 +1,4 @@
-"""Predictions for a whole split, kept in shards so that a kill loses at most the items of one."""
+"""Predictions for a whole split, kept in shards so that an interruption loses at most the items of one shard."""
 
 from __future__ import annotations
 
@@ -33,50 +33,50 @@ class Failed:
 
 
 class Evaluation(Protocol[Result]):
-    """A network on the items of a split, and how its results are kept."""
+    """A network that predicts the items of a split, and the way in which its results are stored."""
 
     model: nn.Module
-    shard: int  #: items whose results are written together: what a kill loses at most
-    suffix: str  #: of the files
+    shard: int  #: number of items whose results are written together: an interruption loses no more
+    suffix: str  #: of the files of results
 
     def __len__(self) -> int:
-        """Items of the split."""
+        """The number of items of the split."""
 
     def predict(self, items: range, fabric: Fabric) -> Iterator[Result | Failed]:
-        """One result an item, in order. The model is on the device of `fabric`."""
+        """Predict the items: one result for each, in order. The model is on the device of `fabric`."""
 
     def save(self, results: list[Result], path: Path) -> str:
-        """Write results; returns the sha256 of the file."""
+        """Write results and return the sha256 of the file."""
 
     def load(self, path: Path, sha256: str) -> list[Result]:
-        """What was saved.
+        """Read what `save` wrote.
 
         Raises:
-            ReproError: the file is not there or damaged.
+            ReproError: the file is missing or damaged.
         """
 
 
 @dataclass(frozen=True)
 class Predicted(Generic[Result]):
-    """Results in the order of the split, items that failed left out, and these."""
+    """Results in the order of the split, without the items that failed, and the items that failed."""
 
     found: list[Result]
     failed: list[Failed]
 
 
 class Predictor(Generic[Result]):
-    """Carries out an evaluation on the device of `fabric`; shards stand in `directory` until `clean`.
+    """Predicts the items of an evaluation on the device of `fabric`; shards stay in `directory` until `clean`.
 
-    Several processes take every so many-th shard each. Which shards there are does not depend on how many share them.
+    Several processes take the shards in turns. The shards are the same however many processes share them.
     """
 
     def __init__(self, evaluation: Evaluation[Result], directory: Path, fabric: Fabric):
         self.evaluation, self.fabric = evaluation, fabric
         self.directory = directory / "shards"
-        self.seconds = 0.0  #: that predicting took, interruptions left out: of the process that took longest
+        self.seconds = 0.0  #: how long the slowest process predicted, without interruptions
 
     def predict(self, weights: str, progress: ProgressReport) -> Predicted[Result]:
-        """The results of the split in the first process; nothing in the others.
+        """Predict the split: all results in the first process, nothing in the others.
 
         Args:
             weights: sha256 of what the model holds.
@@ -87,38 +87,49 @@ class Predictor(Generic[Result]):
         size, shard = len(self.evaluation), self.evaluation.shard
         shards = {}
         for start in range(self.fabric.global_rank * shard, size, self.fabric.world_size * shard):
-            shards[start] = self._shard(start, min(start + shard, size), weights, progress)
+            shards[start] = self._predict_shard(start, min(start + shard, size), weights, progress)
         everyones = gather([(start, *done) for start, done in shards.items()], self.fabric)
         self.seconds = max((sum(seconds for *_, seconds in part) for part in everyones), default=0.0)
         ordered = sorted((done for part in everyones for done in part), key=lambda done: done[0])
         return Predicted(
-            found=[one for _, found, _, _ in ordered for one in found],
-            failed=[one for _, _, failed, _ in ordered for one in failed],
+            found=[result for _, results, _, _ in ordered for result in results],
+            failed=[item for _, _, failed, _ in ordered for item in failed],
         )
 
-    def _shard(
+    def _predict_shard(
         self, start: int, stop: int, weights: str, progress: ProgressReport
     ) -> tuple[list[Result], list[Failed], float]:
-        """The results of the items from `start` to `stop`, those that failed, and the seconds that they took."""
+        """The results of the items from `start` to `stop`, the items that failed, and how many seconds it took."""
         path = self.directory / f"{start:06d}{self.evaluation.suffix}"
-        done = self.directory / f"{start:06d}.done"  # written after the shard: what it is of, and how long it took
+        done = (
+            self.directory / f"{start:06d}.done"
+        )  # written after the shard: what it was predicted with, and how long it took
         with suppress(OSError, ValueError, KeyError, TypeError, ReproError):  # not there, or damaged: predicted again
             written = json.loads(done.read_bytes())
             if (written["weights"], written["stop"]) == (weights, stop):
-                failed = [Failed(*one) for one in written["failed"]]
+                failed = [Failed(*item) for item in written["failed"]]
                 return self.evaluation.load(path, written["sha256"]), failed, written["seconds"]
         begin = time.monotonic()
-        found, failed = [], []
-        for index, one in enumerate(self.evaluation.predict(range(start, stop), self.fabric), start=start + 1):
-            (failed if isinstance(one, Failed) else found).append(one)
+        results: list[Result] = []
+        failed = []
+        for index, result in enumerate(self.evaluation.predict(range(start, stop), self.fabric), start=start + 1):
+            if isinstance(result, Failed):
+                failed.append(result)
+            else:
+                results.append(result)
             progress("evaluation", index, len(self.evaluation))
-        sha256 = self.evaluation.save(found, path)
+        sha256 = self.evaluation.save(results, path)
         seconds = time.monotonic() - begin
-        state = {"weights": weights, "stop": stop, "sha256": sha256, "seconds": seconds}
-        state["failed"] = [[one.item_id, one.reason] for one in failed]
+        state = {
+            "weights": weights,
+            "stop": stop,
+            "sha256": sha256,
+            "seconds": seconds,
+            "failed": [[item.item_id, item.reason] for item in failed],
+        }
         write_atomically(done, json.dumps(state).encode())
-        return found, failed, seconds
+        return results, failed, seconds
 
     def clean(self) -> None:
-        """Drop the shards, once the whole is recorded."""
+        """Delete the shards; to be called when the whole is recorded."""
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The file that COCO's evaluation server takes: detections of a split whose annotations only the server has.
+"""The files that COCO's evaluation server takes: detections of a split whose annotations only the server has.
 
 The server's rules are on https://cocodataset.org/#upload and #format-results. It evaluates boxes ("bbox") and masks
 ("segm") in separate submissions, each a zip archive of one JSON file, both of them named
@@ -32,9 +32,9 @@ from repro.paths import write_atomically
 Task = Literal["bbox", "segm"]
 TASKS: tuple[Task, ...] = ("bbox", "segm")
 
-#: Detections of an image that the metric looks at.
+#: Number of detections of an image that the metric looks at.
 MOST = 100
-_TENTHS = 1  #: decimals of a coordinate
+_TENTHS = 1  #: number of decimals of a coordinate
 _SCORE_DECIMALS = 5
 #: Pixels that a box may reach beyond the image, as those of the authors' framework do by up to one.
 _OVERHANG = 1.0
@@ -45,7 +45,11 @@ _Score = Annotated[float, Field(ge=0, le=1)]
 
 
 def name_file(split: str, algorithm: str) -> str:
-    """What the JSON file and the archive around it are called."""
+    """Name the JSON file and the archive around it, without their suffixes.
+
+    >>> name_file("test-dev2017", "gcnet")
+    'detections_test-dev2017_gcnet_results'
+    """
     return f"detections_{split}_{algorithm}_results"
 
 
@@ -76,8 +80,8 @@ def write(
     member.external_attr = 0o644 << 16
     with zipfile.ZipFile(content, "w") as archive, archive.open(member, "w") as file:
         separator = b"["
-        for one in sorted(detections, key=lambda one: one.image_id):
-            for entry in _list_entries(one, task, category_ids, sizes[one.image_id]):
+        for image in sorted(detections, key=lambda image: image.image_id):
+            for entry in _list_entries(image, task, category_ids, sizes[image.image_id]):
                 file.write(separator + json.dumps(entry, separators=(",", ":")).encode())
                 separator = b",\n"
         file.write(b"]" if separator != b"[" else b"[]")
@@ -86,22 +90,22 @@ def write(
 
 
 def _list_entries(
-    one: Detections, task: Task, category_ids: list[int], size: tuple[int, int]
+    image: Detections, task: Task, category_ids: list[int], size: tuple[int, int]
 ) -> Iterable[dict[str, Any]]:
     """An image's detections, best first."""
-    corners = np.asarray(one.boxes, dtype=np.float64).reshape(-1, 4).round(_TENTHS)
+    corners = np.asarray(image.boxes, dtype=np.float64).reshape(-1, 4).round(_TENTHS)
     boxes = np.concatenate([corners[:, :2], (corners[:, 2:] - corners[:, :2]).round(_TENTHS)], axis=1).tolist()
-    scores = np.asarray(one.scores, dtype=np.float64)
+    scores = np.asarray(image.scores, dtype=np.float64)
     for index in np.argsort(-scores, kind="stable")[:MOST].tolist():
         if task == "bbox":
             shape = {"bbox": boxes[index]}
         else:
-            counts = one.masks[index]["counts"]
+            counts = image.masks[index]["counts"]
             text = counts.decode() if isinstance(counts, bytes) else counts
             shape = {"segmentation": {"size": list(size), "counts": text}}
-        category_id = category_ids[int(one.labels[index])]
+        category_id = category_ids[int(image.labels[index])]
         score = round(scores[index].item(), _SCORE_DECIMALS)
-        yield {"image_id": int(one.image_id), "category_id": category_id, **shape, "score": score}
+        yield {"image_id": int(image.image_id), "category_id": category_id, **shape, "score": score}
 
 
 @dataclass(config=_STRICT, slots=True)
@@ -128,17 +132,21 @@ class _MaskEntry(_Entry):
 
 
 def check(path: Path, task: Task, sizes: Mapping[int, tuple[int, int]], category_ids: Collection[int]) -> int:
-    """How many detections an archive holds that the server would take and evaluate as it is.
+    """Check that the server would take and evaluate an archive as it is; return the number of its detections.
 
     Args:
-        sizes, category_ids: as of `write`.
+        sizes, category_ids: as `write` takes them.
 
     Raises:
-        ReproError: it breaks a rule; the entry is named, counted from 0.
+        ReproError: the archive breaks a rule; the entry is named, counted from 0.
     """
     content = _read_content(path)
     try:
-        entries = TypeAdapter(list[_BoxEntry] if task == "bbox" else list[_MaskEntry]).validate_json(content)
+        entries: list[_BoxEntry] | list[_MaskEntry]
+        if task == "bbox":
+            entries = TypeAdapter(list[_BoxEntry]).validate_json(content)
+        else:
+            entries = TypeAdapter(list[_MaskEntry]).validate_json(content)
     except ValidationError as error:
         raise _explain(path, error) from None
     if not entries:
@@ -152,7 +160,7 @@ def check(path: Path, task: Task, sizes: Mapping[int, tuple[int, int]], category
 
 
 def _read_content(path: Path) -> bytes:
-    """The JSON file in the archive."""
+    """The content of the JSON file in the archive."""
     if path.suffix != ".zip" or not _NAME.fullmatch(path.stem):
         raise ReproError(
             f"{path}: the server wants the name detections_[val2017 or test-dev2017]_[algorithm]_results.zip, without "
@@ -170,9 +178,9 @@ def _read_content(path: Path) -> bytes:
 
 
 def _find_problem(
-    entry: _Entry, nth: int, sizes: Mapping[int, tuple[int, int]], category_ids: Collection[int]
+    entry: _BoxEntry | _MaskEntry, nth: int, sizes: Mapping[int, tuple[int, int]], category_ids: Collection[int]
 ) -> str | None:
-    """The rule that an entry breaks, in words; `nth`: of the entries of its image."""
+    """The rule that an entry, the `nth` of its image, breaks, in words."""
     if entry.image_id not in sizes:
         return "the split has no such image"
     if entry.category_id not in category_ids:

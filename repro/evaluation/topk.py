@@ -1,4 +1,4 @@
-"""Top-1 and top-5 accuracy, and the file that a classifier's predictions are kept in."""
+"""Top-1 and top-5 accuracy of images, and the file of a classifier's predictions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from repro.data.imagenet import ImageNet
 from repro.errors import ReproError
 from repro.evaluation import predictions as files
 
-KEPT = 5  #: classes of an image that are kept
+KEPT = 5  #: number of classes that are kept for each image
 
 
 @checked(config=ConfigDict(strict=True, allow_inf_nan=False))
 class Prediction:
-    """What a classifier says of one image, and what it is of: enough to evaluate again and for paired tests.
+    """A classifier's likeliest classes of one image, and the true one: enough to evaluate again and for paired tests.
 
-    At most five classes, the likeliest first; fewer where the classifier has no five.
+    At most five classes, the likeliest first; fewer where the classifier has fewer.
     """
 
     image_id: str
@@ -38,7 +38,7 @@ class Prediction:
 
 
 def rank_predictions(logits: Tensor, labels: Sequence[int], image_ids: Sequence[str]) -> list[Prediction]:
-    """A batch's results. Equal logits are ordered by class, on every device.
+    """Rank the classes of a batch of images. Equal logits are ordered by class, on every device.
 
     Args:
         logits: (B, K), on any device and of any precision; compared as float32.
@@ -57,37 +57,44 @@ def rank_predictions(logits: Tensor, labels: Sequence[int], image_ids: Sequence[
     return [Prediction(image_id, int(label), best, scores) for image_id, label, best, scores in rows]
 
 
-def evaluate(found: Iterable[Prediction], dataset: ImageNet, failed: Collection[str] = ()) -> dict[str, float]:
-    """`top1` and `top5` in percent of the images in `found`.
+def evaluate(predictions: Iterable[Prediction], dataset: ImageNet, failed: Collection[str] = ()) -> dict[str, float]:
+    """Compute `top1` and `top5` in percent of the images in `predictions`.
 
     Args:
-        found: a prediction for every image of `dataset` but those in `failed`.
+        predictions: a prediction for every image of `dataset` but those in `failed`.
         failed: ids of images that could not be read; they count neither as right nor as wrong.
 
     Raises:
         ReproError: the images are not exactly `dataset.ids`, each once; a label is not the data set's; there is none.
     """
-    found = list(found)
-    files.check_ids([*(one.image_id for one in found), *failed], dataset.ids, "images", dataset.place)
+    predictions = list(predictions)
+    files.check_ids(
+        [*(prediction.image_id for prediction in predictions), *failed], dataset.ids, "images", dataset.place
+    )
     truth = dict(zip(dataset.ids, dataset.labels.tolist(), strict=True))
-    for one in found:
-        if one.label != truth[one.image_id]:
+    for prediction in predictions:
+        if prediction.label != truth[prediction.image_id]:
             raise ReproError(
-                f"the prediction for image {one.image_id} was made for class {one.label} as the truth; in "
-                f"{dataset.place} it is {truth[one.image_id]}: predictions and data set do not belong together"
+                f"the prediction for image {prediction.image_id} was made for class {prediction.label} as the "
+                f"truth; in {dataset.place} it is {truth[prediction.image_id]}: predictions and data set do not belong together"
             )
-    if not found:
+    if not predictions:
         raise ReproError(f"none of the {len(dataset)} images in {dataset.place} could be read")
-    return {f"top{k}": 100 * sum(one.correct(k) for one in found) / len(found) for k in (1, KEPT)}
+    right = {k: sum(prediction.correct(k) for prediction in predictions) for k in (1, KEPT)}
+    return {f"top{k}": 100 * number / len(predictions) for k, number in right.items()}
 
 
 def compute_standard_error(percent: float, n: int) -> float:
-    """Of an accuracy over `n` images, in percent points: sqrt(p (1 - p) / n), the binomial's."""
+    """Compute the binomial standard error, sqrt(p (1 - p) / n), of an accuracy over `n` images, in percent points.
+
+    >>> compute_standard_error(percent=50.0, n=10_000)
+    0.5
+    """
     share = percent / 100
     return 100 * math.sqrt(share * (1 - share) / n)
 
 
-def save_predictions(found: Iterable[Prediction], path: Path) -> str:
+def save_predictions(predictions: Iterable[Prediction], path: Path) -> str:
     """Write predictions to `path` (.json.gz) and return the sha256 of the file.
 
     Equal predictions give equal bytes, whatever their order: images ascending by id, logits in full.
@@ -95,8 +102,8 @@ def save_predictions(found: Iterable[Prediction], path: Path) -> str:
     Raises:
         ReproError: the file cannot be written.
     """
-    images = sorted(found, key=lambda one: one.image_id)
-    document = [[one.image_id, one.label, one.classes, one.logits] for one in images]
+    images = sorted(predictions, key=lambda image: image.image_id)
+    document = [[image.image_id, image.label, image.classes, image.logits] for image in images]
     return files.write(document, path)
 
 

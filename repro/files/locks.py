@@ -1,4 +1,4 @@
-"""Directories that one process at a time works in."""
+"""Locks of directories in which one process at a time works."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from repro.paths import unwritable
 
 @contextmanager
 def hold_directory_lock(directory: Path) -> Iterator[None]:
-    """At most one process works in `directory`, which is made if need be; the others wait for it.
+    """Hold the lock of `directory`, which is created if it does not exist; wait while another process holds it.
 
     Raises:
-        ReproError: the directory cannot be made or written.
+        ReproError: the directory cannot be created or written.
     """
     lock = FileLock(directory / ".lock")
     try:

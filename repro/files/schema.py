@@ -12,7 +12,7 @@ class FrozenModel(BaseModel):
 
 
 def describe_violation(error: ValidationError, whole: str = "top level") -> str:
-    """The first thing that is wrong, after the key where it stands: `entries.3.size: Input should be ...`.
+    """Describe the first error, after the key where it stands: `entries.3.size: Input should be ...`.
 
     Args:
         whole: what stands in the key's place when the file as a whole is wrong.

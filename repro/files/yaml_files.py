@@ -1,4 +1,4 @@
-"""The one reader of the project's YAML files."""
+"""The reader of the project's YAML files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _UniqueKeyLoader(yaml.CSafeLoader):
 
 
 def load_yaml(path: Path) -> Any:
-    """The content of a YAML file, in plain types.
+    """Load a YAML file, as plain types.
 
     Raises:
         ReproError: the file cannot be read, is not whole, valid YAML, or has a key twice; the message names it.

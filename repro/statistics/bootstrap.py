@@ -1,12 +1,13 @@
 """Paired bootstrap over images: is one network better than another on as many images like these?
 
-What the interval holds is the expected difference on a data set of this size. AP of few images is too high where right
-and wrong detections have about the same scores, because its precision is the best of all that follow. A resample has
-fewer distinct images and repeats that error, so that the replicates of a good and a poor network may lie beside the
-measured difference: in simulation by 1.7 points in 256 images and by 0.9 in 1000. Moved back to the measured
-difference, their percentiles cover what they should there (92 to 96 % for 95 %). As they are (Efron and Tibshirani
-1993, chapter 13) they cover 86 to 91 %, bias-corrected (BC) or reflected ("basic") ones 70 to 83 %: those aim at AP of
-infinitely many images, and fall short of that, too. Of two networks of much the same quality all agree.
+The interval is one for the expected difference on a data set of this size. AP of few images is too high where right and
+wrong detections have about the same scores, because its precision at a recall is the best of all that follow. A
+resample has fewer distinct images and repeats that error, so that the replicates of a good and a poor network may lie
+beside the measured difference: in simulation by 1.7 points with 256 images and by 0.9 with 1000. Shifted so that their
+mean is the measured difference, their percentiles cover as they should (92 to 96 % for 95 %). Without the shift (Efron
+and Tibshirani 1993, chapter 13) they cover 86 to 91 %, bias-corrected (BC) or reflected ("basic") ones 70 to 83 %:
+those aim at AP of infinitely many images, and fall short of that, too. For two networks of much the same quality all
+of them agree.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from repro.statistics.precision import compute_average_precision
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """A difference, first minus second, with its interval and the p-value of "there is none"."""
+    """A difference, first minus second, with its interval and the p-value of the hypothesis that there is none."""
 
     first: float
     second: float
@@ -36,7 +37,12 @@ class PairedDifference:
 
 
 def draw_resamples(n: int, number: int, generator: np.random.Generator) -> np.ndarray:
-    """How often each of n images is in each of `number` samples of n, drawn with replacement: int32 (n, number)."""
+    """Draw `number` samples of n images with replacement: int32 (n, number), how often each image is in each sample.
+
+    >>> counts = draw_resamples(5, 1000, np.random.default_rng(0))
+    >>> counts.shape, bool((counts.sum(axis=0) == 5).all())
+    ((5, 1000), True)
+    """
     counts = generator.multinomial(n, np.full(n, 1 / n), size=number)
     return np.ascontiguousarray(counts.T, dtype=np.int32)
 
@@ -71,7 +77,7 @@ def replicate(matches: Matches, kind: str, counts: np.ndarray, threads: int = 1)
 
 
 def compare(first: Replicates, second: Replicates, confidence: float = 0.95) -> tuple[PairedDifference, ...]:
-    """The differences of AP, AP50 and AP75 of two networks. The least p-value of R resamples is 2 / (R + 1).
+    """Compare two networks in AP, AP50 and AP75. The least p-value that R resamples can give is 2 / (R + 1).
 
     Raises:
         ReproError: the two were not evaluated on the same objects and resamples.
@@ -95,15 +101,23 @@ def compare(first: Replicates, second: Replicates, confidence: float = 0.95) -> 
 
 
 def compute_percentile_interval(replicates: np.ndarray, confidence: float) -> tuple[float, float]:
-    """The interval that holds `confidence` of the replicates (R,), as much left out below as above."""
+    """Compute the interval that holds the share `confidence` of the replicates (R,), with as many below as above it.
+
+    >>> compute_percentile_interval(np.arange(101.0), confidence=0.5)
+    (25.0, 75.0)
+    """
     low, high = np.quantile(replicates, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return float(low), float(high)
 
 
 def compute_p_value(replicates: np.ndarray) -> float:
-    """Two-sided, of a difference of zero: the least 1 - confidence of an interval of the replicates (R,) without zero.
+    """Compute the two-sided p-value of a difference of zero from the replicates (R,) of the difference.
 
-    Never zero: the measured sample counts as one of the R + 1 (Davison and Hinkley 1997, equation 4.11).
+    It is the least 1 - confidence at which the interval of the replicates excludes zero. It is never zero: the measured
+    sample counts as one of R + 1 (Davison and Hinkley 1997, equation 4.11).
+
+    >>> compute_p_value(np.linspace(-1.0, 18.0, 20))  # 2 of 20 are not above zero
+    0.2857142857142857
     """
     fewest = min(np.count_nonzero(replicates <= 0), np.count_nonzero(replicates >= 0))
     return float(min(1.0, 2 * (1 + fewest) / (len(replicates) + 1)))

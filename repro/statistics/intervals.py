@@ -1,4 +1,4 @@
-"""Intervals of an accuracy. Those over seeds are in `repro.statistics.seeds`."""
+"""Confidence intervals of an accuracy. Those over seeds are in `repro.statistics.seeds`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,28 @@ import math
 
 
 def compute_normal_quantile(confidence: float) -> float:
-    """The two-sided quantile of the normal distribution: 1.96 for 0.95."""
+    """Compute the two-sided quantile of the normal distribution.
+
+    >>> round(compute_normal_quantile(0.95), 4)
+    1.96
+    """
     from scipy.special import ndtri  # half a second that readers of results need not wait
 
     return float(ndtri(0.5 + confidence / 2))
 
 
 def compute_wilson_interval(right: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """(low, high) of a probability of which `right` of n items are a sample, as shares.
+    """Compute the interval (low, high), as shares, of a probability of which `right` of n items are a sample.
 
     Wilson's score interval (Journal of the American Statistical Association 22:209, 1927): it stays between 0 and 1 and
     covers well also near them, where the normal interval of an accuracy's standard error does not.
+
+    >>> low, high = compute_wilson_interval(90, 100)
+    >>> print(f"{low:.3f} to {high:.3f}")
+    0.826 to 0.945
+
+    Raises:
+        ValueError: `right` is not between 0 and n, or n is 0.
     """
     if not 0 <= right <= n or n == 0:
         raise ValueError(f"{right} of {n} items is no share")
@@ -29,10 +40,17 @@ def compute_wilson_interval(right: int, n: int, confidence: float = 0.95) -> tup
 def compute_interval_with_missing(
     right: int, evaluated: int, missing: int, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """(low, high) of the probability of being right when `missing` of the items could not be evaluated, as shares.
+    """Compute the interval (low, high), as shares, of an accuracy when `missing` items could not be evaluated.
 
-    From Wilson's lower limit with all of these wrong to his upper limit with all of them right: it covers at least as
-    often as it should, whatever the missing items are.
+    It reaches from Wilson's lower limit with all missing items wrong to his upper limit with all of them right, so that
+    it covers at least as often as it should, whatever the missing items are.
+
+    >>> low, high = compute_interval_with_missing(right=90, evaluated=100, missing=5)
+    >>> print(f"{low:.3f} to {high:.3f}")
+    0.778 to 0.947
+
+    Raises:
+        ValueError: `right` is not between 0 and `evaluated`, `missing` is negative, or there is no item.
     """
     if not 0 <= right <= evaluated or missing < 0 or evaluated + missing == 0:
         raise ValueError(f"{right} right of {evaluated} items and {missing} missing")

@@ -1,4 +1,4 @@
-"""McNemar's test: two classifiers on the same items, of which only those count that one alone gets right."""
+"""McNemar's test of two classifiers on the same items: only the items that exactly one of them gets right count."""
 
 from __future__ import annotations
 
@@ -12,35 +12,41 @@ from repro.statistics.intervals import compute_normal_quantile
 
 @dataclass(frozen=True)
 class Discordance:
-    """Of n items, how many only the first got right, and how many only the second."""
+    """How many of n items only the first classifier got right, and how many only the second."""
 
     n: int
     first: int
     second: int
 
     @staticmethod
-    def of(first: np.ndarray, second: np.ndarray) -> Discordance:
-        """From whether each item was right: bool (n,) of the same items in the same order."""
+    def count(first: np.ndarray, second: np.ndarray) -> Discordance:
+        """Count from whether each item was right: bool (n,), the same items in the same order.
+
+        >>> Discordance.count(np.array([True, True, False, True]), np.array([True, False, True, False]))
+        Discordance(n=4, first=2, second=1)
+
+        Raises:
+            ValueError: the shapes differ, or there is no item.
+        """
         if first.shape != second.shape or not len(first):
             raise ValueError(f"paired items are needed, not {first.shape} and {second.shape}")
         return Discordance(len(first), int(np.sum(first & ~second)), int(np.sum(second & ~first)))
 
     @property
     def difference(self) -> float:
-        """Of the accuracies, first minus second, as a share of the items."""
+        """The difference of the accuracies, first minus second, as a share of the items."""
         return (self.first - self.second) / self.n
 
 
-def exact_p(counts: Discordance) -> float:
-    """Two-sided p-value of equal accuracies: the discordant items are tosses of a fair coin. Conservative."""
-    return min(1.0, 2 * _compute_tail(min(counts.first, counts.second), counts))
-
-
 def compute_mid_p(counts: Discordance) -> float:
-    """As `exact_p`, with half the probability of what was observed: nearer to the nominal level.
+    """Compute the two-sided mid-p-value of equal accuracies: each discordant item is then the toss of a fair coin.
 
-    Fagerland, Lydersen and Laake (BMC Medical Research Methodology 13:91, 2013) recommend it: it hardly ever exceeds
-    the nominal level and has almost the power of the asymptotic test.
+    Half the probability of what was observed counts, so that the level is nearer to the nominal one than that of the
+    exact test, which is conservative. Fagerland, Lydersen and Laake (BMC Medical Research Methodology 13:91, 2013)
+    recommend it: it hardly ever exceeds the nominal level and has almost the power of the asymptotic test.
+
+    >>> round(compute_mid_p(Discordance(n=100, first=12, second=3)), 4)
+    0.0213
     """
     fewer = min(counts.first, counts.second)
     return _compute_tail(fewer, counts) + _compute_tail(fewer - 1, counts)
@@ -54,10 +60,15 @@ def _compute_tail(heads: int, counts: Discordance) -> float:
 
 
 def compute_interval(counts: Discordance, confidence: float = 0.95) -> tuple[float, float]:
-    """(low, high) of the difference of the accuracies, as shares: Wald's with one item added to either side.
+    """Compute the interval (low, high) of the difference of the accuracies, as shares.
 
-    Bonett and Price (Journal of Educational and Behavioral Statistics 37:479, 2012). Unlike Wald's own it is no point
-    when no item is discordant, and it covers as well as score intervals do without an iteration.
+    It is Wald's with one item added to either side: Bonett and Price (Journal of Educational and Behavioral Statistics
+    37:479, 2012). Unlike Wald's own it does not shrink to a point when no item is discordant, and it covers as well as
+    score intervals do without an iteration.
+
+    >>> low, high = compute_interval(Discordance(n=100, first=12, second=3))
+    >>> print(f"{low:.3f} to {high:.3f}")
+    0.011 to 0.166
     """
     first, second, n = counts.first + 1, counts.second + 1, counts.n + 2
     middle = (first - second) / n

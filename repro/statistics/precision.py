@@ -11,41 +11,41 @@ from scipy.sparse import csr_array
 
 from repro.evaluation.matches import THRESHOLDS, Matches
 
-#: What of AP the rows of `compute_average_precision` are, by the names that records have for them.
+#: The rows of `compute_average_precision`, by the names that records have for them.
 METRICS = ("ap", "ap50", "ap75")
-_AT_75 = 5  #: of `THRESHOLDS`
+_AT_75 = 5  #: index in `THRESHOLDS`
 #: COCO's 101 recalls, as its evaluator computes them: not all are the nearest float of their decimal.
 _RECALLS = np.linspace(0.0, 1.0, 101)
-_BLOCK = 250  #: samples at a time: few enough that what is worked on stays in the processor's cache
+_BLOCK = 250  #: samples that are evaluated at a time: few enough for the processor's cache
 
 
 def compute_average_precision(matches: Matches, kind: str, counts: np.ndarray, threads: int = 1) -> np.ndarray:
-    """float64 (3, R): AP, AP50 and AP75, in percent, of each of R samples of the images; NaN where there is no object.
+    """Compute AP, AP50 and AP75, in percent, of each of R samples of the images: float64 (3, R), NaN without an object.
 
-    The same as evaluating a data set in which image i stands `counts[i, r]` times, but for the order in which that puts
+    Equal to evaluating a data set in which image i stands `counts[i, r]` times, but for the order in which that puts
     detections of one image, class and score. Only true positives are visited: there precision has its maxima and
     recall its steps.
 
     Args:
         kind: "box" or "mask".
         counts: integers (I, R). A column of ones is the data set itself.
-        threads: the samples are divided among so many; the result does not depend on it.
+        threads: number of threads among which the samples are divided; the result does not depend on it.
     """
     objects = csr_array(matches.objects.astype(np.int32))
-    classes = [_Class.of(matches, kind, label) for label in range(len(matches.category_ids))]
+    classes = [_Class.select(matches, kind, label) for label in range(len(matches.category_ids))]
 
-    def of_block(begin: int) -> np.ndarray:
+    def evaluate_block(begin: int) -> np.ndarray:
         block = np.ascontiguousarray(counts[:, begin : begin + _BLOCK], dtype=np.int32)
-        present = objects @ block
+        present = np.asarray(objects @ block)
         total = np.zeros((len(THRESHOLDS), block.shape[1]))
-        for one, there in zip(classes, present, strict=True):
-            one.add(total, block, np.maximum(there, 1))
+        for detections, number in zip(classes, present, strict=True):
+            detections.add(total, block, np.maximum(number, 1))
         with np.errstate(divide="ignore", invalid="ignore"):
             total *= 100 / np.count_nonzero(present, axis=0)
         return np.stack([total.mean(axis=0), total[0], total[_AT_75]])
 
     with ThreadPoolExecutor(threads) as pool:
-        return np.concatenate(list(pool.map(of_block, range(0, counts.shape[1], _BLOCK))), axis=1)
+        return np.concatenate(list(pool.map(evaluate_block, range(0, counts.shape[1], _BLOCK))), axis=1)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class _Class:
     levels: tuple[_Level, ...]
 
     @staticmethod
-    def of(matches: Matches, kind: str, label: int) -> _Class:
+    def select(matches: Matches, kind: str, label: int) -> _Class:
         own = slice(matches.starts[label], matches.starts[label + 1])
         images, true, ignored = matches.images[own], matches.true[kind][own], matches.ignored[kind][own]
         stops = np.flatnonzero(true)
@@ -84,10 +84,10 @@ class _Class:
             counts: int32 (I, B).
             objects: (B,), at least 1.
         """
-        found = np.cumsum(self.spans @ counts, axis=0, dtype=np.int32)
+        detections = np.cumsum(self.spans @ counts, axis=0, dtype=np.int32)
         for level in self.levels:
             true = np.cumsum(counts[level.images], axis=0, dtype=np.int32)
-            among = found[level.stops]
+            among = detections[level.stops]
             if len(level.ignored):
                 ignored = np.cumsum(counts[level.ignored], axis=0, dtype=np.int32)
                 among -= np.concatenate([np.zeros_like(ignored[:1]), ignored])[level.before]
@@ -109,6 +109,6 @@ def _iterate_levels(images: np.ndarray, true: np.ndarray, ignored: np.ndarray, s
 
 
 def _count_reached(recall: np.ndarray) -> np.ndarray:
-    """How many of COCO's recalls are at most `recall`, with the evaluator's own floating-point numbers."""
+    """Count COCO's recalls that are at most `recall`, as the evaluator's floating-point numbers have it."""
     nearest = (recall * (len(_RECALLS) - 1) + 0.5).astype(np.int32)
     return nearest + (_RECALLS[nearest] <= recall)

@@ -181,7 +181,7 @@ def _compare_classifiers(results: Path, ours: Record, theirs: Record) -> tuple[i
     differences = []
     for place, column in enumerate(_SHARES):
         right = [np.array([correct[item][place] for item in common]) for correct in (first, second)]
-        counts = Discordance.of(*right)
+        counts = Discordance.count(*right)
         low, high = compute_interval(counts, CONFIDENCE)
         differences.append(
             Difference(
