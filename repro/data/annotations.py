@@ -1,8 +1,8 @@
 """The annotation file of one split of a COCO-format directory, read and checked.
 
-What real COCO files contain is accepted as the standard loaders accept it: boxes of zero area, boxes and polygons that
-reach beyond the border, polygons of fewer than three points (they cover no pixel and are dropped), polygons with a
-number too many (it is ignored). Everything else that would quietly change a metric is an error.
+Irregular entries that real COCO files have are accepted as the standard loaders accept them: boxes of zero area, boxes
+and polygons that reach beyond the border, polygons of fewer than three points (they cover no pixel and are dropped),
+polygons with one number too many (it is ignored). Everything else that would silently change a metric is an error.
 """
 
 from __future__ import annotations
@@ -16,12 +16,24 @@ from typing import Annotated, Any
 
 import numpy as np
 from faster_coco_eval.core import mask as mask_api
-from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetPydanticSchema,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)  # fmt: skip
 
 from repro.errors import ReproError
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 _INT64 = 2**63 - 1  # the evaluator's integers
+
+#: COCO's compressed run-length encoding: {"size": [height, width], "counts": ...}.
+RunLengths = dict[str, Any]
 
 _Id = Annotated[int, Field(ge=0, le=_INT64)]
 _Side = Annotated[int, Field(gt=0, le=65535)]  # the largest of a JPEG; the product still fits a run length
@@ -46,7 +58,7 @@ class _RunLengths:
     counts: list[Annotated[int, Field(ge=0)]] | str
 
 
-def _compress(runs: _RunLengths) -> dict:
+def _compress(runs: _RunLengths) -> RunLengths:
     """The compressed encoding, after checking that the runs fill `size` exactly."""
     height, width = runs.size
     counts = decode_run_lengths(runs.counts) if isinstance(runs.counts, str) else runs.counts
@@ -57,12 +69,15 @@ def _compress(runs: _RunLengths) -> dict:
 
 
 def decode_run_lengths(text: str) -> list[int]:
-    """The run lengths in COCO's text: five bits a character; from the fourth on, relative to the last but one.
+    """Decode COCO's text of run lengths: five bits a character; from the fourth on, relative to the last but one.
 
-    The libraries' decoders fill a mask of the claimed size, which may be forged, before they compare.
+    The libraries' decoders fill a mask of the claimed size, which may be forged, before they compare it with the text.
+
+    >>> decode_run_lengths("325")
+    [3, 2, 5]
 
     Raises:
-        ValueError: the text is no run lengths.
+        ValueError: the text is not one of run lengths.
     """
     counts: list[int] = []
     value = shift = 0
@@ -81,10 +96,14 @@ def decode_run_lengths(text: str) -> list[int]:
     return counts
 
 
-_Segmentation = Annotated[
+_WrittenSegmentation = Annotated[
     Annotated[list[list[_Coordinate]], AfterValidator(_drop_pointless), Tag("polygons")]
     | Annotated[_RunLengths, AfterValidator(_compress), Tag("run lengths")],
     Discriminator(lambda value: "polygons" if isinstance(value, list) else "run lengths"),
+]
+#: What is read from a `_WrittenSegmentation`.
+Segmentation = Annotated[
+    list[np.ndarray] | RunLengths, GetPydanticSchema(lambda _, handler: handler.generate_schema(_WrittenSegmentation))
 ]
 
 
@@ -102,18 +121,21 @@ class AnnotatedImage:
 
 @dataclass(slots=True)
 class Annotation:
-    """One object. After reading, `segmentation` is a list of float64 arrays (x1, y1, x2, y2, ...; at least three
-    points each; the list may be empty) or a compressed run-length encoding of the image's size."""
+    """One object.
+
+    Its `segmentation` is a list of polygons, which may be empty, each a float64 array (x1, y1, x2, y2, ...) of at least
+    three points, or a compressed run-length encoding of the image's size.
+    """
 
     __pydantic_config__ = _STRICT
 
-    id: Annotated[int, Field(gt=0, le=_INT64)]  #: the COCO metric takes a match with object 0 for no match
+    id: Annotated[int, Field(gt=0, le=_INT64)]  #: not 0: the COCO metric takes a match with object 0 for no match
     image_id: _Id
     category_id: _Id
     bbox: tuple[_Coordinate, _Coordinate, _Length, _Length]  #: x, y, width, height in pixels
     area: _Area  #: of the segmentation, square pixels
     iscrowd: Annotated[int, Field(ge=0, le=1)]
-    segmentation: _Segmentation
+    segmentation: Segmentation
 
 
 @dataclass(slots=True)
@@ -145,7 +167,7 @@ class Annotations:
 
 
 def read_annotations(path: Path, *, labelled: bool = True) -> Annotations:
-    """Read and check a COCO instances file; if not `labelled`, a list of images whose annotations are withheld.
+    """Read and check a COCO instances file or, if not `labelled`, a list of images whose annotations are withheld.
 
     Raises:
         ReproError: it cannot be read, is not whole JSON, lacks a key, holds a value that is malformed or not finite,
@@ -161,7 +183,7 @@ def read_annotations(path: Path, *, labelled: bool = True) -> Annotations:
         raise _explain(path, content, error) from None
     images = {image.id: image for image in sorted(file.images, key=lambda image: image.id)}
     category_ids = sorted({category.id for category in file.categories})
-    annotations = file.annotations if labelled else []
+    annotations = file.annotations if isinstance(file, _File) else []
     for kind, entries in (("images", file.images), ("annotations", annotations), ("categories", file.categories)):
         _check_unique(path, kind, (entry.id for entry in entries))
     objects: dict[int, list[Annotation]] = {image_id: [] for image_id in images}

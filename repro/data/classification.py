@@ -1,6 +1,6 @@
-"""From a decoded image to a network's input: evaluation as the weights' publisher did it, training with augmentation.
+"""From a decoded image to a network's input: as the weights' publisher evaluates, or augmented for training.
 
-Images go to the device as uint8, a quarter of the bytes of float32; what needs float32 is done there, batch by batch.
+Images go to the device as uint8, a quarter of the bytes of float32; what needs float32 is computed there, per batch.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _DIRECTIONS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], 
 
 @dataclass
 class ImageSample:
-    """One image as a classifier takes it."""
+    """One image as input of a classifier."""
 
     image: Tensor  #: uint8 (3, S, S), RGB, cropped and resized
     image_id: str
     label: int  #: 0..K-1
-    #: float32 (3, 4): the augmentation of colour still to be carried out, RGB -> color @ (R, G, B, 1), values 0 to 255.
-    #: None: there is none.
+    #: float32 (3, 4): the augmentation of colour that is still to be applied, RGB -> color @ (R, G, B, 1) with values 0
+    #: to 255. None: there is none.
     color: Tensor | None = None
 
 
 @dataclass
 class ImageBatch:
-    """Samples of one size, ready for the device."""
+    """Samples of one size, to be moved to the device."""
 
     images: Tensor  #: uint8 (B, 3, S, S)
     labels: Tensor  #: int64 (B,)
@@ -49,7 +49,7 @@ class ImageBatch:
     colors: Tensor | None  #: float32 (B, 3, 4), see `ImageSample`
 
     def to(self, device: torch.device, non_blocking: bool = False) -> ImageBatch:
-        images, labels = (one.to(device, non_blocking=non_blocking) for one in (self.images, self.labels))
+        images, labels = (tensor.to(device, non_blocking=non_blocking) for tensor in (self.images, self.labels))
         colors = None if self.colors is None else self.colors.to(device, non_blocking=non_blocking)
         return ImageBatch(images, labels, self.image_ids, colors)
 
@@ -59,12 +59,12 @@ class ImageBatch:
 
 
 def collate(samples: Sequence[ImageSample]) -> ImageBatch:
-    """`samples` as one batch; all are augmented, or none is."""
-    colors = [one.color for one in samples if one.color is not None]
+    """Stack `samples` into a batch; all of them are augmented, or none."""
+    colors = [sample.color for sample in samples if sample.color is not None]
     return ImageBatch(
-        images=torch.stack([one.image for one in samples]),
-        labels=torch.tensor([one.label for one in samples]),
-        image_ids=[one.image_id for one in samples],
+        images=torch.stack([sample.image for sample in samples]),
+        labels=torch.tensor([sample.label for sample in samples]),
+        image_ids=[sample.image_id for sample in samples],
         colors=torch.stack(colors) if colors else None,
     )
 
@@ -73,13 +73,13 @@ def collate(samples: Sequence[ImageSample]) -> ImageBatch:
 
 
 def prepare_evaluation_image(picture: Image.Image, preprocessing: Preprocessing) -> Tensor:
-    """uint8 (3, crop, crop): the short side resized to `preprocessing.resize` pixels, then the centre.
+    """Resize the short side to `preprocessing.resize` pixels and crop the centre: uint8 (3, crop, crop).
 
-    With Pillow as the resizer this is what torchvision's presets do, bit for bit. OpenCV's bilinear filter, which
-    is not widened where it shrinks an image, is PyTorch's; a value in eight differs by 1 of 255 through rounding.
+    With Pillow as the resizer the result is that of torchvision's presets, bit for bit. OpenCV's bilinear filter, which
+    is not widened where it shrinks an image, is PyTorch's; one value in eight differs by 1 of 255 through rounding.
 
     Raises:
-        ReproError: `preprocessing` is of videos.
+        ReproError: `preprocessing` is one of videos.
     """
     width, height = picture.size
     short, crop = preprocessing.resize, preprocessing.crop
@@ -88,8 +88,8 @@ def prepare_evaluation_image(picture: Image.Image, preprocessing: Preprocessing)
     left, top = (round((side - crop) / 2) for side in size)  # half to even, as torchvision and OpenMMLab round
     if preprocessing.resizer == "pillow":
         method = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-        resized = picture.resize(size, method[preprocessing.interpolation])
-        return pil_to_tensor(resized.crop((left, top, left + crop, top + crop)))
+        whole = picture.resize(size, method[preprocessing.interpolation])
+        return pil_to_tensor(whole.crop((left, top, left + crop, top + crop)))
     if preprocessing.resizer == "opencv":
         image = pil_to_tensor(picture)[None].float()
         resized = interpolate(image, size[::-1], mode=preprocessing.interpolation, align_corners=False)[0]
@@ -98,9 +98,9 @@ def prepare_evaluation_image(picture: Image.Image, preprocessing: Preprocessing)
 
 
 def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """float32 (B, 3, S, S): what the network takes, of RGB values 0 to 255 in uint8 or float32, on their device."""
+    """Normalise images of RGB values 0 to 255, uint8 or float32, on their device: float32 (B, 3, S, S)."""
     mean, std = (
-        torch.tensor(one, device=images.device).view(3, 1, 1) for one in (preprocessing.mean, preprocessing.std)
+        torch.tensor(values, device=images.device).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std)
     )
     if preprocessing.color == "BGR":
         images = images.flip(1)
@@ -117,14 +117,14 @@ def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
 class Augmentation:
     """The baseline of "Bag of Tricks for Image Classification" (arXiv 1812.01187, Section 2.1), the paper's [33].
 
-    A rectangle of 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3, resized to a square, flipped half of the
-    time: this the paper's [14] (SE) does as well. Then colours are changed: brightness, contrast and saturation by
-    factors of 0.6 to 1.4 in a random order, and noise along the principal components of RGB. The text of [33] lists hue
-    in the place of contrast; this follows its authors' code. [14] has no change of colour.
+    A rectangle of 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3 is resized to a square and, half of the
+    time, flipped, as in the paper's [14] (SE). Then colours change: brightness, contrast and saturation by factors of
+    0.6 to 1.4 in a random order, and by noise along the principal components of RGB. The text of [33] lists hue in the
+    place of contrast; this follows its authors' code. [14] does not change colours.
     """
 
-    size: int = 224  #: of the square, pixels
-    area: tuple[float, float] = (0.08, 1.0)  #: share of the image's
+    size: int = 224  #: side of the square, pixels
+    area: tuple[float, float] = (0.08, 1.0)  #: share of the image's area
     ratio: tuple[float, float] = (3 / 4, 4 / 3)  #: width by height
     flip: float = 0.5  #: probability
     jitter: float = 0.4  #: factors are uniform in 1 - jitter to 1 + jitter
@@ -134,12 +134,12 @@ class Augmentation:
 def prepare_training_image(
     image: Tensor, augmentation: Augmentation, generator: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """The augmented image, uint8 (3, size, size), and the change of its colours, float32 (3, 4), see `ImageSample`.
+    """Augment an image: uint8 (3, size, size), and the change of its colours, float32 (3, 4), see `ImageSample`.
 
     Args:
         image: uint8 (3, H, W), RGB.
     """
-    top, left, height, width = choose_rectangle(*image.shape[1:], augmentation, generator)
+    top, left, height, width = choose_rectangle(image.shape[1], image.shape[2], augmentation, generator)
     part = image[None, :, top : top + height, left : left + width]
     # The filter that torchvision's reference has from Pillow, faster; values differ by 2 of 255 at most. Channels last,
     # it takes a third of the time.
@@ -153,10 +153,10 @@ def prepare_training_image(
 def choose_rectangle(
     height: int, width: int, augmentation: Augmentation, generator: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of a random part of an image, in pixels, distributed as torchvision's.
+    """Choose a random part of an image, (top, left, height, width) in pixels, distributed as torchvision's.
 
-    Areas are uniform, logarithms of ratios too; what does not fit is drawn again, ten times at most. Then it is the
-    centre, as large as the ratios allow.
+    Areas and logarithms of ratios are uniform. What does not fit is drawn again, ten times at most; then the part is
+    the centre, as large as the ratios allow.
     """
     low, high = augmentation.ratio
     for _ in range(10):
@@ -170,10 +170,11 @@ def choose_rectangle(
 
 
 def choose_color_change(image: Tensor, augmentation: Augmentation, generator: np.random.Generator) -> np.ndarray:
-    """float64 (3, 4): brightness, contrast, saturation and lighting noise as one affine map of (R, G, B, 1).
+    """Choose brightness, contrast, saturation and lighting at random: one affine map of (R, G, B, 1), float64 (3, 4).
 
-    Each is affine in a pixel's colour, given the mean brightness of the image, so that the four cost one product on the
-    device. Nothing is rounded or clipped in between, as for the "32-bit floating point raw pixel values" of [33].
+    Each of the four is affine in a pixel's colour, given the mean brightness of the image, so that together they cost
+    one product on the device. Nothing is rounded or clipped in between, as with the "32-bit floating point raw pixel
+    values" of [33].
 
     Args:
         image: uint8 (3, S, S), whose mean brightness decides what contrast does.
@@ -198,7 +199,7 @@ def choose_color_change(image: Tensor, augmentation: Augmentation, generator: np
 
 
 def recolor(images: Tensor, colors: Tensor) -> Tensor:
-    """float32 (B, 3, S, S), channels last: RGB, around 0 to 255: uint8 `images` changed by `ImageBatch.colors`."""
+    """Change colours of uint8 `images` by `ImageBatch.colors`: float32 (B, 3, S, S), about 0 to 255, channels last."""
     flat = images.permute(0, 2, 3, 1).flatten(1, 2).float()
     with torch.autocast(images.device.type, enabled=False):  # bfloat16 has 8 bits for 256 values
         changed = torch.baddbmm(colors[:, None, :, 3], flat, colors[:, :, :3].mT)

@@ -1,4 +1,4 @@
-"""One split of a COCO-format directory, as the detector takes it."""
+"""One split of a COCO-format directory, as input of a detector."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from faster_coco_eval.core import mask as mask_api
 from PIL import Image as pillow
 from torch import Tensor
 
-from repro.data.annotations import AnnotatedImage, Annotation, read_annotations
+from repro.data.annotations import AnnotatedImage, Annotation, RunLengths, read_annotations
 from repro.data.layout import describe_source, find_annotations, find_images, is_labelled
 from repro.errors import ReproError
 from repro.experiments import digest
@@ -20,7 +20,7 @@ from repro.experiments import digest
 
 @dataclass
 class DetectionSample:
-    """One image as the detector takes it."""
+    """One image, resized for a detector, with its targets in training."""
 
     image: Tensor  #: uint8 (3, H, W), RGB, already resized and perhaps flipped
     image_id: int
@@ -32,27 +32,27 @@ class DetectionSample:
 
 @dataclass
 class Detections:
-    """What a detector found in one image."""
+    """The detections of one image."""
 
     image_id: int
     boxes: np.ndarray  #: float32 (n, 4), (x1, y1, x2, y2) in pixels of the original image, clipped to it
     scores: np.ndarray  #: float32 (n,)
     labels: np.ndarray  #: int64 (n,), 0..K-1
-    masks: list[dict]  #: n COCO run-length encodings {"size": [height, width], "counts": ...} at the original size
+    masks: list[RunLengths]  #: n encodings {"size": [height, width], "counts": ...} at the original size
 
 
 class CocoDetection:
     """One split of a directory that is laid out as COCO 2017: `annotations/instances_<split>.json`, `<split>/*.jpg`.
 
-    A training split (its name begins with "train") leaves out the images on which there is nothing to learn: those
-    without an object that is no crowd, has an area and covers a pixel in width and height. Every other split keeps all
-    images. Of a test split, whose annotations are withheld, there is `annotations/image_info_<split>.json`: it can be
-    predicted and not evaluated. Only the annotations stay in memory; images and masks are decoded anew for each sample.
+    A training split (its name begins with "train") leaves out the images without an object to learn: one that is no
+    crowd, has an area and covers a pixel in width and height. Every other split keeps all images. A test split, whose
+    annotations are withheld, has `annotations/image_info_<split>.json` instead: it can be predicted but not evaluated.
+    Only the annotations stay in memory; images and masks are decoded anew for each sample.
 
     Args:
         root: the directory.
         split: as the files are named: "train2017", "val2017" or "test-dev2017".
-        num_classes: of the detector; the file must have as many categories.
+        num_classes: number of the detector's classes; the file must have as many categories.
         short_side, long_side: images are resized, keeping their shape, until the shorter side has `short_side` pixels
             or the longer one `long_side`, whichever comes first.
         flip: probability of a horizontal flip in training.
@@ -83,7 +83,7 @@ class CocoDetection:
         self._images = content.images
         self._objects = content.objects
         self._targets = {
-            image_id: [one for one in objects if _is_target(one, self._images[image_id])]
+            image_id: [annotation for annotation in objects if _is_target(annotation, self._images[image_id])]
             for image_id, objects in content.objects.items()
         }
         training = split.startswith("train")
@@ -96,7 +96,7 @@ class CocoDetection:
 
     @property
     def objects(self) -> int:
-        """Annotated objects, crowds included."""
+        """The number of annotated objects, crowds included."""
         return sum(len(self._objects[image_id]) for image_id in self.image_ids)
 
     def original_size(self, image_id: int) -> tuple[int, int]:
@@ -120,21 +120,21 @@ class CocoDetection:
             "categories": [{"id": category_id} for category_id in self.category_ids],
             "annotations": [
                 {
-                    "id": one.id,
-                    "image_id": one.image_id,
-                    "category_id": one.category_id,
-                    "bbox": list(one.bbox),
-                    "area": one.area,
-                    "iscrowd": one.iscrowd,
-                    "segmentation": _encode(one, self._images[image_id]),
+                    "id": annotation.id,
+                    "image_id": annotation.image_id,
+                    "category_id": annotation.category_id,
+                    "bbox": list(annotation.bbox),
+                    "area": annotation.area,
+                    "iscrowd": annotation.iscrowd,
+                    "segmentation": _encode(annotation, self._images[image_id]),
                 }
                 for image_id in self.image_ids
-                for one in self._objects[image_id]
+                for annotation in self._objects[image_id]
             ],
         }
 
     def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> DetectionSample:
-        """The image at `index` of `image_ids`, resized; in training with its targets and perhaps flipped.
+        """Load the image at `index` of `image_ids`, resized; in training with its targets and perhaps flipped.
 
         What is random is a function of (seed, epoch, index) alone, so that it does not depend on how many processes
         load the data or on where a run was resumed.
@@ -159,12 +159,12 @@ class CocoDetection:
             image_id=image.id,
             size=(image.height, image.width),
             boxes=torch.from_numpy(boxes.astype(np.float32)),
-            labels=torch.tensor([self._label[one.category_id] for one in targets], dtype=torch.int64),
+            labels=torch.tensor([self._label[target.category_id] for target in targets], dtype=torch.int64),
             masks=masks,
         )
 
     def _check_images(self) -> None:
-        """All files at once, before hours of work: one listing, no opening."""
+        """Check that all files are there, before hours of work: by one listing, without opening them."""
         try:
             present = set(os.listdir(self._directory))
         except OSError as error:
@@ -198,9 +198,12 @@ class CocoDetection:
 
 
 def compute_resized_size(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:
-    """(height, width) after resizing, rounded to the nearest pixel as Detectron2 and mmdetection do.
+    """Compute (height, width) after resizing, rounded to the nearest pixel as Detectron2 and mmdetection do.
 
-    Torchvision's detectors round down instead: 375 x 500 becomes 800 x 1067, there 800 x 1066.
+    Torchvision's detectors round down instead, here to 800 x 1066:
+
+    >>> compute_resized_size(375, 500, short_side=800, long_side=1333)
+    (800, 1067)
     """
     scale = min(short_side / min(height, width), long_side / max(height, width))
     return int(height * scale + 0.5), int(width * scale + 0.5)
@@ -208,7 +211,7 @@ def compute_resized_size(height: int, width: int, short_side: int, long_side: in
 
 def _clip_boxes(objects: list[Annotation], image: AnnotatedImage) -> np.ndarray:
     """float64 (n, 4): (x1, y1, x2, y2), clipped to the image."""
-    boxes = np.array([one.bbox for one in objects], dtype=np.float64).reshape(-1, 4)
+    boxes = np.array([annotation.bbox for annotation in objects], dtype=np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return boxes.clip(0, [image.width, image.height] * 2)
 
@@ -216,14 +219,14 @@ def _clip_boxes(objects: list[Annotation], image: AnnotatedImage) -> np.ndarray:
 def _is_target(annotation: Annotation, image: AnnotatedImage) -> bool:
     """Whether a detector is trained on an object: the rule of mmdetection, with which the paper's models were trained.
 
-    An object whose segmentation has no polygon of three points gives no mask to learn and is left out too.
+    An object whose segmentation has no polygon of three points has no mask to learn and is left out, too.
     """
     x, y, width, height = annotation.bbox
     inside = min(x + width, image.width) - max(x, 0) >= 1 and min(y + height, image.height) - max(y, 0) >= 1
     return inside and annotation.area > 0 and not annotation.iscrowd and bool(annotation.segmentation)
 
 
-def _encode(annotation: Annotation, image: AnnotatedImage) -> dict:
+def _encode(annotation: Annotation, image: AnnotatedImage) -> RunLengths:
     """The object's mask at the original size, as a compressed run-length encoding."""
     if isinstance(annotation.segmentation, dict):
         return dict(annotation.segmentation)
@@ -237,7 +240,7 @@ def _decode_masks(objects: list[Annotation], image: AnnotatedImage, size: tuple[
     """uint8 (n, H, W): the masks at the original size, resized to the nearest pixel's centre as the image is."""
     if not objects:
         return torch.zeros((0, *size), dtype=torch.uint8)
-    masks = mask_api.decode([_encode(one, image) for one in objects]).transpose(2, 0, 1)
+    masks = mask_api.decode([_encode(annotation, image) for annotation in objects]).transpose(2, 0, 1)
     # The old pixel that holds the new pixel's centre, in integers: floats are off at some boundaries.
     rows, columns = (
         (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(size, masks.shape[1:], strict=True)

@@ -1,4 +1,4 @@
-"""One split of ILSVRC2012, or of a directory that is laid out as it is, as a classifier takes it."""
+"""One split of ILSVRC2012, or of a directory of the same layout, as input of a classifier."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ import torch
 from repro.data import pictures
 from repro.data.classification import Augmentation, ImageSample, prepare_evaluation_image, prepare_training_image
 from repro.data.devkit import read_validation_classes
+from repro.data.sources import Split
 from repro.data.storage import Directory, FileStorage, TarArchive
 from repro.data.synsets import OFFICIAL, SOURCE, WNIDS
 from repro.errors import ReproError
@@ -22,8 +22,6 @@ from repro.experiments import digest
 from repro.experiments.preprocessing import Preprocessing
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
-
-Split = Literal["train", "val"]
 
 
 class UnreadableImage(ReproError):
@@ -35,12 +33,12 @@ class UnreadableImage(ReproError):
 
 
 class ImageNet:
-    """The images of a split with their classes. Three layouts are read, the first that is there:
+    """The images of a split with their classes. The first of three layouts that exists is read:
 
-    - `<split>/<wnid>/*.JPEG`: a directory for each class, as for torchvision's ImageFolder. Part of the classes, or of
-      their images, will do.
-    - `val/*.JPEG`: the validation archive as it unpacks, with the devkit, which knows the classes, beside it.
-    - `ILSVRC2012_img_<split>.tar`: the official archive, which stays packed (of "val", with the devkit).
+    - `<split>/<wnid>/*.JPEG`: a directory for each class, as for torchvision's ImageFolder. Classes and images may be
+      missing.
+    - `val/*.JPEG`: the unpacked validation archive, with the devkit, which tells the classes, beside it.
+    - `ILSVRC2012_img_<split>.tar`: the official archive, not unpacked (that of "val" with the devkit).
 
     An image's id is its file's name without the suffix, so that it is the same in every layout; ids ascend. Labels are
     numbered by ascending wnid.
@@ -48,13 +46,13 @@ class ImageNet:
     Args:
         root: the directory that holds all this.
         split: "train" or "val".
-        preprocessing: what becomes of an image in an evaluation.
-        augmentation: what becomes of it in training.
-        wnids: the classes' names in the order of their labels: those of ILSVRC2012, or of a data set that is laid out
-            in the first of the three ways.
+        preprocessing: how an image is prepared in an evaluation.
+        augmentation: how it is prepared in training.
+        wnids: the classes' names in the order of their labels: those of ILSVRC2012, or of another data set in the first
+            of the three layouts.
 
     Raises:
-        ReproError: there is no image, a class that is none, an id twice, an archive cut short; with what to do.
+        ReproError: there is no image, an unknown class, an id twice or an archive cut short; says what to do.
     """
 
     def __init__(
@@ -80,32 +78,32 @@ class ImageNet:
 
     @property
     def missing(self) -> list[str]:
-        """Ids of images that are known to belong to the split and are not there; the devkit knows those of "val"."""
+        """Ids of images that belong to the split and are not there, as far as the devkit tells (those of "val")."""
         return sorted(self._truth.keys() - set(self.ids))
 
     @property
     def required(self) -> int:
-        """How many images the split has: the official number, if the classes are ILSVRC2012's."""
+        """The number of images of the split: the official one, if the classes are ILSVRC2012's."""
         return OFFICIAL[self.split].images if self.wnids == WNIDS else len(self)
 
     @cached_property
     def ids_sha256(self) -> str:
-        """Of `ids`."""
+        """The hash of `ids`."""
         return digest(self.ids)
 
     @cached_property
     def annotations_sha256(self) -> str:
-        """Of the ids with their synsets: what is taken for the truth."""
+        """The hash of the ids with their synsets, which are taken for the truth."""
         return digest([[image_id, self.wnids[label]] for image_id, label in zip(self.ids, self.labels, strict=True)])
 
     def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> ImageSample:
-        """The image at `index` of `ids`: augmented in training, else resized and cropped as `preprocessing` says.
+        """Load the image at `index` of `ids`: augmented in training, else resized and cropped as `preprocessing` says.
 
         What is random is a function of (seed, epoch, index) alone, so that it does not depend on how many processes
         load the data or on where a run was resumed.
 
         Raises:
-            UnreadableImage: the file is gone or damaged.
+            UnreadableImage: the file is missing or damaged.
         """
         image_id, label = self.ids[index], int(self.labels[index])
         try:
@@ -116,7 +114,7 @@ class ImageNet:
                 )
             image = torch.from_numpy(pictures.decode_pixels(content)).permute(2, 0, 1)
         except pictures.DAMAGED as error:
-            raise self._unreadable(index, error) from None
+            raise self._describe_unreadable(index, error) from None
         generator = np.random.default_rng([seed, epoch, index])
         square, color = prepare_training_image(image, self.augmentation, generator)
         return ImageSample(square, image_id, label, color)
@@ -125,14 +123,14 @@ class ImageNet:
         """Decode an image.
 
         Raises:
-            UnreadableImage: the file is gone or damaged.
+            UnreadableImage: the file is missing or damaged.
         """
         try:
             pictures.decode_image(self._files.read(self._index[index]))
         except pictures.DAMAGED as error:
-            raise self._unreadable(index, error) from None
+            raise self._describe_unreadable(index, error) from None
 
-    def _unreadable(self, index: int, error: Exception) -> UnreadableImage:
+    def _describe_unreadable(self, index: int, error: Exception) -> UnreadableImage:
         what = "cannot be read" if isinstance(error, OSError) and error.errno else "is corrupt"
         where = self._files.where(self._index[index])
         return UnreadableImage(
@@ -141,7 +139,7 @@ class ImageNet:
 
 
 def _open_storage(root: Path, split: Split) -> tuple[Path, FileStorage]:
-    """Where the images of a split are, and what reads them."""
+    """The place of a split's images, opened for reading."""
     directory, archive = root / split, root / OFFICIAL[split].archive
     if directory.is_dir():
         return directory, Directory(directory)
@@ -165,7 +163,7 @@ def _iterate_images(files: FileStorage) -> Iterator[tuple[int, str, str]]:
 def _list_entries(
     files: FileStorage, place: Path, root: Path, split: Split, wnids: tuple[str, ...]
 ) -> tuple[list[tuple[str, int, int]], dict[str, str]]:
-    """(id, label, number in `files`) of each image, by id; and {id: wnid} of all there should be, as far as known."""
+    """(id, label, number in `files`) of each image, by id; and {id: wnid} of all that should be there, if known."""
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     flat = [stem for _, directory, stem in _iterate_images(files) if not directory]
     truth: dict[str, str] = {}
@@ -183,7 +181,7 @@ def _list_entries(
     entries.sort()
     if not entries:
         raise ReproError(f"{place} holds no image ({', '.join(_SUFFIXES)}). {SOURCE}.")
-    for (one, _, first), (other, _, second) in pairwise(entries):
-        if one == other:
-            raise ReproError(f"{place}: {files.names[first]} and {files.names[second]} have the same id, {one}")
+    for (image_id, _, first), (next_id, _, second) in pairwise(entries):
+        if image_id == next_id:
+            raise ReproError(f"{place}: {files.names[first]} and {files.names[second]} have the same id, {image_id}")
     return entries, truth

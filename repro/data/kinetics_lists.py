@@ -1,4 +1,4 @@
-"""Which videos belong to a split of Kinetics and what they show, by the lists there are, and how files are named.
+"""Lists of the videos of a split of Kinetics with their classes, and the names of their files.
 
 Imports no torch.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from repro.errors import ReproError
 
-#: {id: class}.
+#: {video id: number of the class}.
 Listed = dict[str, int]
 
 SOURCE = (
@@ -31,10 +31,10 @@ _SECONDS = re.compile(r"_\d{6}_\d{6}$")
 
 
 def find_directory(root: Path, split: str) -> Path:
-    """Where the videos of a split are.
+    """Find the directory of a split's videos.
 
     Raises:
-        ReproError: there is no such directory; says where to get it.
+        ReproError: there is none; says where to get it.
     """
     places = [root / f"videos_{split}", root / split]
     for place in places:
@@ -47,19 +47,19 @@ def find_directory(root: Path, split: str) -> Path:
 
 
 def list_files(place: Path) -> list[str]:
-    """Paths of the video files in `place` and in the directories in it, relative to it, ascending."""
-    found = []
+    """List the video files in `place` and in its directories: relative paths, ascending."""
+    paths = []
     for entry in os.scandir(place):
         names = [f"{entry.name}/{name}" for name in os.listdir(entry)] if entry.is_dir() else [entry.name]
-        found += [name for name in names if name.lower().endswith(_SUFFIXES)]
-    return sorted(found)
+        paths += [name for name in names if name.lower().endswith(_SUFFIXES)]
+    return sorted(paths)
 
 
 def read_list(root: Path, split: str, classes: Sequence[str]) -> tuple[Path | None, Listed]:
-    """The list of a split and what it says: the official CSV or mmaction2's text file, in `root` or its annotations/.
+    """Read the list of a split, the official CSV or mmaction2's text file, in `root` or its annotations/: (path, rows).
 
     Raises:
-        ReproError: it is damaged, or has a class that is none of `classes`.
+        ReproError: it is damaged, or has a class that is not in `classes`.
     """
     for names, read in ((_CSV[split], _read_csv), ((_TEXT.format(split),), _read_text)):
         for path in (place / name for name in names for place in (root / "annotations", root)):
@@ -69,12 +69,12 @@ def read_list(root: Path, split: str, classes: Sequence[str]) -> tuple[Path | No
 
 
 def label_by_directories(paths: Iterable[str], place: Path, classes: Sequence[str]) -> Listed:
-    """What the directories say of the files in them.
+    """Label files by the directories that they are in.
 
     Raises:
-        ReproError: a file is in none, or in one that is named after none of `classes`; a video is there twice.
+        ReproError: a file is in no directory, or in one that is not named after a class; a video is there twice.
     """
-    found: dict[str, str] = {}
+    path_of_id: dict[str, str] = {}
     rows = {}
     for path in paths:
         name, stem = os.path.dirname(path), _remove_suffix(path)
@@ -86,13 +86,13 @@ def label_by_directories(paths: Iterable[str], place: Path, classes: Sequence[st
         number = find_class(name, classes)
         if number is None:
             raise ReproError(f"{place}: {name} is none of the {len(classes)} classes: this is another data set")
-        _add_once(found, stem, path, place)
+        _add_once(path_of_id, stem, path, place)
         rows[stem] = number
     return rows
 
 
 def match_files(paths: Iterable[str], rows: Listed, place: Path) -> dict[str, str]:
-    """{id: file} of the files that the list has. A file is named by its id, or by the YouTube id alone.
+    """Match files with the list: {id: file}. A file is named by its id, or by the YouTube id alone.
 
     Raises:
         ReproError: a video is there twice.
@@ -100,17 +100,17 @@ def match_files(paths: Iterable[str], rows: Listed, place: Path) -> dict[str, st
     videos: dict[str, list[str]] = {}
     for video_id in rows:
         videos.setdefault(_SECONDS.sub("", video_id), []).append(video_id)
-    found: dict[str, str] = {}
+    path_of_id: dict[str, str] = {}
     for path in paths:
         stem = _remove_suffix(path)
         segments = [stem] if stem in rows else videos.get(stem, [])
-        if len(segments) == 1:  # of several segments of a video, there is no telling which one the file is
-            _add_once(found, segments[0], path, place)
-    return found
+        if len(segments) == 1:  # with several segments of a video, the file could be any of them
+            _add_once(path_of_id, segments[0], path, place)
+    return path_of_id
 
 
 def find_class(name: str, classes: Sequence[str]) -> int | None:
-    """The number of the class that a directory or a list means, with or without punctuation and underscores."""
+    """Find the number of a class by its name in a directory or a list, with or without punctuation and underscores."""
     return _number_classes(tuple(classes)).get(_simplify_name(name))
 
 
@@ -123,7 +123,7 @@ def _number_classes(classes: tuple[str, ...]) -> dict[str, int]:
 
 
 def _simplify_name(name: str) -> str:
-    """A class's name without what tools and file systems change: punctuation, underscores, case."""
+    """A class's name without what tools and file systems change in it: punctuation, underscores, case."""
     return " ".join(re.sub(r"[^\w ]", "", name).replace("_", " ").split()).casefold()
 
 
@@ -131,10 +131,10 @@ def _remove_suffix(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
 
 
-def _add_once(found: dict[str, str], video_id: str, path: str, place: Path) -> None:
-    if video_id in found:
-        raise ReproError(f"{place}: {found[video_id]} and {path} are the same video, {video_id}. Delete one.")
-    found[video_id] = path
+def _add_once(path_of_id: dict[str, str], video_id: str, path: str, place: Path) -> None:
+    if video_id in path_of_id:
+        raise ReproError(f"{place}: {path_of_id[video_id]} and {path} are the same video, {video_id}. Delete one.")
+    path_of_id[video_id] = path
 
 
 def _read_csv(path: Path, classes: tuple[str, ...]) -> Listed:
@@ -158,7 +158,7 @@ def _read_csv(path: Path, classes: tuple[str, ...]) -> Listed:
 
 
 def _read_text(path: Path, classes: tuple[str, ...]) -> Listed:
-    """mmaction2's: "<class directory>/<file> <number of the class>" a line."""
+    """Read mmaction2's list, with a line "<class directory>/<file> <number of the class>" for each video."""
     rows: Listed = {}
     for line, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         where = f"{path}, line {line}"

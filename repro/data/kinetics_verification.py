@@ -1,4 +1,4 @@
-"""Whether a split of Kinetics-400 on disk is the official one, whole and readable: `repro data verify kinetics`."""
+"""Verification that a split of Kinetics-400 on disk is the official one, complete and readable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from repro.errors import ReproError
 
 
 def verify_kinetics(root: Path, split: Split, *, decode: bool, progress: Progress) -> DataReport:
-    """Counts, classes, the list against the directories, missing videos by name; with `decode`, every frame."""
+    """Verify counts, classes, the list against the directories, and missing videos; with `decode`, every frame."""
     report = DataReport(split, items="videos", required=OFFICIAL[split])
     try:
         data = Kinetics(root, split)
@@ -40,7 +40,7 @@ def verify_kinetics(root: Path, split: Split, *, decode: bool, progress: Progres
     if data.unlisted:
         report.problems.append(f"files that the list does not have: {abbreviate(data.unlisted)}")
 
-    def failure(index: int) -> str | None:
+    def name_unreadable(index: int) -> str | None:
         try:
             data.check(index)
         except UnreadableVideo as error:
@@ -48,5 +48,5 @@ def verify_kinetics(root: Path, split: Split, *, decode: bool, progress: Progres
         return None
 
     if decode:
-        decode_all(report, failure, range(len(data)), progress)
+        decode_all(report, name_unreadable, range(len(data)), progress)
     return conclude(report)

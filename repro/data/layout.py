@@ -1,4 +1,4 @@
-"""How COCO 2017 is laid out, how much there is to learn from, and where its pieces come from. Imports no torch."""
+"""COCO 2017: its layout on disk, its sizes, and where its parts come from. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 from repro.errors import ReproError
 
-#: Images of train2017 (of 118287) with an object to learn: what an epoch has, in the authors' framework as here.
+#: Number of images of train2017 (of 118287) with an object to learn: an epoch, in the authors' framework as here.
 TRAINING_IMAGES = 117266
 
-#: What tells the official splits from another data set in their layout.
+#: These tell the official splits from another data set of the same layout.
 _VAL_IMAGES, _VAL_OBJECTS = 5000, 36781
 _TEST_DEV_IMAGES = 20288
 _CATEGORIES = {*range(1, 91)} - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
@@ -29,7 +29,7 @@ def is_test_dev2017(category_ids: Sequence[int], images: int) -> bool:
 
 
 def is_labelled(split: str) -> bool:
-    """Whether the annotations of a split are public. Those of the test splits are with COCO's evaluation server."""
+    """Whether the annotations of a split are public. Only COCO's evaluation server has those of the test splits."""
     return not split.startswith("test")
 
 
@@ -46,15 +46,15 @@ _DIRECTORIES = {"test-dev2017": "test2017"}
 
 
 def describe_source(split: str) -> str:
-    """Where the images of a split come from, in words."""
+    """Describe where the images of a split come from."""
     return _IMAGES.get(split, "the images")
 
 
 def find_annotations(root: Path, split: str) -> Path:
-    """The annotation file of a split; of one whose annotations are withheld, the list of its images.
+    """Find the annotation file of a split; of one whose annotations are withheld, the list of its images.
 
     Raises:
-        ReproError: it is not there; says where to get it.
+        ReproError: it is missing; says where to get it.
     """
     labelled = is_labelled(split)
     path = root / "annotations" / f"{'instances' if labelled else 'image_info'}_{split}.json"
@@ -68,10 +68,10 @@ def find_annotations(root: Path, split: str) -> Path:
 
 
 def find_images(root: Path, split: str) -> Path:
-    """The directory of a split's images.
+    """Find the directory of a split's images.
 
     Raises:
-        ReproError: it is not there; says where to get it.
+        ReproError: it is missing; says where to get it.
     """
     directory = root / _DIRECTORIES.get(split, split)
     if not directory.is_dir():

@@ -1,4 +1,4 @@
-"""The paper's data sets as a plan sees them: where they are, what there is to learn from, what identifies them.
+"""The paper's data sets as a plan needs them: where they are, how large they are, what identifies them.
 
 Imports no torch until ImageNet's or Kinetics' files have to be listed.
 """
@@ -27,27 +27,27 @@ SPLITS: tuple[Split, ...] = ("train", "val")
 class DataSource:
     """One of the three data sets."""
 
-    directory: str  #: its own, in a directory that holds several data sets
+    directory: str  #: its name in a directory that holds several data sets
     validation: str  #: the validation split's name in the published tables and in records
-    items: str  #: what it consists of
-    training_items: int  #: of an epoch
-    validation_items: int  #: as the official list has them
-    per_gpu: int  #: of the paper's batch on each of its eight GPUs
+    items: str  #: what it consists of, in words
+    training_items: int  #: number of items of an epoch
+    validation_items: int  #: number of items of the official list
+    per_gpu: int  #: number of items of the paper's batch on each of its eight GPUs
 
 
 SOURCES: dict[str, DataSource] = {
     "coco": DataSource("coco", "coco-val2017", "images", TRAINING_IMAGES, 5000, per_gpu=2),
     "imagenet": DataSource("imagenet", "imagenet-val", "images", OFFICIAL["train"].images, 50000, per_gpu=64),
-    # Rows of the official lists; no copy has all of the videos.
+    # Numbers of rows of the official lists; no copy has all of the videos.
     "kinetics": DataSource("kinetics400", "kinetics-val", "videos", 246534, 19906, per_gpu=8),
 }
 
 
 def find_root(data_root: Path | None, dataset: str) -> Path:
-    """The directory of a data set: `data_root` itself, or the one of the data set's name in it.
+    """Find the directory of a data set: `data_root` itself, or the one with the data set's name in it.
 
     Raises:
-        ReproError: none was named.
+        ReproError: `data_root` is None.
     """
     if data_root is None:
         needs = paper.DATASETS[SOURCES[dataset].validation].needs
@@ -57,7 +57,7 @@ def find_root(data_root: Path | None, dataset: str) -> Path:
 
 
 def identify_data(experiment: Experiment, data_root: Path | None, splits: Iterable[Split]) -> str:
-    """What the full profile's data contribute to a cache key: which items there are, and what is true of them.
+    """Identify the full profile's data in cache keys: by the items that are there and their annotations.
 
     Raises:
         ReproError: there is no data set, or one without annotations.
@@ -71,13 +71,13 @@ def identify_data(experiment: Experiment, data_root: Path | None, splits: Iterab
 
 @cache
 def _hash_file(path: Path, changed: int) -> str:
-    """Of a file last `changed` then: train2017's annotations are hashed once, not for every experiment and seed."""
+    """Hash a file that was last changed at `changed`: once, not for every experiment and seed."""
     return sha256(path)
 
 
 @cache
 def _hash_listing(dataset: str, directory: Path, split: Split) -> str:
-    """Listing more than a million files takes a while: once a process, not for every experiment and seed."""
+    """Hash the list of items, more than a million: once, not for every experiment and seed."""
     if dataset == "imagenet":
         from repro.data.imagenet import ImageNet
 

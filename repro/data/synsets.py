@@ -12,11 +12,11 @@ WNIDS: tuple[str, ...] = tuple((Path(__file__).parent / "imagenet_synsets.txt").
 
 @dataclass(frozen=True)
 class Official:
-    """What image-net.org gives out for a split."""
+    """The official archive of a split, as image-net.org distributes it."""
 
     images: int
     archive: str
-    size: int  #: of the archive, bytes
+    size: int  #: of the archive in bytes
 
 
 OFFICIAL = {

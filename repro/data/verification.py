@@ -1,4 +1,4 @@
-"""Whether a data set on disk is the official one, whole and readable: what `repro data verify` prints."""
+"""Verification that a data set on disk is the official one, complete and readable: what `repro data verify` prints."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from repro.data.synsets import DEVKIT, DEVKIT_MD5, OFFICIAL, WNIDS
 from repro.errors import ReproError
 from repro.experiments import digest
 
-#: Called with how many images have been decoded and how many there are.
+#: Called with the number of images that have been decoded and of all images.
 Progress = Callable[[int, int], None]
 
-#: Images and objects of COCO 2017's splits, and how many categories both have.
+#: Numbers of images and objects of COCO 2017's splits, and of the categories that both have.
 _COCO = {"train2017": (118_287, 860_001), "val2017": (5_000, 36_781)}
 _COCO_CATEGORIES = 80
 
 
 @dataclass
 class DataReport:
-    """What was found of a split. It is verified if there is no problem."""
+    """The result of verifying a split. The split is verified if there is no problem."""
 
     split: str
     place: str = ""
-    items: str = "images"  #: what the split consists of
-    images: int = 0  #: or videos, that are there
-    required: int = 0  #: of the official split
-    classes: int = 0  #: that have an image
+    items: str = "images"  #: what the split consists of, in words
+    images: int = 0  #: number of images, or videos, that are there
+    required: int = 0  #: number in the official split
+    classes: int = 0  #: number of classes that have an image
     ids_sha256: str = ""
     annotations_sha256: str = ""
     missing: list[str] = field(default_factory=list)  #: files or ids that are known to belong to the split
-    unreadable: list[str] = field(default_factory=list)  #: found by decoding
-    decoded: bool = False  #: whether every image was
+    unreadable: list[str] = field(default_factory=list)  #: ids of images that could not be decoded
+    decoded: bool = False  #: whether every image was decoded
     problems: list[str] = field(default_factory=list)  #: in words
 
 
 def verify_imagenet(root: Path, split: Split, *, decode: bool, progress: Progress) -> DataReport:
-    """Counts, synsets, the classes against the devkit, sizes and hashes of archives; with `decode`, every image."""
+    """Verify counts, synsets, classes against the devkit, sizes and hashes of archives; with `decode`, all images."""
     report = DataReport(split, required=OFFICIAL[split].images)
     try:
         data = ImageNet(root, split)
@@ -62,7 +62,9 @@ def verify_imagenet(root: Path, split: Split, *, decode: bool, progress: Progres
     if absent := [wnid for wnid in WNIDS if wnid not in present]:
         report.problems.append(f"{abbreviate(absent)} of {len(WNIDS)} classes without an image")
     wrong = [
-        one for one, label in zip(data.ids, data.labels, strict=True) if truth.get(one) not in (None, WNIDS[label])
+        image_id
+        for image_id, label in zip(data.ids, data.labels, strict=True)
+        if truth.get(image_id) not in (None, WNIDS[label])
     ]
     if wrong:
         report.problems.append(f"{abbreviate(wrong)} in the directory of a class that the devkit does not give them")
@@ -77,7 +79,7 @@ def verify_imagenet(root: Path, split: Split, *, decode: bool, progress: Progres
 
 
 def verify_coco(root: Path, split: str, *, decode: bool, progress: Progress) -> DataReport:
-    """Counts, and whether every annotated image is there; with `decode`, whether it can be read and has its size."""
+    """Verify counts and that every annotated image is there; with `decode`, that it can be read and has its size."""
     images, objects = _COCO[split]
     report = DataReport(split, required=images)
     try:
@@ -91,12 +93,12 @@ def verify_coco(root: Path, split: str, *, decode: bool, progress: Progress) -> 
     known = list(annotations.images.values())
     report.missing = [image.file_name for image in known if image.file_name not in present]
     report.images = len(known) - len(report.missing)
-    found = [one for several in annotations.objects.values() for one in several]
-    report.classes = len({one.category_id for one in found})
+    annotated = [annotation for of_image in annotations.objects.values() for annotation in of_image]
+    report.classes = len({annotation.category_id for annotation in annotated})
     if len(known) != images:
         report.problems.append(f"{len(known)} images are annotated, in the official split {images}")
-    if len(found) != objects:
-        report.problems.append(f"{len(found)} objects are annotated, in the official split {objects}")
+    if len(annotated) != objects:
+        report.problems.append(f"{len(annotated)} objects are annotated, in the official split {objects}")
     if len(annotations.category_ids) != _COCO_CATEGORIES:
         report.problems.append(f"{len(annotations.category_ids)} categories, COCO has {_COCO_CATEGORIES}")
     if decode:
@@ -106,7 +108,7 @@ def verify_coco(root: Path, split: str, *, decode: bool, progress: Progress) -> 
 
 
 def _read_truth(root: Path, split: Split) -> dict[str, str]:
-    """{id: wnid} by the devkit, where it is there."""
+    """{id: wnid} by the devkit, if it is there."""
     there = (root / f"{DEVKIT}.tar.gz").is_file()
     return read_validation_classes(root, WNIDS) if split == "val" and there else {}
 
@@ -121,23 +123,23 @@ def _check_image(directory: Path, image: AnnotatedImage) -> None:
 
 
 def _name_unreadable(check: Callable) -> Callable[[object], str | None]:
-    """`check`, giving the id of an image that cannot be read in the place of raising."""
+    """A function that returns the id of an image that cannot be read, where `check` raises an error."""
 
-    def failure(image: object) -> str | None:
+    def name_unreadable(image: object) -> str | None:
         try:
             check(image)
         except UnreadableImage as error:
             return error.image_id
         return None
 
-    return failure
+    return name_unreadable
 
 
 def decode_all(report: DataReport, failure: Callable[..., str | None], items: Iterable, progress: Progress) -> None:
-    """Decode all of `items`, on as many threads as there are processors: decoders let go of the interpreter's lock.
+    """Decode all of `items` on as many threads as there are processors: decoders release the interpreter's lock.
 
     Args:
-        failure: called with each item; gives the id of one that cannot be read.
+        failure: called with each item; returns the id of one that cannot be read.
     """
     items = list(items)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -149,6 +151,7 @@ def decode_all(report: DataReport, failure: Callable[..., str | None], items: It
 
 
 def conclude(report: DataReport) -> DataReport:
+    """Add missing and unreadable items to the problems."""
     if report.missing:
         report.problems.append(f"missing: {abbreviate(report.missing)}")
     if report.unreadable:
@@ -157,4 +160,9 @@ def conclude(report: DataReport) -> DataReport:
 
 
 def abbreviate(names: list[str]) -> str:
+    """List the first three names after their number.
+
+    >>> abbreviate(["a", "b", "c", "d"])
+    '4 (a, b, c, ...)'
+    """
     return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"

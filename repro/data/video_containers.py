@@ -1,4 +1,4 @@
-"""What video containers say of themselves beyond what the demuxer checks: how much there should be, where to start."""
+"""What video containers state beyond what the demuxer checks: how much there should be, where decoding can start."""
 
 from __future__ import annotations
 
@@ -15,32 +15,34 @@ _BOXES = {
 
 
 def read_claimed_frames(stream: av.VideoStream) -> int:
-    """How many pictures an AVI file should hold; 0: unknown. MP4 files may hold some that an edit list leaves out."""
+    """Read how many pictures an AVI file should hold; 0: unknown. MP4 files may hold more, left out by an edit list."""
     return stream.frames if stream.container.format.name == "avi" else 0
 
 
 def read_claimed_seconds(stream: av.VideoStream) -> float | None:
-    """Where a stream should end by Matroska's tag, or the header of a fragmented MP4 file."""
+    """Read when a stream should end, by Matroska's tag or the header of a fragmented MP4 file."""
     if "DURATION" in stream.metadata:
         try:
             hours, minutes, seconds = stream.metadata["DURATION"].split(":")
             return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
         except ValueError:
             return None
-    if stream.duration is None or stream.frames or not stream.container.format.name.startswith("mov"):
+    if stream.duration is None or stream.time_base is None:
+        return None
+    if stream.frames or not stream.container.format.name.startswith("mov"):
         return None
     return float(stream.duration * stream.time_base)
 
 
 def read_claimed_bytes(path: Path) -> int | None:
-    """How long an MP4 or Matroska file should be by the lengths of its outermost parts; None: it does not say."""
+    """Read how many bytes an MP4 or Matroska file should have by the lengths of its outermost parts; None: unknown."""
     with path.open("rb") as file:
         start = file.read(4096)
         if start.startswith(_EBML):
             return _find_segment_end(start)
         if start[4:8] not in _BOXES:
             return None
-        # What is at the end: the end of the last box, wherever that is. A box says its length before its name.
+        # Follow the boxes, wherever the last one ends. A box states its length before its name.
         end = 0
         while True:
             file.seek(end)
@@ -48,7 +50,7 @@ def read_claimed_bytes(path: Path) -> int | None:
             length = int.from_bytes(head[:4], "big")
             if length == 1:
                 length = int.from_bytes(head[8:], "big")
-            if head[4:8] not in _BOXES or length < 8:  # the end of the file, or a box that goes on until there
+            if head[4:8] not in _BOXES or length < 8:  # the end of the file, or a box that reaches to it
                 return end
             end += length
 
@@ -61,7 +63,7 @@ def _find_segment_end(start: bytes) -> int | None:
 
 
 def _find_element_end(content: bytes, position: int) -> int | None:
-    """Where the EBML element ends whose length stands at `position`; None: it is unknown."""
+    """Where the EBML element ends whose length stands at `position`; None: unknown."""
     first = content[position]
     width = 9 - first.bit_length()  # leading zeros tell how many bytes the number has
     length = int.from_bytes(content[position : position + width], "big") & ((1 << 7 * width) - 1)
@@ -69,12 +71,12 @@ def _find_element_end(content: bytes, position: int) -> int | None:
 
 
 def read_length_size(extradata: bytes | None) -> int:
-    """Bytes of the length before each unit of an H.264 packet, by the configuration record (ISO 14496-15); 0: none."""
+    """Read how many bytes the length before each unit of an H.264 packet has (ISO 14496-15); 0: there is no length."""
     return (extradata[4] & 3) + 1 if extradata and len(extradata) > 4 and extradata[0] == 1 else 0
 
 
 def is_idr(packet: bytes, length_size: int) -> bool:
-    """Whether an H.264 packet is an instantaneous decoder refresh. Key frames of open groups of pictures are not."""
+    """Whether an H.264 packet is an instantaneous decoder refresh; key frames of open groups of pictures are not."""
     position = 0
     while position + length_size < len(packet):
         kind = packet[position + length_size] & 31

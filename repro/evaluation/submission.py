@@ -142,11 +142,7 @@ def check(path: Path, task: Task, sizes: Mapping[int, tuple[int, int]], category
     """
     content = _read_content(path)
     try:
-        entries: list[_BoxEntry] | list[_MaskEntry]
-        if task == "bbox":
-            entries = TypeAdapter(list[_BoxEntry]).validate_json(content)
-        else:
-            entries = TypeAdapter(list[_MaskEntry]).validate_json(content)
+        entries = TypeAdapter(list[_BoxEntry] if task == "bbox" else list[_MaskEntry]).validate_json(content)
     except ValidationError as error:
         raise _explain(path, error) from None
     if not entries:
@@ -178,7 +174,7 @@ def _read_content(path: Path) -> bytes:
 
 
 def _find_problem(
-    entry: _BoxEntry | _MaskEntry, nth: int, sizes: Mapping[int, tuple[int, int]], category_ids: Collection[int]
+    entry: _Entry, nth: int, sizes: Mapping[int, tuple[int, int]], category_ids: Collection[int]
 ) -> str | None:
     """The rule that an entry, the `nth` of its image, breaks, in words."""
     if entry.image_id not in sizes:
@@ -192,7 +188,9 @@ def _find_problem(
     height, width = sizes[entry.image_id]
     if isinstance(entry, _BoxEntry):
         return _find_box_problem(entry.bbox, height, width)
-    return _find_mask_problem(entry.segmentation, height, width)
+    if isinstance(entry, _MaskEntry):
+        return _find_mask_problem(entry.segmentation, height, width)
+    return None
 
 
 def _find_box_problem(box: tuple[float, float, float, float], height: int, width: int) -> str | None:

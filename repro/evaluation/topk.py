@@ -76,7 +76,8 @@ def evaluate(predictions: Iterable[Prediction], dataset: ImageNet, failed: Colle
         if prediction.label != truth[prediction.image_id]:
             raise ReproError(
                 f"the prediction for image {prediction.image_id} was made for class {prediction.label} as the "
-                f"truth; in {dataset.place} it is {truth[prediction.image_id]}: predictions and data set do not belong together"
+                f"truth; in {dataset.place} it is {truth[prediction.image_id]}: predictions and data set do not "
+                "belong together"
             )
     if not predictions:
         raise ReproError(f"none of the {len(dataset)} images in {dataset.place} could be read")

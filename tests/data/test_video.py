@@ -86,8 +86,10 @@ def test_what_is_decoded_begins_at_a_key_frame_only_if_nothing_before_it_is_need
     for name in ("b-frames.mp4", "one-group.mkv", "open-groups.mp4", "gradual-refresh.mp4", "h264.avi"):
         with Video(written[name], name) as video:
             seen = []
-            decoded = video._decoded
-            monkeypatch.setattr(video, "_decoded", lambda packet, to=seen, by=decoded: to.append(packet) or by(packet))
+            decoded = video._decode_packet
+            monkeypatch.setattr(
+                video, "_decode_packet", lambda packet, to=seen, by=decoded: to.append(packet) or by(packet)
+            )
             assert [files.number(pixels) for _, pixels in video.read([30])] == [30]
             packets[name] = len([packet for packet in seen if packet is not None])
     assert packets["b-frames.mp4"] < 20

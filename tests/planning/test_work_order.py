@@ -39,7 +39,7 @@ def test_an_order_names_the_training_that_it_starts_from(tmp_path):
 
 
 def test_an_evaluation_travels_unchanged(tmp_path, monkeypatch):
-    monkeypatch.setattr(keys.sources, "identity", lambda *_: "data")
+    monkeypatch.setattr(keys.sources, "identify_data", lambda *_: "data")
     settings = Settings(results=tmp_path, profile="full", source="checkpoint", data_root=tmp_path)
     weights = choice.find_exact(get("coco-r50-gc-r16"))
     order = order_evaluation(get("coco-r50-gc-r16"), settings, weights)

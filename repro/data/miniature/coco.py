@@ -41,7 +41,7 @@ def generate(directory: Path, seed: int = SCENES.seed) -> None:
 
 
 class PretrainingScenes:
-    """The classification set; its tags are the shapes, then the colours of the lamp. Images are drawn on demand."""
+    """The classification set. Its tags are shapes of objects, then colours of the lamp. Images are drawn on demand."""
 
     def __init__(self, scenes: Scenes = SCENES) -> None:
         self.scenes = scenes
@@ -50,7 +50,7 @@ class PretrainingScenes:
         return self.scenes.classification_images
 
     def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> tuple[Tensor, Tensor]:
-        """The image, uint8 (3, H, W), and its tags, float32 (T,), 0 or 1, whatever the seed and the epoch."""
+        """Draw the image, uint8 (3, H, W), and its tags, float32 (T,), 0 or 1, whatever the seed and the epoch."""
         drawn = draw_classification_scene(self.scenes, index)
         tags = torch.zeros(len(self.scenes.shapes) + len(self.scenes.cues))
         tags[[*(thing.shape for thing in drawn.things), len(self.scenes.shapes) + drawn.cue]] = 1
@@ -58,7 +58,7 @@ class PretrainingScenes:
 
 
 class Tagger(ResNetLayers):
-    """A backbone that says which tags an image has, several of them at once: the loss is a binary cross entropy.
+    """A backbone that tells an image's tags, any number of them: the loss is a binary cross entropy.
 
     Its state dict is a `ResNet`'s.
     """
@@ -72,7 +72,7 @@ class Tagger(ResNetLayers):
 
 
 def _number_category(shape: int, cue: int) -> int:
-    """Not contiguous, as COCO's are not."""
+    """Number a category; the numbers have gaps, as COCO's have."""
     return 10 * (shape + 1) + cue + 1
 
 
@@ -86,7 +86,8 @@ def _list_categories(scenes: Scenes) -> list[dict]:
 
 
 def _write_split(root: Path, scenes: Scenes, split: str, images: int) -> None:
-    entries, annotations = [], []
+    entries = []
+    annotations: list[dict] = []
     (root / split).mkdir(parents=True)
     (root / "annotations").mkdir(exist_ok=True)
     for index in range(images):
@@ -104,7 +105,7 @@ def _write_split(root: Path, scenes: Scenes, split: str, images: int) -> None:
 
 
 def _annotate(thing: SceneObject, drawn: Scene, image_id: int) -> dict:
-    """COCO's annotation of a thing: polygons, or for a crowd uncompressed run lengths."""
+    """Annotate an object as COCO does: by polygons, or a crowd by uncompressed run lengths."""
     height, width = drawn.image.shape[:2]
     mask = thing.mask(height, width)
     x1, y1, x2, y2 = thing.box
@@ -119,7 +120,7 @@ def _annotate(thing: SceneObject, drawn: Scene, image_id: int) -> dict:
 
 
 def _flatten_corners(polygon: tuple[Point, ...]) -> list[float]:
-    """A polygon with its corners in the middle of their pixels: x, y, x, y, ..."""
+    """The corners of a polygon in the middle of their pixels: x, y, x, y, ..."""
     return [coordinate + 0.5 for point in polygon for coordinate in point]
 
 

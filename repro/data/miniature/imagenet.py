@@ -1,12 +1,12 @@
 """The mini profile's generated classification set: what an image shows depends on a texture and on the whole image.
 
 One or two square objects lie on a grey ground, each with a pattern; of two, one is red and one is cyan. Marks are
-scattered around them, some yellow and some blue. Where there are more yellow marks than blue ones, the image is named
-by the pattern of its red object, otherwise of its cyan one. Patterns are told apart by small filters. Which object
-counts is told by the marks all over the image, and by nothing at the object itself.
+scattered around them, some yellow and some blue. Where there are more yellow marks than blue ones, the class is the
+pattern of the red object, otherwise that of the cyan one. Small filters tell patterns apart. Which object counts is
+shown by the marks all over the image, and by nothing at the object itself.
 
-All is drawn from a `numpy.random.Generator` in integers, or rounded from exactly rounded roots: the same pixels on
-every machine.
+Everything is drawn from a `numpy.random.Generator` in integers, or rounded from exactly rounded roots: the same pixels
+on every machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import Image
 from repro.data.miniature.whole import write_whole
 from repro.experiments.mini.imagenet import CLASSES, PICTURES, Pictures
 
-#: Streams of one seed.
+#: Independent random streams of one seed.
 _STREAMS = {"train": 0, "val": 1}
 #: Bright and dark RGB of an object, by the cue that calls for it: red by yellow marks, cyan by blue ones.
 _TINTS = np.array([[[215, 95, 85], [100, 30, 30]], [[85, 200, 200], [25, 90, 95]]])
@@ -32,7 +32,7 @@ class PatternedSquare:
     """A square with a pattern."""
 
     label: int  #: index in `CLASSES`
-    cue: int  #: that calls for it
+    cue: int  #: the colour of marks that makes it count
     top: int  #: first row, pixels
     left: int  #: first column, pixels
     side: int  #: pixels
@@ -69,7 +69,7 @@ def generate(directory: Path) -> None:
 
 
 def draw_picture(pictures: Pictures, split: str, index: int) -> Picture:
-    """The image at `index` of a split; classes take turns."""
+    """Draw the image at `index` of a split; classes take turns."""
     rng = np.random.default_rng([pictures.seed, _STREAMS[split], index])
     label, cue = index % len(CLASSES), int(rng.integers(2))
     labels = [label]
@@ -83,12 +83,12 @@ def draw_picture(pictures: Pictures, split: str, index: int) -> Picture:
     )
     image = _draw_ground(rng, pictures.side)
     taken = np.zeros(image.shape[:2], dtype=bool)
-    for one in objects:
-        rows, columns = slice(one.top, one.top + one.side), slice(one.left, one.left + one.side)
-        grain, pattern = divmod(one.label, len(pictures.patterns))
-        dark = _draw_pattern(rng, pictures.patterns[pattern], pictures.periods[grain], one.side)
-        tint = _TINTS[one.cue] + rng.integers(-15, 16, (2, 1))
-        image[rows, columns] = tint[dark.astype(int)] + rng.integers(-12, 13, (one.side, one.side, 1))
+    for square in objects:
+        rows, columns = slice(square.top, square.top + square.side), slice(square.left, square.left + square.side)
+        grain, pattern = divmod(square.label, len(pictures.patterns))
+        dark = _draw_pattern(rng, pictures.patterns[pattern], pictures.periods[grain], square.side)
+        tint = _TINTS[square.cue] + rng.integers(-15, 16, (2, 1))
+        image[rows, columns] = tint[dark.astype(int)] + rng.integers(-12, 13, (square.side, square.side, 1))
         taken[rows, columns] = True
     for number, colour in zip(pictures.marks, (cue, 1 - cue), strict=True):
         _scatter_marks(rng, image, taken, number, pictures.mark, _MARKS[colour])
@@ -110,7 +110,7 @@ def _draw_ground(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def _draw_places(rng: np.random.Generator, room: int, sides: list[int]) -> list[tuple[int, int]]:
-    """Upper left corners (top, left) of squares in a room, that do not touch one another."""
+    """Choose upper left corners (top, left) of squares in a room that do not touch one another."""
     while True:
         places = [tuple(rng.integers(0, room - side + 1, 2).tolist()) for side in sides]
         if len(sides) == 1:
@@ -152,7 +152,7 @@ def _measure_distances(side: int) -> np.ndarray:
 def _scatter_marks(
     rng: np.random.Generator, image: np.ndarray, taken: np.ndarray, number: int, side: int, colour: np.ndarray
 ) -> None:
-    """Put marks where nothing is."""
+    """Draw marks where nothing is."""
     last = len(image) - side
     while number:
         y, x = rng.integers(0, last + 1, 2)

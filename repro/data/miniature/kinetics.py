@@ -1,21 +1,18 @@
 """The mini profile's generated videos, and an image set to pre-train on.
 
 Two objects cross a grey ground, one red and one cyan, of different shapes and in different directions. In a corner,
-away from both, a lamp is lit for a moment, red or cyan. The video is named by the shape and the
-direction of the object that has the lamp's colour. A single frame does not tell directions (played backwards a video
-belongs to another class), most frames do not tell the lamp's colour, and nothing near an object tells whether it is the
-one.
+away from both, a lamp is lit for a moment, red or cyan. The class is the shape and the direction of the object that
+has the lamp's colour. A single frame does not show directions (played backwards a video belongs to another class), most
+frames do not show the lamp's colour, and nothing near an object shows whether it is the one that counts.
 
-All is drawn from a `numpy.random.Generator`, in integers or compared with exactly rounded floats: the same pixels on
-every machine. Encoded by H.264 at a constant, fine quantiser, by one thread and without what names the build or the
-time: the same bytes wherever the codec is the same build.
-`repro.experiments.mini.kinetics.DATASET_KEY` is made of what is drawn
-and of the codec's parameters.
+Everything is drawn from a `numpy.random.Generator`, in integers or compared with exactly rounded floats: the same
+pixels on every machine. The videos are encoded by H.264 at a constant, fine quantiser, by one thread and without the
+build's name and the time: the same bytes wherever the codec is the same build.
+`repro.experiments.mini.kinetics.DATASET_KEY` is made of what is drawn and of the codec's parameters.
 """
 
 from __future__ import annotations
 
-import colorsys
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -25,16 +22,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from repro.data.miniature.drawing import Point, draw_colour, draw_ground
 from repro.data.miniature.whole import write_whole
 from repro.experiments.mini.kinetics import CLASSES, VIDEOS, GeneratedVideos
 
-#: Streams of one seed.
+#: Independent random streams of one seed.
 _STREAMS = {"train": 0, "val": 1, "images": 2}
 _STEPS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}  #: (x, y)
 _PLACES = 128  #: arrangements that are drawn at once, the first that fits is taken
 _CORNER = 3  #: pixels that the lamp's place varies by
-
-Point = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ def generate(directory: Path) -> None:
 
 
 def draw_video(videos: GeneratedVideos, split: str, index: int) -> DrawnVideo:
-    """The video at `index` of a split; classes take turns."""
+    """Draw the video at `index` of a split; classes take turns."""
     rng = np.random.default_rng([videos.seed, _STREAMS[split], index])
     shape, motion = divmod(index % (len(videos.shapes) * len(videos.motions)), len(videos.motions))
     shapes = (shape, (shape + int(rng.integers(1, len(videos.shapes)))) % len(videos.shapes))
@@ -89,18 +85,18 @@ def draw_video(videos: GeneratedVideos, split: str, index: int) -> DrawnVideo:
     hue = int(rng.integers(2))
     begin = int(rng.integers(videos.dark, videos.frames - videos.dark - videos.lit + 1))
     lit = range(begin, begin + videos.lit)
-    lamp, sides, paths = _arrange(rng, videos, np.array([_STEPS[videos.motions[one]] for one in motions]), lit)
-    things = tuple(MovingObject(shapes[i], motions[i], (hue + i) % 2, sides[i], paths[i]) for i in range(2))
-    frames = np.repeat(_ground(rng, videos.side)[None], videos.frames, axis=0)
-    colours = [_colour(rng, videos.hues[one]) for one in range(2)]  # by hue, not by part: the order tells nothing
-    for thing in things:
+    lamp, sides, paths = _arrange(rng, videos, np.array([_STEPS[videos.motions[motion]] for motion in motions]), lit)
+    named, other = (MovingObject(shapes[i], motions[i], (hue + i) % 2, sides[i], paths[i]) for i in range(2))
+    frames = np.repeat(draw_ground(rng, videos.side, videos.side, noise=8)[None], videos.frames, axis=0)
+    colours = [_draw_colour(rng, videos.hues[i]) for i in range(2)]  # in the order of hues, which tells nothing
+    for thing in (named, other):
         frames[find_covered_pixels(videos, thing)] = colours[thing.hue]
-    frames[lit.start : lit.stop, _find_lamp_pixels(videos, lamp)] = _colour(rng, videos.hues[hue])
-    return DrawnVideo(frames, things, lamp, lit)
+    frames[lit.start : lit.stop, _find_lamp_pixels(videos, lamp)] = _draw_colour(rng, videos.hues[hue])
+    return DrawnVideo(frames, (named, other), lamp, lit)
 
 
 class PretrainingFrames:
-    """Images of one object, two in three of them with a lamp. Tags: the shapes, the object's and the lamp's hues."""
+    """Images of one object, two in three of them with a lamp. The tags are shapes, hues of objects, hues of lamps."""
 
     def __init__(self, videos: GeneratedVideos = VIDEOS) -> None:
         self.videos = videos
@@ -109,19 +105,18 @@ class PretrainingFrames:
         return self.videos.images
 
     def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> tuple[Tensor, Tensor]:
-        """The image, uint8 (3, H, W), and its tags, float32 (T,), 0 or 1, whatever the seed and the epoch."""
+        """Draw the image, uint8 (3, H, W), and its tags, float32 (T,), 0 or 1, whatever the seed and the epoch."""
         videos = self.videos
         rng = np.random.default_rng([videos.seed, _STREAMS["images"], index])
         shape, hue, light = (int(rng.integers(n)) for n in (len(videos.shapes), 2, 3))
         lamp, (side,), (path,) = _arrange(rng, videos, np.zeros((1, 2)), range(1))
-        image = _ground(rng, videos.side)
-        image[find_covered_pixels(videos, MovingObject(shape, 0, hue, side, path[:1]))[0]] = _colour(
-            rng, videos.hues[hue]
-        )
+        image = draw_ground(rng, videos.side, videos.side, noise=8)
+        (pixels,) = find_covered_pixels(videos, MovingObject(shape, 0, hue, side, path[:1]))
+        image[pixels] = _draw_colour(rng, videos.hues[hue])
         tags = torch.zeros(len(videos.shapes) + 4)
         tags[[shape, len(videos.shapes) + hue]] = 1
         if light < 2:
-            image[_find_lamp_pixels(videos, lamp)] = _colour(rng, videos.hues[light])
+            image[_find_lamp_pixels(videos, lamp)] = _draw_colour(rng, videos.hues[light])
             tags[len(videos.shapes) + 2 + light] = 1
         return torch.from_numpy(image).permute(2, 0, 1).contiguous(), tags
 
@@ -145,7 +140,7 @@ def encode(frames: np.ndarray, path: Path, videos: GeneratedVideos = VIDEOS) -> 
     Raises:
         OSError: the file cannot be written.
     """
-    # bitexact: without the names of the library's version and of the moment.
+    # bitexact: without the library's version and the time.
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
         options = {"qp": str(videos.quantizer), "preset": "veryfast", "x264-params": "threads=1:lookahead-threads=1"}
         stream = container.add_stream(videos.codec, rate=videos.rate, options=options)
@@ -172,7 +167,7 @@ def _write_split(root: Path, videos: GeneratedVideos, split: str, count: int) ->
 def _arrange(
     rng: np.random.Generator, videos: GeneratedVideos, directions: np.ndarray, lit: range
 ) -> tuple[Point, list[int], np.ndarray]:
-    """Where the lamp is, in a corner, and objects of what sides that move in `directions` (n, 2) along what paths.
+    """Choose the lamp's place in a corner, and sides and paths of objects that move in `directions` (n, 2).
 
     The paths, float64 (n, T, 2), stay within the frames and, while the lamp is lit, away from it and from each other.
     """
@@ -205,17 +200,5 @@ def _find_lamp_pixels(videos: GeneratedVideos, lamp: Point) -> np.ndarray:
     return (squared <= radius**2 + 1) & (squared >= (radius // 2) ** 2)
 
 
-def _ground(rng: np.random.Generator, side: int) -> np.ndarray:
-    """uint8 (side, side, 3): nearly grey, with a gradient and some noise, in integers throughout."""
-    base = rng.integers(90, 140) + rng.integers(-5, 6, 3)
-    down, across = rng.integers(-25, 26, 2)
-    rows, columns = np.arange(side)[:, None, None], np.arange(side)[None, :, None]
-    gradient = down * (2 * rows - side) // side + across * (2 * columns - side) // side
-    noise = rng.integers(-8, 9, (side, side, 1))
-    return np.clip(base + gradient + noise, 0, 255).astype(np.uint8)
-
-
-def _colour(rng: np.random.Generator, hue: float) -> tuple[int, int, int]:
-    """RGB, 0..255, near a hue."""
-    hue = (hue + rng.uniform(-0.04, 0.04)) % 1
-    return tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, rng.uniform(0.6, 1), rng.uniform(0.75, 1)))
+def _draw_colour(rng: np.random.Generator, hue: float) -> tuple[int, int, int]:
+    return draw_colour(rng, hue, 0.04, (0.6, 1), (0.75, 1))

@@ -1,32 +1,32 @@
-"""Drawing the scenes of the mini profile's generated data.
+"""The scenes of the mini profile's generated detection data, drawn.
 
 A scene is a wide strip. At one end of it hangs a lamp; well away from the lamp lie a few objects. What an object
-is called depends on its shape, which is seen on the spot, and on the colour of the lamp, which is not: the lamp is
-nowhere within `Scenes.distance` pixels of an object. Nothing near an object tells the lamp's colour, so a detector
-names objects better than by guessing only if it carries information across the image.
+is called depends on its shape, which can be seen at its place, and on the colour of the lamp, which cannot: the lamp is
+at least `Scenes.distance` pixels away. Nothing near an object tells the lamp's colour, so that a detector names objects
+better than by guessing only if it carries information across the image.
 
-All is drawn from a `numpy.random.Generator` in integers or rounded to them: the same pixels on every machine.
+Everything is drawn from a `numpy.random.Generator` in integers or rounded to them: the same pixels on every machine.
 """
 
 from __future__ import annotations
 
-import colorsys
 import math
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from repro.data.miniature.drawing import Point, draw_colour, draw_ground
 from repro.experiments.mini.coco import Scenes
 
-Point = tuple[int, int]
 Box = tuple[int, int, int, int]
 
-#: Streams of one seed.
+#: Independent random streams of one seed.
 _STREAMS = {"train2017": 0, "val2017": 1, "classification": 2}
 _TILT = 0.2  #: radians, to either side
-_PLACES = 30  #: places that are tried for an object before the scene goes without it
-_CROWD_SIDE = 7  #: pixels, of each member of a crowd
+_PLACES = 30  #: number of places that are tried for an object before it is left out
+_CROWD_SIDE = 7  #: side of each member of a crowd, pixels
+_SPREAD = 0.03  #: largest deviation of a hue
 
 
 @dataclass(frozen=True)
@@ -60,23 +60,23 @@ class Scene:
 def draw_scene(
     rng: np.random.Generator, scenes: Scenes, width: int, distance: int, objects: tuple[int, int], crowds: float
 ) -> Scene:
-    """A scene of the set `scenes`.
+    """Draw a scene of the set `scenes`.
 
     Args:
         width: of the image, pixels.
-        distance: columns between the lamp and whatever is nearest to it, pixels.
-        objects: least and most of them.
-        crowds: probability of one.
+        distance: from the lamp to the nearest object, columns of pixels.
+        objects: least and greatest number of objects.
+        crowds: probability of a crowd.
     """
     height, half = scenes.height, scenes.lamp // 2
-    image = Image.fromarray(_background(rng, height, width))
+    image = Image.fromarray(draw_ground(rng, height, width, noise=12))
     canvas = ImageDraw.Draw(image)
     cue = int(rng.integers(len(scenes.cues)))
     on_the_left = bool(rng.integers(2))
     column = int(rng.integers(half + 1, scenes.lamp_zone - half))
     lamp = (column if on_the_left else width - 1 - column, int(rng.integers(half + 1, height - half - 1)))
     around = [lamp[0] - half, lamp[1] - half, lamp[0] + half, lamp[1] + half]
-    canvas.ellipse(around, fill=_colour(rng, scenes.cue_hues[cue], (0.8, 1), (0.8, 1)))
+    canvas.ellipse(around, fill=draw_colour(rng, scenes.cue_hues[cue], _SPREAD, (0.8, 1), (0.8, 1)))
     start = column + half + 1 + distance
     columns = (start, width - 1) if on_the_left else (0, width - 1 - start)
 
@@ -93,38 +93,22 @@ def draw_scene(
     for thing in things:
         hue = scenes.object_hues[int(rng.integers(len(scenes.object_hues)))]
         value = (0.1, 0.25) if rng.integers(2) else (0.85, 1)  # in clear contrast to the background
-        colour = _colour(rng, hue, (0.1, 0.35), value)
+        colour = draw_colour(rng, hue, _SPREAD, (0.1, 0.35), value)
         for polygon in thing.polygons:
             canvas.polygon(polygon, fill=colour)
     return Scene(np.asarray(image), cue, lamp, tuple(things))
 
 
 def draw_detection_scene(scenes: Scenes, split: str, index: int) -> Scene:
-    """The image at `index` of a split of the detection set."""
+    """Draw the image at `index` of a split of the detection set."""
     rng = np.random.default_rng([scenes.seed, _STREAMS[split], index])
     return draw_scene(rng, scenes, scenes.width, scenes.distance, scenes.objects, scenes.crowds)
 
 
 def draw_classification_scene(scenes: Scenes, index: int) -> Scene:
-    """The image at `index` of the classification set: as in ImageNet, of one object."""
+    """Draw the image at `index` of the classification set: as in ImageNet, of one object."""
     rng = np.random.default_rng([scenes.seed, _STREAMS["classification"], index])
     return draw_scene(rng, scenes, scenes.classification_width, scenes.classification_distance, (1, 1), crowds=0)
-
-
-def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """uint8 (height, width, 3): nearly grey, with a gradient and some noise, in integers throughout."""
-    base = rng.integers(90, 140) + rng.integers(-5, 6, 3)
-    down, across = rng.integers(-25, 26, 2)
-    rows, columns = np.arange(height)[:, None, None], np.arange(width)[None, :, None]
-    gradient = down * (2 * rows - height) // height + across * (2 * columns - width) // width
-    noise = rng.integers(-12, 13, (height, width, 1))
-    return np.clip(base + gradient + noise, 0, 255).astype(np.uint8)
-
-
-def _colour(rng: np.random.Generator, hue: float, saturation: tuple, value: tuple) -> tuple[int, int, int]:
-    """RGB, 0..255, near a hue."""
-    hue = (hue + rng.uniform(-0.03, 0.03)) % 1
-    return tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, rng.uniform(*saturation), rng.uniform(*value)))
 
 
 def _trace_outline(shape: str, side: int, tilt: float) -> list[tuple[float, float]]:
@@ -156,14 +140,14 @@ def _find_box(polygons: tuple[tuple[Point, ...], ...]) -> Box:
 def _draw_object(
     rng: np.random.Generator, scenes: Scenes, shape: int, side: int, columns: tuple[int, int]
 ) -> SceneObject | None:
-    """An object somewhere in `columns` (first and last), or None where it does not fit."""
+    """Draw an object somewhere in `columns` (first and last); None where it does not fit."""
     outline = _trace_outline(scenes.shapes[shape], side, rng.uniform(-_TILT, _TILT))
     polygon = _place(outline, rng.uniform(*columns), rng.uniform(0, scenes.height))
     return _keep_if_inside(SceneObject(shape, (polygon,), _find_box((polygon,))), columns, scenes.height)
 
 
 def _draw_crowd(rng: np.random.Generator, scenes: Scenes, columns: tuple[int, int]) -> SceneObject | None:
-    """Six to nine objects of one shape, too small to be told apart, on a grid with gaps."""
+    """Draw six to nine objects of one shape, too small to be told apart, on a grid with gaps."""
     shape = int(rng.integers(len(scenes.shapes)))
     x, y = rng.uniform(*columns), rng.uniform(0, scenes.height)
     cells = rng.permutation(12)[: int(rng.integers(6, 10))].tolist()
@@ -179,7 +163,7 @@ def _keep_if_inside(thing: SceneObject, columns: tuple[int, int], height: int) -
 
 
 def _add_if_free(things: list[SceneObject], thing: SceneObject | None) -> bool:
-    """Take a thing in, unless there is none or it comes within two pixels of another."""
+    """Add an object, unless there is none or it comes within two pixels of another; return whether it was added."""
     if thing is None:
         return False
     x1, y1, x2, y2 = thing.box

@@ -1,4 +1,4 @@
-"""A generated data set stands under its name when it is whole, or not at all."""
+"""Generated data sets appear under their names only when they are complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from repro.paths import unwritable
 
 
 def write_whole(directory: Path, write: Callable[[Path], None]) -> None:
-    """Have `write` fill an empty place that then gets the name `directory`; of two processes one writes, one waits.
+    """Let `write` fill an empty place, which then gets the name `directory`; of two processes one writes, one waits.
 
     A directory that exists is left as it is.
 
