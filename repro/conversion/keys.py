@@ -47,7 +47,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Problem:
+class KeyProblem:
     """A key that does not fit, for no known reason."""
 
     kind: Literal["missing", "unexpected", "shape"]
@@ -97,7 +97,7 @@ def translate(
         if key is None and _COUNTER.search(own):
             missing.append(own)
         elif key is None:
-            problems.append(Problem("missing", names[0]))
+            problems.append(KeyProblem("missing", names[0]))
         else:
             used.add(key)
             tensor = changed = tensors[key]
@@ -116,7 +116,7 @@ def translate(
         if _COUNTER.search(key) or re.search(unused, key):
             unexpected.append(key)
         else:
-            problems.append(Problem("unexpected", key))
+            problems.append(KeyProblem("unexpected", key))
     if problems:
         raise ReproError(_explain(problems, causes, recognised=bool(used)))
     return Converted(translated, tuple(missing), tuple(unexpected), tuple(reshaped), conventions, network)
@@ -147,18 +147,18 @@ def _translate_name(own: str, rules: Sequence[Rule]) -> tuple[Rule | None, list[
     return None, [own]
 
 
-def _find_misfit(key: str, tensor: Tensor, changed: Tensor, expected: Tensor) -> Problem | None:
+def _find_misfit(key: str, tensor: Tensor, changed: Tensor, expected: Tensor) -> KeyProblem | None:
     if changed.shape != expected.shape:
         becomes = "" if changed.shape == tensor.shape else f", which makes {tuple(changed.shape)},"
-        return Problem(
+        return KeyProblem(
             "shape", key, f" has shape {tuple(tensor.shape)}{becomes} and should have {tuple(expected.shape)}"
         )
     if changed.is_floating_point() != expected.is_floating_point():
-        return Problem("shape", key, f" holds {changed.dtype} and should hold {expected.dtype}")
+        return KeyProblem("shape", key, f" holds {changed.dtype} and should hold {expected.dtype}")
     return None
 
 
-def _explain(problems: list[Problem], causes: Sequence[Cause], recognised: bool) -> str:
+def _explain(problems: list[KeyProblem], causes: Sequence[Cause], recognised: bool) -> str:
     first, why = problems[0], ""
     if not recognised:
         why = ": none of its keys is one of this format"
