@@ -60,17 +60,17 @@ def _inspect_alone(file: str, record: Record, submission: list[Record]) -> Itera
     full = record.dataset.name in DATASETS
     if record.profile == "mini" and (full or _is_full(record)):
         what = record.dataset.name if full else "the full-size network"
-        yield f"says that it is of the mini profile, and is of {what}"
+        yield f"claims the mini profile, but was measured with {what}"
     if record.profile == "full" and record.dataset.name.startswith("mini-"):
-        yield f"says that it is of the full profile, and is of {record.dataset.name}"
+        yield f"claims the full profile, but was measured with {record.dataset.name}"
     data = record.dataset
     if data.evaluated + len(data.failed) > data.expected:
-        yield f"{data.evaluated} items evaluated and {len(data.failed)} failed, of {data.expected} that there are"
+        yield f"{data.evaluated} items evaluated and {len(data.failed)} failed, but there are only {data.expected}"
     for metric in record.metrics:
         if metric.unit == "%" and not 0 <= metric.value <= 100:
             yield f"{_get_heading(metric.name)} is {metric.value:g} %"
         if metric.name in COLUMNS and metric.unit == "%" and metric.n != data.evaluated:
-            yield f"{_get_heading(metric.name)} is of {metric.n} items, and {data.evaluated} were evaluated"
+            yield f"{_get_heading(metric.name)} is of {metric.n} items, but {data.evaluated} were evaluated"
     names = Counter(metric.name for metric in record.metrics)
     for name in (name for name, times in names.items() if times > 1):
         yield f"{_get_heading(name)} stands in it twice"
@@ -87,7 +87,7 @@ def _key_fits(record: Record, submission: list[Record]) -> bool:
         return record.key == cache_key(
             predictions=record.predictions_sha256, evaluator=record.evaluator, training=record.measured_by
         )
-    # An answer's key goes on from that of the answer before it.
+    # The key of an answer includes that of the answer before it.
     metrics = {metric.name: metric.value for metric in record.metrics}
     return any(
         record.key

@@ -103,13 +103,13 @@ def test_a_record_of_the_mini_profile_is_named_and_meets_no_number(store, verify
     [
         (
             {"profile": "mini", "spec_hash": get(VICTIM).spec_hash},
-            "says that it is of the mini profile, and is of the full-size network",
+            "claims the mini profile, but was measured with the full-size network",
         ),
         (
             {"profile": "mini", "name": "coco-val2017"},
-            "says that it is of the mini profile, and is of coco-val2017",
+            "claims the mini profile, but was measured with coco-val2017",
         ),
-        ({"name": "mini-val2017"}, "says that it is of the full profile, and is of mini-val2017"),
+        ({"name": "mini-val2017"}, "claims the full profile, but was measured with mini-val2017"),
     ],
 )
 def test_a_record_in_the_disguise_of_another_profile(store, verify, changes, words):
@@ -131,7 +131,7 @@ def test_an_image_too_many(store, verify):
     made = plant(store, evaluated=5001)
     code, out, _, cell = verify()
     assert (code, cell["verdict"]) == (1, "inconclusive")
-    assert f"{made.filename}: 5001 items evaluated and 0 failed, of 5000 that there are" in out
+    assert f"{made.filename}: 5001 items evaluated and 0 failed, but there are only 5000" in out
 
 
 @pytest.fixture
