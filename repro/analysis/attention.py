@@ -1,4 +1,4 @@
-"""What the non-local blocks of a network do with one image or clip, and Table 1's statistics of it (Section 3.2).
+"""Observation of a network's non-local blocks on one image or clip, and Table 1's statistics (Section 3.2).
 
 A block is any module with a method `attention(x) -> (B, N, M)`: row i of the map holds the weights that query position
 i gives to the M keys, `x` (B, C, ...) being what the block was called with and N the number of positions that follow
@@ -9,13 +9,13 @@ Per image or clip, each a mean over all ordered pairs of positions, those of a p
 paper's 1/N^2; its N counts the padding of the image):
 
 - cos_input: cosine distance (1 - cos) / 2 of the inputs x_i.
-- cos_output: of the outputs before fusion, z_i - x_i. The rounding of z, 6e-8 of |x_i|, is part of it.
-- cos_att: of the rows of the map.
-- jsd_att: Jensen-Shannon divergence, natural logarithm, of the rows. Only where they are distributions: a dot product
-  has signed weights and concatenation weights of any sum, so that the paper prints a dash.
+- cos_output: cosine distance of the outputs before fusion, z_i - x_i, with the rounding of z, 6e-8 of |x_i|.
+- cos_att: cosine distance of the rows of the map.
+- jsd_att: Jensen-Shannon divergence, natural logarithm, of the rows; only where they are distributions. A dot product
+  has signed weights and concatenation weights of any sum; there the paper prints a dash.
 
-A zero vector has no direction; its cosines count as 0, its distances as 1/2. So a block that was never trained, whose
-output is zero everywhere, has cos_output 1/2. `Statistics.zeros` says how many vectors there were.
+A zero vector has no direction; its cosines count as 0, its distances as 1/2. An untrained block, whose output is zero
+everywhere, therefore has cos_output 1/2. `Statistics.zeros` is the number of such vectors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -37,13 +37,13 @@ from repro.models.context import GlobalContextBlock, NonLocalBlock
 
 @dataclass(frozen=True)
 class Observation:
-    """What one block did with one image or clip."""
+    """The input, output and attention of one block for one image or clip."""
 
     block: str  #: a name that is the same for every image
     input: Tensor  #: (C, ...): x
     output: Tensor  #: (C, ...): z - x
-    rows: Iterable[Tensor]  #: of the map: blocks (n, M), float32 or float64, in order; may be iterated again
-    distributions: bool  #: whether the weights of a row are not negative and sum to 1
+    rows: Iterable[Tensor]  #: the map, in blocks of rows (n, M), float32 or float64; may be iterated again
+    distributions: bool  #: whether the weights of each row are not negative and sum to 1
 
 
 class Statistics(FrozenModel):
@@ -55,12 +55,12 @@ class Statistics(FrozenModel):
     jsd_att: float | None  #: None where the rows are no distributions
     positions: int
     keys: int
-    zeros: dict[str, int] = {}  #: by column: how many of its vectors are zero, where some are
+    zeros: dict[str, int] = {}  #: number of zero vectors by column, where there are some
 
 
 @contextmanager
 def use_float32() -> Iterator[None]:
-    """Float32 products in float32: at a divergence of 1e-4, logits of bfloat16 more than double it."""
+    """Compute products of float32 in float32: logits of bfloat16 more than double a divergence of 1e-4."""
     precision, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
@@ -72,18 +72,18 @@ def use_float32() -> Iterator[None]:
 
 
 def find_blocks(network: nn.Module) -> dict[str, nn.Module]:
-    """The non-local blocks of a network by their names in it.
+    """Find the non-local blocks of a network, by their names in it.
 
     Raises:
         ReproError: there is none.
     """
     modules = {name or type(network).__name__: module for name, module in network.named_modules()}
-    found = {
+    blocks = {
         name: module
         for name, module in modules.items()
         if callable(getattr(type(module), "attention", None)) and not isinstance(module, GlobalContextBlock)
     }
-    if not found:
+    if not blocks:
         if any(isinstance(module, GlobalContextBlock) for module in modules.values()):
             raise ReproError(
                 "this network's context blocks have one attention map for all positions: there is nothing to compare. "
@@ -93,15 +93,15 @@ def find_blocks(network: nn.Module) -> dict[str, nn.Module]:
             "this network has no non-local block, that is, no module with a method attention(x) which returns the "
             "attention map (B, N, M)"
         )
-    return found
+    return blocks
 
 
 @use_float32()
 @torch.no_grad()
 def observe(network: nn.Module | Callable[[Tensor], Iterable[Observation]], inputs: Tensor) -> list[Observation]:
-    """What each block of `network` does when it is given `inputs`, a batch of one.
+    """Observe each block of `network` while it processes `inputs`, a batch of one.
 
-    The forward pass ends with the last block, and each block counts where it is called first. Instead of a module,
+    The forward pass ends with the last block, and of each block only the first call counts. Instead of a module,
     `network` may be a function that returns the observations itself.
 
     Raises:
@@ -109,11 +109,11 @@ def observe(network: nn.Module | Callable[[Tensor], Iterable[Observation]], inpu
     """
     if not isinstance(network, nn.Module):
         return list(network(inputs))
-    found = find_blocks(network)
+    blocks = find_blocks(network)
     observations: dict[str, Observation] = {}
     versions: dict[str, int] = {}
     handles = []
-    for name, block in found.items():
+    for name, block in blocks.items():
 
         def before(_: nn.Module, given: tuple[Tensor, ...], name: str = name) -> None:
             if given:
@@ -127,7 +127,7 @@ def observe(network: nn.Module | Callable[[Tensor], Iterable[Observation]], inpu
             if given[0]._version != versions[name]:
                 raise ReproError(f"block {name} changes its input in place: its output before fusion is lost")
             observations[name] = _build_observation(name, block, given[0], z)
-            if len(observations) == len(found):
+            if len(observations) == len(blocks):
                 raise _Complete
 
         handles += [block.register_forward_pre_hook(before), block.register_forward_hook(after)]
@@ -138,7 +138,7 @@ def observe(network: nn.Module | Callable[[Tensor], Iterable[Observation]], inpu
     finally:
         for handle in handles:
             handle.remove()
-    if missing := found.keys() - observations.keys():
+    if missing := blocks.keys() - observations.keys():
         raise ReproError(f"the network does not call its block {min(missing)}")
     return list(observations.values())
 
@@ -146,10 +146,10 @@ def observe(network: nn.Module | Callable[[Tensor], Iterable[Observation]], inpu
 @use_float32()
 @torch.no_grad()
 def compute_statistics(observation: Observation) -> Statistics:
-    """The statistics of one block and one image or clip.
+    """Compute the statistics of one block for one image or clip.
 
     Raises:
-        ReproError: something is not finite, the rows are not one for each position, or they are no distributions
+        ReproError: a value is not finite, there is not one row for each position, or the rows are no distributions
             although they should be.
     """
     distances = {}
@@ -175,12 +175,17 @@ def compute_statistics(observation: Observation) -> Statistics:
     )
 
 
+@runtime_checkable
+class _HasAttention(Protocol):
+    def attention(self, x: Tensor) -> Tensor: ...
+
+
 class _Complete(Exception):
-    """Every block was seen: what follows them need not be computed."""
+    """Every block was called: the rest of the network need not be computed."""
 
 
 class _Streamed:
-    """The rows of one of this project's blocks, made anew whenever they are asked for."""
+    """The rows of one of this project's blocks, computed anew in each iteration."""
 
     def __init__(self, block: NonLocalBlock, x: Tensor) -> None:
         self.block, self.x = block, x
@@ -200,6 +205,7 @@ def _build_observation(name: str, block: nn.Module, x: Tensor, z: Tensor) -> Obs
     if isinstance(block, NonLocalBlock):
         distributions = block.instantiation in ("gaussian", "embedded_gaussian")
         return Observation(name, x[0], (z - x)[0], _Streamed(block, x), distributions)
+    assert isinstance(block, _HasAttention)  # as `find_blocks` has checked
     attention = block.attention(x)
     positions = math.prod(x.shape[2:])
     if not isinstance(attention, Tensor) or attention.dim() != 3 or attention.shape[:2] != (1, positions):
@@ -218,7 +224,7 @@ def _flatten_positions(features: Tensor) -> Tensor:
 
 
 def _check_count(observation: Observation) -> Iterator[Tensor]:
-    """The rows, after which it is certain that there is one for each position."""
+    """The rows; an error at the end if there is not one for each position."""
     count, positions = 0, math.prod(observation.input.shape[1:])
     for block in observation.rows:
         count += len(block)

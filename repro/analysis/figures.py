@@ -1,8 +1,8 @@
-"""Figures 1 and 2: attention maps of several query positions of an image, and what the paper does not show of them.
+"""Figures 1 and 2: attention maps of several query positions of an image, and more than the paper shows of them.
 
-The paper draws three query positions of an image and their maps. All maps of an image have one colour scale here, so
-that they look alike only if they are. Figure 2 also shows all positions at once: the matrix of the distances between
-their maps, and how the distances of input, output and maps are distributed.
+The paper draws three query positions of an image and their maps. Here all maps of an image have one colour scale, so
+that they look alike only if they are alike. Figure 2 also shows all positions at once: the matrix of the distances
+between their maps, and the distributions of the distances of input, output and maps.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 #: Query positions of Figures 1 and 2 as fractions of the image's (height, width): fixed, so that none is picked.
 QUERIES = ((0.25, 0.2), (0.5, 0.5), (0.75, 0.8))
-#: Positions between which distances are shown: a regular grid of at most so many.
+#: Most positions of the regular grid between which distances are shown.
 _GRID = 160
 _STYLE = {
     "font.size": 7,
@@ -47,40 +47,39 @@ _STYLE = {
     "legend.frameon": False,
     "pdf.fonttype": 42,
 }
-_WIDTH = 7.2  #: inches: both columns of a page
+_WIDTH = 7.2  #: inches, both columns of a page
 _RED = "#e2001a"
 _KINDS = {"input": "#0072b2", "output": "#e69f00", "att": "#000000"}
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One image's data for Figures 1 and 2, or that of a frame of a clip."""
+    """The data of one image, or of a frame of a clip, for Figures 1 and 2."""
 
     image: np.ndarray  #: uint8 (H, W, 3)
     points: np.ndarray  #: (Q, 2): centres of the query positions, (x, y) in pixels
-    maps: np.ndarray  #: (Q, h, w): their rows of the attention map on the grid of the keys
+    maps: np.ndarray  #: (Q, h, w): the rows of the attention map at these positions, on the grid of the keys
     extent: tuple[float, float, float, float]  #: of the maps: left, right, bottom, top in pixels
     grid: tuple[int, int]  #: rows and columns of the positions between which distances were taken
     matrix: np.ndarray  #: (G, G): distances between their maps, row after row of the grid
-    measure: str  #: of `matrix`: "JSD" or "cosine distance"
+    measure: str  #: what `matrix` holds: "JSD" or "cosine distance"
     distances: dict[str, np.ndarray]  #: (G (G - 1) / 2,): cosine distances of the pairs, of input, output and att
 
 
 @use_float32()
 @torch.no_grad()
 def build_panel(pixels: Tensor, observation: Observation) -> Panel:
-    """What is drawn of an image, uint8 (3, H, W), and of what a block did with it.
+    """Build the panel of an image, uint8 (3, H, W), from the observation of a block.
 
-    Query positions and the grid lie in the image, not in its padding, through which keys may still lie. Of a clip,
-    (3, T, H, W), the frame in the middle is drawn: positions in it, and what their maps give to the keys in it.
+    Query positions and the grid lie in the image, not in its padding, where keys may lie. Of a clip, (3, T, H, W), the
+    frame in the middle is drawn: positions in it, and the weights of their maps on the keys in it.
 
     Raises:
-        ReproError: the block was not called with a map of an image, or of a clip, as `pixels` are; or the keys lie on
-            no grid over it.
+        ReproError: the observation is of an image and `pixels` are a clip, or the other way round; or the keys lie
+            on no grid over the image.
     """
     if observation.input.dim() != pixels.dim():
-        is_clip, of_clip = (one.dim() == 4 for one in (pixels, observation.input))
-        kinds = ["a clip" if one else "an image" for one in (of_clip, is_clip)]
+        kinds = ["a clip" if values.dim() == 4 else "an image" for values in (observation.input, pixels)]
         raise ReproError(
             f"block {observation.block} was called with a map of {kinds[0]}, and {kinds[1]} is to be drawn"
         )
@@ -90,15 +89,15 @@ def build_panel(pixels: Tensor, observation: Observation) -> Panel:
         moment = frames // 2
         image = pixels[:, (2 * moment + 1) * pixels.shape[1] // (2 * frames)]
     height, width = image.shape[1:]
-    positions = tuple(observation.input.shape[-2:])
+    positions = observation.input.shape[-2], observation.input.shape[-1]
     # An image was padded to multiples of 32; every stride of a backbone divides that. A clip was not.
     whole = (height, width) if pixels.dim() == 4 else [-(-side // 32) * 32 for side in (height, width)]
     stride = [side / count for side, count in zip(whole, positions, strict=True)]
-    inside = [math.ceil(side / one) for side, one in zip((height, width), stride, strict=True)]
-    queries = [tuple(int(f * n) for f, n in zip(fraction, inside, strict=True)) for fraction in QUERIES]
+    inside = [math.ceil(side / pitch) for side, pitch in zip((height, width), stride, strict=True)]
+    queries = [(int(down * inside[0]), int(across * inside[1])) for down, across in QUERIES]
     step = _choose_step(inside)
     axes = [np.arange(n % step // 2 if n % step else step // 2, n, step) for n in inside]
-    grid = [(i, j) for i in axes[0] for j in axes[1]]
+    grid = [(int(i), int(j)) for i in axes[0] for j in axes[1]]
     first = moment * math.prod(positions)
     chosen = torch.tensor([first + i * positions[1] + j for i, j in [*queries, *grid]])
     rows = _select_rows(observation, chosen)
@@ -124,7 +123,7 @@ def build_panel(pixels: Tensor, observation: Observation) -> Panel:
 
 
 def draw_figure1(panel: Panel) -> Figure:
-    """Figure 1: the maps of several query positions of one image, side by side."""
+    """Draw Figure 1: the maps of several query positions of one image, side by side."""
     with _use_style():
         count = len(panel.maps)
         gap, bar, margin = 0.05, 0.45, 0.05
@@ -139,7 +138,7 @@ def draw_figure1(panel: Panel) -> Figure:
 
 
 def draw_figure2(panels: Sequence[Panel]) -> Figure:
-    """Figure 2: a row an image. The image with its query points, their maps, distance matrix, distributions."""
+    """Draw Figure 2: a row for each image, with the query points, their maps, distance matrix and distributions."""
     with _use_style():
         cell, gap, square, head, foot = 1.02, 0.05, 0.84, 0.2, 0.3
         heights = [max(min(panel.image.shape[0] / panel.image.shape[1], 1) * cell, square) for panel in panels]
@@ -171,7 +170,7 @@ def draw_figure2(panels: Sequence[Panel]) -> Figure:
 
 
 def save(figure: Figure) -> dict[str, bytes]:
-    """The figure as a PNG and a PDF file by suffix: of the same bytes whenever it is drawn of the same data."""
+    """Save the figure as PNG and PDF: the content of the files by suffix, the same bytes for the same data."""
     with _use_style():
         files = {}
         for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
@@ -182,7 +181,7 @@ def save(figure: Figure) -> dict[str, bytes]:
 
 
 def _use_style():
-    """The settings of these figures alone, whatever the user's own are."""
+    """Use only the settings of these figures, whatever the user's own are."""
     return matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE})
 
 
@@ -199,7 +198,7 @@ class _Page:
         return self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
 
     def beside(self, axis: Axes, distance: float, width: float) -> Axes:
-        """Right of what is drawn in `axis`, and as high."""
+        """Axes to the right of what is drawn in `axis`, and as high."""
         axis.apply_aspect()
         box = axis.get_position()
         return self.figure.add_axes((box.x1 + distance / self.width, box.y0, width / self.width, box.height))
@@ -229,7 +228,7 @@ def _draw_photograph(axis: Axes, panel: Panel) -> None:
 
 
 def _draw_heat_map(axis: Axes, panel: Panel, index: int) -> ScalarMappable:
-    """The map of one query position over the image in grey, on the scale of all maps of the image.
+    """Draw the map of one query position over the image in grey, on the scale of all maps of the image.
 
     The scale begins at 0, so that a colour is the same multiple of another as the weights are.
     """
@@ -238,7 +237,7 @@ def _draw_heat_map(axis: Axes, panel: Panel, index: int) -> ScalarMappable:
     axis.imshow(grey, extent=(0, width, height, 0), cmap="gray", vmin=-128, vmax=255, interpolation="antialiased")
     scale = ScalarMappable(Normalize(min(0, panel.maps.min()), panel.maps.max()), "YlGnBu")
     colours = scale.to_rgba(panel.maps[index])
-    colours[..., 3] = 0.1 + 0.65 * scale.norm(panel.maps[index])
+    colours[..., 3] = 0.1 + 0.65 * np.asarray(scale.norm(panel.maps[index]))
     axis.imshow(colours, extent=panel.extent, interpolation="nearest")
     _remove_frame(axis, panel)
     _draw_point(axis, *panel.points[index])
@@ -264,8 +263,8 @@ def _draw_matrix(axis: Axes, panel: Panel, limit: float) -> ScalarMappable:
 
 
 def _draw_distribution(axis: Axes, panel: Panel) -> None:
-    """Histograms with their means, which are Table 1's statistics but for the diagonal, as triangles above."""
-    bins = np.linspace(0, 1, 51)
+    """Draw histograms, with their means (Table 1's statistics without the diagonal) as triangles above."""
+    bins = np.linspace(0, 1, 51).tolist()
     for kind, values in panel.distances.items():
         share = np.full(len(values), 100 / len(values))
         axis.hist(values, bins, weights=share, histtype="stepfilled", color=_KINDS[kind], alpha=0.15)
@@ -280,7 +279,7 @@ def _draw_distribution(axis: Axes, panel: Panel) -> None:
 
 
 def _choose_step(inside: Sequence[int]) -> int:
-    """The spacing of the densest regular grid of at most `_GRID` positions."""
+    """Choose the spacing of the densest regular grid of at most `_GRID` positions."""
     step = 1
     while math.prod(-(-n // step) for n in inside) > _GRID:
         step += 1
@@ -288,19 +287,19 @@ def _choose_step(inside: Sequence[int]) -> int:
 
 
 def _select_rows(observation: Observation, chosen: Tensor) -> Tensor:
-    """(len(chosen), M): those rows of the map."""
-    found: dict[int, Tensor] = {}
+    """Select rows of the map: (len(chosen), M)."""
+    row_of: dict[int, Tensor] = {}
     wanted, start = set(chosen.tolist()), 0
     for block in observation.rows:
-        found.update((i, block[i - start].cpu()) for i in wanted if start <= i < start + len(block))
+        row_of.update((i, block[i - start].cpu()) for i in wanted if start <= i < start + len(block))
         start += len(block)
-    if missing := wanted - found.keys():
+    if missing := wanted - row_of.keys():
         raise ReproError(f"block {observation.block} has no attention map for position {min(missing)}")
-    return torch.stack([found[i] for i in chosen.tolist()])
+    return torch.stack([row_of[i] for i in chosen.tolist()])
 
 
 def _find_key_grid(positions: tuple[int, int], keys: int, frames: int) -> tuple[tuple[int, int], int]:
-    """The grid on which the M keys of each frame lie, and how many positions a key has along a side."""
+    """Find the grid on which the M keys of each frame lie, and the number of positions of a key along a side."""
     for scale in range(1, min(positions) + 1):
         grid = (positions[0] // scale, positions[1] // scale)
         if math.prod(grid) * frames == keys:

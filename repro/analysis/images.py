@@ -25,21 +25,21 @@ from repro.experiments.conventions import DetectionConventions
 from repro.experiments.preprocessing import Preprocessing
 from repro.paths import sha256
 
-#: Height and width of what a detector is given are multiples of it.
+#: Height and width of a detector's inputs are multiples of it.
 _DIVISOR = 32
 _PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _VIDEOS = (".mp4", ".mkv", ".webm", ".avi")
 
 
 class Unreadable(ReproError):
-    """An item of a validation split that cannot be read, as a measurement counts and names it."""
+    """An item of a validation split that cannot be read; a measurement counts and names it."""
 
 
 class Images(Protocol):
-    """A sequence of images or clips, resized as the network takes them."""
+    """A sequence of images or clips, resized for a network."""
 
-    source: str  #: in words
-    complete: bool  #: whether it is the official validation set; of Kinetics, all of it that is still to be had
+    source: str  #: where they come from, in words
+    complete: bool  #: whether these are the official validation set; of Kinetics, all of it that is still available
 
     @property
     def names(self) -> Sequence[str]: ...
@@ -48,10 +48,10 @@ class Images(Protocol):
     def identity(self) -> str: ...
 
     def pixels(self, index: int) -> Tensor:
-        """uint8 RGB, (3, H, W) of an image or (3, T, H, W) of a clip.
+        """Load an image, uint8 RGB (3, H, W), or a clip, (3, T, H, W).
 
         Raises:
-            Unreadable: it cannot be read, and a measurement would go on without it.
+            Unreadable: it cannot be read, and a measurement would continue without it.
             ReproError: it cannot be read.
         """
 
@@ -81,7 +81,7 @@ class CocoImages:
 class CentralViews:
     """The first items of a classifier's validation split: an image's central crop, or that of a clip of a video.
 
-    The clip lies in the middle of the video. Which clips and crops Table 1 averages over, the paper does not say.
+    The clip lies in the middle of the video. The paper does not say over which clips and crops Table 1 averages.
     """
 
     def __init__(self, data: ImageNet | Kinetics, inputs: Preprocessing, limit: int | None = None) -> None:
@@ -108,7 +108,7 @@ class CentralViews:
 class Photographs:
     """The image files of a directory in the order of their names, or given ones.
 
-    They are resized as a detector's are: until the shorter side has `short_side` pixels or the longer `long_side`.
+    They are resized as for a detector: until the shorter side has `short_side` pixels or the longer `long_side`.
 
     Raises:
         ReproError: there are none, or two of the same name.
@@ -142,7 +142,7 @@ class Photographs:
 
 
 class VideoFiles:
-    """The video files of a directory in the order of their names, or given ones: of each the clip in its middle.
+    """The clip in the middle of each video file of a directory, in the order of their names, or of given files.
 
     Raises:
         ReproError: there are none, or two of the same name.
@@ -167,15 +167,15 @@ class VideoFiles:
 
 
 def keep_middle(preprocessing: Preprocessing) -> Preprocessing:
-    """One view of a video instead of all that an evaluation takes: its clip in the middle, the crop in the centre."""
+    """Keep one view of a video, of all that an evaluation takes: the clip in the middle, the crop in the centre."""
     return replace(preprocessing, clips=1, crops=1, clip_starts="middles")
 
 
 def holds_videos(paths: Sequence[Path]) -> bool:
-    """Whether files and directories are of videos. Files of neither kind are taken for photographs.
+    """Whether files and directories hold videos. Files of neither kind are taken for photographs.
 
     Raises:
-        ReproError: they are of both.
+        ReproError: they hold both kinds.
     """
     files = [file for path in paths for file in (path.iterdir() if path.is_dir() else [path])]
     kinds = [[file for file in files if file.suffix.lower() in suffixes] for suffixes in (_PHOTOGRAPHS, _VIDEOS)]
@@ -185,9 +185,9 @@ def holds_videos(paths: Sequence[Path]) -> bool:
 
 
 def prepare_network_input(pixels: Tensor, inputs: DetectionConventions | Preprocessing) -> Tensor:
-    """float32 (1, 3, H, W) or (1, 3, T, H, W): what a network takes that was trained with such inputs.
+    """Prepare the input of a network that was trained with such inputs: float32 (1, 3, H, W) or (1, 3, T, H, W).
 
-    A network of the user's own, whose images are a detector's, takes clips as those that are trained here.
+    A user's own network takes images as detectors do, and clips as the networks that are trained here.
     """
     if pixels.dim() == 4:
         return clips.normalise(pixels[None], inputs if isinstance(inputs, Preprocessing) else clips.PAPER)
@@ -197,7 +197,7 @@ def prepare_network_input(pixels: Tensor, inputs: DetectionConventions | Preproc
 
 
 def normalise_and_pad(image: Tensor, conventions: DetectionConventions) -> Tensor:
-    """float32 (1, 3, H, W): normalised, and padded right and below with zeros to multiples of 32, as in a detector."""
+    """Normalise an image and pad it right and below with zeros to multiples of 32, as a detector does: (1, 3, H, W)."""
     values = (image.flip(0) if conventions.color == "BGR" else image).float()
     mean, std = (torch.tensor(value).view(3, 1, 1) for value in (conventions.mean, conventions.std))
     height, width = (-(-side // _DIVISOR) * _DIVISOR for side in image.shape[1:])
@@ -207,10 +207,10 @@ def normalise_and_pad(image: Tensor, conventions: DetectionConventions) -> Tenso
 
 
 def _list_files(paths: Sequence[Path], suffixes: tuple[str, ...]) -> list[Path]:
-    found = []
+    listed = []
     for path in paths:
         if path.is_file():
-            found.append(path)
+            listed.append(path)
             continue
         if not path.is_dir():
             raise ReproError(f"--images: there is no {path}")
@@ -218,8 +218,8 @@ def _list_files(paths: Sequence[Path], suffixes: tuple[str, ...]) -> list[Path]:
         if not files:
             what = "videos" if suffixes == _VIDEOS else "images"
             raise ReproError(f"--images: {path} has no {what}, that is, no files named {', '.join(suffixes)}")
-        found += files
-    return found
+        listed += files
+    return listed
 
 
 def _list_names(paths: Sequence[Path]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Networks to analyse: of an experiment, with weights from somewhere, or of the user's own."""
+"""Networks to analyse: those of experiments, with measured or other weights, and the user's own."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from repro.checkpoints import choice, weight_files
 from repro.conversion import prepare
 from repro.data import clips, sources
 from repro.data.coco import CocoDetection
+from repro.detection.detector import DetectorModule
 from repro.errors import ReproError
-from repro.experiments import Detector, Experiment, mini, preprocessing
+from repro.experiments import Experiment, mini, preprocessing
 from repro.experiments.conventions import AUTHORS, DetectionConventions
 from repro.experiments.preprocessing import Preprocessing
 from repro.models.context import NonLocalBlock
@@ -34,29 +35,29 @@ from repro.planning import keys
 from repro.records import Checkpoint, cache_key
 from repro.settings import Settings
 
-#: Sides to which the images for a network of the user's own are resized: the detectors'.
+#: Sides to which images for a user's own network are resized, in pixels: those of the detectors.
 _SHORT_SIDE, _LONG_SIDE = 800, 1333
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A network with its weights, and how it wants its images."""
+    """A network with its weights, and how its images are prepared."""
 
-    name: str  #: of files about it
+    name: str  #: as it stands in names of files
     network: nn.Module | Callable[[Tensor], Iterable[Observation]]  #: see `attention.observe`
-    inputs: DetectionConventions | Preprocessing  #: of a detector, or of a classifier
+    inputs: DetectionConventions | Preprocessing  #: a detector's, or a classifier's
     weights: str  #: where they come from, in words
-    key: str | None  #: of network and weights in cache keys; None: they can change without a trace
+    key: str | None  #: identifies network and weights in cache keys; None: they can change unnoticed
     experiment: Experiment | None = None
     trained: bool = True  #: False: the weights are random
-    differs: str = ""  #: from the experiment, in words, where the weights are others' of a similar network
-    weights_sha256: str | None = None  #: as a record has it; None where there is no file of them
+    differs: str = ""  #: how public weights of a similar network differ from the experiment, in words
+    weights_sha256: str | None = None  #: as records have it; None where there is no file
 
     def observe(self, pixels: Tensor) -> list[Observation]:
-        """What each non-local block does with an image, uint8 (3, H, W), or a clip, (3, T, H, W).
+        """Observe what each non-local block does with an image, uint8 (3, H, W), or a clip, (3, T, H, W).
 
         Raises:
-            ReproError: of `attention.observe`; and where the network is the user's own, whatever it raises.
+            ReproError: as `attention.observe` does; and whatever a user's own network raises.
         """
         device = next((p.device for p in self._parameters()), torch.device("cpu"))
         inputs = prepare_network_input(pixels, self.inputs).to(device)
@@ -64,7 +65,7 @@ class Subject:
             return observe(self.network, inputs)
 
     def to(self, device: torch.device) -> Subject:
-        """The same on a device. A function is left where it is."""
+        """Move the network to a device; a function stays where it is."""
         if isinstance(self.network, nn.Module):
             self.network.to(device)
         return self
@@ -74,12 +75,12 @@ class Subject:
 
 
 def load_experiment(name: str, settings: Settings, random: bool) -> Subject:
-    """The network of an experiment, with the weights that were measured, or would be.
+    """Load the network of an experiment, with the weights that were measured, or would be.
 
     Args:
-        settings: its profile; `weights` that others trained, else those that `repro run` takes: the authors', or what
-            it trained under `results` with `seed`.
-        random: take weights drawn from `seed` instead, in the last layer of the non-local blocks, too.
+        settings: name the profile, and `weights` that others trained; without these, the weights are those that
+            `repro run` evaluates: the authors', or those that it trained under `results` with `seed`.
+        random: take weights drawn with `seed` instead, also in the last layer of the non-local blocks.
 
     Raises:
         ReproError: the experiment has no non-local block, or has no weights yet.
@@ -87,10 +88,9 @@ def load_experiment(name: str, settings: Settings, random: bool) -> Subject:
     experiment = mini.get_at_profile(name, settings.profile)
     if random:
         model = _build_random_network(experiment, settings)
-        found = _build_subject(
-            experiment, model, _choose_inputs(experiment, model), f"random weights of seed {settings.seed}"
-        )
-        return replace(found, key=cache_key(spec=experiment.spec_hash, random=settings.seed), trained=False)
+        inputs = _choose_inputs(model)
+        subject = _build_subject(experiment, model, inputs, f"random weights of seed {settings.seed}")
+        return replace(subject, key=cache_key(spec=experiment.spec_hash, random=settings.seed), trained=False)
     chosen = (
         choice.choose(experiment, settings.weights)
         if settings.weights
@@ -100,26 +100,26 @@ def load_experiment(name: str, settings: Settings, random: bool) -> Subject:
         path = _find_trained_weights(experiment, settings)
         model = _build_network(experiment, settings)
         model.load_state_dict(weight_files.read(path).tensors)
-        found = _build_subject(experiment, model, _choose_inputs(experiment, model), f"trained here, {path}")
-        found = replace(found, weights_sha256=sha256(path))
+        subject = _build_subject(experiment, model, _choose_inputs(model), f"trained here, {path}")
+        subject = replace(subject, weights_sha256=sha256(path))
     else:
         prepared = prepare.prepare(experiment, chosen, "", lambda stage, done, total: None, settings.engine)
         weights = prepared.weights
-        inputs = _choose_inputs(experiment, prepared.model, weights.checkpoint)
-        found = _build_subject(experiment, prepared.model, inputs, weights.origin)
-        found = replace(found, differs=chosen.differs, weights_sha256=weights.sha256)
-    return replace(found, key=cache_key(spec=experiment.spec_hash, weights=found.weights_sha256))
+        inputs = _choose_inputs(prepared.model, weights.checkpoint)
+        subject = _build_subject(experiment, prepared.model, inputs, weights.origin)
+        subject = replace(subject, differs=chosen.differs, weights_sha256=weights.sha256)
+    return replace(subject, key=cache_key(spec=experiment.spec_hash, weights=subject.weights_sha256))
 
 
 def load_user_network(reference: str) -> Subject:
-    """The network that "path.py:factory" returns: a module with non-local blocks, or a function (`attention.observe`).
+    """Load the network that "path.py:factory" returns: a module with non-local blocks, or a function for `observe`.
 
     It is given each image as float32 (1, 3, H, W), RGB, normalised by ImageNet's mean and standard deviation, the
     shorter side 800 pixels unless the longer one exceeds 1333, padded with zeros to multiples of 32; and each video as
     the clip in its middle, (1, 3, 8, 256, 256), 8 frames apart.
 
     Raises:
-        ReproError: the file, the function or what it returns is not as it should be.
+        ReproError: the file or the function cannot be used, or the function returns something else.
     """
     path, name = user_code.split_reference(reference)
     make = user_code.load_factory(reference)
@@ -139,10 +139,10 @@ def load_user_network(reference: str) -> Subject:
 def choose_images(
     subject: Subject, settings: Settings, given: list[Path] | None = None, limit: int | None = None
 ) -> Images:
-    """What to show to the network: given files or directories of images or videos, else its validation split.
+    """Choose what the network is shown: given files or directories of images or videos, else its validation split.
 
     Raises:
-        ReproError: there is nothing, it cannot be read, or it is not what the network takes.
+        ReproError: there is nothing, it cannot be read, or it is of the wrong kind for the network.
     """
     experiment = subject.experiment
     if given:
@@ -157,6 +157,7 @@ def choose_images(
         task.generate()
     if experiment.dataset == "coco":
         return CocoImages(task.validation_data, limit)
+    assert isinstance(subject.inputs, Preprocessing)  # as every classifier's
     return CentralViews(task.validation_data, subject.inputs, limit)
 
 
@@ -169,28 +170,29 @@ def _choose_given(subject: Subject, given: list[Path], limit: int | None) -> Ima
         raise ReproError(f"{experiment.name} looks at its validation split alone: pass --data-root instead of --images")
     if videos:
         return VideoFiles(given, subject.inputs if isinstance(subject.inputs, Preprocessing) else clips.PAPER, limit)
-    network = experiment.network if experiment else None
-    sides = (network.short_side, network.long_side) if network else (_SHORT_SIDE, _LONG_SIDE)
-    return Photographs(given, *sides, limit)
+    if experiment:
+        return Photographs(given, experiment.detector.short_side, experiment.detector.long_side, limit)
+    return Photographs(given, _SHORT_SIDE, _LONG_SIDE, limit)
 
 
 def _build_subject(
     experiment: Experiment, model: nn.Module, inputs: DetectionConventions | Preprocessing, weights: str
 ) -> Subject:
-    """Of a detector, its backbone."""
-    network = model.backbone if isinstance(experiment.network, Detector) else model
+    """Build the subject of a classifier, or of a detector's backbone."""
+    network = model.backbone if isinstance(model, DetectorModule) else model
     find_blocks(network)
     name = f"{experiment.name}.{experiment.profile}"
     return Subject(name, network.eval(), inputs, weights, key=None, experiment=experiment)
 
 
-def _choose_inputs(
-    experiment: Experiment, model: nn.Module, checkpoint: Checkpoint | None = None
-) -> DetectionConventions | Preprocessing:
-    """What a whole network takes: a classifier that others trained, as its publisher has it."""
-    if isinstance(experiment.network, Detector):
+def _choose_inputs(model: nn.Module, checkpoint: Checkpoint | None = None) -> DetectionConventions | Preprocessing:
+    """How inputs of a whole network are prepared: for public classifiers, as their publisher does it."""
+    if isinstance(model, DetectorModule):
         return model.conventions
-    return preprocessing.preprocessing_for(checkpoint.format, checkpoint.id) if checkpoint else model.inputs
+    if checkpoint:
+        return preprocessing.preprocessing_for(checkpoint.format, checkpoint.id)
+    assert isinstance(model.inputs, Preprocessing)  # as every classifier's that is trained here
+    return model.inputs
 
 
 def _build_network(experiment: Experiment, settings: Settings) -> nn.Module:
@@ -198,9 +200,9 @@ def _build_network(experiment: Experiment, settings: Settings) -> nn.Module:
 
 
 def _build_random_network(experiment: Experiment, settings: Settings) -> nn.Module:
-    """Freshly initialised as a function of the seed, the last layer of the non-local blocks as any other convolution.
+    """Initialise a network by the seed, with the last layer of its non-local blocks like any other convolution.
 
-    That layer starts from zero, so that a fresh block has no output of which a distance could be measured.
+    That layer usually starts from zero, so that a fresh block has no output whose distances could be measured.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)

@@ -1,4 +1,4 @@
-"""Statistics of attention over many images: each image's kept as it comes, their means and standard errors."""
+"""Statistics of attention over many images: those of each image, their means and standard errors."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from repro.paths import unwritable, write_atomically
 from repro.records import Metric, cache_key
 from repro.records.environment import describe_environment
 
-#: Where a network has several blocks, the name under which the mean over them stands.
+#: The name of the mean over blocks, where a network has several.
 MEAN = "mean of blocks"
 
 
 class ImageStatistics(FrozenModel):
-    """One image's or clip's statistics by block."""
+    """The statistics of one image or clip by block."""
 
     image: str
     seconds: float
@@ -38,7 +38,7 @@ class ImageStatistics(FrozenModel):
 
 
 class Value(FrozenModel):
-    """A mean over images and its standard error, s / sqrt(n); None of a single image."""
+    """A mean over images and its standard error, s / sqrt(n); None for a single image."""
 
     mean: float
     standard_error: float | None
@@ -46,7 +46,7 @@ class Value(FrozenModel):
 
 
 class Survey(FrozenModel):
-    """What `repro analyze` found: `statistics.json`, beside the `images.jsonl` that it was made from."""
+    """The result of `repro analyze`: `statistics.json`, made from the `images.jsonl` beside it."""
 
     schema_version: int = 1
     key: str
@@ -57,21 +57,21 @@ class Survey(FrozenModel):
     images: str
     n: int
     failed: list[str] = []  #: items of a validation split that could not be read
-    values_sha256: str  #: of the statistics of every image
+    values_sha256: str  #: hash of the statistics of all images
     seconds_per_image: float
     statistics: dict[str, dict[str, Value]]  #: by block, and with several blocks MEAN; then by column of Table 1
     zeros: dict[str, dict[str, int]]  #: by block and column: zero vectors in all images, whose cosines count as 0
     positions: dict[str, tuple[int, int]]  #: by block: fewest and most query positions of an image
-    not_comparable: list[str]  #: why these numbers are no measurement of the paper's; empty if they are one
+    not_comparable: list[str]  #: why these numbers cannot be compared with the paper's; empty if they can
     environment: dict[str, str | bool | None]
 
     @property
     def total(self) -> str:
-        """The block whose statistics stand for the network: its only one, or the mean over all of them."""
+        """The name of the network's statistics: that of its only block, or of the mean over all blocks."""
         return MEAN if len(self.statistics) > 1 else next(iter(self.statistics))
 
-    def metrics(self) -> list[Metric]:
-        """The network's statistics as a record has them."""
+    def list_metrics(self) -> list[Metric]:
+        """List the network's statistics as records have them."""
         return [
             Metric(name=column, value=value.mean, unit="", n=value.n, standard_error=value.standard_error)
             for column, value in self.statistics[self.total].items()
@@ -81,10 +81,10 @@ class Survey(FrozenModel):
 def survey(
     subject: Subject, images: Images, directory: Path, device: str, progress: Callable[[str, int, int], None]
 ) -> tuple[Survey, Path]:
-    """The statistics of `subject` over `images`, and the directory under `directory` where they are kept.
+    """Compute the statistics of `subject` over `images`, and return them with their directory under `directory`.
 
-    Images that an earlier, interrupted call has finished with are not looked at again; those of a network that can
-    have changed without a trace are. Items of a validation split that a measurement counts as failed are, too.
+    Images that an earlier, interrupted call has finished are not analysed again, unless the network may have changed
+    unnoticed. Items of a validation split that could not be read are tried again.
 
     Raises:
         ReproError: an image cannot be read, or a statistic is not defined for it; the image is named.
@@ -95,40 +95,40 @@ def survey(
         kept = place / "images.jsonl"
         if subject.key is None:
             kept.unlink(missing_ok=True)
-        found, failed = {one.image: one for one in _read(kept)}, []
+        analysed, failed = {image.image: image for image in _read(kept)}, []
         try:
             with kept.open("a") as file:
                 for index, name in enumerate(images.names):
-                    if name not in found:
+                    if name not in analysed:
                         try:
-                            found[name] = _survey_image(subject, images, index)
+                            analysed[name] = _survey_image(subject, images, index)
                         except Unreadable as error:
                             failed.append((name, error))
                         else:
-                            print(found[name].model_dump_json(), file=file, flush=True)
+                            print(analysed[name].model_dump_json(), file=file, flush=True)
                     progress("analysis", index + 1, len(images.names))
         except OSError as error:
             raise unwritable(kept, error) from error
         if len(failed) == len(images.names):
             raise ReproError(f"none of {images.source} can be read: {failed[0][1]}")
-        ordered = [found[name] for name in images.names if name in found]
+        ordered = [analysed[name] for name in images.names if name in analysed]
         result = _build_survey(subject, images, key, ordered, [name for name, _ in failed], device)
         write_atomically(place / "statistics.json", (result.model_dump_json(indent=1) + "\n").encode())
     return result, place
 
 
 def summarise(images: Sequence[ImageStatistics]) -> dict[str, dict[str, Value]]:
-    """Means over images and their standard errors by block and column, and those of the mean over blocks.
+    """Compute means over images and their standard errors by block and column, and those of the mean over blocks.
 
-    The paper does not say which of five blocks, or what mean of them, its rows for Kinetics are. The mean over blocks
-    is taken in each image first, so that its standard error knows how the blocks of an image vary together.
+    The paper does not say of which of five blocks, or of what mean of them, its rows for Kinetics are. The mean over
+    blocks is taken in each image first, so that its standard error reflects how the blocks of an image vary together.
 
     Raises:
         ReproError: the images do not have the same blocks and columns.
     """
-    shape = {name: _list_columns(one) for name, one in images[0].blocks.items()}
+    shape = {name: _list_columns(block) for name, block in images[0].blocks.items()}
     for image in images:
-        if {name: _list_columns(one) for name, one in image.blocks.items()} != shape:
+        if {name: _list_columns(block) for name, block in image.blocks.items()} != shape:
             raise ReproError(
                 f"image {image.image} has other blocks or other statistics than {images[0].image}: a map is a "
                 "distribution in one of them and none in the other"
@@ -141,7 +141,7 @@ def summarise(images: Sequence[ImageStatistics]) -> dict[str, dict[str, Value]]:
         common = [column for column in STATISTICS if all(column in columns for columns in shape.values())]
         result[MEAN] = {
             column: _build_value(
-                [_compute_mean([getattr(one, column) for one in image.blocks.values()]) for image in images]
+                [_compute_mean([getattr(block, column) for block in image.blocks.values()]) for image in images]
             )
             for column in common
         }
@@ -149,7 +149,7 @@ def summarise(images: Sequence[ImageStatistics]) -> dict[str, dict[str, Value]]:
 
 
 def load_published(experiment: str | None) -> dict[str, float]:
-    """What Table 1 prints for an experiment, by column; empty where it has no row."""
+    """Load what Table 1 prints for an experiment, by column; empty where it has no row."""
     rows = [row for row in paper.load(1).rows if row.experiment == experiment]
     return {cell.column: cell.value for row in rows for cell in row.cells if cell.column in STATISTICS}
 
@@ -158,16 +158,16 @@ def _survey_image(subject: Subject, images: Images, index: int) -> ImageStatisti
     begin = time.perf_counter()
     pixels = images.pixels(index)
     try:
-        found = {one.block: compute_statistics(one) for one in subject.observe(pixels)}
+        blocks = {observation.block: compute_statistics(observation) for observation in subject.observe(pixels)}
     except ReproError as error:
         raise ReproError(f"image {images.names[index]}: {error}") from None
-    if not found:
+    if not blocks:
         raise ReproError(f"image {images.names[index]}: the network's function gave no observation")
-    return ImageStatistics(image=images.names[index], seconds=round(time.perf_counter() - begin, 3), blocks=found)
+    return ImageStatistics(image=images.names[index], seconds=round(time.perf_counter() - begin, 3), blocks=blocks)
 
 
 def _read(path: Path) -> Iterator[ImageStatistics]:
-    """The images in a file of an earlier call; a last line that was cut off is passed over, with all after it."""
+    """Read the images of an earlier call. From the first line that is not whole on, the file is cut off."""
     if not path.exists():
         return
     whole = 0
@@ -188,11 +188,11 @@ def _read(path: Path) -> Iterator[ImageStatistics]:
 
 
 def _build_survey(
-    subject: Subject, images: Images, key: str, found: list[ImageStatistics], failed: list[str], device: str
+    subject: Subject, images: Images, key: str, analysed: list[ImageStatistics], failed: list[str], device: str
 ) -> Survey:
-    statistics = summarise(found)
-    blocks = found[0].blocks
-    zeros = {name: dict(sum((Counter(image.blocks[name].zeros) for image in found), Counter())) for name in blocks}
+    statistics = summarise(analysed)
+    blocks = analysed[0].blocks
+    zeros = {name: dict(sum((Counter(image.blocks[name].zeros) for image in analysed), Counter())) for name in blocks}
     return Survey(
         key=key,
         name=subject.name,
@@ -200,13 +200,13 @@ def _build_survey(
         profile=subject.experiment.profile if subject.experiment else None,
         weights=subject.weights,
         images=images.source,
-        n=len(found),
+        n=len(analysed),
         failed=failed,
-        values_sha256=digest([one.model_dump(exclude={"seconds"}) for one in found]),
-        seconds_per_image=_compute_mean([image.seconds for image in found]),
+        values_sha256=digest([image.model_dump(exclude={"seconds"}) for image in analysed]),
+        seconds_per_image=_compute_mean([image.seconds for image in analysed]),
         statistics=statistics,
         zeros=zeros,
-        positions={name: _find_range(image.blocks[name].positions for image in found) for name in blocks},
+        positions={name: _find_range(image.blocks[name].positions for image in analysed) for name in blocks},
         not_comparable=_list_differences(subject, images),
         environment=describe_environment(device),
     )

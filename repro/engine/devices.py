@@ -1,4 +1,4 @@
-"""What a network is evaluated on, set up so that its arithmetic is what the settings say."""
+"""Devices that networks run on, set up so that the arithmetic is the one that the settings ask for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from repro.settings import Settings
 
 
 def set_up_device(settings: Settings) -> Fabric:
-    """A device with float32 convolutions and matrix products in float32, on as many threads as chosen.
+    """Set up one device: float32 convolutions and matrix products without TF32, on as many threads as the settings say.
 
     Raises:
         ReproError: a CUDA device is asked for and there is none.
@@ -46,14 +46,17 @@ def check_arithmetic(experiment: Experiment, settings: Settings, accelerator: st
 
 
 def count_loading_processes(fabric: Fabric) -> int:
-    """Processes that load data ahead: a GPU would wait for one; on the CPU they would take its cores."""
+    """Count the processes that load data ahead: several for a GPU; none on the CPU, whose cores they would take."""
     if fabric.device.type == "cpu":
         return 0
     return max(1, min(8, (os.cpu_count() or 1) // torch.cuda.device_count()))
 
 
 def convert_memory_format(model: nn.Module, memory_format: torch.memory_format) -> None:
-    """Have the kernels of `model` lie in memory so. `Module.to` fails at tensors of other ranks, as in layer norms."""
+    """Convert the kernels of `model` to `memory_format`, in place.
+
+    `Module.to` fails at tensors of other ranks, such as those of layer norms.
+    """
     rank = {torch.channels_last: 4, torch.channels_last_3d: 5}.get(memory_format)
     for parameter in model.parameters():
         if parameter.dim() == rank:
@@ -61,15 +64,15 @@ def convert_memory_format(model: nn.Module, memory_format: torch.memory_format) 
 
 
 def compile_model(model: nn.Module) -> None:
-    """Have `model` run through torch.compile. Its parameters and their names stay."""
-    torch.compiler.reset()  # the networks of a process share a limit, beyond which they would silently not be compiled
+    """Compile `model` with torch.compile, in place; its parameters and their names stay."""
+    torch.compiler.reset()  # or a limit that all networks of a process share may prevent it silently
     model.compile()
 
 
 def describe_numerics(
     settings: Settings, batch: int = 1, memory_format: torch.memory_format = torch.contiguous_format
 ) -> dict[str, str | int | bool]:
-    """The arithmetic of an evaluation in batches of `batch`, as a record says it."""
+    """Describe the arithmetic of an evaluation in batches of `batch`, as records have it."""
     channels_last = memory_format != torch.contiguous_format
     others = {name: True for name, used in (("compiled", settings.compile), ("channels_last", channels_last)) if used}
     return {
@@ -83,7 +86,7 @@ def describe_numerics(
 
 
 def describe_hardware(fabric: Fabric) -> str:
-    """The devices in words."""
+    """Describe the devices in words."""
     several = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
     if fabric.device.type == "cuda":
         return f"{several}{torch.cuda.get_device_name(fabric.device)}, CUDA {torch.version.cuda}"

@@ -1,4 +1,4 @@
-"""Several processes that measure one experiment together, through Lightning Fabric."""
+"""Several processes that measure one experiment together, by Lightning Fabric."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins import MixedPrecision
+from lightning_fabric.plugins import CheckpointIO, ClusterEnvironment, MixedPrecision, Precision
 from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch import distributed, nn
@@ -21,22 +21,24 @@ from torch import distributed, nn
 from repro.engine.launch import Processes
 from repro.errors import ReproError
 
-#: How long a process waits for the others. The first alone evaluates, and may wait for a run in the same directory.
+Item = TypeVar("Item")
+
+#: How long a process waits for the others. Only the first evaluates, and it may wait for a run in the same directory.
 TIMEOUT = timedelta(minutes=30)
-#: Seconds in which whoever started the processes ends them all when one has failed.
+#: Seconds within which the starter of the processes ends all of them when one has failed.
 GRACE = 5.0
 
-# "Initializing distributed" and the like: of no use to who started the processes.
+# Messages such as "Initializing distributed" are of no use to the user.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 _ENVIRONMENTS = {None: LightningEnvironment, "torchrun": TorchElasticEnvironment, "Slurm": SLURMEnvironment}
 
 
 def choose_accelerator(device: str, processes: Processes) -> str:
-    """The device asked for, "cpu" or "cuda", or for "auto" the one that there is.
+    """Choose "cpu" or "cuda": the device asked for, or for "auto" the one that is available.
 
     Raises:
-        ReproError: CUDA devices are asked for, or there are some, but not one for each process of this machine.
+        ReproError: CUDA devices are asked for or available, but not one for each process of this machine.
     """
     available = torch.cuda.device_count()
     if device == "cpu" or (device == "auto" and available == 0):
@@ -51,28 +53,34 @@ def choose_accelerator(device: str, processes: Processes) -> str:
     return "cuda"
 
 
-def build_fabric(processes: Processes, accelerator: str, precision: str) -> Fabric:
-    """The Fabric of one process, not launched yet: until then nothing waits for the others."""
+def build_fabric(processes: Processes, accelerator: str, precision: Literal["32-true", "bf16-mixed"]) -> Fabric:
+    """Build the Fabric of one process. It is not launched yet: until then nothing waits for the other processes.
+
+    Raises:
+        ReproError: several processes are asked for and have not been started.
+    """
     if processes.to_start:
         raise ReproError(f"{processes.count} processes are to be started by `repro run`, by torchrun or by Slurm")
     several = processes.count > 1
-    plugins = [_ENVIRONMENTS[processes.launcher if several else None]()]
+    plugins: list[Precision | ClusterEnvironment | CheckpointIO] = [
+        _ENVIRONMENTS[processes.launcher if several else None]()
+    ]
     if precision == "bf16-mixed":
-        plugins.append(_Mixed(precision, accelerator))
+        plugins.append(_InputsAsTheyAre("bf16-mixed", accelerator))
     return Fabric(
         accelerator=accelerator,
         devices=processes.per_node,
         num_nodes=processes.count // processes.per_node,
         strategy=DDPStrategy(timeout=TIMEOUT) if several else "auto",
-        precision=None if precision == "bf16-mixed" else precision,  # a plugin's then
+        precision=None if precision == "bf16-mixed" else precision,  # None: the plugin's
         plugins=plugins,
     )
 
 
-class _Mixed(MixedPrecision):
-    """Mixed precision that leaves a network's inputs as they are: in bfloat16 a box would lie on multiples of 8 pixels.
+class _InputsAsTheyAre(MixedPrecision):
+    """Mixed precision that does not convert a network's inputs: bfloat16 would move boxes to multiples of 8 pixels.
 
-    Autocast converts what its operators take.
+    Autocast converts the inputs of its operators.
     """
 
     def convert_input(self, data: Any) -> Any:
@@ -81,10 +89,10 @@ class _Mixed(MixedPrecision):
 
 @contextmanager
 def collective_section(processes: Processes) -> Iterator[None]:
-    """Work that several processes do in step: what stops it is told once, and none is left waiting.
+    """Let several processes work in step: a failure is reported once, and no process is left waiting.
 
-    An error that all of them meet is the first process's to tell. Any other process waits for its end, which ends all
-    of them, and tells its own error only if that does not come.
+    The first process reports an error that all of them meet. The others wait for its end, which ends all of them, and
+    report their own error only if it does not come.
 
     Raises:
         ReproError: another process was lost: it ended, or did not answer within `TIMEOUT`.
@@ -92,7 +100,7 @@ def collective_section(processes: Processes) -> Iterator[None]:
     if processes.count == 1:
         yield
         return
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is told of by the process that started these
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the process that started these reports Ctrl-C
     try:
         yield
     except ReproError:
@@ -126,14 +134,14 @@ def share_weights(model: nn.Module, fabric: Fabric) -> None:
     """Give every process the state dict that `model` has in the first one."""
     if fabric.world_size == 1:
         return
-    state = {name: tensor.cpu() for name, tensor in model.state_dict().items()} if fabric.is_global_zero else None
+    state = {name: tensor.cpu() for name, tensor in model.state_dict().items()} if fabric.is_global_zero else {}
     model.load_state_dict(fabric.broadcast(state))
 
 
-def gather(part: list, fabric: Fabric) -> list[list]:
-    """In the first process the `part` of every process, in the order of the ranks; nothing in the others."""
+def gather(part: list[Item], fabric: Fabric) -> list[list[Item]]:
+    """Gather the `part` of every process in the first one, in the order of the ranks; the others get nothing."""
     if fabric.world_size == 1:
         return [part]
-    parts = [None] * fabric.world_size if fabric.is_global_zero else None
+    parts: list[list[Item]] | None = [[] for _ in range(fabric.world_size)] if fabric.is_global_zero else None
     distributed.gather_object(part, parts)
     return parts or []

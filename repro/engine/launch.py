@@ -1,4 +1,4 @@
-"""The processes that measure one experiment together: counted, and started where nothing else has.
+"""The processes that measure one experiment together: how many they are, and how they are started.
 
 torchrun and Slurm start the processes of a run themselves; without them `launch` does what torchrun does on one
 machine. Imports no torch until processes are started.
@@ -19,23 +19,23 @@ from repro.errors import ReproError
 
 @dataclass(frozen=True)
 class Processes:
-    """Processes with a device each. `launcher` is None for a single one, and for several that are to be started."""
+    """Processes with a device each. `launcher` is None for a single one and for several that are yet to be started."""
 
-    count: int  #: on all nodes
+    count: int  #: of processes on all nodes
     per_node: int
     rank: int = 0  #: of this process, counted over all nodes
     launcher: Literal["torchrun", "Slurm"] | None = None
 
     @property
     def to_start(self) -> bool:
-        """Whether these are several that nothing has started yet."""
+        """Whether these are several processes that are yet to be started."""
         return self.count > 1 and self.launcher is None
 
     def confirm(self, devices: int | None) -> None:
-        """Refuse another number of `devices` than there are processes on each node.
+        """Check that `devices`, if given, is the number of processes on each node.
 
         Raises:
-            ReproError: that is what was asked for.
+            ReproError: it is not.
         """
         if devices not in (None, self.per_node):
             raise ReproError(
@@ -45,10 +45,10 @@ class Processes:
 
 
 def find_processes(devices: int | None) -> Processes:
-    """Those that torchrun or Slurm started this one among, or else `devices` (None: one) on this machine.
+    """Find the processes of this run: those that torchrun or Slurm started, else `devices` (None: 1) on this machine.
 
     Raises:
-        ReproError: Slurm was not told how many there are on each node.
+        ReproError: Slurm does not tell how many there are on each node.
     """
     return _read_torchrun() or _read_slurm() or Processes(count=devices or 1, per_node=devices or 1)
 
@@ -61,7 +61,7 @@ def _read_torchrun() -> Processes | None:
 
 
 def _read_slurm() -> Processes | None:
-    """The tasks of a job step; a batch script's own shell and an interactive one are not in a step of several."""
+    """The tasks of a job step. The shells of batch scripts and interactive jobs are in no step of several tasks."""
     count = int(os.environ.get("SLURM_NTASKS", 1))
     interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
     if count == 1 or interactive or "SLURM_STEP_ID" not in os.environ:
@@ -78,7 +78,7 @@ def launch(count: int, arguments: Sequence[str]) -> int:
     Nothing is logged meanwhile.
 
     Returns:
-        0, or the exit status of the process that failed, which has said why.
+        0, or the exit status of the process that failed, which has reported why.
 
     Raises:
         ReproError: a process was killed.
@@ -93,7 +93,7 @@ def launch(count: int, arguments: Sequence[str]) -> int:
         min_nodes=1, max_nodes=1, nproc_per_node=count, run_id=f"repro-{os.getpid()}",
         rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0,
     )  # fmt: skip
-    logging.disable(logging.CRITICAL)  # what fails is told below, or by the process itself
+    logging.disable(logging.CRITICAL)  # failures are reported below, or by the process itself
     try:
         launch_agent(config, sys.executable, list(arguments))
     except ChildFailedError as error:
@@ -108,7 +108,7 @@ def launch(count: int, arguments: Sequence[str]) -> int:
 
 
 def _report_failure(statuses: dict[int, int], count: int) -> int:
-    """The exit status of the process that failed first; the others have been ended with SIGTERM since."""
+    """The exit status of the process that failed first; the others were then ended by SIGTERM."""
     rank, status = min(statuses.items(), key=lambda item: (item[1] == -signal.SIGTERM, item[1] < 0, item[0]))
     if status >= 0:
         return status

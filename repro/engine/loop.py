@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from repro.engine.distributed import share_weights
@@ -25,13 +26,13 @@ from repro.experiments import Recipe
 
 @dataclass(frozen=True)
 class Progress:
-    """An iteration that was just completed."""
+    """An iteration that has just been completed."""
 
-    iteration: int  #: completed so far, of `total`
+    iteration: int  #: number of completed ones, of `total`
     total: int
-    losses: dict[str, float]  #: every loss term, mean over the effective batch
+    losses: dict[str, float]  #: each loss term, mean over the effective batch
     lr: float
-    seconds: float  #: trained so far, earlier segments included
+    seconds: float  #: wall time of the training so far, with earlier segments
 
 
 def fit(
@@ -49,19 +50,19 @@ def fit(
     save_every: int = 50,
     progress: Callable[[Progress], None] | None = None,
 ) -> Fitted:
-    """Train `model` by `recipe`, or take up what an earlier call with the same `identity` left in `directory`.
+    """Train `model` by `recipe`, or resume what an earlier call with the same `identity` left in `directory`.
 
     A training that was killed at any moment and started again ends, on CPU and with as many processes, with the same
-    bytes in `weights.pt` and `log.jsonl` as an uninterrupted one. A finished one is not done again. Either way `model`
-    ends with the trained weights, in every process.
+    bytes in `weights.pt` and `log.jsonl` as an uninterrupted one. A finished training is not repeated. In any case
+    `model` has the trained weights at the end, in every process.
 
     Args:
         model: in train mode, takes what `collate` returns and returns a dict of scalar loss terms, each a mean over its
-            samples; their sum is minimised. Every trained parameter takes part in it, whatever the samples. Its state
+            samples; their sum is minimised. Every trained parameter contributes to it, whatever the samples. The state
             dict is all the state that it keeps between iterations; the `torch.Generator`s that its modules hold as
             `generator` are seeded anew for each iteration.
         dataset: has `__len__` and `sample(index, seed=, epoch=, train=True)`, a pure function.
-        identity: cache key of everything that decides the result: network, recipe, data, initial weights, seed,
+        identity: cache key of everything that determines the result: network, recipe, data, initial weights, seed,
             precision.
         directory: for this training alone, shared by all processes. `state` lists its files.
         fabric: already launched if it has several processes; every one of them calls `fit`. Default: one device.
@@ -69,10 +70,10 @@ def fit(
             that of the effective batch, if the loss is a mean over samples. Clipping is of the averaged gradient.
             Buffers, such as running statistics, end as those of the first process.
         collate: makes the model's input of a list of samples.
-        micro_batch: samples of one forward pass; the gradients of the batch are accumulated. Default: all at once.
+        micro_batch: number of samples of one forward pass; the gradients of the batch are accumulated. Default: all.
             Batch statistics are those of a micro-batch.
-        workers: processes that load data ahead, for each training process; 0 loads in the training process.
-        save_every: iterations between two saved states.
+        workers: number of processes that load data ahead, for each training process; 0: the training process loads.
+        save_every: number of iterations between two saved states.
         progress: called after each iteration, in the first process.
 
     Raises:
@@ -105,9 +106,7 @@ def fit(
             reseed(held, seed, position.iteration, fabric.global_rank)
             stepper.zero_grad()
             losses = _accumulate_gradients(fabric, module, batch)
-            norm = fabric.clip_gradients(
-                module, stepper, max_norm=recipe.clip_norm or math.inf, error_if_nonfinite=False
-            ).item()
+            norm = float(_clip_gradients(fabric, module, stepper, recipe.clip_norm or math.inf))
             if not all(map(math.isfinite, (*losses.values(), norm))):
                 raise _explain_divergence(position.iteration + 1, total, losses, norm, lr)
             stepper.step()
@@ -120,34 +119,46 @@ def fit(
             if progress and fabric.is_global_zero:
                 progress(Progress(position.iteration, total, losses, lr, position.seconds))
         run.finish(model, position, recipe.batch_size)
-    return _load_result(run, model, fabric)
+    fitted = _load_result(run, model, fabric)
+    if fitted is None:
+        raise ReproError(f"{directory} was changed while the training ended: its result is missing")
+    return fitted
 
 
 def _load_result(run: Run, model: nn.Module, fabric: Fabric) -> Fitted | None:
-    """The finished training, if it is one: read by the first process, told to the others, its weights in all."""
-    fitted = fabric.broadcast(run.fitted(model) if fabric.is_global_zero else None)
+    """The result of a finished training, which the first process reads and shares; `model` has its weights in all."""
+    fitted = fabric.broadcast(run.load_result(model) if fabric.is_global_zero else None)
     if fitted is not None:
         share_weights(model, fabric)
     return fitted
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer of the parameters that are trained; weight decay applies to all of them."""
+    """Build the recipe's optimizer of the trained parameters; weight decay applies to all of them."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(trained, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
 
-def _accumulate_gradients(fabric: Fabric, module: nn.Module, batch: list[tuple[Any, float]]) -> dict[str, float]:
+def _clip_gradients(fabric: Fabric, module: nn.Module, optimizer: torch.optim.Optimizer, most: float) -> Tensor:
+    """Clip the norm of the gradients; returns the norm before."""
+    norm = fabric.clip_gradients(module, optimizer, max_norm=most, error_if_nonfinite=False)
+    assert norm is not None  # only where values are clipped instead
+    return norm
+
+
+def _accumulate_gradients(fabric: Fabric, module: _FabricModule, batch: list[tuple[Any, float]]) -> dict[str, float]:
     """Accumulate the gradients of a batch. Returns its loss terms, means over all processes' samples."""
-    values: Tensor | float = 0.0
+    values = torch.zeros(())
     for number, (part, share) in enumerate(batch, start=1):
         with fabric.no_backward_sync(module, enabled=number < len(batch)):
             losses = module(fabric.to_device(part))
             fabric.backward(sum(losses.values()) * share)
         values = values + torch.stack([term.detach().float() for term in losses.values()]) * share
-    return dict(zip(losses, fabric.all_reduce(values, reduce_op="mean").tolist(), strict=True))
+    means = fabric.all_reduce(values, reduce_op="mean")
+    assert isinstance(means, Tensor)  # as what is reduced
+    return dict(zip(losses, means.tolist(), strict=True))
 
 
 def _check(recipe: Recipe, dataset: TrainingData, fabric: Fabric) -> None:

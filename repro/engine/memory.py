@@ -1,4 +1,4 @@
-"""How much memory was needed, and what to do where it was not enough."""
+"""Peak memory, and errors where the memory was not enough."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from repro.errors import ReproError
 
 
 def measure_peak_memory(device: torch.device) -> int:
-    """Bytes at most since `reset_peak_memory`: of the GPU's tensors, or resident in main memory."""
+    """Measure the most bytes since `reset_peak_memory`: of the GPU's tensors, or resident in main memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with suppress(OSError, StopIteration, ValueError):
@@ -25,7 +25,7 @@ def measure_peak_memory(device: torch.device) -> int:
 
 
 def reset_peak_memory() -> None:
-    """Let `measure_peak_memory` begin anew, where the system lets a process do that (Linux)."""
+    """Restart `measure_peak_memory`, where the system allows it (Linux)."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with suppress(OSError):
@@ -34,11 +34,11 @@ def reset_peak_memory() -> None:
 
 @contextmanager
 def explain_memory_errors(stage: str, remedy: str) -> Iterator[None]:
-    """Work on a device that may run out of memory.
+    """Report that the device ran out of memory, with a remedy.
 
     Args:
-        stage: what is done, in words.
-        remedy: what to lower.
+        stage: what is computed, in words.
+        remedy: what to do, a sentence.
 
     Raises:
         ReproError: the device's memory was not enough.

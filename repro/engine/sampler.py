@@ -1,6 +1,6 @@
-"""What is random in a training, as pure functions of the seed and of the position in the training.
+"""The random parts of a training, as pure functions of the seed and of the position in the training.
 
-Nothing here has a state, so a resumed run draws what the uninterrupted one would have drawn, with any number of
+Nothing here has a state, so that a resumed run draws what the uninterrupted one would have drawn, with any number of
 processes and of data loading workers.
 """
 
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from repro.engine.schedule import count_iterations_per_epoch
 from repro.errors import ReproError
 
-#: Streams of one seed that must not repeat each other.
+#: Independent random streams of one seed.
 _ORDER, _NOISE = 0, 1
 
 
@@ -35,9 +35,9 @@ class Batches(Sampler):
     """The batches of one process, from iteration `start` to iteration `stop`.
 
     Every epoch is a permutation of all `samples` by (seed, epoch), cut into batches of the effective `batch_size`; the
-    last one is filled up from the beginning of the same permutation, so every sample is seen in every epoch and none
-    is left out. Process `rank` of `world_size` takes every `world_size`-th sample of each batch: the batches of the
-    whole training are the same ones however many processes share them.
+    last one is filled up from the beginning of the same permutation, so that every epoch sees every sample. Process
+    `rank` of `world_size` takes every `world_size`-th sample of each batch: the batches of the whole training are the
+    same ones however many processes share them.
 
     The authors' framework also groups the images of a batch by aspect ratio, which saves padding; this one does not.
     """
@@ -54,7 +54,7 @@ class Batches(Sampler):
         return self.stop - self.start
 
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:
-        """Yields (epoch, sample indices)."""
+        """Yield (epoch, sample indices) for each batch."""
         per_epoch = count_iterations_per_epoch(self.samples, self.batch_size)
         order, ordered_epoch = np.empty(0, int), None
         for iteration in range(self.start, self.stop):
@@ -86,9 +86,9 @@ class _Loading(Dataset):
 def load(
     data: TrainingData, batches: Batches, *, micro_batch: int | None, workers: int, collate: Callable[[list], Any]
 ) -> Iterator[list[tuple[Any, float]]]:
-    """The loaded batches in order, each a list of (collated micro-batch, its share of the process's batch).
+    """Load the batches in order, each a list of (collated micro-batch, its share of the process's batch).
 
-    With `workers`, other processes load ahead; what they load does not depend on how many they are.
+    With `workers`, other processes load ahead; the batches do not depend on their number.
 
     Raises:
         ReproError: what `data.sample` raised.
@@ -115,7 +115,7 @@ def _pass_through(batch: Any) -> Any:
 
 
 def find_generators(model: torch.nn.Module) -> list[torch.Generator]:
-    """Every distinct `torch.Generator` that a module of `model` holds as its attribute `generator`."""
+    """Find every distinct `torch.Generator` that a module of `model` has as its attribute `generator`."""
     held = (getattr(module, "generator", None) for module in model.modules())
     return list({id(generator): generator for generator in held if isinstance(generator, torch.Generator)}.values())
 
@@ -123,8 +123,8 @@ def find_generators(model: torch.nn.Module) -> list[torch.Generator]:
 def reseed(held: list[torch.Generator], seed: int, iteration: int, rank: int) -> None:
     """Seed the generators that a model holds, and the global ones (dropout uses torch's), for one iteration.
 
-    Every process has streams of its own. Seeding anew in each iteration takes the place of saving generator states,
-    which could not be carried to another number of processes.
+    Every process has random streams of its own. Seeding in each iteration replaces saved generator states, which would
+    not fit another number of processes.
     """
     sequence = np.random.SeedSequence(seed, spawn_key=(_NOISE, iteration, rank))
     shared, *own = sequence.generate_state(1 + len(held)).tolist()

@@ -8,19 +8,23 @@ from repro.experiments import Recipe
 
 
 def count_iterations_per_epoch(samples: int, batch_size: int) -> int:
-    """Batches of `batch_size` that it takes to see every sample; the last one is filled up (see `sampler`)."""
+    """Count the batches of `batch_size` that show every sample; the last one is filled up (see `sampler`).
+
+    >>> count_iterations_per_epoch(samples=1000, batch_size=16)
+    63
+    """
     return math.ceil(samples / batch_size)
 
 
 def count_iterations(recipe: Recipe, iterations_per_epoch: int) -> int:
-    """Iterations of the whole training. `recipe.iterations` cuts it short and does not compress a step schedule."""
+    """Count the iterations of the whole training. `recipe.iterations` ends it early and does not compress steps."""
     return recipe.epochs * iterations_per_epoch if recipe.iterations is None else recipe.iterations
 
 
 def compute_learning_rate(recipe: Recipe, iteration: int, iterations_per_epoch: int) -> float:
-    """The learning rate of the update after `iteration` completed ones.
+    """Compute the learning rate of the update after `iteration` completed ones.
 
-    Step: the base rate, a tenth of it after each of `decay_epochs`. Cosine: half a period from the base rate to 0 at
+    Step: the base rate, divided by ten after each of `decay_epochs`. Cosine: half a period from the base rate to 0 at
     the end of the training. During warm-up the scheduled rate is multiplied by a factor that grows linearly from
     `warmup_factor` to 1, as in the authors' framework.
     """

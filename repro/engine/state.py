@@ -1,4 +1,4 @@
-"""What a training leaves in its directory, written so that a kill at any moment loses only recent iterations.
+"""The files of a training in its directory, written so that an interruption at any moment loses only recent iterations.
 
     log.jsonl     a line per iteration: {"iteration": 1, "lr": ..., "losses": {...}}, counted from 1
     state.pt      while it trains: everything that the next iteration depends on
@@ -24,26 +24,26 @@ import torch
 from repro.errors import UNREADABLE, ReproError
 from repro.paths import unwritable, write_atomically
 
-#: The final loss is the mean over so many last iterations.
+#: Number of last iterations over whose mean the final loss is taken.
 FINAL_ITERATIONS = 20
 _WEIGHTS, _RESULT = "weights.pt", "fitted.json"
 
 
 @dataclass(frozen=True)
 class TrainingSegment:
-    """The iterations that were trained without an interruption, from `start` to the next segment's `start`."""
+    """Iterations that were trained without an interruption, from `start` to the next segment's `start`."""
 
-    start: int  #: iterations completed before
+    start: int  #: number of iterations completed before
     world_size: int
     precision: str
-    accelerator: str | None = None  #: "cpu" or "cuda"; None of states from before it was kept
+    accelerator: str | None = None  #: "cpu" or "cuda"; None in states of earlier versions
 
 
 @dataclass
 class Position:
-    """How far a training is. `seconds` and `peak_memory_bytes` include what earlier segments took."""
+    """The progress of a training. `seconds` and `peak_memory_bytes` include earlier segments."""
 
-    iteration: int = 0  #: completed
+    iteration: int = 0  #: number of completed ones
     seconds: float = 0.0
     peak_memory_bytes: int = 0
     log_bytes: int = 0
@@ -57,7 +57,7 @@ class Fitted:
     iterations: int
     final_loss: float  #: mean of the summed loss terms over the last 20 iterations
     seconds: float  #: wall time of the training loop over all segments
-    peak_memory_bytes: int  #: of the first process: on the GPU, or resident
+    peak_memory_bytes: int  #: of the first process, on the GPU or resident
     effective_batch: int
     world_size: int  #: of the last segment
     segments: tuple[TrainingSegment, ...]
@@ -66,12 +66,12 @@ class Fitted:
 
     @property
     def resumed(self) -> int:
-        """How often the training was taken up again from a saved state."""
+        """How often the training was resumed from a saved state."""
         return len(self.segments) - 1
 
 
 def is_finished(directory: Path) -> bool:
-    """Whether `directory` holds the result of a training; that it is whole remains to be seen."""
+    """Whether `directory` holds the result of a training, which may still turn out to be damaged."""
     return (directory / _RESULT).exists() and (directory / _WEIGHTS).exists()
 
 
@@ -87,10 +87,10 @@ class Run:
         self.weights, self.result = directory / _WEIGHTS, directory / _RESULT
         self._log: io.FileIO | None = None
 
-    def fitted(self, model: torch.nn.Module) -> Fitted | None:
-        """The result of the finished training, its weights loaded into `model`; None when it is not finished.
+    def load_result(self, model: torch.nn.Module) -> Fitted | None:
+        """Load the result of the finished training, and its weights into `model`; None if it is not finished.
 
-        A state that is left is dropped.
+        A leftover state is deleted.
 
         Raises:
             ReproError: the result is another training's, or one of its two files is damaged.
@@ -99,18 +99,18 @@ class Run:
             return None
         try:
             result = json.loads(self.result.read_bytes())
-            self._same(self.result, result["identity"])
+            self._check_identity(self.result, result["identity"])
             values = result["fitted"]
             segments = tuple(TrainingSegment(**segment) for segment in values.pop("segments"))
             fitted = Fitted(**values, segments=segments, weights=self.weights)
         except UNREADABLE as error:
-            raise self._damaged(self.result, error) from None
+            raise self._describe_damage(self.result, error) from None
         try:
             content = self.weights.read_bytes()
         except OSError as error:
-            raise self._damaged(self.weights, error) from None
+            raise self._describe_damage(self.weights, error) from None
         if hashlib.sha256(content).hexdigest() != fitted.sha256:
-            raise self._damaged(self.weights, "its sha256 is not the one in fitted.json")
+            raise self._describe_damage(self.weights, "its sha256 is not the one in fitted.json")
         model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
         if self.writes:
             self.state.unlink(missing_ok=True)
@@ -126,12 +126,12 @@ class Run:
         if self.state.exists():
             try:
                 state = torch.load(self.state, map_location="cpu", weights_only=True)
-                self._same(self.state, state["identity"])
+                self._check_identity(self.state, state["identity"])
                 position = Position(**state["position"])
                 model.load_state_dict(state["model"])
                 optimizer.load_state_dict(state["optimizer"])
             except UNREADABLE as error:
-                raise self._damaged(self.state, error) from None
+                raise self._describe_damage(self.state, error) from None
         if self.writes:
             self._open_log(position.log_bytes)
         return position
@@ -140,11 +140,11 @@ class Run:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             for path in (self.state, self.weights, self.result):
-                for leftover in self.directory.glob(f".{path.name}.*"):  # of a process that was killed while it wrote
+                for leftover in self.directory.glob(f".{path.name}.*"):  # of a process that was killed while writing
                     leftover.unlink()
             self._log = self.log.open("ab", buffering=0)
             if self._log.tell() < size:
-                raise self._damaged(self.log, f"it is shorter than when {self.state.name} was written")
+                raise self._describe_damage(self.log, f"it is shorter than when {self.state.name} was written")
             self._log.truncate(size)
         except OSError as error:
             raise unwritable(self.log, error) from error
@@ -155,7 +155,7 @@ class Run:
             return
         line = json.dumps({"iteration": iteration, "lr": lr, "losses": losses}).encode() + b"\n"
         try:
-            while line:  # a disk that fills up takes a part of it first
+            while line:  # a disk that is nearly full takes only a part
                 line = line[self._log.write(line) :]
         except OSError as error:
             raise unwritable(self.log, error) from error
@@ -191,7 +191,7 @@ class Run:
         write_atomically(self.weights, content)
         fitted = {
             "iterations": position.iteration,
-            "final_loss": self._final_loss(),
+            "final_loss": self._compute_final_loss(),
             "seconds": position.seconds,
             "peak_memory_bytes": position.peak_memory_bytes,
             "effective_batch": effective_batch,
@@ -208,12 +208,12 @@ class Run:
             self._log.close()
             self._log = None
 
-    def _final_loss(self) -> float:
+    def _compute_final_loss(self) -> float:
         with self.log.open("rb") as lines:
             last = [sum(json.loads(line)["losses"].values()) for line in deque(lines, maxlen=FINAL_ITERATIONS)]
         return sum(last) / len(last)
 
-    def _same(self, path: Path, identity: object) -> None:
+    def _check_identity(self, path: Path, identity: object) -> None:
         if identity != self.identity:
             raise ReproError(
                 f"{path} belongs to another training: its experiment, recipe, data, initial weights or seed differ "
@@ -221,7 +221,7 @@ class Run:
                 f"Choose another directory, or delete {self.directory} to train from the start."
             )
 
-    def _damaged(self, path: Path, why: Exception | str) -> ReproError:
+    def _describe_damage(self, path: Path, why: Exception | str) -> ReproError:
         reason = next(iter(str(why).strip().splitlines()), type(why).__name__)
         return ReproError(
             f"{path} is damaged or not of this training ({reason}). Delete {self.directory} to train from the start."

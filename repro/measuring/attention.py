@@ -76,7 +76,7 @@ def measure_attention(record: Record, settings: Settings, *, command: str, progr
                 images_per_second=result.n / seconds,
             ),
         ),
-        result.metrics(),
+        result.list_metrics(),
         evaluator=ATTENTION_EVALUATOR,
         command=command,
         key=cache_key(predictions=result.values_sha256, evaluator=ATTENTION_EVALUATOR, training=record.measured_by),

@@ -128,7 +128,9 @@ def test_what_is_kept(photographs, tmp_path):
     assert list(found.statistics) == ["1", "3", MEAN]
     mean = np.mean([[line["blocks"][name]["cos_att"] for name in "13"] for line in lines])
     assert found.statistics[MEAN]["cos_att"].mean == pytest.approx(mean, rel=1e-12)
-    assert [(m.name, m.n, m.standard_error is not None) for m in found.metrics()] == [(c, 3, True) for c in STATISTICS]
+    assert [(m.name, m.n, m.standard_error is not None) for m in found.list_metrics()] == [
+        (c, 3, True) for c in STATISTICS
+    ]
     assert found.positions == {"1": (16, 32), "3": (16, 32)}
     again, elsewhere = survey(subject(), photographs, tmp_path / "elsewhere", "cpu", silent)
     assert again.statistics == found.statistics

@@ -148,7 +148,7 @@ def test_an_experiment_of_kinetics(repro, tmp_path):
     found = Survey.model_validate_json(repro("analyze", *kinetics, tmp_path / "clip.mp4", "--json"))
     names = [f"layer2.{i}.context_block" for i in (1, 3)] + [f"layer3.{i}.context_block" for i in (1, 3, 5)]
     assert list(found.statistics) == [*names, "mean of blocks"]
-    assert [metric.name for metric in found.metrics()] == ["cos_input", "cos_output", "cos_att", "jsd_att"]
+    assert [metric.name for metric in found.list_metrics()] == ["cos_input", "cos_output", "cos_att", "jsd_att"]
     assert "figure2.kinetics-r50-5nl.mini" in repro("figure", 2, "--experiment", *kinetics, tmp_path / "clip.mp4")
     (tmp_path / "photograph.png").write_bytes(b"")
     with pytest.raises(ReproError, match="kinetics-r50-5nl takes videos, and --images names photographs"):
