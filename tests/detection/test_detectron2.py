@@ -291,15 +291,17 @@ def stock(**options) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("engine", [torchvision, detectron2], ids=["torchvision", "detectron2"])
-def test_stock_detectron2_detects_the_same(engine, make_sample):
+@pytest.mark.parametrize(
+    "build", [torchvision.MaskRCNN, detectron2.Detectron2MaskRCNN], ids=["torchvision", "detectron2"]
+)
+def test_stock_detectron2_detects_the_same(build, make_sample):
     theirs = stock()
     network = Detector(
         replace(experiments.get("coco-r50-baseline").network.backbone, width=8, norm="bn", frozen=()),
         num_classes=7, fpn_channels=16, box_channels=64, mask_channels=16,
     )  # fmt: skip
     converted = convert(theirs.state_dict(), "detectron2", network)
-    ours = engine.MaskRCNN(converted.network, converted.conventions).eval()
+    ours = build(converted.network, converted.conventions).eval()
     missing, unexpected = ours.load_state_dict(converted.tensors, strict=False)
     assert {*missing} <= {*converted.missing}
     assert not unexpected
