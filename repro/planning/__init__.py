@@ -1,1 +1,1 @@
-"""What would run, why and at what cost; the work orders that measuring carries out. Imports no torch."""
+"""What would run, why and at what cost; the work orders that measuring executes. Imports no torch."""

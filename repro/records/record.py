@@ -81,7 +81,7 @@ class Segment(FrozenModel):
 
 
 class Training(FrozenModel):
-    """The recipe as it was carried out here."""
+    """The recipe as it was executed here."""
 
     key: str
     iterations: int
@@ -97,7 +97,7 @@ class Training(FrozenModel):
 
 
 class Complexity(FrozenModel):
-    """Of the evaluated network, from its `Count`."""
+    """Parameters and operations of the evaluated network, from its `Count`."""
 
     params: int
     macs: int
