@@ -33,10 +33,10 @@ OBJECTS = 7.3  #: per image, as in val2017
 class Generated(SimpleNamespace):
     """Annotations that stand in for a `CocoDetection`: nothing is read of images."""
 
-    def original_size(self, image_id: int) -> tuple[int, int]:
+    def get_original_size(self, image_id: int) -> tuple[int, int]:
         return SIDE, SIDE
 
-    def ground_truth(self) -> dict:
+    def build_ground_truth(self) -> dict:
         size = {"height": SIDE, "width": SIDE}
         return {
             "images": [{"id": i, **size} for i in self.image_ids],

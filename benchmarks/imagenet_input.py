@@ -43,7 +43,7 @@ class Pipelines:
 
     def __init__(self, root: Path) -> None:
         self.data = ImageNet(root, "val", augmentation=AUGMENTATION)
-        self.paths = [str(self.data._files.where(index)) for index in self.data._index]
+        self.paths = [str(self.data._files.describe_place(index)) for index in self.data._index]
         tail = (transforms.PILToTensor(), transforms.ConvertImageDtype(torch.float), transforms.Normalize(**NORMAL))
         head = (transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip())
         self._reference = transforms.Compose([*head, *tail])

@@ -1,4 +1,4 @@
-"""Where the project's data files lie, and how files are written so that an interruption leaves none half written."""
+"""Places of the project's data files, and writing of files such that an interruption leaves none half written."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def _build_subject(
 
 
 def _choose_inputs(model: nn.Module, checkpoint: Checkpoint | None = None) -> DetectionConventions | Preprocessing:
-    """How inputs of a whole network are prepared: for public classifiers, as their publisher does it."""
+    """Choose how inputs are prepared: for public classifiers, as their publisher does it."""
     if isinstance(model, DetectorModule):
         return model.conventions
     if checkpoint:

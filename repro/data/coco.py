@@ -99,12 +99,12 @@ class CocoDetection:
         """The number of annotated objects, crowds included."""
         return sum(len(self._objects[image_id]) for image_id in self.image_ids)
 
-    def original_size(self, image_id: int) -> tuple[int, int]:
+    def get_original_size(self, image_id: int) -> tuple[int, int]:
         """(height, width) of an image in pixels, as the annotations give it."""
         image = self._images[image_id]
         return image.height, image.width
 
-    def ground_truth(self) -> dict:
+    def build_ground_truth(self) -> dict:
         """The annotations of `image_ids` in COCO's format, crowds included: what predictions are compared with.
 
         Raises:
@@ -116,7 +116,9 @@ class CocoDetection:
                 "`repro submit` writes what to send there, `repro record-external` enters the answer."
             )
         return {
-            "images": [{"id": i, "height": h, "width": w} for i in self.image_ids for h, w in [self.original_size(i)]],
+            "images": [
+                {"id": i, "height": h, "width": w} for i in self.image_ids for h, w in [self.get_original_size(i)]
+            ],
             "categories": [{"id": category_id} for category_id in self.category_ids],
             "annotations": [
                 {

@@ -48,7 +48,7 @@ def read_validation_classes(root: Path, wnids: Sequence[str]) -> dict[str, str]:
 
 
 def _read_files(root: Path) -> tuple[Path, dict[str, bytes]]:
-    """Where the devkit is, and its two files that matter."""
+    """The path of the devkit, and its two files that are needed."""
     path = root / f"{DEVKIT}.tar.gz"
     if not path.is_file():
         raise ReproError(

@@ -132,7 +132,7 @@ class ImageNet:
 
     def _describe_unreadable(self, index: int, error: Exception) -> UnreadableImage:
         what = "cannot be read" if isinstance(error, OSError) and error.errno else "is corrupt"
-        where = self._files.where(self._index[index])
+        where = self._files.describe_place(self._index[index])
         return UnreadableImage(
             self.ids[index], f"image {self.ids[index]} {what}: {where}: {error}. Unpack or download it again."
         )

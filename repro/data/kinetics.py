@@ -100,11 +100,11 @@ class Kinetics:
         """The hash of all ids, also those of missing videos, with their classes, which are taken for the truth."""
         return digest([[video_id, self.classes[label]] for video_id, label in self.listed.items()])
 
-    def path(self, index: int) -> Path:
+    def get_path(self, index: int) -> Path:
         """The file of the video at `index` of `ids`."""
         return self.place / self._paths[index]
 
-    def directory_class(self, index: int) -> int | None:
+    def find_directory_class(self, index: int) -> int | None:
         """The class after which the directory of a video is named, if any."""
         return lists.find_class(os.path.dirname(self._paths[index]), self.classes)
 
@@ -118,7 +118,7 @@ class Kinetics:
             UnreadableVideo: the file is missing, damaged or no video.
         """
         video_id, label = self.ids[index], int(self.labels[index])
-        with Video(self.path(index), video_id) as video:
+        with Video(self.get_path(index), video_id) as video:
             if not train:
                 return ClipSample(read_evaluation_clips(video, self.preprocessing), video_id, label)
             generator = np.random.default_rng([seed, epoch, index])
@@ -130,5 +130,5 @@ class Kinetics:
         Raises:
             UnreadableVideo: the file is missing, damaged or no video.
         """
-        with Video(self.path(index), self.ids[index]) as video:
+        with Video(self.get_path(index), self.ids[index]) as video:
             video.decode()

@@ -33,7 +33,7 @@ def verify_kinetics(root: Path, split: Split, *, decode: bool, progress: Progres
     wrong = [
         video_id
         for index, video_id in enumerate(data.ids)
-        if data.directory_class(index) not in (None, int(data.labels[index]))
+        if data.find_directory_class(index) not in (None, int(data.labels[index]))
     ]
     if wrong:
         report.problems.append(f"{abbreviate(wrong)} in the directory of a class that the list does not give them")

@@ -32,8 +32,8 @@ class FileStorage(Protocol):
     def read(self, index: int) -> bytes:
         """Read a file's content. Raises OSError."""
 
-    def where(self, index: int) -> str:
-        """Where a file is, in words, for messages."""
+    def describe_place(self, index: int) -> str:
+        """Describe the place of a file in words, for messages."""
 
 
 class Directory:
@@ -53,7 +53,7 @@ class Directory:
     def read(self, index: int) -> bytes:
         return (self.path / self.names[index]).read_bytes()
 
-    def where(self, index: int) -> str:
+    def describe_place(self, index: int) -> str:
         return str(self.path / self.names[index])
 
 
@@ -89,7 +89,7 @@ class TarArchive:
             file.seek(offset)
             return file.read(size)
 
-    def where(self, index: int) -> str:
+    def describe_place(self, index: int) -> str:
         return f"{self.names[index]} in {self.path}"
 
 

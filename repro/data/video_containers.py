@@ -1,4 +1,4 @@
-"""What video containers state beyond what the demuxer checks: how much there should be, where decoding can start."""
+"""Statements of video containers that the demuxer does not check: how much there is, where decoding can start."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _find_segment_end(start: bytes) -> int | None:
 
 
 def _find_element_end(content: bytes, position: int) -> int | None:
-    """Where the EBML element ends whose length stands at `position`; None: unknown."""
+    """The end of the EBML element whose length stands at `position`; None: unknown."""
     first = content[position]
     width = 9 - first.bit_length()  # leading zeros tell how many bytes the number has
     length = int.from_bytes(content[position : position + width], "big") & ((1 << 7 * width) - 1)

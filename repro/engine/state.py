@@ -66,7 +66,7 @@ class Fitted:
 
     @property
     def resumed(self) -> int:
-        """How often the training was resumed from a saved state."""
+        """The number of times that the training was resumed from a saved state."""
         return len(self.segments) - 1
 
 

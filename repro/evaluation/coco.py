@@ -49,7 +49,7 @@ def compare(detections: Iterable[Detections], dataset: CocoDetection) -> dict[st
         (image.image_id for image in detections), dataset.image_ids, "images", dataset.annotations_path
     )
     results = [result for image in detections for result in _list_results(image, dataset)]
-    truth = COCO(dataset.ground_truth())
+    truth = COCO(dataset.build_ground_truth())
     if all(annotation["iscrowd"] for annotation in truth.dataset["annotations"]):
         raise ReproError(f"{dataset.annotations_path} has no objects but crowds: there is nothing to evaluate against")
     loaded = truth.loadRes(results)
@@ -75,7 +75,7 @@ def _list_results(image: Detections, dataset: CocoDetection) -> list[dict]:
     wrong = [int(label) for label in image.labels if not 0 <= label < classes]
     if wrong:
         raise ReproError(f"{where}: label {wrong[0]} is not one of the {classes} classes, 0 to {classes - 1}")
-    size = list(dataset.original_size(image.image_id))
+    size = list(dataset.get_original_size(image.image_id))
     for mask in image.masks:
         if list(mask["size"]) != size:
             raise ReproError(f"{where}: a mask has {list(mask['size'])} pixels (height, width), the image {size}")

@@ -68,7 +68,7 @@ def match(detections: Iterable[Detections], dataset: CocoDetection, predictions_
     position_of = {image.image_id: position for position, image in enumerate(by_image)}
     objects = np.zeros((len(label_of), len(position_of)), dtype=np.uint16)
     crowds: dict[tuple[int, int], list[bool]] = {}
-    for annotation in dataset.ground_truth()["annotations"]:
+    for annotation in dataset.build_ground_truth()["annotations"]:
         image_id, category_id, is_crowd = (annotation[key] for key in ("image_id", "category_id", "iscrowd"))
         crowds.setdefault((image_id, category_id), []).append(bool(is_crowd))
         objects[label_of[category_id], position_of[image_id]] += not is_crowd

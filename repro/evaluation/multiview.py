@@ -42,7 +42,7 @@ class Scores:
         """float64 (K,): the mean of the views."""
         return self.views.mean(axis=0, dtype=np.float64)
 
-    def correct(self, k: int) -> bool:
+    def is_correct(self, k: int) -> bool:
         """Whether the true class is among the `k` likeliest. Of equally likely classes the lower comes first."""
         mean = self.mean
         own = mean[self.label]
@@ -89,7 +89,7 @@ def evaluate(scores: Iterable[Scores], dataset: Kinetics, failed: Collection[str
             )
     if not videos:
         raise ReproError(f"none of the {len(dataset)} videos in {dataset.place} could be read")
-    return {f"top{k}": 100 * sum(video.correct(k) for video in videos) / len(videos) for k in (1, 5)}
+    return {f"top{k}": 100 * sum(video.is_correct(k) for video in videos) / len(videos) for k in (1, 5)}
 
 
 # -- file -------------------------------------------------------------------------------------------------------------

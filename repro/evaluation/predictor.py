@@ -60,7 +60,7 @@ class Evaluation(Protocol[Result]):
 class Predicted(Generic[Result]):
     """Results in the order of the split, without the items that failed, and the items that failed."""
 
-    found: list[Result]
+    results: list[Result]
     failed: list[Failed]
 
 
@@ -92,7 +92,7 @@ class Predictor(Generic[Result]):
         self.seconds = max((sum(seconds for *_, seconds in part) for part in everyones), default=0.0)
         ordered = sorted((done for part in everyones for done in part), key=lambda done: done[0])
         return Predicted(
-            found=[result for _, results, _, _ in ordered for result in results],
+            results=[result for _, results, _, _ in ordered for result in results],
             failed=[item for _, _, failed, _ in ordered for item in failed],
         )
 

@@ -32,7 +32,7 @@ class Prediction:
     classes: list[Annotated[int, Field(ge=0)]]
     logits: list[float]  #: of `classes`, each exactly a float32
 
-    def correct(self, k: int) -> bool:
+    def is_correct(self, k: int) -> bool:
         """Whether the true class is among the first `k`, at most `KEPT`."""
         return self.label in self.classes[:k]
 
@@ -81,7 +81,7 @@ def evaluate(predictions: Iterable[Prediction], dataset: ImageNet, failed: Colle
             )
     if not predictions:
         raise ReproError(f"none of the {len(dataset)} images in {dataset.place} could be read")
-    right = {k: sum(prediction.correct(k) for prediction in predictions) for k in (1, KEPT)}
+    right = {k: sum(prediction.is_correct(k) for prediction in predictions) for k in (1, KEPT)}
     return {f"top{k}": 100 * number / len(predictions) for k, number in right.items()}
 
 

@@ -1,1 +1,1 @@
-"""How the project reads and writes files of its own: checked YAML and JSON, locks."""
+"""Reading and writing of the project's own files: checked YAML and JSON, locks."""

@@ -1,4 +1,4 @@
-"""What the schemas of all files share: a base model, and how a violation reads."""
+"""Parts that the schemas of all files share: a base model, and the description of a violation."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Execution(ABC):
     def record(self, network: EvaluatedNetwork, predictor: Predictor, predicted: Predicted, command: str) -> Record:
         """Evaluate what was predicted, and store the record; in the first process alone."""
         task, settings = self.task, self.settings
-        results, failed = predicted.found, [item.item_id for item in predicted.failed]
+        results, failed = predicted.results, [item.item_id for item in predicted.failed]
         suffix = predictor.evaluation.suffix
         predictions_sha256 = predictor.evaluation.save(results, self.order.directory / f"predictions{suffix}")
         record = assemble_record(

@@ -84,8 +84,8 @@ def submit(
         with explain_memory_errors(
             "prediction", "One image at a time is the least: free the GPU, or use --device cpu."
         ):
-            detections = predictor.predict(network.weights.sha256, progress).found
-        sizes = {image_id: data.original_size(image_id) for image_id in data.image_ids}
+            detections = predictor.predict(network.weights.sha256, progress).results
+        sizes = {image_id: data.get_original_size(image_id) for image_id in data.image_ids}
         submission = Submission(
             archives=_write_archives(detections, data, output, archives.name_file(split, name), sizes),
             key=key,

@@ -1,6 +1,6 @@
-"""What frameworks compute differently with the parameters of the same classifier.
+"""Differences between frameworks in computing with the parameters of the same classifier.
 
-Weights want at test what they were trained with. Networks of this project are trained with `PAPER`.
+Weights have to be evaluated as they were trained. Networks of this project are trained with `PAPER`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from repro.models.resnet import ResNetLayers
 
 @dataclass(frozen=True)
 class ClassifierConventions:
-    """What one framework does differently."""
+    """The conventions of one framework."""
 
     name: str
-    padded_stem_pool: bool = True  #: False: no padding, and the last window may hang over the border (Caffe)
+    padded_stem_pool: bool = True  #: False: no padding, and the last window may reach beyond the border (Caffe)
     project_first: bool = False  #: a non-local block sub-samples the outputs of phi and g instead of their input
 
     def apply(self, model: ResNetLayers) -> None:

@@ -12,7 +12,7 @@ from repro.statistics.intervals import compute_normal_quantile
 
 @dataclass(frozen=True)
 class Discordance:
-    """How many of n items only the first classifier got right, and how many only the second."""
+    """The number of items, of n, that only the first classifier got right, and that only the second got right."""
 
     n: int
     first: int

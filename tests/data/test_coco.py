@@ -108,7 +108,7 @@ def test_masks_at_the_original_size(coco_tiny):
     """Without resizing the masks are pycocotools' to the pixel."""
     official = COCO(coco_tiny / "annotations" / "instances_train2017.json")
     dataset = CocoDetection(coco_tiny, "train2017", 80, 480, 640)
-    same_size = [i for i, id_ in enumerate(dataset.image_ids) if dataset.original_size(id_) == (480, 640)]
+    same_size = [i for i, id_ in enumerate(dataset.image_ids) if dataset.get_original_size(id_) == (480, 640)]
     assert same_size
     for index in same_size:
         sample = dataset.sample(index, train=True)
@@ -174,7 +174,7 @@ def test_training_leaves_out_images_without_targets(build):
 def test_evaluation_keeps_all_images(build):
     dataset = opened(build([an_object()], *NO_TARGETS, split="val2017"), split="val2017")
     assert dataset.image_ids == list(range(93, 101))
-    assert len(dataset.ground_truth()["annotations"]) == 7
+    assert len(dataset.build_ground_truth()["annotations"]) == 7
 
 
 def test_boxes_are_clipped_to_the_image(build):

@@ -262,7 +262,7 @@ def test_an_evaluation_sample(small):
     sample = small.sample(1)
     assert sample.clips.shape == (9, 3, 4, 24, 24)
     assert (sample.video_id, sample.label) == (IDS[1], TRUTH[IDS[1]])
-    with Video(small.path(1), "x") as video:
+    with Video(small.get_path(1), "x") as video:
         assert torch.equal(sample.clips, read_evaluation_clips(video, SMALL))
     assert torch.equal(sample.clips, small.sample(1, seed=4, epoch=2).clips)
 
@@ -285,7 +285,7 @@ def test_the_paper_s_views(tmp_path, clip):
 
 @pytest.mark.parametrize("content", [b"", b"no video at all", None])
 def test_damaged_videos_are_named(small, content):
-    path = small.path(2)
+    path = small.get_path(2)
     path.write_bytes(path.read_bytes()[:-200] if content is None else content)
     for read in (lambda: small.sample(2), lambda: small.sample(2, train=True), lambda: small.check(2)):
         with pytest.raises(UnreadableVideo, match=f"{IDS[2]}.*{path.name}") as raised:
@@ -295,7 +295,7 @@ def test_damaged_videos_are_named(small, content):
 
 
 def test_a_video_that_is_gone(small):
-    small.path(0).unlink()
+    small.get_path(0).unlink()
     with pytest.raises(UnreadableVideo, match="No such file"):
         small.sample(0)
 

@@ -112,7 +112,7 @@ def perturbed(dataset, truth, generator):
     """Ground truth, crowds included, shifted, relabelled, repeated, dropped and joined by false detections."""
     detections = []
     for image_id in dataset.image_ids:
-        height, width = dataset.original_size(image_id)
+        height, width = dataset.get_original_size(image_id)
         boxes, labels, masks = [], [], []
         for one in truth.imgToAnns[image_id]:
             for _ in range(generator.choice(4, p=[0.15, 0.5, 0.25, 0.1])):

@@ -165,7 +165,7 @@ def test_no_detection_at_all(tmp_path):
 def test_real_annotations(coco_tiny):
     dataset = CocoDetection(coco_tiny, "val2017", 80, 800, 1333)
     truth = {image_id: [] for image_id in dataset.image_ids}
-    for one in dataset.ground_truth()["annotations"]:
+    for one in dataset.build_ground_truth()["annotations"]:
         truth[one["image_id"]].append(one)
     generator = np.random.default_rng(0)
     detections = []
@@ -179,7 +179,8 @@ def test_real_annotations(coco_tiny):
         labels = np.where(generator.random(len(found)) < 0.9, labels, generator.integers(80, size=len(found)))
         masks = [
             rectangle(
-                np.clip(box, 0, np.tile(dataset.original_size(image_id)[::-1], 2)), dataset.original_size(image_id)
+                np.clip(box, 0, np.tile(dataset.get_original_size(image_id)[::-1], 2)),
+                dataset.get_original_size(image_id),
             )
             if one["iscrowd"]  # run lengths that are not compressed
             else pycoco_mask.encode(

@@ -70,7 +70,7 @@ def test_accuracy_is_that_of_the_stored_views(data):
 
 def test_ties_go_to_the_lower_class():
     views = np.array([[0.25, 0.25, 0.25, 0.125, 0.125]], np.float16)
-    ranks = [next(k for k in range(1, 6) if Scores("a", label, views).correct(k)) for label in range(5)]
+    ranks = [next(k for k in range(1, 6) if Scores("a", label, views).is_correct(k)) for label in range(5)]
     assert ranks == [1, 2, 3, 4, 5]
 
 
@@ -79,22 +79,22 @@ def test_the_mean_is_not_rounded_to_float16():
     views = np.full((30, 2), 0.5, np.float16)
     views[0] = 0.5 - 2**-12, 0.5 + 2**-12 + 2**-11
     assert np.float16(views[:, 0].sum(dtype=np.float64)) == np.float16(views[:, 1].sum(dtype=np.float64))
-    assert Scores("a", 1, views).correct(1)
+    assert Scores("a", 1, views).is_correct(1)
 
 
 def test_the_views_are_averaged_after_the_softmax():
     """One view is sure of class 0, two lean to class 1: of logits the mean would be class 0."""
     (one,) = compute_scores(torch.tensor([[[20.0, 0.0], [0.0, 1.0], [0.0, 1.0]]]), [0], ["a"])
-    assert one.correct(1) == (1 + 2 / (1 + math.e) > 2 * math.e / (1 + math.e))
+    assert one.is_correct(1) == (1 + 2 / (1 + math.e) > 2 * math.e / (1 + math.e))
     (one,) = compute_scores(torch.tensor([[[20.0, 0.0], [0.0, 2.0], [0.0, 2.0], [0.0, 2.0]]]), [1], ["a"])
-    assert one.correct(1)
+    assert one.is_correct(1)
 
 
 def test_videos_that_failed_are_left_out(data):
     found = found_for(data)
     whole = evaluate(found, data)
     left = evaluate(found[2:], data, failed=["v00", "v01"])
-    right = sum(one.correct(1) for one in found[2:])
+    right = sum(one.is_correct(1) for one in found[2:])
     assert left["top1"] == pytest.approx(100 * right / 18)
     assert 100 * right / 20 <= whole["top1"] <= 100 * (right + 2) / 20
 

@@ -73,13 +73,13 @@ def test_a_network_that_says_nothing_is_right_about_the_first_classes(data):
 def test_ties_at_the_fifth_place():
     (one,) = rank_predictions(torch.tensor([[1.0, 3.0, 0.0, 1.0, 2.0, 1.0, 1.0]]), [6], ["a"])
     assert one.classes == [1, 4, 0, 3, 5]
-    assert not one.correct(5)
+    assert not one.is_correct(5)
 
 
 def test_fewer_classes_than_five_and_half_precision():
     (one,) = rank_predictions(torch.tensor([[0.5, 2.0, -1.0]], dtype=torch.bfloat16), [0], ["a"])
     assert (one.classes, one.logits) == ([1, 0, 2], [2.0, 0.5, -1.0])
-    assert (one.correct(1), one.correct(5)) == (False, True)
+    assert (one.is_correct(1), one.is_correct(5)) == (False, True)
 
 
 def test_logits_that_are_not_finite_are_named(data):
@@ -114,7 +114,7 @@ def test_other_images_than_the_expected_ones(data, change, message):
 
 def test_unreadable_images_are_left_out_only_by_name(data):
     found = of(data)
-    right = sum(one.correct(1) for one in found[2:])
+    right = sum(one.is_correct(1) for one in found[2:])
     assert evaluate(found[2:], data, failed=["image000", "image001"])["top1"] == pytest.approx(100 * right / 88)
     with pytest.raises(ReproError, match=r"1 missing \(image001\)"):
         evaluate(found[2:], data, failed=["image000"])

@@ -256,7 +256,7 @@ def test_batches_do_not_depend_on_how_many_processes_share_the_images_or_on_inte
             predicted = predictor.predict("weights", progress)
         except KeyboardInterrupt:
             return watching.batches, []
-        return watching.batches, predicted.found
+        return watching.batches, predicted.results
 
     whole, found = batches(one_of(0, 1), tmp_path / "alone")
     assert [len(batch) for batch in whole] == [3, 1, 3, 1, 1]

@@ -1,4 +1,4 @@
-"""What the generated data sets draw alike: the ground and colours."""
+"""Ground and colours, which the generated data sets draw alike."""
 
 from __future__ import annotations
 

@@ -200,12 +200,12 @@ def _load_correct(path: Path, record: Record) -> dict[str, tuple[bool, ...]]:
         from repro.evaluation.topk import load_predictions
 
         predictions = load_predictions(path, record.predictions_sha256)
-        correct = {p.image_id: tuple(p.correct(k) for k in _SHARES.values()) for p in predictions}
+        correct = {p.image_id: tuple(p.is_correct(k) for k in _SHARES.values()) for p in predictions}
     else:
         from repro.evaluation.multiview import load_scores
 
         scores = load_scores(path, record.predictions_sha256)
-        correct = {video.video_id: tuple(video.correct(k) for k in _SHARES.values()) for video in scores}
+        correct = {video.video_id: tuple(video.is_correct(k) for k in _SHARES.values()) for video in scores}
     for place, column in enumerate(_SHARES):
         _check_agreement(record, column, 100 * sum(item[place] for item in correct.values()) / len(correct))
     return correct

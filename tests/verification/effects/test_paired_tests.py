@@ -67,7 +67,7 @@ def write_data(root):
 def detections(dataset, noise, seed):
     generator = np.random.default_rng(seed)
     found = {image_id: ([], []) for image_id in dataset.image_ids}
-    for one in dataset.ground_truth()["annotations"]:
+    for one in dataset.build_ground_truth()["annotations"]:
         boxes, labels = found[one["image_id"]]
         box = np.add(one["bbox"], [0, 0, *one["bbox"][:2]])
         boxes.append(np.clip(np.sort((box + generator.normal(0, noise, 4)).reshape(2, 2), axis=0).ravel(), 0, HEIGHT))
@@ -387,7 +387,7 @@ def classified(results, name, right, **changes):
     plain = record(name, {})
     key = name.encode().hex().ljust(64, "0")[-64:]
     sha256 = topk.save_predictions(found, results / "runs" / f"{name}.full.seed0.{key[:12]}" / "predictions.json.gz")
-    metrics = {f"top{k}": 100 * np.mean([one.correct(k) for one in found]).item() for k in (1, 5)}
+    metrics = {f"top{k}": 100 * np.mean([one.is_correct(k) for one in found]).item() for k in (1, 5)}
     one = record(
         name, metrics,
         **{
@@ -431,7 +431,9 @@ def test_an_image_that_one_could_not_read_is_left_out_of_both(tmp_path):
         kept = [prediction for prediction in topk.load_predictions(path) if prediction.image_id != failed]
         (tmp_path / "records" / one.filename).unlink()
         metrics = [
-            metric.model_copy(update={"value": 100 * np.mean([p.correct(int(metric.name[3:])) for p in kept]).item()})
+            metric.model_copy(
+                update={"value": 100 * np.mean([p.is_correct(int(metric.name[3:])) for p in kept]).item()}
+            )
             for metric in one.metrics
         ]
         changes = {"predictions_sha256": topk.save_predictions(kept, path), "metrics": metrics}
