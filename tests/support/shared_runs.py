@@ -32,7 +32,7 @@ from repro.detection.torchvision import MaskRCNN
 from repro.engine import distributed
 from repro.errors import ReproError
 from repro.evaluation import predictor
-from repro.measuring import measure, training
+from repro.measuring import execution, training
 from repro.tasks.detection import DetectorEvaluation
 
 NAME = "coco-r50-gc-r16"
@@ -100,12 +100,12 @@ def stop_after(iteration: int, rank: int) -> None:
     """Killed after so many iterations; a state is saved after every second one."""
     training.fit = partial(training.fit, save_every=2)
 
-    class Deadly(verb.Report):
+    class Deadly(verb.StageProgress):
         def __call__(self, stage: str, done: int, total: int) -> None:
             if (stage, done) == ("training", iteration):
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    verb.Report = Deadly
+    verb.StageProgress = Deadly
 
 
 def hash_weights(directory: Path, rank: int) -> None:
@@ -154,7 +154,7 @@ def too_little_memory(rank: int) -> None:
 
 
 def refuse(rank: int) -> None:
-    measure._measured = None
+    execution.TrainingExecution.acquire = None
 
 
 def main(root: Path) -> None:
