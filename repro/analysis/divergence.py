@@ -31,12 +31,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from repro import kernels
 from repro.errors import ReproError
 
 #: Spacing and number of the nodes, lambda = 0, h, 2h, ...: the relative error of no pair exceeds 9.6e-7.
 STEP, NODES = 0.175, 26
-#: Largest tile that is worked on at once: it and the arrays made from it stay in a core's cache.
-_ROWS, _COLUMNS = 64, 1024
+#: Largest tile, (rows, columns), that is worked on at once. On a CPU it and the arrays made from it stay in a core's
+#: cache. Elsewhere launches count, and memory is the bound: 32 MiB elements with 44 bytes each in float32, 1.4 GiB.
+_TILE = {"cpu": (64, 1024)}
+_LARGE_TILE = (4096, 8192)
 #: Below this a mean cannot divide: a column of such numbers counts as zeros.
 _SMALLEST = {torch.float32: 1e-37, torch.float64: 1e-300}
 
@@ -81,7 +84,7 @@ def jensen_shannon(rows: Iterable[Tensor]) -> float:
     centre = (totals / count).clamp(min=_SMALLEST[dtype])
     moments = torch.zeros(NODES, len(centre), dtype=torch.complex128, device=centre.device)
     excess = torch.zeros_like(centre)
-    parts = -(-len(centre) // _COLUMNS)
+    parts = -(-len(centre) // _tile(centre.device)[1])
     seen = 0
     for strip in _strips(rows):
         tiles = (tensor.chunk(parts, dim=-1) for tensor in (strip, centre.to(dtype), moments, excess))
@@ -137,7 +140,11 @@ def cosine(rows: Iterable[Tensor]) -> CosineDistance:
 def _strips(rows: Iterable[Tensor]) -> Iterator[Tensor]:
     """The same rows, few at a time: a whole map may be given as one block."""
     for block in rows:
-        yield from block.split(_ROWS)
+        yield from block.split(_tile(block.device)[0])
+
+
+def _tile(device: torch.device) -> tuple[int, int]:
+    return _TILE.get(device.type, _LARGE_TILE)
 
 
 def _check(block: Tensor) -> None:
@@ -160,6 +167,12 @@ def _add_moments(tile: Tensor, centre: Tensor, moments: Tensor, excess: Tensor) 
     smallest = torch.finfo(tile.dtype).tiny
     logarithm = torch.where(deviation.abs() < 0.5, deviation.log1p(), ratio.clamp(min=smallest).log_())
     excess += deviation.sum(dim=0)
+    if tile.is_cuda and kernels.usable(tile.device):
+        from repro.kernels.moments import moments as summed
+
+        real, imaginary = (STEP / 2 * logarithm).sin_().square_().mul_(-2), logarithm.mul_(STEP).sin_()
+        moments += summed(deviation.div_(ratio.sqrt_().add_(1)), real, imaginary, NODES)
+        return
     d = torch.complex(deviation.div_(ratio.sqrt_().add_(1)), torch.zeros_like(tile))
     w = torch.complex((STEP / 2 * logarithm).sin_().square_().mul_(-2), logarithm.mul_(STEP).sin_())
     # Beside d, the rounding of 1 + w is as small as that of d itself: only w as a summand needs its digits.

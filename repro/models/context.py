@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from repro.experiments import GlobalContext, NonLocal
+from repro.models import fused
 from repro.models.dimensions import AVERAGE_POOL, BATCH_NORM, CONV, MAX_POOL, build_window
 
 
@@ -173,8 +174,26 @@ class GlobalContextBlock(nn.Module):
         return self.conv_mask(x).flatten(1).softmax(dim=-1)
 
     def forward(self, x: Tensor) -> Tensor:
+        if fused.path(x) != "autograd":
+            return self._forward_fused(x)
         context = self._pool(x, self.attention(x)) if self.spec.pooling == "att" else self.avg_pool(x)
         return self._fuse(x, self._transform(context))
+
+    def forward_residual(self, x: Tensor, shortcut: Tensor) -> Tensor:
+        """ReLU(z + shortcut), z being the block's result: all additions of a residual block in one pass over `x`."""
+        if fused.path(x) != "autograd":
+            return self._forward_fused(x, shortcut)
+        return (self(x) + shortcut).relu_()
+
+    def _forward_fused(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        if self.spec.pooling == "att":
+            context, x = fused.attention_pool(x, self.conv_mask.weight, self.conv_mask.bias)
+        else:
+            context, x = fused.average_pool(x)
+        transformed = self._transform_vectors(context)
+        if self.spec.fusion == "scale":
+            transformed = transformed.sigmoid()
+        return fused.fuse(x, transformed, self.spec.fusion, shortcut)
 
     def forward_undistributed(self, x: Tensor) -> Tensor:
         """Eq. 2: W_v applied to every position before the attention pooling; equal to `forward`, Eq. 3, but dearer.
@@ -193,6 +212,19 @@ class GlobalContextBlock(nn.Module):
 
     def _transform(self, context: Tensor) -> Tensor:
         return self.channel_add_conv(context) if self.spec.fusion == "add" else self.channel_mul_conv(context)
+
+    def _transform_vectors(self, context: Tensor) -> Tensor:
+        """`_transform` of contexts (B, C) by matrix products: convolutions of single positions are slow on a GPU."""
+        vectors = context
+        for layer in self.channel_add_conv if self.spec.fusion == "add" else self.channel_mul_conv:
+            if isinstance(layer, nn.LayerNorm):
+                weight, bias = layer.weight.flatten(), layer.bias.flatten()
+                vectors = nn.functional.layer_norm(vectors, weight.shape, weight, bias, layer.eps)
+            elif isinstance(layer, (nn.ReLU, nn.Identity)):
+                vectors = layer(vectors)
+            else:
+                vectors = nn.functional.linear(vectors, layer.weight.flatten(1), layer.bias)
+        return vectors
 
     def _fuse(self, x: Tensor, transformed: Tensor) -> Tensor:
         return x + transformed if self.spec.fusion == "add" else x * transformed.sigmoid()
@@ -221,6 +253,6 @@ def _set_to_zero(layer: nn.Module) -> None:
 
 
 def _without_autocast(device_type: str) -> AbstractContextManager:
-    if torch.amp.is_autocast_available(device_type):  # not on the meta device
-        return torch.autocast(device_type, enabled=False)
-    return nullcontext()
+    if device_type == "meta":  # which has none; to ask torch whether there is one would break compiled graphs
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)

@@ -17,7 +17,7 @@ from torchvision.ops import DeformConv2d
 
 from repro.errors import ReproError
 from repro.experiments import STAGES, Backbone, Insertion
-from repro.models import context, norm
+from repro.models import context, fused, norm
 from repro.models.dimensions import AVERAGE_POOL, CONV, MAX_POOL, build_window
 
 if TYPE_CHECKING:
@@ -104,6 +104,13 @@ class Bottleneck(nn.Module):
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         if self.position == "after1x1":
+            # Not in evaluation, where hooks want to see what the block itself returns.
+            if (
+                self.training
+                and isinstance(self.context_block, context.GlobalContextBlock)
+                and fused.path(out) == "triton"
+            ):
+                return self.context_block.forward_residual(out, x if self.downsample is None else self.downsample(x))
             out = self.context_block(out)
         out = self.relu(out + (x if self.downsample is None else self.downsample(x)))
         if self.position == "afterAdd":

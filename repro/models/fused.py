@@ -1,0 +1,218 @@
+"""Context blocks in few passes over the feature map, which is what they cost: their arithmetic is nearly nothing.
+
+Ordinary autograd reads or writes the map x (B, C, N) of a GC block about 20 times in a training step. With g the
+gradient of the block's result, p = sum_j alpha_j x_j the pooled context and dp the gradient that comes back to it
+through the transform of sum_j g_j, Eq. 5 has the derivatives
+
+    da_j = <x_j, dp>,    dl_j = alpha_j (da_j - <p, dp>),    dx = g + dp alpha^T + w dl^T,    dw = sum_j dl_j x_j
+
+so that three reads and a write forward and four reads and a write backward suffice (`functions`), and two reads and a
+write forward and three reads and a write backward where a tile of x stays in registers (`triton`).
+
+A pooling returns x beside the context. What is computed from that x gives its gradient to the pooling's backward pass,
+which adds all terms at once; transform and fusion need no more than ordinary autograd on tensors of B x C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from repro import kernels
+
+Path = Literal["autograd", "functions", "triton"]
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)  #: of the kernels, whose sums are float32
+_MOST_CHANNELS = 4096  #: of which a tile has room in registers
+_forced: Path | None = None
+
+
+def path(x: Tensor) -> Path:
+    """How a context block computes on `x`: the one place where that is decided.
+
+    On the CPU and in graphs that torch.compile makes, and fuses itself, by ordinary autograd.
+    """
+    if _forced is not None:
+        return _forced
+    if not x.is_cuda or torch.compiler.is_compiling():
+        return "autograd"
+    fits = x.dtype in _DTYPES and x.shape[1] <= _MOST_CHANNELS and x.numel() > 0
+    return "triton" if fits and kernels.usable(x.device) else "functions"
+
+
+@contextmanager
+def forced(choice: Path) -> Iterator[None]:
+    """Have `path` choose so: for comparisons, and for tests on a CPU."""
+    global _forced
+    before, _forced = _forced, choice
+    try:
+        yield
+    finally:
+        _forced = before
+
+
+def attention_pool(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """(context, x): sum_j alpha_j x_j (B, C) with alpha = softmax_j <weight, x_j> of `x` (B, C, ...).
+
+    The softmax does not depend on `bias`, whose gradient is zero. Accumulates in float32 and returns the dtype of `x`,
+    also under autocast. To be fused, the block's result must be computed from the `x` that is returned.
+
+    Raises:
+        RuntimeError: in a second differentiation.
+    """
+    return _AttentionPool.apply(x, weight, bias)
+
+
+def average_pool(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(context, x) as of `attention_pool`, with all alpha_j the same."""
+    return _AveragePool.apply(x)
+
+
+def fuse(x: Tensor, t: Tensor, fusion: str, shortcut: Tensor | None = None) -> Tensor:
+    """x + t or, with fusion "scale", x * t, for `t` (B, C); with a `shortcut`, ReLU(. + shortcut).
+
+    Raises:
+        RuntimeError: in a second differentiation.
+    """
+    if path(x) == "triton" and (shortcut is None or shortcut.dtype == x.dtype):
+        return _Fuse.apply(x, t.to(x.dtype), shortcut, fusion == "scale")
+    t = _over_positions(t, x.dim())
+    y = x + t if fusion == "add" else x * t
+    return y if shortcut is None else (y + shortcut).relu_()
+
+
+class _AttentionPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        ctx.path = path(x)
+        given, x = x, _dense(x)
+        w = weight.flatten()
+        with _as_given(x):
+            context, *kept = _implementation().pool(x, w) if ctx.path == "triton" else _pool(x, w)
+        ctx.save_for_backward(x, weight, bias, *kept)
+        return context, given
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_context: Tensor | None, g: Tensor | None) -> tuple[Tensor | None, ...]:
+        if d_context is None:
+            return g, None, None
+        x, weight, bias, *kept = ctx.saved_tensors
+        needs_dx, needs_dw, needs_db = ctx.needs_input_grad
+        g = None if g is None or not needs_dx else _alike(g, x)
+        w = weight.flatten()
+        with _as_given(x):
+            if ctx.path == "triton":
+                dx, dw = _implementation().pool_backward(x, w, *kept, d_context.contiguous(), g, needs_dx)
+            else:
+                dx, dw = _pool_backward(x, w, *kept, d_context, g, needs_dx, needs_dw)
+        dw = dw.view_as(weight).to(weight.dtype) if needs_dw else None
+        return dx, dw, torch.zeros_like(bias) if needs_db else None
+
+
+class _AveragePool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        ctx.shape = x.shape
+        return x.flatten(2).mean(dim=2), x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_context: Tensor | None, g: Tensor | None) -> Tensor | None:
+        if d_context is None:
+            return g
+        share = d_context / ctx.shape[2:].numel()
+        if g is not None and path(g) == "triton":
+            return _implementation().fuse(_dense(g), share.contiguous(), scales=False)
+        share = _over_positions(share, len(ctx.shape))
+        return share.expand(ctx.shape) if g is None else g + share
+
+
+class _Fuse(torch.autograd.Function):
+    """By kernels only: what they save is in one pass with the sums over positions."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t: Tensor, shortcut: Tensor | None, scales: bool) -> Tensor:
+        x, t = _dense(x), t.contiguous()
+        relu = shortcut is not None
+        ctx.scales, ctx.relu, ctx.dtype = scales, relu, t.dtype
+        y = _implementation().fuse(x, t, scales, _alike(shortcut, x) if relu else None, relu)
+        ctx.save_for_backward(*((x, t) if scales else (None, None)), y if relu else None)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, t, y = ctx.saved_tensors
+        like = next((one for one in (x, y) if one is not None), None)
+        g = _dense(g) if like is None else _alike(g, like)
+        dx, dt, d = _implementation().fuse_backward(g, x, y, t, ctx.scales)
+        return dx, dt.to(ctx.dtype), d if ctx.relu else None, None
+
+
+def _pool(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The context (B, C) and alpha (B, N), which is float32 (or float64)."""
+    columns = x.flatten(2)
+    logits = torch.bmm(weight.to(x.dtype).expand(len(x), 1, -1), columns).squeeze(1)
+    alpha = logits.softmax(dim=1, dtype=torch.promote_types(x.dtype, torch.float32))
+    return torch.bmm(columns, alpha.to(x.dtype).unsqueeze(2)).squeeze(2), alpha
+
+
+def _pool_backward(
+    x: Tensor, weight: Tensor, alpha: Tensor, d_context: Tensor, g: Tensor | None, needs_dx: bool, needs_dw: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of `x`, to which `g` is added, and of `weight` (C)."""
+    columns = x.flatten(2)
+    d_alpha = torch.bmm(d_context.to(x.dtype).unsqueeze(1), columns).squeeze(1).to(alpha.dtype)
+    d_logits = alpha * (d_alpha - (alpha * d_alpha).sum(dim=1, keepdim=True))
+    dx = dw = None
+    if needs_dw:
+        dw = torch.bmm(columns, d_logits.to(x.dtype).unsqueeze(2)).sum(dim=0).squeeze(1)
+    if needs_dx:
+        left = torch.stack([d_context.to(x.dtype), weight.to(x.dtype).expand(len(x), -1)], dim=2)
+        right = torch.stack([alpha.to(x.dtype), d_logits.to(x.dtype)], dim=1)
+        if x.is_contiguous():
+            dx = torch.bmm(left, right) if g is None else torch.baddbmm(g.flatten(2), left, right)
+        else:  # channels last: the products as they lie in memory
+            left, right = left.transpose(1, 2), right.transpose(1, 2)
+            dx = torch.bmm(right, left) if g is None else torch.baddbmm(g.flatten(2).transpose(1, 2), right, left)
+            dx = dx.transpose(1, 2)
+        dx = dx.unflatten(2, x.shape[2:])
+    return dx, dw
+
+
+def _over_positions(vectors: Tensor, rank: int) -> Tensor:
+    return vectors.reshape(*vectors.shape, *(1,) * (rank - 2))
+
+
+def _channels_last(x: Tensor) -> torch.memory_format:
+    return torch.channels_last if x.dim() == 4 else torch.channels_last_3d
+
+
+def _dense(x: Tensor) -> Tensor:
+    """`x`, its positions or its channels contiguous."""
+    return x if x.is_contiguous(memory_format=_channels_last(x)) else x.contiguous()
+
+
+def _alike(x: Tensor, like: Tensor) -> Tensor:
+    """`x` in the dtype and the layout of `like`, which is dense."""
+    layout = torch.contiguous_format if like.is_contiguous() else _channels_last(like)
+    return x.to(like.dtype).contiguous(memory_format=layout)
+
+
+def _as_given(x: Tensor) -> torch.autocast:
+    """Autocast would make a copy of `x` in another dtype."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def _implementation() -> ModuleType:
+    from repro.kernels import context  # needs Triton
+
+    return context
