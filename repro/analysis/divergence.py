@@ -167,7 +167,7 @@ def _add_moments(tile: Tensor, centre: Tensor, moments: Tensor, excess: Tensor) 
     smallest = torch.finfo(tile.dtype).tiny
     logarithm = torch.where(deviation.abs() < 0.5, deviation.log1p(), ratio.clamp(min=smallest).log_())
     excess += deviation.sum(dim=0)
-    if tile.is_cuda and kernels.usable(tile.device):
+    if _by_kernel(tile):
         from repro.kernels.moments import moments as summed
 
         real, imaginary = (STEP / 2 * logarithm).sin_().square_().mul_(-2), logarithm.mul_(STEP).sin_()
@@ -182,6 +182,10 @@ def _add_moments(tile: Tensor, centre: Tensor, moments: Tensor, excess: Tensor) 
         torch.sum(torch.view_as_real(d), dim=0, out=sums[node])
         d.mul_(factor).add_(w)
     moments += torch.view_as_complex(sums)
+
+
+def _by_kernel(tile: Tensor) -> bool:
+    return tile.is_cuda and kernels.usable(tile.device)
 
 
 def _weights(like: Tensor) -> Tensor:

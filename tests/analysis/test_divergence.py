@@ -12,6 +12,7 @@ from brute_force import brute_cosine, brute_jensen_shannon
 from scipy.spatial.distance import jensenshannon
 from torch import Tensor
 
+from repro.analysis import divergence
 from repro.analysis.divergence import NODES, STEP, cosine, jensen_shannon
 from repro.errors import ReproError
 
@@ -173,3 +174,16 @@ def test_what_is_no_set_of_distributions(blocks, says):
 def test_a_generator_that_is_used_up_is_noticed():
     with pytest.raises(ReproError, match="not the same when iterated again"):
         jensen_shannon(block for block in rows("temperature 1").split(30))
+
+
+@pytest.mark.parametrize("kind", ["temperature 1", "nearly equal 0.01", "underflow"])
+def test_a_devices_large_tile_gives_the_same(kind, monkeypatch):
+    """What counts on a CPU is its cache, so that its tile is small whatever the map: its bits never change."""
+    made = rows(kind)
+    assert divergence._tile(torch.device("cpu")) == (64, 1024)
+    assert divergence._tile(torch.device("cuda")) == divergence._LARGE_TILE
+    on_cpu = jensen_shannon([made])
+    monkeypatch.setattr(divergence, "_TILE", {})
+    for tile in ((4096, 8192), (100, 40)):
+        monkeypatch.setattr(divergence, "_LARGE_TILE", tile)
+        assert jensen_shannon([made]) == pytest.approx(on_cpu, rel=1e-12)
