@@ -45,7 +45,7 @@ def made(spec: GlobalContext, shape: tuple[int, ...]) -> nn.Module:
 
 
 def evaluated(path: fused.Path, block: nn.Module, x: Tensor, shortcut: Tensor, g: Tensor, residual: bool) -> list:
-    x, shortcut = x.clone().requires_grad_(), shortcut.clone().requires_grad_()
+    x, shortcut = x.detach().requires_grad_(), shortcut.detach().requires_grad_()
     with fused.forced(path):
         y = block.forward_residual(x, shortcut) if residual else block(x)
         return [y, *torch.autograd.grad(y, [x, *block.parameters(), *([shortcut] if residual else [])], g)]
@@ -97,6 +97,27 @@ def test_however_a_sample_is_split(programs: int, layout: str) -> None:
         assert launch.splits * launch.tiles > 1
         found = evaluated("triton", block, *inputs, True)
     exact = evaluated("autograd", block.double(), *(one.double() for one in inputs), True)
+    assert_as_exact(found, exact, 1e-5)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ["gc-scale", "avg-add"])
+def test_many_positions(name: str, layout: str) -> None:
+    """Sums over positions that several programs share."""
+    shape = (1, 16, 33, 40)
+    block, inputs = made(SPECS[name], shape), maps(shape, 3, layout)
+    found = evaluated("triton", block, *inputs, True)
+    exact = evaluated("autograd", block.double(), *(one.double() for one in inputs), True)
+    assert_as_exact(found, exact, 1e-5)
+
+
+@pytest.mark.parametrize("residual", [False, True], ids=["block", "residual"])
+def test_maps_of_any_strides(residual: bool) -> None:
+    (wide,) = maps((2, 16, 10, 6), 1, "contiguous")
+    inputs = wide[:, :, ::2], *(one.transpose(2, 3) for one in maps((2, 16, 6, 5), 2, "contiguous"))
+    block = made(SPECS["gc"], SHAPES[0])
+    found = evaluated("triton", block, *inputs, residual)
+    exact = evaluated("autograd", block.double(), *(one.double() for one in inputs), residual)
     assert_as_exact(found, exact, 1e-5)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from repro import kernels
-from repro.experiments import GC, SE, SNL, Backbone, GlobalContext, Insertion
+from repro.experiments import GC, SE, SNL, Backbone, GlobalContext, Insertion, NonLocal
 from repro.models import context, fused
 from repro.models.resnet import ResNet
 
@@ -44,7 +44,7 @@ def maps(shape: tuple[int, ...], count: int, channels_last: bool) -> list[Tensor
 def evaluated(path: fused.Path, block: nn.Module, inputs: list[Tensor], residual: bool) -> dict[str, Tensor]:
     """The result and the gradients of all that goes in. The last of the inputs is the gradient of the result."""
     x, shortcut, g = inputs
-    x, shortcut = x.clone().requires_grad_(), shortcut.clone().requires_grad_()
+    x, shortcut = x.detach().requires_grad_(), shortcut.detach().requires_grad_()
     parameters = dict(block.named_parameters())
     with fused.forced(path):
         y = block.forward_residual(x, shortcut) if residual else block(x)
@@ -147,6 +147,15 @@ def test_under_autocast(dtype: torch.dtype) -> None:
     assert_as_exact(found, exact, 3e-2)
 
 
+def test_autocast_does_not_round_what_is_pooled() -> None:
+    (x,) = maps((2, 32, 8, 9), 1, channels_last=False)
+    weight, bias = torch.randn(1, 32, 1, 1), torch.zeros(1)
+    exact, _ = fused.attention_pool(x, weight.double(), bias.double())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        context, _ = fused.attention_pool(x.float(), weight, bias)
+    torch.testing.assert_close(context.double(), exact, rtol=0, atol=1e-5)
+
+
 def test_on_a_cpu_and_in_compiled_graphs_autograd_is_chosen() -> None:
     x = torch.zeros(1, 16, 2, 2)
     assert fused.path(x) == "autograd"
@@ -177,3 +186,12 @@ def test_a_network_computes_the_same(position: str) -> None:
         found[path] = {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
     for name, value in found["autograd"].items():
         torch.testing.assert_close(found["functions"][name], value, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("spec", [GC, NonLocal()], ids=["gc", "nl"])
+def test_compiling_does_not_break_the_graph(spec: GlobalContext | NonLocal) -> None:
+    block, x = context.build(spec, 32), torch.randn(2, 32, 4, 6)
+    compiled = torch.compile(block, backend="eager", fullgraph=True)
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            torch.testing.assert_close(compiled(x), block(x))
