@@ -84,7 +84,7 @@ def jensen_shannon(rows: Iterable[Tensor]) -> float:
     centre = (totals / count).clamp(min=_SMALLEST[dtype])
     moments = torch.zeros(NODES, len(centre), dtype=torch.complex128, device=centre.device)
     excess = torch.zeros_like(centre)
-    parts = -(-len(centre) // _tile(centre.device)[1])
+    parts = -(-len(centre) // _choose_tile(centre.device)[1])
     seen = 0
     for strip in _strips(rows):
         tiles = (tensor.chunk(parts, dim=-1) for tensor in (strip, centre.to(dtype), moments, excess))
@@ -140,10 +140,10 @@ def cosine(rows: Iterable[Tensor]) -> CosineDistance:
 def _strips(rows: Iterable[Tensor]) -> Iterator[Tensor]:
     """The same rows, few at a time: a whole map may be given as one block."""
     for block in rows:
-        yield from block.split(_tile(block.device)[0])
+        yield from block.split(_choose_tile(block.device)[0])
 
 
-def _tile(device: torch.device) -> tuple[int, int]:
+def _choose_tile(device: torch.device) -> tuple[int, int]:
     return _TILE.get(device.type, _LARGE_TILE)
 
 
@@ -167,11 +167,11 @@ def _add_moments(tile: Tensor, centre: Tensor, moments: Tensor, excess: Tensor) 
     smallest = torch.finfo(tile.dtype).tiny
     logarithm = torch.where(deviation.abs() < 0.5, deviation.log1p(), ratio.clamp(min=smallest).log_())
     excess += deviation.sum(dim=0)
-    if _by_kernel(tile):
-        from repro.kernels.moments import moments as summed
+    if _has_kernel(tile):
+        from repro.kernels.moments import sum_moments
 
         real, imaginary = (STEP / 2 * logarithm).sin_().square_().mul_(-2), logarithm.mul_(STEP).sin_()
-        moments += summed(deviation.div_(ratio.sqrt_().add_(1)), real, imaginary, NODES)
+        moments += sum_moments(deviation.div_(ratio.sqrt_().add_(1)), real, imaginary, NODES)
         return
     d = torch.complex(deviation.div_(ratio.sqrt_().add_(1)), torch.zeros_like(tile))
     w = torch.complex((STEP / 2 * logarithm).sin_().square_().mul_(-2), logarithm.mul_(STEP).sin_())
@@ -184,8 +184,8 @@ def _add_moments(tile: Tensor, centre: Tensor, moments: Tensor, excess: Tensor) 
     moments += torch.view_as_complex(sums)
 
 
-def _by_kernel(tile: Tensor) -> bool:
-    return tile.is_cuda and kernels.usable(tile.device)
+def _has_kernel(tile: Tensor) -> bool:
+    return tile.is_cuda and kernels.can_run_on(tile.device)
 
 
 def _weights(like: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 
 @cache
-def usable(device: torch.device) -> bool:
+def can_run_on(device: torch.device) -> bool:
     """Whether Triton is there and can build and run a kernel on that device; if it is there and cannot, says why."""
     try:
         from repro.kernels import context

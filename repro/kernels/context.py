@@ -17,9 +17,9 @@ import triton.language as tl
 from torch import Tensor
 
 #: Elements of a tile that lies in registers with all channels of its positions, and warps; by bytes of an element and
-#: whether channels come last.
-FORWARD = {(2, False): (8192, 8), (2, True): (8192, 8), (4, False): (8192, 8), (4, True): (8192, 8)}
-BACKWARD = dict(FORWARD)
+#: whether channels come last. The fastest on an H200 (`tune` of benchmarks/gpu.py), where (4, False) was not measured.
+FORWARD = {(2, False): (16384, 8), (2, True): (4096, 4), (4, False): (8192, 8), (4, True): (8192, 4)}
+BACKWARD = {(2, False): (16384, 16), (2, True): (8192, 4), (4, False): (8192, 8), (4, True): (8192, 4)}
 #: Bytes of neighbouring positions that are read together where positions are contiguous.
 SEGMENT = 16
 #: Programs that keep a large GPU busy.
@@ -27,7 +27,7 @@ PROGRAMS = 1024
 
 
 @dataclass(frozen=True)
-class Map:
+class MapLayout:
     """How a feature map lies in memory."""
 
     batch: int
@@ -37,7 +37,7 @@ class Map:
     itemsize: int
 
     @classmethod
-    def of(cls, x: Tensor) -> Map:
+    def read(cls, x: Tensor) -> MapLayout:
         return cls(x.shape[0], x.shape[1], x[0, 0].numel(), not x.is_contiguous(), x.element_size())
 
     @property
@@ -62,7 +62,7 @@ class Launch:
     warps: int
 
     @classmethod
-    def of(cls, at: Map, tile: int, warps: int) -> Launch:
+    def plan(cls, at: MapLayout, tile: int, warps: int) -> Launch:
         block_c = max(16, triton.next_power_of_2(at.channels))
         least = 1 if at.channels_last else SEGMENT // at.itemsize
         block_n = max(least, tile // block_c)
@@ -221,11 +221,11 @@ def _fuse_backward_kernel(
     tl.store(parts + (split * tl.num_programs(2) + b) * C + c, total, mask=c < C)
 
 
-def _shape(at: Map, launch: Launch) -> tuple:
+def _list_sizes(at: MapLayout, launch: Launch) -> tuple:
     return *at.size, launch.tiles
 
 
-def _constants(at: Map, launch: Launch) -> dict[str, int | bool]:
+def _list_constants(at: MapLayout, launch: Launch) -> dict[str, int | bool]:
     return {
         "BLOCK_C": launch.block_c,
         "BLOCK_N": launch.block_n,
@@ -241,8 +241,8 @@ def pool(x: Tensor, weight: Tensor, launch: Launch | None = None) -> tuple[Tenso
     Returns the context (B, C) in the dtype of `x` and in float32, the logits (B, N), and lambda (B) with
     alpha_n = exp(logit_n - lambda).
     """
-    at = Map.of(x)
-    launch = launch or Launch.of(at, *FORWARD[at.itemsize, at.channels_last])
+    at = MapLayout.read(x)
+    launch = launch or Launch.plan(at, *FORWARD[at.itemsize, at.channels_last])
     make = x.new_empty
     context, context32 = make(at.batch, at.channels), make(at.batch, at.channels, dtype=torch.float32)
     logits = make(at.batch, at.positions, dtype=torch.float32)
@@ -251,8 +251,8 @@ def pool(x: Tensor, weight: Tensor, launch: Launch | None = None) -> tuple[Tenso
     maxima, sums = (scale, scale) if whole else make(2, at.batch, launch.splits, dtype=torch.float32)
     parts = scale if whole else make(at.batch, launch.splits, at.channels, dtype=torch.float32)
     _pool_kernel[launch.splits, at.batch](
-        x, weight, logits, context, context32, scale, maxima, sums, parts, *_shape(at, launch),
-        **_constants(at, launch), WHOLE=whole,
+        x, weight, logits, context, context32, scale, maxima, sums, parts, *_list_sizes(at, launch),
+        **_list_constants(at, launch), WHOLE=whole,
     )  # fmt: skip
     if not whole:
         block = 64
@@ -268,18 +268,18 @@ def pool_backward(
     g: Tensor | None, needs_dx: bool = True, launch: Launch | None = None,
 ) -> tuple[Tensor | None, Tensor]:  # fmt: skip
     """The gradients of `x` and, (C) in float32, of `weight`; `g` is added to the first. One pass over `x` and `g`."""
-    at = Map.of(x)
-    launch = launch or Launch.of(at, *BACKWARD[at.itemsize, at.channels_last])
+    at = MapLayout.read(x)
+    launch = launch or Launch.plan(at, *BACKWARD[at.itemsize, at.channels_last])
     dx = torch.empty_like(x) if needs_dx else None
     d_weight = x.new_empty(at.batch * launch.splits, at.channels, dtype=torch.float32)
     _pool_backward_kernel[launch.splits, at.batch](
         x, x if g is None else g, x if dx is None else dx, weight, logits, scale, context32, d_context, d_weight,
-        *_shape(at, launch), **_constants(at, launch), ADDS=g is not None, STORES=needs_dx,
+        *_list_sizes(at, launch), **_list_constants(at, launch), ADDS=g is not None, STORES=needs_dx,
     )  # fmt: skip
     return dx, d_weight.sum(dim=0)
 
 
-def _tile(at: Map, elements: int) -> tuple[int, int]:
+def _choose_tile(at: MapLayout, elements: int) -> tuple[int, int]:
     """Channels and positions of a tile whose longer side lies along the contiguous dimension."""
     if at.channels_last:
         block_c = min(triton.next_power_of_2(at.channels), 256)
@@ -290,8 +290,8 @@ def _tile(at: Map, elements: int) -> tuple[int, int]:
 
 def fuse(x: Tensor, t: Tensor, scales: bool, residual: Tensor | None = None, relu: bool = False) -> Tensor:
     """x + t, or x * t where it `scales`, plus `residual`, in one pass; t is (B, C)."""
-    at = Map.of(x)
-    block_c, block_n = _tile(at, 4096)
+    at = MapLayout.read(x)
+    block_c, block_n = _choose_tile(at, 4096)
     y = torch.empty_like(x)
     grid = triton.cdiv(at.positions, block_n), triton.cdiv(at.channels, block_c), at.batch
     _fuse_kernel[grid](
@@ -312,8 +312,8 @@ def fuse_backward(
         x, t: needed where it scales.
         y: its result, where a ReLU was applied.
     """
-    at = Map.of(g)
-    block_c, block_n = _tile(at, 4096)
+    at = MapLayout.read(g)
+    block_c, block_n = _choose_tile(at, 4096)
     columns, tiles = triton.cdiv(at.channels, block_c), triton.cdiv(at.positions, block_n)
     each = triton.cdiv(tiles, min(tiles, max(1, 4 * PROGRAMS // (columns * at.batch))))
     splits = triton.cdiv(tiles, each)

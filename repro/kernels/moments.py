@@ -14,7 +14,7 @@ _ROWS, _COLUMNS = 64, 64  #: of a tile
 
 
 @triton.jit
-def _kernel(
+def _moments_kernel(
     d, real, imaginary, sums, rows, columns, NODES: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):  # fmt: skip
     part = tl.program_id(1).to(tl.int64)
@@ -33,7 +33,7 @@ def _kernel(
         x, y = x + (x * a - y * b + a), y + (x * b + y * a + b)
 
 
-def moments(d: Tensor, real: Tensor, imaginary: Tensor, nodes: int) -> Tensor:
+def sum_moments(d: Tensor, real: Tensor, imaginary: Tensor, nodes: int) -> Tensor:
     """Column sums of d_q, complex128 (nodes, K), with d_0 = `d` (R, K) and d_(q+1) = d_q + w + d_q w.
 
     `real` and `imaginary` are those of w, contiguous as `d` is.
@@ -41,7 +41,7 @@ def moments(d: Tensor, real: Tensor, imaginary: Tensor, nodes: int) -> Tensor:
     rows, columns = d.shape
     parts = triton.cdiv(rows, _ROWS)
     sums = d.new_empty(parts, nodes, 2, columns)
-    _kernel[triton.cdiv(columns, _COLUMNS), parts](
+    _moments_kernel[triton.cdiv(columns, _COLUMNS), parts](
         d, real, imaginary, sums, rows, columns, NODES=nodes, ROWS=_ROWS, COLUMNS=_COLUMNS, num_warps=8
     )
     sums = sums.sum(dim=0, dtype=torch.float64)

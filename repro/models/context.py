@@ -174,22 +174,22 @@ class GlobalContextBlock(nn.Module):
         return self.conv_mask(x).flatten(1).softmax(dim=-1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if fused.path(x) != "autograd":
+        if fused.choose_implementation(x) != "autograd":
             return self._forward_fused(x)
         context = self._pool(x, self.attention(x)) if self.spec.pooling == "att" else self.avg_pool(x)
         return self._fuse(x, self._transform(context))
 
     def forward_residual(self, x: Tensor, shortcut: Tensor) -> Tensor:
         """ReLU(z + shortcut), z being the block's result: all additions of a residual block in one pass over `x`."""
-        if fused.path(x) != "autograd":
+        if fused.choose_implementation(x) != "autograd":
             return self._forward_fused(x, shortcut)
         return (self(x) + shortcut).relu_()
 
     def _forward_fused(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
         if self.spec.pooling == "att":
-            context, x = fused.attention_pool(x, self.conv_mask.weight, self.conv_mask.bias)
+            context, x = fused.pool_by_attention(x, self.conv_mask.weight, self.conv_mask.get_parameter("bias"))
         else:
-            context, x = fused.average_pool(x)
+            context, x = fused.pool_average(x)
         transformed = self._transform_vectors(context)
         if self.spec.fusion == "scale":
             transformed = transformed.sigmoid()
@@ -222,8 +222,10 @@ class GlobalContextBlock(nn.Module):
                 vectors = nn.functional.layer_norm(vectors, weight.shape, weight, bias, layer.eps)
             elif isinstance(layer, (nn.ReLU, nn.Identity)):
                 vectors = layer(vectors)
-            else:
+            elif isinstance(layer, (nn.Conv2d, nn.Conv3d)):
                 vectors = nn.functional.linear(vectors, layer.weight.flatten(1), layer.bias)
+            else:
+                raise TypeError(f"{type(layer).__name__} is no layer of a context block's transform")
         return vectors
 
     def _fuse(self, x: Tensor, transformed: Tensor) -> Tensor:

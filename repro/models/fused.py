@@ -26,13 +26,13 @@ from torch.autograd.function import once_differentiable
 
 from repro import kernels
 
-Path = Literal["autograd", "functions", "triton"]
+Implementation = Literal["autograd", "functions", "triton"]
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)  #: of the kernels, whose sums are float32
 _MOST_CHANNELS = 4096  #: of which a tile has room in registers
-_forced: Path | None = None
+_forced: Implementation | None = None
 
 
-def path(x: Tensor) -> Path:
+def choose_implementation(x: Tensor) -> Implementation:
     """How a context block computes on `x`: the one place where that is decided.
 
     On the CPU and in graphs that torch.compile makes, and fuses itself, by ordinary autograd.
@@ -42,12 +42,12 @@ def path(x: Tensor) -> Path:
     if not x.is_cuda or torch.compiler.is_compiling():
         return "autograd"
     fits = x.dtype in _DTYPES and x.shape[1] <= _MOST_CHANNELS and x.numel() > 0
-    return "triton" if fits and kernels.usable(x.device) else "functions"
+    return "triton" if fits and kernels.can_run_on(x.device) else "functions"
 
 
 @contextmanager
-def forced(choice: Path) -> Iterator[None]:
-    """Have `path` choose so: for comparisons, and for tests on a CPU."""
+def force_implementation(choice: Implementation) -> Iterator[None]:
+    """Have `choose_implementation` choose so: for comparisons, and for tests on a CPU."""
     global _forced
     before, _forced = _forced, choice
     try:
@@ -56,7 +56,7 @@ def forced(choice: Path) -> Iterator[None]:
         _forced = before
 
 
-def attention_pool(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+def pool_by_attention(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """(context, x): sum_j alpha_j x_j (B, C) with alpha = softmax_j <weight, x_j> of `x` (B, C, ...).
 
     The softmax does not depend on `bias`, whose gradient is zero. Accumulates in float32 and returns the dtype of `x`,
@@ -68,8 +68,8 @@ def attention_pool(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Ten
     return _AttentionPool.apply(x, weight, bias)
 
 
-def average_pool(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(context, x) as of `attention_pool`, with all alpha_j the same."""
+def pool_average(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(context, x) as of `pool_by_attention`, with all alpha_j the same."""
     return _AveragePool.apply(x)
 
 
@@ -79,9 +79,9 @@ def fuse(x: Tensor, t: Tensor, fusion: str, shortcut: Tensor | None = None) -> T
     Raises:
         RuntimeError: in a second differentiation.
     """
-    if path(x) == "triton" and (shortcut is None or shortcut.dtype == x.dtype):
+    if choose_implementation(x) == "triton" and (shortcut is None or shortcut.dtype == x.dtype):
         return _Fuse.apply(x, t.to(x.dtype), shortcut, fusion == "scale")
-    t = _over_positions(t, x.dim())
+    t = _spread_over_positions(t, x.dim())
     y = x + t if fusion == "add" else x * t
     return y if shortcut is None else (y + shortcut).relu_()
 
@@ -90,11 +90,11 @@ class _AttentionPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        ctx.path = path(x)
-        given, x = x, _dense(x)
+        ctx.implementation = choose_implementation(x)
+        given, x = x, _make_dense(x)
         w = weight.flatten()
-        with _as_given(x):
-            context, *kept = _implementation().pool(x, w) if ctx.path == "triton" else _pool(x, w)
+        with _disable_autocast(x):
+            context, *kept = _import_kernels().pool(x, w) if ctx.implementation == "triton" else _pool(x, w)
         ctx.save_for_backward(x, weight, bias, *kept)
         return context, given
 
@@ -105,13 +105,14 @@ class _AttentionPool(torch.autograd.Function):
             return g, None, None
         x, weight, bias, *kept = ctx.saved_tensors
         needs_dx, needs_dw, needs_db = ctx.needs_input_grad
-        g = None if g is None or not needs_dx else _alike(g, x)
+        g = None if g is None or not needs_dx else _lay_out_like(g, x)
         w = weight.flatten()
-        with _as_given(x):
-            if ctx.path == "triton":
-                dx, dw = _implementation().pool_backward(x, w, *kept, d_context.contiguous(), g, needs_dx)
+        with _disable_autocast(x):
+            if ctx.implementation == "triton":
+                dx, dw = _import_kernels().pool_backward(x, w, *kept, d_context.contiguous(), g, needs_dx)
             else:
-                dx, dw = _pool_backward(x, w, *kept, d_context, g, needs_dx, needs_dw)
+                (alpha,) = kept
+                dx, dw = _pool_backward(x, w, alpha, d_context, g, needs_dx, needs_dw)
         dw = dw.view_as(weight).to(weight.dtype) if needs_dw else None
         return dx, dw, torch.zeros_like(bias) if needs_db else None
 
@@ -129,9 +130,9 @@ class _AveragePool(torch.autograd.Function):
         if d_context is None:
             return g
         share = d_context / ctx.shape[2:].numel()
-        if g is not None and path(g) == "triton":
-            return _implementation().fuse(_dense(g), share.contiguous(), scales=False)
-        share = _over_positions(share, len(ctx.shape))
+        if g is not None and choose_implementation(g) == "triton":
+            return _import_kernels().fuse(_make_dense(g), share.contiguous(), scales=False)
+        share = _spread_over_positions(share, len(ctx.shape))
         return share.expand(ctx.shape) if g is None else g + share
 
 
@@ -140,10 +141,10 @@ class _Fuse(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, t: Tensor, shortcut: Tensor | None, scales: bool) -> Tensor:
-        x, t = _dense(x), t.contiguous()
+        x, t = _make_dense(x), t.contiguous()
         relu = shortcut is not None
         ctx.scales, ctx.relu, ctx.dtype = scales, relu, t.dtype
-        y = _implementation().fuse(x, t, scales, _alike(shortcut, x) if relu else None, relu)
+        y = _import_kernels().fuse(x, t, scales, None if shortcut is None else _lay_out_like(shortcut, x), relu)
         ctx.save_for_backward(*((x, t) if scales else (None, None)), y if relu else None)
         return y
 
@@ -151,9 +152,9 @@ class _Fuse(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, t, y = ctx.saved_tensors
-        like = next((one for one in (x, y) if one is not None), None)
-        g = _dense(g) if like is None else _alike(g, like)
-        dx, dt, d = _implementation().fuse_backward(g, x, y, t, ctx.scales)
+        like = next((saved for saved in (x, y) if saved is not None), None)
+        g = _make_dense(g) if like is None else _lay_out_like(g, like)
+        dx, dt, d = _import_kernels().fuse_backward(g, x, y, t, ctx.scales)
         return dx, dt.to(ctx.dtype), d if ctx.relu else None, None
 
 
@@ -188,31 +189,31 @@ def _pool_backward(
     return dx, dw
 
 
-def _over_positions(vectors: Tensor, rank: int) -> Tensor:
+def _spread_over_positions(vectors: Tensor, rank: int) -> Tensor:
     return vectors.reshape(*vectors.shape, *(1,) * (rank - 2))
 
 
-def _channels_last(x: Tensor) -> torch.memory_format:
+def _find_channels_last(x: Tensor) -> torch.memory_format:
     return torch.channels_last if x.dim() == 4 else torch.channels_last_3d
 
 
-def _dense(x: Tensor) -> Tensor:
+def _make_dense(x: Tensor) -> Tensor:
     """`x`, its positions or its channels contiguous."""
-    return x if x.is_contiguous(memory_format=_channels_last(x)) else x.contiguous()
+    return x if x.is_contiguous(memory_format=_find_channels_last(x)) else x.contiguous()
 
 
-def _alike(x: Tensor, like: Tensor) -> Tensor:
+def _lay_out_like(x: Tensor, like: Tensor) -> Tensor:
     """`x` in the dtype and the layout of `like`, which is dense."""
-    layout = torch.contiguous_format if like.is_contiguous() else _channels_last(like)
+    layout = torch.contiguous_format if like.is_contiguous() else _find_channels_last(like)
     return x.to(like.dtype).contiguous(memory_format=layout)
 
 
-def _as_given(x: Tensor) -> torch.autocast:
+def _disable_autocast(x: Tensor) -> torch.autocast:
     """Autocast would make a copy of `x` in another dtype."""
     return torch.autocast(x.device.type, enabled=False)
 
 
-def _implementation() -> ModuleType:
+def _import_kernels() -> ModuleType:
     from repro.kernels import context  # needs Triton
 
     return context

@@ -108,7 +108,7 @@ class Bottleneck(nn.Module):
             if (
                 self.training
                 and isinstance(self.context_block, context.GlobalContextBlock)
-                and fused.path(out) == "triton"
+                and fused.choose_implementation(out) == "triton"
             ):
                 return self.context_block.forward_residual(out, x if self.downsample is None else self.downsample(x))
             out = self.context_block(out)

@@ -180,8 +180,8 @@ def test_a_generator_that_is_used_up_is_noticed():
 def test_a_devices_large_tile_gives_the_same(kind, monkeypatch):
     """What counts on a CPU is its cache, so that its tile is small whatever the map: its bits never change."""
     made = rows(kind)
-    assert divergence._tile(torch.device("cpu")) == (64, 1024)
-    assert divergence._tile(torch.device("cuda")) == divergence._LARGE_TILE
+    assert divergence._choose_tile(torch.device("cpu")) == (64, 1024)
+    assert divergence._choose_tile(torch.device("cuda")) == divergence._LARGE_TILE
     on_cpu = jensen_shannon([made])
     monkeypatch.setattr(divergence, "_TILE", {})
     for tile in ((4096, 8192), (100, 40)):

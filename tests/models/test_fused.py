@@ -27,26 +27,28 @@ SPECS = {
 LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
-def made(spec: GlobalContext, shape: tuple[int, ...]) -> nn.Module:
+def make_block(spec: GlobalContext, shape: tuple[int, ...]) -> nn.Module:
     block = context.build(spec, shape[1], len(shape) - 2).double()
     for parameter in block.parameters():
         nn.init.normal_(parameter, std=0.5)
     return block
 
 
-def maps(shape: tuple[int, ...], count: int, channels_last: bool) -> list[Tensor]:
+def make_maps(shape: tuple[int, ...], count: int, channels_last: bool) -> list[Tensor]:
     layout = LAST[len(shape)] if channels_last else torch.contiguous_format
     generator = torch.Generator().manual_seed(0)
     made = [torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(count)]
     return [one.contiguous(memory_format=layout) for one in made]
 
 
-def evaluated(path: fused.Path, block: nn.Module, inputs: list[Tensor], residual: bool) -> dict[str, Tensor]:
+def evaluate(
+    implementation: fused.Implementation, block: nn.Module, inputs: list[Tensor], residual: bool
+) -> dict[str, Tensor]:
     """The result and the gradients of all that goes in. The last of the inputs is the gradient of the result."""
     x, shortcut, g = inputs
     x, shortcut = x.detach().requires_grad_(), shortcut.detach().requires_grad_()
     parameters = dict(block.named_parameters())
-    with fused.forced(path):
+    with fused.force_implementation(implementation):
         y = block.forward_residual(x, shortcut) if residual else block(x)
         wanted = [x, *parameters.values(), *([shortcut] if residual else [])]
         gradients = torch.autograd.grad(y, wanted, g)
@@ -68,19 +70,19 @@ def assert_as_exact(found: dict[str, Tensor], exact: dict[str, Tensor], toleranc
 @pytest.mark.parametrize("name", SPECS)
 def test_values_and_gradients_are_ordinary_autograds(name: str, kind: str, channels_last: bool, residual: bool) -> None:
     shape = SHAPES[kind]
-    block, inputs = made(SPECS[name], shape), maps(shape, 3, channels_last)
-    exact = evaluated("autograd", block, inputs, residual)
-    found = evaluated("functions", block, inputs, residual)
+    block, inputs = make_block(SPECS[name], shape), make_maps(shape, 3, channels_last)
+    exact = evaluate("autograd", block, inputs, residual)
+    found = evaluate("functions", block, inputs, residual)
     assert_as_exact(found, exact, 1e-12)
     assert found["y"].stride() == inputs[0].stride()
-    single = evaluated("functions", block.float(), [one.float() for one in inputs], residual)
+    single = evaluate("functions", block.float(), [one.float() for one in inputs], residual)
     assert_as_exact(single, exact, 1e-5)
 
 
-@pytest.mark.parametrize("pool", [fused.attention_pool, lambda x, *_: fused.average_pool(x)], ids=["att", "avg"])
+@pytest.mark.parametrize("pool", [fused.pool_by_attention, lambda x, *_: fused.pool_average(x)], ids=["att", "avg"])
 @pytest.mark.parametrize("shape", [(2, 3, 2, 4), (1, 2, 2, 2, 2)], ids=str)
 def test_analytic_gradients_are_numerical_ones(pool: Callable, shape: tuple[int, ...]) -> None:
-    x = maps(shape, 1, channels_last=False)[0].requires_grad_()
+    x = make_maps(shape, 1, channels_last=False)[0].requires_grad_()
     weight = torch.randn(1, shape[1], *(1,) * (len(shape) - 2), dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     given = (x, weight, bias)
@@ -93,40 +95,40 @@ def test_analytic_gradients_are_numerical_ones(pool: Callable, shape: tuple[int,
 def test_maps_of_any_strides() -> None:
     x = torch.randn(2, 16, 10, 6, dtype=torch.float64)[:, :, ::2]
     given = [x, torch.randn_like(x), torch.randn(2, 16, 6, 5, dtype=torch.float64).transpose(2, 3)]
-    block = made(SPECS["gc"], (2, 16, 5, 6))
+    block = make_block(SPECS["gc"], (2, 16, 5, 6))
     for residual in (False, True):
-        exact = evaluated("autograd", block, given, residual)
-        assert_as_exact(evaluated("functions", block, given, residual), exact, 1e-12)
+        exact = evaluate("autograd", block, given, residual)
+        assert_as_exact(evaluate("functions", block, given, residual), exact, 1e-12)
 
 
 @pytest.mark.parametrize("name", ["gc", "se"])
 def test_what_needs_no_gradient_gets_none(name: str) -> None:
-    block, (x, g) = made(SPECS[name], SHAPES["2-D"]), maps(SHAPES["2-D"], 2, channels_last=False)
+    block, (x, g) = make_block(SPECS[name], SHAPES["2-D"]), make_maps(SHAPES["2-D"], 2, channels_last=False)
     for frozen in (list(block.parameters()), []):
         block.requires_grad_(True)
         for parameter in frozen:
             parameter.requires_grad_(False)
         block.zero_grad()
         given = x.clone().requires_grad_(bool(frozen))
-        with fused.forced("functions"):
+        with fused.force_implementation("functions"):
             block(given).backward(g)
         assert (given.grad is not None) == bool(frozen)
         assert all((parameter.grad is None) == bool(frozen) for parameter in block.parameters())
-    with fused.forced("functions"), torch.no_grad():
+    with fused.force_implementation("functions"), torch.no_grad():
         assert not block(x).requires_grad
 
 
 def test_a_softmax_does_not_depend_on_its_bias() -> None:
-    block, inputs = made(GC, (2, 32, 4, 4)), maps((2, 32, 4, 4), 3, channels_last=False)
-    found = evaluated("functions", block, inputs, residual=False)
+    block, inputs = make_block(GC, (2, 32, 4, 4)), make_maps((2, 32, 4, 4), 3, channels_last=False)
+    found = evaluate("functions", block, inputs, residual=False)
     assert torch.equal(found["conv_mask.bias"], torch.zeros(1, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("name", ["gc", "avg-add"])
 def test_a_second_differentiation_is_refused(name: str) -> None:
-    block, (x, g) = made(SPECS[name], SHAPES["2-D"]), maps(SHAPES["2-D"], 2, channels_last=False)
+    block, (x, g) = make_block(SPECS[name], SHAPES["2-D"]), make_maps(SHAPES["2-D"], 2, channels_last=False)
     x.requires_grad_()
-    with fused.forced("functions"):
+    with fused.force_implementation("functions"):
         (first,) = torch.autograd.grad(block(x), x, g, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
@@ -136,38 +138,39 @@ def test_a_second_differentiation_is_refused(name: str) -> None:
 def test_under_autocast(dtype: torch.dtype) -> None:
     """`dtype` is that of the map, which a norm may return in either."""
     shape = (2, 32, 8, 9)
-    block, inputs = made(replace(GC, ratio=2), shape), maps(shape, 3, channels_last=False)
+    block, inputs = make_block(replace(GC, ratio=2), shape), make_maps(shape, 3, channels_last=False)
     rounded = [one.to(dtype).double() for one in inputs]
-    exact = evaluated("autograd", block, rounded, residual=False)
+    exact = evaluate("autograd", block, rounded, residual=False)
     block.float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = evaluated("functions", block, [one.to(dtype) for one in inputs], residual=False)
+        found = evaluate("functions", block, [one.to(dtype) for one in inputs], residual=False)
     assert found["y"].dtype == found["x"].dtype == dtype
     assert all(found[name].dtype == torch.float32 for name, _ in block.named_parameters())
     assert_as_exact(found, exact, 3e-2)
 
 
 def test_autocast_does_not_round_what_is_pooled() -> None:
-    (x,) = maps((2, 32, 8, 9), 1, channels_last=False)
+    (x,) = make_maps((2, 32, 8, 9), 1, channels_last=False)
     weight, bias = torch.randn(1, 32, 1, 1), torch.zeros(1)
-    exact, _ = fused.attention_pool(x, weight.double(), bias.double())
+    exact, _ = fused.pool_by_attention(x, weight.double(), bias.double())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        context, _ = fused.attention_pool(x.float(), weight, bias)
+        context, _ = fused.pool_by_attention(x.float(), weight, bias)
     torch.testing.assert_close(context.double(), exact, rtol=0, atol=1e-5)
 
 
 def test_on_a_cpu_and_in_compiled_graphs_autograd_is_chosen() -> None:
     x = torch.zeros(1, 16, 2, 2)
-    assert fused.path(x) == "autograd"
+    assert fused.choose_implementation(x) == "autograd"
     on_gpu = mock.Mock(is_cuda=True, dtype=torch.float32, shape=x.shape, **{"numel.return_value": x.numel()})
-    with mock.patch.object(kernels, "usable", return_value=True):
-        assert fused.path(on_gpu) == "triton"
+    with mock.patch.object(kernels, "can_run_on", return_value=True):
+        assert fused.choose_implementation(on_gpu) == "triton"
         with mock.patch.object(torch.compiler, "is_compiling", return_value=True):
-            assert fused.path(on_gpu) == "autograd"
+            assert fused.choose_implementation(on_gpu) == "autograd"
         for change in ({"dtype": torch.float64}, {"shape": (1, 8192, 2, 2)}):
-            assert fused.path(mock.Mock(is_cuda=True, **{"dtype": x.dtype, "shape": x.shape, **change})) == "functions"
-    with mock.patch.object(kernels, "usable", return_value=False):
-        assert fused.path(on_gpu) == "functions"
+            other = mock.Mock(is_cuda=True, **{"dtype": x.dtype, "shape": x.shape, **change})
+            assert fused.choose_implementation(other) == "functions"
+    with mock.patch.object(kernels, "can_run_on", return_value=False):
+        assert fused.choose_implementation(on_gpu) == "functions"
 
 
 @pytest.mark.parametrize("position", ["after1x1", "afterAdd"])
@@ -178,14 +181,14 @@ def test_a_network_computes_the_same(position: str) -> None:
         if "context_block" in name:
             nn.init.normal_(parameter, std=0.3)
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
-    found = {}
-    for path in ("autograd", "functions"):
+    gradients = {}
+    for implementation in ("autograd", "functions"):
         network.zero_grad()
-        with fused.forced(path):
+        with fused.force_implementation(implementation):
             network(images).square().sum().backward()
-        found[path] = {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
-    for name, value in found["autograd"].items():
-        torch.testing.assert_close(found["functions"][name], value, rtol=1e-8, atol=1e-9)
+        gradients[implementation] = {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
+    for name, value in gradients["autograd"].items():
+        torch.testing.assert_close(gradients["functions"][name], value, rtol=1e-8, atol=1e-9)
 
 
 @pytest.mark.parametrize("spec", [GC, NonLocal()], ids=["gc", "nl"])

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from repro.analysis import divergence
 from repro.experiments import GC, SE, SNL, GlobalContext
-from repro.kernels import context as implementation
-from repro.kernels.moments import moments
+from repro.kernels import context as context_kernels
+from repro.kernels.moments import sum_moments
 from repro.models import context, fused
 
 #: Channels that are no power of two; N divisible by 2, by 4 and by nothing, and a single position.
@@ -28,7 +28,7 @@ SPECS = {
 LAYOUTS = {"contiguous": {}, "channels_last": {4: torch.channels_last, 5: torch.channels_last_3d}}
 
 
-def maps(shape: tuple[int, ...], count: int, layout: str, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+def make_maps(shape: tuple[int, ...], count: int, layout: str, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     memory_format = LAYOUTS[layout].get(len(shape), torch.contiguous_format)
     return [
@@ -36,7 +36,7 @@ def maps(shape: tuple[int, ...], count: int, layout: str, dtype: torch.dtype = t
     ]
 
 
-def made(spec: GlobalContext, shape: tuple[int, ...]) -> nn.Module:
+def make_block(spec: GlobalContext, shape: tuple[int, ...]) -> nn.Module:
     torch.manual_seed(0)
     block = context.build(spec, shape[1], len(shape) - 2)
     for parameter in block.parameters():
@@ -44,9 +44,11 @@ def made(spec: GlobalContext, shape: tuple[int, ...]) -> nn.Module:
     return block
 
 
-def evaluated(path: fused.Path, block: nn.Module, x: Tensor, shortcut: Tensor, g: Tensor, residual: bool) -> list:
+def evaluate(
+    chosen: fused.Implementation, block: nn.Module, x: Tensor, shortcut: Tensor, g: Tensor, residual: bool
+) -> list[Tensor]:
     x, shortcut = x.detach().requires_grad_(), shortcut.detach().requires_grad_()
-    with fused.forced(path):
+    with fused.force_implementation(chosen):
         y = block.forward_residual(x, shortcut) if residual else block(x)
         return [y, *torch.autograd.grad(y, [x, *block.parameters(), *([shortcut] if residual else [])], g)]
 
@@ -62,9 +64,9 @@ def assert_as_exact(found: list[Tensor], exact: list[Tensor], tolerance: float) 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", SPECS)
 def test_blocks(name: str, shape: tuple[int, ...], layout: str, residual: bool) -> None:
-    block, inputs = made(SPECS[name], shape), maps(shape, 3, layout)
-    found = evaluated("triton", block, *inputs, residual)
-    exact = evaluated("autograd", block.double(), *(one.double() for one in inputs), residual)
+    block, inputs = make_block(SPECS[name], shape), make_maps(shape, 3, layout)
+    found = evaluate("triton", block, *inputs, residual)
+    exact = evaluate("autograd", block.double(), *(one.double() for one in inputs), residual)
     assert_as_exact(found, exact, 1e-5)
     memory_format = LAYOUTS[layout].get(len(shape), torch.contiguous_format)
     assert all(one.is_contiguous(memory_format=memory_format) for one in found[:2])
@@ -74,12 +76,12 @@ def test_blocks(name: str, shape: tuple[int, ...], layout: str, residual: bool) 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", ["gc", "gc-scale", "avg-add"])
 def test_bfloat16_under_autocast(name: str, layout: str, residual: bool) -> None:
-    block, inputs = made(SPECS[name], SHAPES[0]), maps(SHAPES[0], 3, layout, torch.bfloat16)
+    block, inputs = make_block(SPECS[name], SHAPES[0]), make_maps(SHAPES[0], 3, layout, torch.bfloat16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = evaluated("triton", block, *inputs, residual)
+        found = evaluate("triton", block, *inputs, residual)
     assert found[0].dtype == found[1].dtype == torch.bfloat16
     assert found[2].dtype == torch.float32
-    exact = evaluated("autograd", block.double(), *(one.double() for one in inputs), residual)
+    exact = evaluate("autograd", block.double(), *(one.double() for one in inputs), residual)
     assert_as_exact(found, exact, 3e-2)
 
 
@@ -87,16 +89,16 @@ def test_bfloat16_under_autocast(name: str, layout: str, residual: bool) -> None
 @pytest.mark.parametrize("programs", [1, 1000])
 def test_however_a_sample_is_split(programs: int, layout: str) -> None:
     shape = (2, 16, 9, 10)
-    block, inputs = made(SPECS["gc"], shape), maps(shape, 3, layout)
+    block, inputs = make_block(SPECS["gc"], shape), make_maps(shape, 3, layout)
     inputs[0] *= 20  # maxima of the parts far apart
-    small = dict.fromkeys(implementation.FORWARD, (128, 4))
-    with mock.patch.multiple(implementation, PROGRAMS=programs, FORWARD=small, BACKWARD=small):
-        at = implementation.Map.of(inputs[0])
-        launch = implementation.Launch.of(at, 128, 4)
+    small = dict.fromkeys(context_kernels.FORWARD, (128, 4))
+    with mock.patch.multiple(context_kernels, PROGRAMS=programs, FORWARD=small, BACKWARD=small):
+        at = context_kernels.MapLayout.read(inputs[0])
+        launch = context_kernels.Launch.plan(at, 128, 4)
         assert (launch.splits == 1) == (programs == 1)
         assert launch.splits * launch.tiles > 1
-        found = evaluated("triton", block, *inputs, True)
-    exact = evaluated("autograd", block.double(), *(one.double() for one in inputs), True)
+        found = evaluate("triton", block, *inputs, True)
+    exact = evaluate("autograd", block.double(), *(one.double() for one in inputs), True)
     assert_as_exact(found, exact, 1e-5)
 
 
@@ -105,42 +107,42 @@ def test_however_a_sample_is_split(programs: int, layout: str) -> None:
 def test_many_positions(name: str, layout: str) -> None:
     """Sums over positions that several programs share."""
     shape = (1, 16, 33, 40)
-    block, inputs = made(SPECS[name], shape), maps(shape, 3, layout)
-    found = evaluated("triton", block, *inputs, True)
-    exact = evaluated("autograd", block.double(), *(one.double() for one in inputs), True)
+    block, inputs = make_block(SPECS[name], shape), make_maps(shape, 3, layout)
+    found = evaluate("triton", block, *inputs, True)
+    exact = evaluate("autograd", block.double(), *(one.double() for one in inputs), True)
     assert_as_exact(found, exact, 1e-5)
 
 
 @pytest.mark.parametrize("residual", [False, True], ids=["block", "residual"])
 def test_maps_of_any_strides(residual: bool) -> None:
-    (wide,) = maps((2, 16, 10, 6), 1, "contiguous")
-    inputs = wide[:, :, ::2], *(one.transpose(2, 3) for one in maps((2, 16, 6, 5), 2, "contiguous"))
-    block = made(SPECS["gc"], SHAPES[0])
-    found = evaluated("triton", block, *inputs, residual)
-    exact = evaluated("autograd", block.double(), *(one.double() for one in inputs), residual)
+    (wide,) = make_maps((2, 16, 10, 6), 1, "contiguous")
+    inputs = wide[:, :, ::2], *(one.transpose(2, 3) for one in make_maps((2, 16, 6, 5), 2, "contiguous"))
+    block = make_block(SPECS["gc"], SHAPES[0])
+    found = evaluate("triton", block, *inputs, residual)
+    exact = evaluate("autograd", block.double(), *(one.double() for one in inputs), residual)
     assert_as_exact(found, exact, 1e-5)
 
 
 def test_every_element_is_written() -> None:
-    block, inputs = made(SPECS["gc"], SHAPES[1]), maps(SHAPES[1], 3, "contiguous")
-    expected = evaluated("triton", block, *inputs, True)
+    block, inputs = make_block(SPECS["gc"], SHAPES[1]), make_maps(SHAPES[1], 3, "contiguous")
+    expected = evaluate("triton", block, *inputs, True)
     torch.use_deterministic_algorithms(True)  # fresh memory is filled with NaN
     try:
         assert torch.empty(1).isnan()
-        found = evaluated("triton", block, *inputs, True)
+        found = evaluate("triton", block, *inputs, True)
     finally:
         torch.use_deterministic_algorithms(False)
     assert all(map(torch.equal, found, expected))
 
 
 def test_undefined_numbers_stay() -> None:
-    x, shortcut = maps(SHAPES[0], 2, "contiguous")
+    x, shortcut = make_maps(SHAPES[0], 2, "contiguous")
     shortcut[0, 3, 2, 2] = math.nan
-    y = implementation.fuse(x, torch.zeros(2, 16), False, shortcut, relu=True)
+    y = context_kernels.fuse(x, torch.zeros(2, 16), False, shortcut, relu=True)
     assert y[0, 3, 2, 2].isnan()
     assert y.isnan().sum() == 1
     x[1, 0, 0, 0] = math.nan
-    assert implementation.pool(x, torch.ones(16))[0][1].isnan().all()
+    assert context_kernels.pool(x, torch.ones(16))[0][1].isnan().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -148,7 +150,7 @@ def test_undefined_numbers_stay() -> None:
 def test_moments(shape: tuple[int, int], dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     d, real, imaginary = (torch.randn(shape, generator=generator, dtype=torch.float64) / 10 for _ in range(3))
-    found = moments(d.to(dtype), real.to(dtype), imaginary.to(dtype), nodes=26)
+    found = sum_moments(d.to(dtype), real.to(dtype), imaginary.to(dtype), nodes=26)
     at, w = torch.complex(d, torch.zeros_like(d)), torch.complex(real, imaginary)
     for one in found:
         right = at.sum(dim=0)
@@ -160,7 +162,7 @@ def test_moments(shape: tuple[int, int], dtype: torch.dtype) -> None:
 def test_the_divergence_by_the_kernel(dtype: torch.dtype) -> None:
     rows = torch.randn(200, 90, generator=torch.Generator().manual_seed(0), dtype=torch.float64).softmax(1).to(dtype)
     on_cpu = divergence.jensen_shannon([rows])
-    with mock.patch.object(divergence, "_by_kernel", return_value=True) as asked:
+    with mock.patch.object(divergence, "_has_kernel", return_value=True) as asked:
         assert divergence.jensen_shannon([rows]) == pytest.approx(on_cpu, rel=1e-7)
         with mock.patch.dict(divergence._TILE, clear=True):
             assert divergence.jensen_shannon(rows.split(70)) == pytest.approx(on_cpu, rel=1e-7)
