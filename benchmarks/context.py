@@ -21,9 +21,11 @@ LAYOUTS = {"NCHW": torch.contiguous_format, "channels last": torch.channels_last
 REPEATS = 20
 
 
-def milliseconds(block: nn.Module, x: torch.Tensor, g: torch.Tensor, path: fused.Path) -> float:
+def measure_milliseconds(
+    block: nn.Module, x: torch.Tensor, g: torch.Tensor, implementation: fused.Implementation
+) -> float:
     begin = time.process_time()
-    with fused.forced(path):
+    with fused.force_implementation(implementation):
         torch.autograd.grad(block(x), [x, *block.parameters()], g)
     return 1e3 * (time.process_time() - begin)
 
@@ -40,7 +42,7 @@ def main() -> None:
             x = torch.randn(shape).contiguous(memory_format=memory_format).requires_grad_()
             g = torch.randn_like(x)
             ways = ((ours, "autograd"), (ours, "functions"), (peer, "autograd"))
-            rounds = [[milliseconds(block, x, g, path) for block, path in ways] for _ in range(REPEATS + 2)][2:]
+            rounds = [[measure_milliseconds(block, x, g, way) for block, way in ways] for _ in range(REPEATS + 2)][2:]
             plain, few, timm = (statistics.median(times) for times in zip(*rounds, strict=True))
             size = "x".join(map(str, shape))
             print(

@@ -6,7 +6,7 @@ Images, boxes and weights are random with a fixed seed. Every number is a median
 turns, after two calls each that do not count. A section that fails says so and the next one begins; one for which no
 time is left is left out. `--output` gets what is printed, gpu.txt, and the numbers, gpu.json, as they come.
 
-`--device cpu --small` carries out everything on tiny shapes, without a GPU, to see that it runs; with
+`--device cpu --small` executes everything on tiny shapes, without a GPU, to see that it runs; with
 TRITON_INTERPRET=1 in the environment the kernels, too.
 """
 
@@ -31,9 +31,10 @@ from torch import Tensor, nn
 
 from repro import kernels
 from repro.analysis import divergence
-from repro.data.coco import Sample
+from repro.data.coco import DetectionSample
 from repro.detection.torchvision import MaskRCNN
-from repro.experiments import GC, SE, SNL, Classifier, Detector, GlobalContext, get
+from repro.engine.devices import convert_memory_format
+from repro.experiments import GC, SE, SNL, GlobalContext, get
 from repro.models import context, fused
 from repro.models.resnet import ResNet
 
@@ -46,8 +47,8 @@ Calls = dict[str, Callable[[], object]]
 
 
 @dataclass
-class Run:
-    """One run of this program: where, how long, and what it found."""
+class BenchmarkRun:
+    """One run of this program: where, how long, and what it measured."""
 
     device: torch.device
     small: bool
@@ -92,7 +93,7 @@ class Run:
                 call()
         self.synchronize()
         end = min(time.monotonic() + seconds, self.deadline)
-        found: dict[str, list[float]] = {name: [] for name in calls}
+        measured: dict[str, list[float]] = {name: [] for name in calls}
         for number in range(repeats):
             if number >= 3 and time.monotonic() > end:
                 break
@@ -101,12 +102,12 @@ class Run:
                 for _ in range(inner):
                     call()
                 self.synchronize()
-                found[name].append((time.perf_counter() - begin) / inner)
-        return {name: statistics.median(times) for name, times in found.items()}
+                measured[name].append((time.perf_counter() - begin) / inner)
+        return {name: statistics.median(times) for name, times in measured.items()}
 
 
 @contextmanager
-def separate_additions() -> Iterator[None]:
+def keep_additions_separate() -> Iterator[None]:
     """The residual block's addition and ReLU not in one pass with the context block's."""
 
     def forward_residual(block: context.GlobalContextBlock, x: Tensor, shortcut: Tensor) -> Tensor:
@@ -116,32 +117,32 @@ def separate_additions() -> Iterator[None]:
         yield
 
 
-def before(call: Callable[[], object]) -> Callable[[], object]:
+def make_before(call: Callable[[], object]) -> Callable[[], object]:
     """`call`, its context blocks by ordinary autograd."""
-    return forced("autograd", call)
+    return make_forced("autograd", call)
 
 
-def forced(path: fused.Path, call: Callable[[], object]) -> Callable[[], object]:
+def make_forced(path: fused.Implementation, call: Callable[[], object]) -> Callable[[], object]:
     def called() -> object:
-        with fused.forced(path):
+        with fused.force_implementation(path):
             return call()
 
     return called
 
 
-def after(run: Run, call: Callable[[], object]) -> Callable[[], object]:
+def make_after(run: BenchmarkRun, call: Callable[[], object]) -> Callable[[], object]:
     """`call`, its context blocks as the code chooses on a GPU."""
-    return call if run.device.type == "cuda" else forced(best(run), call)
+    return call if run.device.type == "cuda" else make_forced(choose_best(run), call)
 
 
-def best(run: Run) -> fused.Path:
+def choose_best(run: BenchmarkRun) -> fused.Implementation:
     """What the code chooses on a GPU; on a CPU the same, if Triton's interpreter is there."""
-    return "triton" if kernels.usable(run.device) else "functions"
+    return "triton" if kernels.can_run_on(run.device) else "functions"
 
 
-def separate(call: Callable[[], object]) -> Callable[[], object]:
+def make_separate(call: Callable[[], object]) -> Callable[[], object]:
     def called() -> object:
-        with separate_additions():
+        with keep_additions_separate():
             return call()
 
     return called
@@ -150,7 +151,9 @@ def separate(call: Callable[[], object]) -> Callable[[], object]:
 # -- Agreement -------------------------------------------------------------------------------------------------------
 
 
-def made(spec: GlobalContext, channels: int, dimensions: int, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def make_block(
+    spec: GlobalContext, channels: int, dimensions: int, device: torch.device, dtype: torch.dtype
+) -> nn.Module:
     """A block whose every parameter is random and as large as trained ones are."""
     block = context.build(spec, channels, dimensions)
     generator = torch.Generator().manual_seed(1)
@@ -161,18 +164,18 @@ def made(spec: GlobalContext, channels: int, dimensions: int, device: torch.devi
     return block.to(device, dtype)
 
 
-def evaluated(block: nn.Module, x: Tensor, shortcut: Tensor, weights: Tensor, tail: bool) -> dict[str, Tensor]:
+def evaluate(block: nn.Module, x: Tensor, shortcut: Tensor, weights: Tensor, tail: bool) -> dict[str, Tensor]:
     """The result and all gradients, on the CPU in float64."""
     x, shortcut = x.clone().requires_grad_(), shortcut.clone().requires_grad_()
-    y = block.forward_residual(x, shortcut) if tail else block(x) + 0 * shortcut
-    names = ["x", "shortcut", *(name for name, _ in block.named_parameters())]
-    gradients = torch.autograd.grad(y, [x, shortcut, *block.parameters()], weights.to(y.dtype))
-    found = {"y": y, **dict(zip(names, gradients, strict=True))}
-    found.pop("conv_mask.bias", None)  # nothing but rounding
-    return {name: value.detach().cpu().double() for name, value in found.items()}
+    y = block.forward_residual(x, shortcut) if tail else block(x)
+    sources = {"x": x, **({"shortcut": shortcut} if tail else {}), **dict(block.named_parameters())}
+    gradients = torch.autograd.grad(y, list(sources.values()), weights.to(y.dtype))
+    results = {"y": y, **dict(zip(sources, gradients, strict=True))}
+    results.pop("conv_mask.bias", None)  # nothing but rounding
+    return {name: value.detach().cpu().double() for name, value in results.items()}
 
 
-def agreement(run: Run) -> None:
+def measure_agreement(run: BenchmarkRun) -> None:
     """Largest relative error, |difference| / |value|, against ordinary autograd in float64 on the CPU."""
     shapes = [(2, 64, 20, 28), (2, 256, 13, 21), (3, 2048, 7, 7), (2, 64, 4, 14, 14)]
     run.say("| block | shape | layout | dtype | path | y | x | others |")
@@ -190,23 +193,23 @@ def agreement(run: Run) -> None:
             x, shortcut, weights = (run.random(*shape, seed=seed).cpu().double() for seed in range(3))
             dimensions = len(shape) - 2
             for tail in (False, True) if shape is shapes[0] else (True,):
-                with fused.forced("autograd"):
-                    block = made(spec, shape[1], dimensions, cpu, torch.float64)
-                    expected = evaluated(block, x, shortcut, weights, tail)
+                with fused.force_implementation("autograd"):
+                    block = make_block(spec, shape[1], dimensions, cpu, torch.float64)
+                    expected = evaluate(block, x, shortcut, weights, tail)
                 for layout, formats in LAYOUTS.items():
                     for dtype, label in NAMES.items() if shape is shapes[0] else [(torch.float32, "float32")]:
-                        block = made(spec, shape[1], dimensions, run.device, dtype)
+                        block = make_block(spec, shape[1], dimensions, run.device, dtype)
                         inputs = [
                             one.to(run.device, dtype).contiguous(memory_format=formats[len(shape)])
                             for one in (x, shortcut, weights)
                         ]
                         for path in ("autograd", "functions", "triton"):
-                            if path == "triton" and not kernels.usable(run.device):
+                            if path == "triton" and not kernels.can_run_on(run.device):
                                 continue
-                            with fused.forced(path):
-                                found = evaluated(block, *inputs, tail)
+                            with fused.force_implementation(path):
+                                results = evaluate(block, *inputs, tail)
                             errors = {
-                                key: float((found[key] - value).norm() / value.norm())
+                                key: float((results[key] - value).norm() / value.norm())
                                 for key, value in expected.items()
                             }
                             others = max(error for key, error in errors.items() if key not in ("y", "x"))
@@ -214,7 +217,7 @@ def agreement(run: Run) -> None:
                             what = f"{name}{', ReLU(z + shortcut)' if tail else ''}"
                             run.note(f"agreement/{what}/{shape}/{layout}/{label}/{path}", row)
                             shown = " | ".join(f"{error:.1e}" for error in row)
-                            bad = dtype == torch.float32 and max(row) > 1e-5
+                            bad = dtype == torch.float32 and not max(row) <= 1e-5
                             size = "x".join(map(str, shape))
                             if bad or (name == "GC" and tail):
                                 wrong = " **over 1e-5**" if bad else ""
@@ -224,7 +227,7 @@ def agreement(run: Run) -> None:
 # -- One block -------------------------------------------------------------------------------------------------------
 
 
-def shapes_of_blocks(run: Run) -> list[tuple[int, ...]]:
+def list_block_shapes(run: BenchmarkRun) -> list[tuple[int, ...]]:
     if run.small:
         return [(2, 32, 6, 8)]
     return [
@@ -233,20 +236,20 @@ def shapes_of_blocks(run: Run) -> list[tuple[int, ...]]:
     ]  # fmt: skip
 
 
-def block(run: Run) -> None:
+def measure_block(run: BenchmarkRun) -> None:
     """Milliseconds forward and backward of one GC block alone, by each path."""
     run.say("Forward and backward; a pass is a read or a write of the map, as fast as an addition of two maps does it.")
     run.say()
     run.say("| shape | layout | dtype | autograd ms | functions ms | Triton ms | nine passes ms | seven passes ms |")
     run.say("| :--- | :--- | :--- | ---: | ---: | ---: | ---: | ---: |")
-    for shape in shapes_of_blocks(run):
+    for shape in list_block_shapes(run):
         for dtype, label in NAMES.items():
             for layout, formats in LAYOUTS.items():
                 if run.left < 30 or (shape[0] == 256 and layout == "NCHW" and shape[1] != 512):
                     continue
                 x = run.random(*shape).to(dtype).contiguous(memory_format=formats[4]).requires_grad_()
                 g, z = torch.randn_like(x), torch.empty_like(x)
-                module = made(GC, shape[1], 2, run.device, dtype)
+                module = make_block(GC, shape[1], 2, run.device, dtype)
                 parameters = [x, *module.parameters()]
 
                 def step(
@@ -254,16 +257,16 @@ def block(run: Run) -> None:
                 ) -> None:
                     torch.autograd.grad(module(x), parameters, g)
 
-                paths = ["autograd", "functions", *(["triton"] if kernels.usable(run.device) else [])]
-                calls = {path: forced(path, step) for path in paths}
+                paths = ["autograd", "functions", *(["triton"] if kernels.can_run_on(run.device) else [])]
+                calls = {path: make_forced(path, step) for path in paths}
                 values = x.detach()
                 calls["addition"] = lambda x=values, g=g, z=z: torch.add(x, g, out=z)
-                found = run.compare(calls, seconds=0.6, inner=5, repeats=20)
+                medians = run.compare(calls, seconds=0.6, inner=5, repeats=20)
                 size = "x".join(map(str, shape))
-                run.note(f"block/{size}/{layout}/{label}", found)
-                each = found["addition"] / 3
+                run.note(f"block/{size}/{layout}/{label}", medians)
+                each = medians["addition"] / 3
                 times = (
-                    *(found.get(path, float("nan")) for path in ("autograd", "functions", "triton")),
+                    *(medians.get(path, float("nan")) for path in ("autograd", "functions", "triton")),
                     9 * each,
                     7 * each,
                 )
@@ -275,12 +278,12 @@ def block(run: Run) -> None:
 CANDIDATES = ((4096, 4), (4096, 8), (8192, 4), (8192, 8), (16384, 8), (16384, 16))
 
 
-def tune(run: Run) -> None:
+def tune(run: BenchmarkRun) -> None:
     """Milliseconds of the pooling kernels by (tile, warps); the rest of the run uses the best of each column."""
-    if not kernels.usable(run.device):
+    if not kernels.can_run_on(run.device):
         run.say("without Triton there is nothing to choose")
         return
-    from repro.kernels import context as implementation
+    from repro.kernels import context as context_kernels
 
     detector, classifier = [(16, 512, 100, 168)], [(256, 512, 28, 28), (256, 1024, 14, 14), (256, 2048, 7, 7)]
     if run.small:
@@ -297,15 +300,15 @@ def tune(run: Run) -> None:
             x = run.random(*shape).to(dtype).contiguous(memory_format=LAYOUTS["channels last" if last else "NCHW"][4])
             g = torch.randn_like(x)
             w = run.random(shape[1]) * shape[1] ** -0.5
-            at = implementation.Map.of(x)
-            out, *kept = implementation.pool(x, w)
+            at = context_kernels.MapLayout.read(x)
+            out, *kept = context_kernels.pool(x, w)
             for tile, warps in CANDIDATES[:1] if run.small else CANDIDATES:
                 if run.left < 60 and not run.small:
                     return
-                launch = implementation.Launch.of(at, tile, warps)
+                launch = context_kernels.Launch.plan(at, tile, warps)
                 calls = {
-                    "forward": lambda x=x, w=w, launch=launch: implementation.pool(x, w, launch),
-                    "backward": lambda x=x, w=w, kept=kept, out=out, g=g, launch=launch: implementation.pool_backward(
+                    "forward": lambda x=x, w=w, launch=launch: context_kernels.pool(x, w, launch),
+                    "backward": lambda x=x, w=w, kept=kept, out=out, g=g, launch=launch: context_kernels.pool_backward(
                         x, w, *kept, out, g, launch=launch
                     ),
                 }
@@ -319,7 +322,7 @@ def tune(run: Run) -> None:
                     total[tile, warps] = total.get((tile, warps), 0.0) + counts.get(shape[1], 1) * took
         for direction, total in totals.items():
             chosen = min(total, key=total.__getitem__)
-            table = implementation.FORWARD if direction == "forward" else implementation.BACKWARD
+            table = context_kernels.FORWARD if direction == "forward" else context_kernels.BACKWARD
             table[dtype.itemsize, last] = chosen
             shown = ", ".join(f"{key}: {1e3 * value:.3f}" for key, value in total.items())
             run.note(f"tune/{NAMES[dtype]}/{'channels last' if last else 'NCHW'}/{direction}", shown)
@@ -330,15 +333,9 @@ def tune(run: Run) -> None:
 # -- Training steps --------------------------------------------------------------------------------------------------
 
 
-def laid_out(model: nn.Module, memory_format: torch.memory_format) -> nn.Module:
-    rank = {torch.channels_last: 4, torch.channels_last_3d: 5}.get(memory_format)
-    for parameter in model.parameters():
-        if parameter.dim() == rank:
-            parameter.data = parameter.data.contiguous(memory_format=memory_format)
-    return model
-
-
-def stepper(run: Run, model: nn.Module, loss: Callable[[], Tensor], dtype: torch.dtype) -> Callable[[], None]:
+def build_step(
+    run: BenchmarkRun, model: nn.Module, loss: Callable[[], Tensor], dtype: torch.dtype
+) -> Callable[[], None]:
     """One training step: gradients from nothing, the loss, its derivative, SGD with momentum."""
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-4, momentum=0.9)
 
@@ -353,68 +350,72 @@ def stepper(run: Run, model: nn.Module, loss: Callable[[], Tensor], dtype: torch
     return step
 
 
-def classifier_step(run: Run, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Callable[[], None]:
-    network = get(name).network
-    assert isinstance(network, Classifier)
+def build_classifier_step(
+    run: BenchmarkRun, name: str, shape: tuple[int, ...], dtype: torch.dtype
+) -> Callable[[], None]:
+    network = get(name).classifier
     torch.manual_seed(0)
     if run.small:
         network = replace(network, backbone=replace(network.backbone, width=16), num_classes=8)
     memory_format = LAYOUTS["channels last"][len(shape)]
-    model = laid_out(ResNet(network.backbone, network.num_classes).to(run.device), memory_format)
+    model = ResNet(network.backbone, network.num_classes).to(run.device)
+    convert_memory_format(model, memory_format)
     images = run.random(*shape).contiguous(memory_format=memory_format)
     labels = torch.arange(shape[0], device=run.device) % network.num_classes
-    return stepper(run, model, lambda: nn.functional.cross_entropy(model(images).float(), labels), dtype)
+    return build_step(run, model, lambda: nn.functional.cross_entropy(model(images).float(), labels), dtype)
 
 
-def table_of_steps(run: Run, key: str, calls: Calls, items: int, seconds: float, base: str = "baseline") -> None:
-    found = run.compare(calls, seconds)
-    for name, took in found.items():
-        run.say(f"| {key} | {name} | {1e3 * took:.1f} | {items / took:.1f} | {found[base] / took:.3f} |")
-    run.note(key, found)
+def print_steps(run: BenchmarkRun, key: str, calls: Calls, items: int, seconds: float, base: str = "baseline") -> None:
+    medians = run.compare(calls, seconds)
+    for name, took in medians.items():
+        run.say(f"| {key} | {name} | {1e3 * took:.1f} | {items / took:.1f} | {medians[base] / took:.3f} |")
+    run.note(key, medians)
 
 
-def head(run: Run, unit: str, base: str) -> None:
+def print_head(run: BenchmarkRun, unit: str, base: str) -> None:
     run.say(f"| what | network | ms a step | {unit} | throughput / {base}'s |")
     run.say("| :--- | :--- | ---: | ---: | ---: |")
 
 
-def imagenet(run: Run) -> None:
+def measure_imagenet(run: BenchmarkRun) -> None:
     """Training steps of ResNet-50, batch 256, channels last."""
     batch, side = (2, 32) if run.small else (256, 224)
     shape = batch, 3, side, side
-    head(run, "images/s", "baseline")
+    print_head(run, "images/s", "baseline")
     for dtype, label in reversed(NAMES.items()):
         if run.left < 30:
             return
         names = ("baseline", "gc-r16", "1nl")
-        steps = {name: classifier_step(run, f"imagenet-r50-{name}", shape, dtype) for name in names}
+        steps = {name: build_classifier_step(run, f"imagenet-r50-{name}", shape, dtype) for name in names}
         gc_step = steps["gc-r16"]
         calls: Calls = {
             "baseline": steps["baseline"],
-            "all GC r16, before": before(gc_step),
-            "all GC r16": after(run, gc_step),
-            "all GC r16, additions apart": separate(after(run, gc_step)),
+            "all GC r16, before": make_before(gc_step),
+            "all GC r16": make_after(run, gc_step),
+            "all GC r16, additions apart": make_separate(make_after(run, gc_step)),
         }
         if dtype != torch.float32:
-            calls["all GC r16, functions"] = forced("functions", gc_step)
+            calls["all GC r16, functions"] = make_forced("functions", gc_step)
         calls["+1 NL"] = steps["1nl"]
-        table_of_steps(run, f"ImageNet, batch {batch}, {label}", calls, batch, seconds=12)
+        print_steps(run, f"ImageNet, batch {batch}, {label}", calls, batch, seconds=12)
         run.empty_cache()
 
 
-def kinetics(run: Run) -> None:
+def measure_kinetics(run: BenchmarkRun) -> None:
     """Training steps of the slow-only R50 on 16 clips, bf16, channels last."""
     shape = (1, 3, 4, 32, 32) if run.small else (16, 3, 8, 224, 224)
-    head(run, "clips/s", "baseline")
-    steps = {n: classifier_step(run, f"kinetics-r50-{n}", shape, torch.bfloat16) for n in ("baseline", "gc-r4", "5gc")}
+    print_head(run, "clips/s", "baseline")
+    steps = {
+        n: build_classifier_step(run, f"kinetics-r50-{n}", shape, torch.bfloat16) for n in ("baseline", "gc-r4", "5gc")
+    }
     calls: Calls = {"baseline": steps["baseline"]}
     for name in ("gc-r4", "5gc"):
-        calls[f"{name}, before"] = before(steps[name])
-        calls[name] = after(run, steps[name])
-    table_of_steps(run, f"Kinetics, {shape[0]} clips, bf16", calls, shape[0], seconds=10)
+        calls[f"{name}, before"] = make_before(steps[name])
+        calls[name] = make_after(run, steps[name])
+    print_steps(run, f"Kinetics, {shape[0]} clips, bf16", calls, shape[0], seconds=10)
 
 
-def photographs(run: Run, batch: int, height: int, width: int) -> list[Sample]:
+def make_photographs(run: BenchmarkRun, batch: int, height: int, width: int) -> list[DetectionSample]:
     """Noise with eight boxes an image, their masks ellipses."""
     generator = torch.Generator().manual_seed(0)
     samples = []
@@ -431,11 +432,11 @@ def photographs(run: Run, batch: int, height: int, width: int) -> list[Sample]:
         labels = torch.randint(0, 80, (8,), generator=generator)
         moved = (one.to(run.device) for one in (image, boxes, labels, masks))
         image, boxes, labels, masks = moved
-        samples.append(Sample(image, number, (height, width), boxes, labels, masks))
+        samples.append(DetectionSample(image, number, (height, width), boxes, labels, masks))
     return samples
 
 
-def stock(samples: list[Sample], side: tuple[int, int]) -> nn.Module:
+def build_stock(samples: list[DetectionSample], side: tuple[int, int]) -> nn.Module:
     """torchvision's own Mask R-CNN as it is fine-tuned: frozen norms, three trained stages."""
     from torchvision.models import resnet50
     from torchvision.models.detection import MaskRCNN as Stock
@@ -451,35 +452,39 @@ def stock(samples: list[Sample], side: tuple[int, int]) -> nn.Module:
     return model.to(samples[0].image.device)
 
 
-def detector_step(run: Run, name: str, samples: list[Sample], layout: str) -> Callable[[], None]:
-    network = get(name).network
-    assert isinstance(network, Detector)
+def build_detector_step(
+    run: BenchmarkRun, name: str, samples: list[DetectionSample], layout: str
+) -> Callable[[], None]:
+    network = get(name).detector
     torch.manual_seed(0)
     if run.small:
         backbone = replace(network.backbone, width=16)
         network = replace(network, backbone=backbone, fpn_channels=16, box_channels=32, mask_channels=16)
-    model = laid_out(MaskRCNN(network).to(run.device), LAYOUTS[layout][4]).train()
-    return stepper(run, model, lambda: sum(model(samples).values()), torch.bfloat16)
+    model = MaskRCNN(network).to(run.device).train()
+    convert_memory_format(model, LAYOUTS[layout][4])
+    return build_step(run, model, lambda: sum(model(samples).values()), torch.bfloat16)
 
 
-def detection(run: Run) -> None:
+def measure_detection(run: BenchmarkRun) -> None:
     """Training steps of Mask R-CNN, 16 images of 800 x 1333, bf16."""
     batch, side = (1, (64, 96)) if run.small else (16, (800, 1333))
-    samples = photographs(run, batch, *side)
-    model = stock(samples, side)
+    samples = make_photographs(run, batch, *side)
+    model = build_stock(samples, side)
     images = [one.image.float() / 255 for one in samples]
     targets = [{"boxes": one.boxes, "labels": one.labels + 1, "masks": one.masks} for one in samples]
-    head(run, "images/s", "torchvision")
+    print_head(run, "images/s", "torchvision")
     calls: Calls = {
-        "torchvision": stepper(run, model, lambda: sum(model(images, targets).values()), torch.bfloat16),
-        "baseline": detector_step(run, "coco-r50-baseline", samples, "NCHW"),
+        "torchvision": build_step(run, model, lambda: sum(model(images, targets).values()), torch.bfloat16),
+        "baseline": build_detector_step(run, "coco-r50-baseline", samples, "NCHW"),
     }
-    gc_step = detector_step(run, "coco-r50-gc-r16", samples, "NCHW")
-    calls |= {"all GC r16, before": before(gc_step), "all GC r16": after(run, gc_step)}
+    gc_step = build_detector_step(run, "coco-r50-gc-r16", samples, "NCHW")
+    calls |= {"all GC r16, before": make_before(gc_step), "all GC r16": make_after(run, gc_step)}
     if run.left > 60:
-        calls["baseline, channels last"] = detector_step(run, "coco-r50-baseline", samples, "channels last")
-        calls["all GC r16, channels last"] = after(run, detector_step(run, "coco-r50-gc-r16", samples, "channels last"))
-    table_of_steps(run, f"Mask R-CNN, {batch} images, bf16", calls, batch, seconds=30, base="torchvision")
+        calls["baseline, channels last"] = build_detector_step(run, "coco-r50-baseline", samples, "channels last")
+        calls["all GC r16, channels last"] = make_after(
+            run, build_detector_step(run, "coco-r50-gc-r16", samples, "channels last")
+        )
+    print_steps(run, f"Mask R-CNN, {batch} images, bf16", calls, batch, seconds=30, base="torchvision")
     if run.device.type == "cuda":
         for name, call in calls.items():
             run.empty_cache()
@@ -493,70 +498,70 @@ def detection(run: Run) -> None:
 # -- The divergence --------------------------------------------------------------------------------------------------
 
 
-def jsd(run: Run) -> None:
+def measure_divergence(run: BenchmarkRun) -> None:
     """Mean divergence over all pairs of rows, N = K = 4200."""
     n = 100 if run.small else 4200
     rows = torch.randn(n, n, generator=torch.Generator().manual_seed(0)).softmax(1)
     here = rows.to(run.device)
     value = divergence.jensen_shannon([rows])
 
-    def measured(size: int) -> float:
+    def measure(size: int) -> float:
         return divergence.jensen_shannon(here.split(size))
 
     @contextmanager
-    def other(tile: tuple[int, int]) -> Iterator[None]:
+    def use_tile(tile: tuple[int, int]) -> Iterator[None]:
         tiles = mock.patch.object(divergence, "_LARGE_TILE", tile)
-        with tiles, mock.patch.object(kernels, "usable", return_value=False):
+        with tiles, mock.patch.object(kernels, "can_run_on", return_value=False):
             yield
 
-    def old(tile: tuple[int, int], size: int) -> Callable[[], float]:
+    def make_old(tile: tuple[int, int], size: int) -> Callable[[], float]:
         def called() -> float:
-            with other(tile):
-                return measured(size)
+            with use_tile(tile):
+                return measure(size)
 
         return called
 
     calls: Calls = {
-        "tile 64 x 1024, before": old((64, 1024), 256),
-        "large tile, no kernel, rows in 256": old((4096, 8192), 256),
-        "large tile, no kernel, whole map": old((4200, 8192), n),
-        "as chosen, rows in 256": lambda: measured(256),
-        "as chosen, whole map": lambda: measured(n),
+        "tile 64 x 1024, before": make_old((64, 1024), 256),
+        "large tile, no kernel, rows in 256": make_old((4096, 8192), 256),
+        "large tile, no kernel, whole map": make_old((4200, 8192), n),
+        "as chosen, rows in 256": lambda: measure(256),
+        "as chosen, whole map": lambda: measure(n),
     }
-    found = run.compare(calls, seconds=8, repeats=15)
-    first = next(iter(found.values()))
+    medians = run.compare(calls, seconds=8, repeats=15)
+    first = next(iter(medians.values()))
     run.say("| what | ms | times as fast | value / CPU's - 1 | peak MiB |")
     run.say("| :--- | ---: | ---: | ---: | ---: |")
-    for name, took in found.items():
+    for name, took in medians.items():
         if run.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         resident = torch.cuda.memory_allocated() if run.device.type == "cuda" else 0
         off = float(calls[name]()) / value - 1
         peak = (torch.cuda.max_memory_allocated() - resident) / 2**20 if run.device.type == "cuda" else float("nan")
         run.say(f"| {name} | {1e3 * took:.2f} | {first / took:.1f} | {off:.1e} | {peak:.0f} |")
-    run.note("divergence", found)
+    run.note("divergence", medians)
 
 
 # -- Where the time goes ---------------------------------------------------------------------------------------------
 
 
-def profile(run: Run) -> None:
+def profile_step(run: BenchmarkRun) -> None:
     """Kernels of one training step of the ImageNet network with all GC, bf16: GPU time by kernel, before and after."""
     batch, side = (2, 32) if run.small else (256, 224)
-    step = classifier_step(run, "imagenet-r50-gc-r16", (batch, 3, side, side), torch.bfloat16)
-    base = classifier_step(run, "imagenet-r50-baseline", (batch, 3, side, side), torch.bfloat16)
+    step = build_classifier_step(run, "imagenet-r50-gc-r16", (batch, 3, side, side), torch.bfloat16)
+    base = build_classifier_step(run, "imagenet-r50-baseline", (batch, 3, side, side), torch.bfloat16)
     activities = [torch.profiler.ProfilerActivity.CPU]
     if run.device.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
-    for name, call in (("baseline", base), ("before", before(step)), ("after", after(run, step))):
+    for name, call in (("baseline", base), ("before", make_before(step)), ("after", make_after(run, step))):
         call()
         run.synchronize()
-        with torch.profiler.profile(activities=activities) as found:
+        with torch.profiler.profile(activities=activities) as profiler:
             call()
             run.synchronize()
         events = [
             e
-            for e in found.key_averages()
+            for e in profiler.key_averages()
             if getattr(e, "self_device_time_total", 0) > 0 and e.device_type.name == "CUDA"
         ]
         events.sort(key=lambda e: -e.self_device_time_total)
@@ -567,15 +572,15 @@ def profile(run: Run) -> None:
         run.note(f"profile/{name}", {e.key: (e.self_device_time_total, e.count) for e in events})
 
 
-SECTIONS: dict[str, Callable[[Run], None]] = {
-    "agreement": agreement,
+SECTIONS: dict[str, Callable[[BenchmarkRun], None]] = {
+    "agreement": measure_agreement,
     "tune": tune,
-    "imagenet": imagenet,
-    "divergence": jsd,
-    "detection": detection,
-    "block": block,
-    "kinetics": kinetics,
-    "profile": profile,
+    "imagenet": measure_imagenet,
+    "divergence": measure_divergence,
+    "detection": measure_detection,
+    "block": measure_block,
+    "kinetics": measure_kinetics,
+    "profile": profile_step,
 }
 
 
@@ -594,13 +599,13 @@ def main() -> int:
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
-    run = Run(torch.device(options.device), options.small, begin + 60 * options.minutes, options.output)
+    run = BenchmarkRun(torch.device(options.device), options.small, begin + 60 * options.minutes, options.output)
     if run.device.type == "cuda":
         run.device = torch.device("cuda", torch.cuda.current_device())
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     name = torch.cuda.get_device_name() if run.device.type == "cuda" else "CPU"
     versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
-    run.say(f"{name}, {versions}, Triton usable: {kernels.usable(run.device)}")
+    run.say(f"{name}, {versions}, Triton usable: {kernels.can_run_on(run.device)}")
     run.note("device", f"{name}, {versions}")
     for section in options.only:
         if run.left < 15:
