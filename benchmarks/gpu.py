@@ -84,6 +84,17 @@ class BenchmarkRun:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
+    def measure_host(self, call: Callable[[], object], repeats: int = 7) -> float:
+        """Seconds until a call returns, with its last launch queued: where that is all of a step, the GPU waits."""
+        took = []
+        for _ in range(repeats):
+            self.synchronize()
+            begin = time.perf_counter()
+            call()
+            took.append(time.perf_counter() - begin)
+        self.synchronize()
+        return statistics.median(took)
+
     def compare(self, calls: Calls, seconds: float, inner: int = 1, repeats: int = 30) -> dict[str, float]:
         """Median seconds of each call: rounds in which all take turns, `inner` times each, for so long in all."""
         if self.small:
@@ -367,14 +378,17 @@ def build_classifier_step(
 
 def print_steps(run: BenchmarkRun, key: str, calls: Calls, items: int, seconds: float, base: str = "baseline") -> None:
     medians = run.compare(calls, seconds)
+    hosts = {name: run.measure_host(call) for name, call in calls.items()}
     for name, took in medians.items():
-        run.say(f"| {key} | {name} | {1e3 * took:.1f} | {items / took:.1f} | {medians[base] / took:.3f} |")
+        figures = f"{1e3 * took:.1f} | {1e3 * hosts[name]:.1f} | {items / took:.1f} | {medians[base] / took:.3f}"
+        run.say(f"| {key} | {name} | {figures} |")
     run.note(key, medians)
+    run.note(f"{key}, host", hosts)
 
 
 def print_head(run: BenchmarkRun, unit: str, base: str) -> None:
-    run.say(f"| what | network | ms a step | {unit} | throughput / {base}'s |")
-    run.say("| :--- | :--- | ---: | ---: | ---: |")
+    run.say(f"| what | network | ms a step | ms of the host | {unit} | throughput / {base}'s |")
+    run.say("| :--- | :--- | ---: | ---: | ---: | ---: |")
 
 
 def measure_imagenet(run: BenchmarkRun) -> None:
@@ -392,10 +406,10 @@ def measure_imagenet(run: BenchmarkRun) -> None:
             "baseline": steps["baseline"],
             "all GC r16, before": make_before(gc_step),
             "all GC r16": make_after(run, gc_step),
+            "all GC r16, Triton for every map": make_forced(choose_best(run), gc_step),
             "all GC r16, additions apart": make_separate(make_after(run, gc_step)),
         }
-        if dtype != torch.float32:
-            calls["all GC r16, functions"] = make_forced("functions", gc_step)
+        calls["all GC r16, functions"] = make_forced("functions", gc_step)
         calls["+1 NL"] = steps["1nl"]
         print_steps(run, f"ImageNet, batch {batch}, {label}", calls, batch, seconds=12)
         run.empty_cache()
@@ -412,6 +426,8 @@ def measure_kinetics(run: BenchmarkRun) -> None:
     for name in ("gc-r4", "5gc"):
         calls[f"{name}, before"] = make_before(steps[name])
         calls[name] = make_after(run, steps[name])
+        calls[f"{name}, Triton for every map"] = make_forced(choose_best(run), steps[name])
+        calls[f"{name}, functions"] = make_forced("functions", steps[name])
     print_steps(run, f"Kinetics, {shape[0]} clips, bf16", calls, shape[0], seconds=10)
 
 
@@ -478,7 +494,11 @@ def measure_detection(run: BenchmarkRun) -> None:
         "baseline": build_detector_step(run, "coco-r50-baseline", samples, "NCHW"),
     }
     gc_step = build_detector_step(run, "coco-r50-gc-r16", samples, "NCHW")
-    calls |= {"all GC r16, before": make_before(gc_step), "all GC r16": make_after(run, gc_step)}
+    calls |= {
+        "all GC r16, before": make_before(gc_step),
+        "all GC r16": make_after(run, gc_step),
+        "all GC r16, functions": make_forced("functions", gc_step),
+    }
     if run.left > 60:
         calls["baseline, channels last"] = build_detector_step(run, "coco-r50-baseline", samples, "channels last")
         calls["all GC r16, channels last"] = make_after(

@@ -28,6 +28,8 @@ from repro import kernels
 
 Implementation = Literal["autograd", "functions", "triton"]
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)  #: of the kernels, whose sums are float32
+#: Of a map of 16 bits, below which the launches of the kernels cost more than they save.
+_LEAST_ELEMENTS = 1 << 25
 _MOST_CHANNELS = 4096  #: of which a tile has room in registers
 _forced: Implementation | None = None
 
@@ -35,11 +37,13 @@ _forced: Implementation | None = None
 def choose_implementation(x: Tensor) -> Implementation:
     """How a context block computes on `x`: the one place where that is decided.
 
-    On the CPU and in graphs that torch.compile makes, and fuses itself, by ordinary autograd.
+    On the CPU and in graphs that torch.compile makes, and fuses itself, by ordinary autograd; so, too, small maps of 16
+    bits, where the host takes longer to launch the kernels than a GPU to run them (`benchmarks/gpu.md`).
     """
     if _forced is not None:
         return _forced
-    if not x.is_cuda or torch.compiler.is_compiling():
+    small = x.element_size() == 2 and x.numel() < _LEAST_ELEMENTS
+    if not x.is_cuda or torch.compiler.is_compiling() or small:
         return "autograd"
     fits = x.dtype in _DTYPES and x.shape[1] <= _MOST_CHANNELS and x.numel() > 0
     return "triton" if fits and kernels.can_run_on(x.device) else "functions"

@@ -158,16 +158,35 @@ def test_autocast_does_not_round_what_is_pooled() -> None:
     torch.testing.assert_close(context.double(), exact, rtol=0, atol=1e-5)
 
 
+def mock_on_gpu(elements: int, element_size: int, **attributes: object) -> mock.Mock:
+    sizes = {"numel.return_value": elements, "element_size.return_value": element_size}
+    return mock.Mock(is_cuda=True, **attributes, **sizes)
+
+
+@pytest.mark.parametrize(
+    ("elements", "dtype", "expected"),
+    [
+        (2**25 - 1, torch.bfloat16, "autograd"),
+        (2**25, torch.bfloat16, "triton"),
+        (2**25 - 1, torch.float32, "triton"),
+    ],
+)
+def test_small_maps_of_16_bits_are_left_to_autograd(elements, dtype, expected) -> None:
+    x = mock_on_gpu(elements, element_size=dtype.itemsize, dtype=dtype, shape=(1, 256, 2, 2))
+    with mock.patch.object(kernels, "can_run_on", return_value=True):
+        assert fused.choose_implementation(x) == expected
+
+
 def test_on_a_cpu_and_in_compiled_graphs_autograd_is_chosen() -> None:
     x = torch.zeros(1, 16, 2, 2)
     assert fused.choose_implementation(x) == "autograd"
-    on_gpu = mock.Mock(is_cuda=True, dtype=torch.float32, shape=x.shape, **{"numel.return_value": x.numel()})
+    on_gpu = mock_on_gpu(x.numel(), element_size=4, dtype=torch.float32, shape=x.shape)
     with mock.patch.object(kernels, "can_run_on", return_value=True):
         assert fused.choose_implementation(on_gpu) == "triton"
         with mock.patch.object(torch.compiler, "is_compiling", return_value=True):
             assert fused.choose_implementation(on_gpu) == "autograd"
         for change in ({"dtype": torch.float64}, {"shape": (1, 8192, 2, 2)}):
-            other = mock.Mock(is_cuda=True, **{"dtype": x.dtype, "shape": x.shape, **change})
+            other = mock_on_gpu(1, element_size=8, **{"dtype": x.dtype, "shape": x.shape, **change})
             assert fused.choose_implementation(other) == "functions"
     with mock.patch.object(kernels, "can_run_on", return_value=False):
         assert fused.choose_implementation(on_gpu) == "functions"
