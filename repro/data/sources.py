@@ -82,7 +82,9 @@ def _hash_listing(dataset: str, directory: Path, split: Split) -> str:
         from repro.data.imagenet import ImageNet
 
         return ImageNet(directory, split).annotations_sha256
-    from repro.data.kinetics import Kinetics
+    if dataset == "kinetics":
+        from repro.data.kinetics import Kinetics
 
-    videos = Kinetics(directory, split)
-    return cache_key(listed=videos.annotations_sha256, present=videos.ids_sha256)
+        videos = Kinetics(directory, split)
+        return cache_key(listed=videos.annotations_sha256, present=videos.ids_sha256)
+    raise ValueError(f"no listing of items is known for the data set {dataset!r}")

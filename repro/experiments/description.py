@@ -61,6 +61,8 @@ def _describe_insertion(insertion: Insertion) -> str:
 def _describe_block(block: NonLocal | GlobalContext) -> str:
     if isinstance(block, NonLocal):
         return f"non-local block ({block.instantiation.replace('_', ' ')})"
+    if not isinstance(block, GlobalContext):
+        raise TypeError(f"no words for a context block that is specified by a {type(block).__name__}")
     pooling = "attention" if block.pooling == "att" else "average"
     transform = "one 1x1 convolution" if block.ratio is None else f"bottleneck of ratio {block.ratio}"
     inside = [name for name, there in (("layer norm", block.layer_norm), ("ReLU", block.relu)) if there]

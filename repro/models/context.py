@@ -36,10 +36,13 @@ def build(spec: NonLocal | GlobalContext, channels: int, dimensions: int = 2) ->
 
     Raises:
         ValueError: as `NonLocalBlock` and `GlobalContextBlock` say.
+        TypeError: `spec` is neither a `NonLocal` nor a `GlobalContext`.
     """
     if isinstance(spec, NonLocal):
         return NonLocalBlock(spec, channels, dimensions)
-    return GlobalContextBlock(spec, channels, dimensions)
+    if isinstance(spec, GlobalContext):
+        return GlobalContextBlock(spec, channels, dimensions)
+    raise TypeError(f"no context block is specified by a {type(spec).__name__}")
 
 
 class NonLocalBlock(nn.Module):

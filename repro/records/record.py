@@ -20,7 +20,7 @@ class Metric(FrozenModel):
     name: str  #: a column of the published tables: ap_box, ap50_box, ..., top1, jsd_att
     value: float
     unit: str
-    n: int  #: items (images, clips) that the value was computed from
+    n: int  #: items (images or videos) that the value was computed from
     standard_error: float | None = None
 
     @field_validator("value", "standard_error")
@@ -52,7 +52,7 @@ class Checkpoint(FrozenModel):
     format: str
     url: str | None  #: where it was fetched from; None for a file given by hand
     sha256: str  #: of the file
-    verified: bool  #: its sha256 begins as its publisher says
+    verified: bool  #: its hash begins as its publisher says
     size: int  #: bytes
     conventions: str  #: name of the framework's conventions that it was evaluated with
     missing: list[str]  #: keys of the network that the file does not have
@@ -142,7 +142,7 @@ class Record(FrozenModel):
     environment: dict[str, str | bool | None]
     cost: Cost
     complexity: Complexity | None = None
-    #: None where the metrics were computed here. Records from before it was thought of stay as they are.
+    #: None where the metrics were computed here. It is left out then, as in older records.
     submitted: Submitted | None = Field(default=None, exclude_if=lambda value: value is None)
     #: What counted as agreement when it was measured (`Tolerances.in_force`), by rule and metric; None: not known.
     tolerances: dict[str, dict[str, float]] | None = Field(default=None, exclude_if=lambda value: value is None)

@@ -73,7 +73,7 @@ def read(path: Path) -> Record:
 
 _Model = TypeVar("_Model", bound=FrozenModel)
 _REMEDY = "Delete it to have it measured again, or restore it from a backup; the other records are untouched."
-#: The last key of a record's file: the sha256 of the file without it. Records from before it was thought of have none.
+#: The last key of a record's file: the sha256 of the file without it. Older records have none.
 _SEAL = re.compile(rb',\s*"content_sha256":\s*"([0-9a-f]{64})"')
 
 

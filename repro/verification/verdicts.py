@@ -43,7 +43,7 @@ class CellVerdict:
     applied: str | None = None  #: which tolerance that is
     rationale: str | None = None
     note: str = ""  #: from the ledger, or about a tolerance that was edited without changing the verdict
-    loosened: bool = False  #: whether its tolerance was edited after it was measured, and the verdict is another so
+    loosened: bool = False  #: whether an edit of its tolerance after the measurement changed the verdict
     records: tuple[str, ...] = ()
 
     @property
