@@ -252,20 +252,36 @@ def test_deformable_convolutions(spec, make_sample):
     assert np.isfinite(found.boxes).all()
 
 
-def test_one_image_is_learned_by_heart(spec, make_sample):
+def test_one_image_is_learned_by_heart(spec, make_sample, monkeypatch):
+    """Every proposal is six pixels off, which the box heads alone can undo; an object is a triangle in its box."""
     torch.manual_seed(0)
-    model = MaskRCNN(replace(spec, score_threshold=0.5, roi_samples=32))
+    model = MaskRCNN(replace(spec, fpn_channels=16, box_channels=64, roi_samples=64, score_threshold=0.3))
     model.generator.manual_seed(0)
+    propose = model.rpn.forward
+
+    def displaced(*args):
+        proposals, losses = propose(*args)
+        return [boxes + 6 for boxes in proposals], losses
+
+    monkeypatch.setattr(model.rpn, "forward", displaced)
     sample = make_sample()
+    for mask, (x1, y1, x2, y2) in zip(sample.masks, sample.boxes.int().tolist(), strict=True):
+        mask[y1:y2, x1:x2] = torch.linspace(0, 1, y2 - y1)[:, None] >= torch.linspace(0, 1, x2 - x1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    for _ in range(70):
+    # Down to nothing: at a constant rate the last iteration is as good or bad as chance has it.
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=100)
+    for _ in range(100):
         optimizer.zero_grad()
         sum(model([sample]).values()).backward()
         optimizer.step()
+        schedule.step()
     (found,) = model.eval()([sample])
     best = {label: int(np.argmax(np.where(found.labels == label, found.scores, -1))) for label in (0, 2)}
     for box, mask, label in zip(sample.boxes.tolist(), sample.masks, sample.labels.tolist(), strict=True):
         assert found.labels[best[label]] == label
-        assert loops.overlap(found.boxes[best[label]].tolist(), box) > 0.8
+        # The worse object over 8 seeds x 3 instruction sets: 0.83 to 0.96. Without loss_box, with frozen deltas, or
+        # with x and y exchanged in decoding: at most 0.73.
+        assert loops.overlap(found.boxes[best[label]].tolist(), box) > 0.78
         pasted = coco_mask.decode(found.masks[best[label]])
+        # 0.80 to 0.98; without loss_mask, with frozen mask heads or the mask of another class, at most 0.63.
         assert (pasted & mask.numpy()).sum() / (pasted | mask.numpy()).sum() > 0.7

@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 from torch import nn
 from torch.nn import functional as F
 from torchvision.models.detection import maskrcnn_resnet50_fpn
+from torchvision.models.detection.roi_heads import expand_boxes
 
 from repro.detection.boxes import clip, rescale
 from repro.detection.roi import Instances, RoIHeads
@@ -76,7 +77,14 @@ def test_torchvisions_mask_rcnn_as_it_comes(stock, make_sample):
     np.testing.assert_allclose(found.scores[match], theirs[1], atol=2e-4)
     masks = coco_mask.decode(found.masks).transpose(2, 0, 1)[match]
     assert masks.any(axis=(1, 2)).all()
-    assert (masks != (expected["masks"][:, 0] >= 0.5).numpy()).sum() <= 1e-4 * masks.sum()
+    # Rounding moves a mask by a pixel whose grown box ends at a whole one, and decides where its probability is a half.
+    grown = expand_boxes(expected["boxes"], 30 / 28)
+    clear = ((grown - grown.round()).abs() > 0.01).all(dim=1).numpy()
+    assert clear.mean() > 0.6
+    theirs = expected["masks"][:, 0].numpy()[clear]
+    differing = theirs[masks[clear] != (theirs >= 0.5)]
+    # Less than 1.5e-4 over 10 seeds x 3 instruction sets; without the soft border, or not in whole pixels, 0.5.
+    assert np.abs(differing - 0.5).max(initial=0) < 1e-3
 
 
 # ------------------------------------------------------------------ mmdetection before 2.0, in its inclusive boxes
