@@ -85,6 +85,25 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or ["-n", "2", "--dist", "worksteal"]), env=threads)
 
 
+#: Another CPU's instructions, for PyTorch's own kernels, its convolutions and its matrix products.
+OTHER_INSTRUCTIONS = {
+    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    "default": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
+}
+
+
+@nox.session(name="tests-rounding")
+def tests_rounding(session: nox.Session) -> None:
+    """The tests that train or compare floats, as a CPU with other instructions than this one's rounds."""
+    install(session)
+    ask = "import torch; print(torch.backends.cpu.get_cpu_capability())"
+    own = session.run("python", "-c", ask, env={"ATEN_CPU_CAPABILITY": None}, silent=True)
+    other = "avx2" if own.strip().startswith("AVX512") else "default"
+    session.log(f"{own.strip()} here; tested with {other}")
+    environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} | OTHER_INSTRUCTIONS[other]
+    session.run("pytest", "-m", "rounding", *(session.posargs or ["-n", "2", "--dist", "worksteal"]), env=environment)
+
+
 DETECTRON2 = "git+https://github.com/facebookresearch/detectron2.git"  #: as its documentation says
 
 

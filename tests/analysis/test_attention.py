@@ -19,6 +19,8 @@ from repro.experiments import GC, Backbone, Insertion, NonLocal, get
 from repro.models.context import NonLocalBlock, build
 from repro.models.resnet import ResNet
 
+pytestmark = pytest.mark.rounding
+
 INSTANTIATIONS = ("gaussian", "embedded_gaussian", "dot_product", "concat")
 SHAPES = {2: (1, 8, 5, 7), 3: (1, 8, 3, 4, 5)}
 

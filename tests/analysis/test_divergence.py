@@ -16,6 +16,8 @@ from repro.analysis import divergence
 from repro.analysis.divergence import NODES, STEP, cosine, jensen_shannon
 from repro.errors import ReproError
 
+pytestmark = pytest.mark.rounding
+
 N, K = 300, 90
 
 

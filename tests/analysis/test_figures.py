@@ -17,6 +17,8 @@ from repro.errors import ReproError
 from repro.experiments import NonLocal
 from repro.models.context import build
 
+pytestmark = pytest.mark.rounding
+
 
 def observed(image, spec=NonLocal(), width=6):  # noqa: B008
     """What a block at stride 16 does with an image."""

@@ -27,6 +27,8 @@ from repro.models.context import NonLocalBlock
 from repro.paper import STATISTICS
 from repro.settings import Settings
 
+pytestmark = pytest.mark.rounding
+
 
 def silent(stage: str, done: int, total: int) -> None:
     pass

@@ -109,6 +109,7 @@ def test_an_experiment(repro, photographs, tmp_path):
     assert len(kept.read_text().splitlines()) == 3
 
 
+@pytest.mark.rounding
 def test_json_is_alone_on_stdout_and_deterministic(repro, photographs, tmp_path):
     first = json.loads(repro("analyze", *MINI, "--images", photographs, "--limit", 2, "--json"))
     again = json.loads(
@@ -165,6 +166,7 @@ def test_signed_maps_have_a_dash(repro, photographs):
     assert re.search(r"Table 1 prints +0\.405 +0\.020 +0\.015\n", text)
 
 
+@pytest.mark.rounding
 def test_ones_own_model(repro, model, photographs):
     text = repro("analyze", "--model", f"{model}:build", "--images", photographs)
     assert "net.build: as" in text

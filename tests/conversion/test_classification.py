@@ -18,6 +18,8 @@ from repro.errors import ReproError
 from repro.experiments import SE, Backbone, Classifier, Insertion, get, preprocessing
 from repro.models.conventions import CAFFE
 
+pytestmark = pytest.mark.rounding
+
 BASELINE = get("imagenet-r50-baseline").network
 SE_NETWORK = registry.load().get("timm/seresnet50.ra2_in1k").adapt_network(get("imagenet-r50-avg-scale").network)
 LEGACY = replace(SE_NETWORK, backbone=replace(SE_NETWORK.backbone, stride_in="1x1"))

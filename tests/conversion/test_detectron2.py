@@ -16,6 +16,8 @@ from repro.errors import ReproError
 from repro.experiments import EXPERIMENTS, GC, Backbone, Detector, Insertion
 from repro.experiments.conventions import DETECTRON2
 
+pytestmark = pytest.mark.rounding
+
 SMALL = {"blocks": (1, 2, 2, 1), "stem": 8, "width_per_group": 8, "classes": 3, "channels": 8, "fc": 16, "mask": 4}
 BACKBONE = Backbone(blocks=(1, 2, 2, 1), width=8, norm="sync")
 NETWORK = Detector(BACKBONE, num_classes=3, fpn_channels=8, box_channels=16, mask_channels=4)

@@ -16,6 +16,8 @@ from repro.experiments import GC, Classifier, NonLocal, get, preprocessing
 from repro.models.context import NonLocalBlock
 from repro.models.conventions import MMCV, PAPER
 
+pytestmark = pytest.mark.rounding
+
 PLAIN = get("kinetics-r50-baseline").network
 PAPER_NL = get("kinetics-r50-5nl").network
 ENTRY = "mmaction2/slowonly_nl_embedded_gaussian_r50_8x8x1_150e_kinetics400_rgb"

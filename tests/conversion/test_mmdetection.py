@@ -15,6 +15,8 @@ from repro.errors import ReproError
 from repro.experiments import ALL_STAGES, EXPERIMENTS, GC, Backbone, Classifier, Detector, Insertion
 from repro.experiments.conventions import MMDETECTION_1, MMDETECTION_2
 
+pytestmark = pytest.mark.rounding
+
 #: Everything small: the converter knows no sizes.
 SMALL = {"blocks": (1, 2, 2, 1), "stem": 8, "classes": 3, "fpn": 8, "fc": 16, "mask": 4}
 BACKBONE = Backbone(blocks=(1, 2, 2, 1), width=8, norm="sync")

@@ -25,6 +25,8 @@ from repro.errors import ReproError
 from repro.experiments import EXPERIMENTS, GC, Detector, Insertion
 from repro.experiments.conventions import TORCHVISION
 
+pytestmark = pytest.mark.rounding
+
 FORMAT = "torchvision-detection"
 NETWORK = EXPERIMENTS["coco-r50-baseline"].network
 NAMES = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]

@@ -111,6 +111,7 @@ def test_one_crop_is_the_centre():
     assert (int(view[1, 0, 0, 0]), int(view[2, 0, 0, 0])) == (2, 7)
 
 
+@pytest.mark.rounding
 def test_publishers_round_differently():
     """23 pixels beside a crop of 20: OpenMMLab's centre begins at the first pixel, the others' at the second."""
     spec = replace(PAPER, resize=20, crop=20, clips=1, frames=1, stride=1)
@@ -126,6 +127,7 @@ def test_publishers_round_differently():
             assert torch.equal(right[:, 0], whole[0, :, :, expected - 256 :])
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("size", [(240, 320), (480, 854), (100, 60)])
 def test_pixels_are_those_of_the_filter_in_full_precision(size):
     """PyTorch's own, in float32; of Pillow's for weights that were measured with it."""
@@ -213,6 +215,7 @@ def test_a_batch():
     assert (batch.clips[2] == 2).all()
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("shape", [(3, 2, 4, 4), (5, 6, 3, 2, 4, 4)])
 def test_normalised_values(shape):
     clips = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

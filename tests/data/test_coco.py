@@ -74,6 +74,7 @@ def test_size_after_resizing(original, expected):
 # -- against torchvision and pycocotools, on real photographs ---------------------------------------------------------
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("split", ["train2017", "val2017"])
 def test_real_images_and_targets(coco_tiny, split):
     dataset = CocoDetection(coco_tiny, split, 80, 800, 1333)
@@ -116,6 +117,7 @@ def test_masks_at_the_original_size(coco_tiny):
         np.testing.assert_array_equal(sample.masks, np.stack([official.annToMask(one) for one in objects]))
 
 
+@pytest.mark.rounding
 def test_flip(coco_tiny):
     plain, flipped = (CocoDetection(coco_tiny, "train2017", 80, 400, 667, flip) for flip in (0.0, 1.0))
     for index in range(4):

@@ -362,6 +362,7 @@ def test_real_photographs_as_image_folder_reads_them(photographs):
 # -- evaluation -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rounding
 def test_evaluation_is_torchvisions_preset_bit_for_bit_on_real_photographs(photographs):
     data, preset = ImageNet(photographs, "val"), ImageClassification(crop_size=224)
     folder = datasets.ImageFolder(str(photographs / "val"), transform=preset)
@@ -372,6 +373,7 @@ def test_evaluation_is_torchvisions_preset_bit_for_bit_on_real_photographs(photo
         assert torch.equal(ours, folder[theirs[batch.image_ids[0]]][0]), batch.image_ids[0]
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("size", [(256, 256), (224, 1000), (999, 257), (255, 256), (64, 65), (451, 300), (300, 451)])
 @pytest.mark.parametrize("entry", ["torchvision/any", "timm/any", "timm/resnet50.a1_in1k"])
 def test_evaluation_is_torchvisions_preset_for_any_size(size, entry):
@@ -387,6 +389,7 @@ def test_evaluation_is_torchvisions_preset_for_any_size(size, entry):
     assert torch.equal(normalise(prepare_evaluation_image(image, ours)[None], ours)[0], theirs(image))
 
 
+@pytest.mark.rounding
 def test_the_opencv_resizer_samples_two_pixels_a_direction():
     """Against the formula in float64: no wider filter where the image shrinks, as OpenCV's INTER_LINEAR."""
     ours = formats.preprocessing_for("mmpretrain")
@@ -456,6 +459,7 @@ def test_elongated_images_get_torchvisions_centre(size):
     assert classification.choose_rectangle(*size, augmentation, np.random.default_rng(0)) == theirs
 
 
+@pytest.mark.rounding
 def test_training_crops_differ_from_pillows_by_rounding_alone(photographs):
     data = ImageNet(photographs, "val", augmentation=Augmentation(flip=0))
     shares = []
@@ -504,6 +508,7 @@ class _Draws:
         return np.array(self.noise)
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_colour_changes_as_torchvisions(order):
     """On an image whose colours stay within range, since torchvision clips after each change."""
@@ -527,6 +532,7 @@ def test_lighting_noise_is_along_the_principal_components():
     np.testing.assert_allclose(change[:, :3], np.eye(3), atol=1e-12)
 
 
+@pytest.mark.rounding
 def test_a_batch_is_recolored_image_by_image_and_is_channels_last_then(official):
     data = opened(official, "train")
     samples = [data.sample(i, train=True) for i in range(4)]

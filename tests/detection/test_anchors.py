@@ -13,6 +13,8 @@ from torchvision.models.detection.image_list import ImageList
 from repro.detection.anchors import STRIDES, PyramidAnchors
 from repro.experiments.conventions import DETECTRON2, MMDETECTION_2, TORCHVISION
 
+pytestmark = pytest.mark.rounding
+
 
 def inclusive_anchors(scale: int, stride: int, rows: int, columns: int) -> np.ndarray:
     """Around the middle (stride - 1) / 2 of the first cell, corners rounded, then moved by whole strides."""

@@ -17,6 +17,8 @@ from repro import experiments
 from repro.detection.cascade import CascadeRoIHeads
 from repro.detection.torchvision import MaskRCNN
 
+pytestmark = pytest.mark.rounding
+
 #: IoU of the foreground, units of the box deltas and weight of the losses of each stage in the authors' files.
 AUTHORS = (
     (0.5, (0.1, 0.1, 0.2, 0.2), 1.0),

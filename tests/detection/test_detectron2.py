@@ -45,6 +45,8 @@ from repro.errors import ReproError
 from repro.experiments import EXPERIMENTS, GC, Detector, Insertion, Recipe
 from repro.experiments.conventions import AUTHORS, DETECTRON2, MMDETECTION_1, MMDETECTION_2, TORCHVISION
 
+pytestmark = pytest.mark.rounding
+
 VARIANTS = {
     "mask-rcnn": {},
     "mask-rcnn-gc-dcn": {"context": Insertion(replace(GC, ratio=4)), "dcn": ("c3", "c4", "c5")},

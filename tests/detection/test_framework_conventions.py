@@ -21,6 +21,8 @@ from repro.detection.torchvision import MaskRCNN
 from repro.experiments import Backbone, Detector
 from repro.experiments.conventions import AUTHORS, DETECTRON2, MMDETECTION_1, MMDETECTION_2, TORCHVISION
 
+pytestmark = pytest.mark.rounding
+
 # ------------------------------------------------------------------ torchvision
 
 

@@ -12,6 +12,8 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from repro.detection import masks as m
 from repro.experiments.conventions import AUTHORS, DETECTRON2, MMDETECTION_1, MMDETECTION_2, TORCHVISION
 
+pytestmark = pytest.mark.rounding
+
 
 def paste_by_loops(mask: np.ndarray, box: tuple[float, ...], height: int, width: int) -> np.ndarray:
     """Bilinear interpolation between the centres of the cells, the outermost ones reaching to the edge of the box."""

@@ -14,6 +14,8 @@ from repro.detection.pooling import PyramidRoIAlign
 from repro.experiments import STAGES
 from repro.experiments.conventions import DETECTRON2
 
+pytestmark = pytest.mark.rounding
+
 
 @pytest.mark.parametrize(("anchor_scale", "unit"), [(8, 56), (4, 28), (2, 14)])
 def test_level_of_a_roi_is_fixed_at_construction(anchor_scale, unit):

@@ -13,6 +13,8 @@ from loops import SIZES, objects, random_boxes
 
 from repro.detection.roi import RoIHeads, compute_box_losses, compute_mask_loss
 
+pytestmark = pytest.mark.rounding
+
 
 def build(spec) -> RoIHeads:
     return loops.shaken(RoIHeads(spec, torch.Generator()))

@@ -13,6 +13,8 @@ from torchvision.models.detection.image_list import ImageList
 from repro.detection.anchors import STRIDES
 from repro.detection.rpn import RegionProposalNetwork
 
+pytestmark = pytest.mark.rounding
+
 SIZE = (90, 84)  #: of the image; padded to 96 x 96
 OBJECTS = torch.tensor(
     [

@@ -22,6 +22,8 @@ from repro.detection.torchvision import MaskRCNN
 from repro.experiments import GC, STAGES, Insertion, NonLocal
 from repro.experiments.conventions import AUTHORS
 
+pytestmark = pytest.mark.rounding
+
 #: The paper's Table 2 (#param), counted independently; frozen stages and the affine parameters of norms included.
 PARAMETERS = {
     "r50-baseline": 44_400_693,

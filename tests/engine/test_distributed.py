@@ -67,6 +67,7 @@ def errors(run: dict) -> list[str]:
 # -- whole runs -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rounding
 def test_two_processes_end_with_the_same_weights_and_one_record(shared):
     root, report = shared
     assert report["whole"]["statuses"] == [0, 0]
@@ -93,6 +94,7 @@ def test_what_is_measured_is_not_measured_again_by_several_either(shared):
     assert report["again"]["statuses"] == [0, 0]
 
 
+@pytest.mark.rounding
 def test_two_processes_detect_what_one_detects(shared):
     root, report = shared
     assert report["evaluated"]["statuses"] == [0]
@@ -102,6 +104,7 @@ def test_two_processes_detect_what_one_detects(shared):
     assert "training:" not in report["evaluated"]["messages"][0]
 
 
+@pytest.mark.rounding
 def test_stopped_and_taken_up_by_as_many_the_weights_are_the_same(shared):
     root, report = shared
     assert report["stopped"]["statuses"][0] == -signal.SIGKILL
@@ -175,6 +178,7 @@ def begun(shared, tmp_path) -> Path:
     return Path(shutil.copytree(shared[0] / "killed", tmp_path / "results", ignore=shutil.ignore_patterns(f"{NAME}*")))
 
 
+@pytest.mark.rounding
 def test_torchrun_gives_the_same_weights(shared, tmp_path):
     results = begun(shared, tmp_path)
     run = shortened(

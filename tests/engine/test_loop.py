@@ -11,6 +11,8 @@ from tiny_training import TOTAL, Noisy, Plain, Squares, recipe
 from repro.engine.loop import build_optimizer, fit
 from repro.errors import ReproError
 
+pytestmark = pytest.mark.rounding
+
 
 def run(directory, model=None, *, of=None, data=None, **options):
     model = Plain() if model is None else model

@@ -10,6 +10,8 @@ from tiny_training import TOTAL, Noisy, Plain, Squares, recipe
 from repro.engine.loop import fit
 from repro.errors import ReproError
 
+pytestmark = pytest.mark.rounding
+
 
 def train(directory, model=None, **options):
     options = {"identity": "tiny", "seed": 3, "save_every": 4, **options}

@@ -23,6 +23,8 @@ from repro.experiments import Backbone
 from repro.experiments.preprocessing import Preprocessing
 from repro.models.resnet import ResNet
 
+pytestmark = pytest.mark.rounding
+
 
 class Listed:
     """20 videos of 10 classes, as far as an evaluation looks at them."""

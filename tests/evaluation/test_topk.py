@@ -21,6 +21,8 @@ from repro.evaluation.topk import (
     save_predictions,
 )
 
+pytestmark = pytest.mark.rounding
+
 CLASSES = tuple(f"n{i:08d}" for i in range(20))
 
 

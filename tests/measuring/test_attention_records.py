@@ -37,6 +37,8 @@ from repro.verification.integrity import find_problems
 from repro.verification.judgement import verify_store
 from repro.verification.measurements import collect
 
+pytestmark = pytest.mark.rounding
+
 NAME = "coco-r50-1nl"
 COLUMNS = ["cos_input", "cos_output", "cos_att", "jsd_att"]
 

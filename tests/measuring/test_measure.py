@@ -19,6 +19,8 @@ from repro.measuring.measure import measure
 from repro.planning.work_order import order_work
 from repro.settings import Settings
 
+pytestmark = pytest.mark.rounding
+
 NAME = "coco-r50-gc-r16"
 
 

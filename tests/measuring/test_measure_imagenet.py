@@ -47,6 +47,8 @@ from repro.planning.work_order import order_work
 from repro.tasks.classification import Classification, ClassifierEvaluation
 from repro.verification import judgement
 
+pytestmark = pytest.mark.rounding
+
 STAGE1, GC, BASELINE = "imagenet-r50-stage1", "imagenet-r50-gc-r16", "imagenet-r50-baseline"
 
 

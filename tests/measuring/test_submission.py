@@ -229,6 +229,7 @@ def training(settings):
     )
 
 
+@pytest.mark.rounding
 def test_what_predicts_holds_the_weights_of_the_run(training, monkeypatch):
     measure(order_work(NAME, training), command="repro run", progress=lambda *_: None)
     seen = []
@@ -241,6 +242,7 @@ def test_what_predicts_holds_the_weights_of_the_run(training, monkeypatch):
     assert all(torch.equal(ours[name], tensor) for name, tensor in weights.items())
 
 
+@pytest.mark.rounding
 def test_the_weights_of_a_run_are_found_by_its_key(training):
     with pytest.raises(ReproError, match=r"was not trained with these options and seed 3.*repro run"):
         sent(training)

@@ -15,6 +15,8 @@ from torchvision.ops import SqueezeExcitation
 from repro.experiments import GC, SE, SNL, GlobalContext, NonLocal
 from repro.models.context import GlobalContextBlock, NonLocalBlock, build
 
+pytestmark = pytest.mark.rounding
+
 CHANNELS = 8
 SHAPES = {2: (2, CHANNELS, 5, 6), 3: (2, CHANNELS, 3, 4, 5)}
 INSTANTIATIONS = ("gaussian", "embedded_gaussian", "dot_product", "concat")

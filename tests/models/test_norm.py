@@ -6,6 +6,8 @@ from torch import nn
 
 from repro.models import norm
 
+pytestmark = pytest.mark.rounding
+
 KINDS = ("bn", "sync", "frozen", "eval")
 
 

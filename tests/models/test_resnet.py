@@ -17,6 +17,8 @@ from repro.experiments import EXPERIMENTS, GC, Backbone, Insertion, NonLocal
 from repro.models import norm
 from repro.models.resnet import ResNet, load_initial
 
+pytestmark = pytest.mark.rounding
+
 
 def assert_same_features(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
     assert ours.keys() == theirs.keys()

@@ -17,6 +17,8 @@ from repro.models import context
 from repro.models.resnet import ResNet, load_initial
 from repro.models.resnet3d import inflate
 
+pytestmark = pytest.mark.rounding
+
 SLOW = Backbone(dimensions=3)
 SMALL_SLOW = replace(SMALL, dimensions=3)
 KINETICS = {name: e.network for name, e in EXPERIMENTS.items() if e.dataset == "kinetics"}

@@ -33,6 +33,8 @@ from repro.settings import Settings
 from repro.tasks import classification
 from repro.tasks.classification import Classification, ClassifierEvaluation
 
+pytestmark = pytest.mark.rounding
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):

@@ -23,6 +23,8 @@ from repro.planning.work_order import order_work
 from repro.settings import Settings
 from repro.tasks.video import DROPOUT, ClipClassifier, MultiViewEvaluation
 
+pytestmark = pytest.mark.rounding
+
 NAME = "kinetics-r50-5gc"
 
 

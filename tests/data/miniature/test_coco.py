@@ -232,6 +232,7 @@ def test_the_classification_set_has_one_shape_and_one_light_per_image():
     assert bool((image == again).all())
 
 
+@pytest.mark.rounding
 def test_the_pretraining_lowers_its_loss():
     import torch
 
