@@ -1,4 +1,8 @@
-"""Weights that this project did not train. Importing this much loads no torch."""
+"""Weights that this project did not train. Importing this much loads no torch.
+
+A file is refused in one of three places: `transfer` refuses a download with another hash than the published one,
+`registry.CheckpointEntry.check` a copy that the user brought, and `weight_files.read` what is no file of weights alone.
+"""
 
 #: What translates state dicts of other frameworks, as records name it. Raise the number when a translation changes.
 CONVERTER = "repro conversion 1"
