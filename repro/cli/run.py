@@ -37,21 +37,25 @@ def command(
     """
     from repro.data.sources import SOURCES
     from repro.engine import launch
+    from repro.experiments import get
     from repro.planning.work_order import order_work
 
+    get(experiment)
     settings, why = chosen.settings(seed, threads)
-    order = order_work(experiment, settings)
     processes = launch.find_processes(settings.devices)
     if processes.to_start:
         from repro.measuring.measure import check
 
-        check(order)
+        check(order_work(experiment, settings))
         raise typer.Exit(launch.launch(processes.count, ["-m", "repro", *sys.argv[1:]]))
     if processes.rank == 0:
         print(f"{experiment}: profile {settings.profile} ({why}), seed {seed}", file=sys.stderr)
 
+    from repro.engine.distributed import collective_section
     from repro.measuring.measure import measure
 
+    with collective_section(processes):  # what is wrong with the order is reported by one process
+        order = order_work(experiment, settings)
     record = measure(order, command=shlex.join(["repro", *sys.argv[1:]]), progress=StageProgress(), say=_say)
     if processes.rank > 0:
         return

@@ -31,5 +31,5 @@ def load_yaml(path: Path) -> Any:
         return yaml.load(path.read_bytes(), _UniqueKeyLoader)
     except OSError as error:
         raise ReproError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # tags such as !!int x raise any
+    except (yaml.YAMLError, ValueError, AttributeError, LookupError, RecursionError) as error:  # !!int x raises any
         raise ReproError(f"{path} is not whole, valid YAML: {' '.join(str(error).split())}") from None

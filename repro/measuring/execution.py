@@ -18,7 +18,7 @@ from repro.measuring.batch_division import BatchDivision, divide_batch, effectiv
 from repro.measuring.networks import EvaluatedNetwork, load_public_network
 from repro.measuring.record_assembly import Conditions, MeasuredNetwork, assemble_record, find_complexity
 from repro.measuring.training import StartingPoint, find_starting_point, train
-from repro.planning.work_order import CheckpointWork, TrainedWork, WorkOrder
+from repro.planning.work_order import CheckpointWork, TrainedWork, WorkOrder, confirm_unchanged
 from repro.records import Cost, Record, cache_key
 from repro.records.environment import describe_environment
 from repro.tasks import Task
@@ -53,7 +53,11 @@ class Execution(ABC):
 
         Returns:
             what a training begins from.
+
+        Raises:
+            ReproError: something cannot be had, or changed since the work was planned.
         """
+        confirm_unchanged(self.order)
         reset_peak_memory()
         if self.settings.profile == "mini":
             self.task.generate()

@@ -54,6 +54,8 @@ def submit(
     if settings.devices not in (None, 1):
         raise ReproError(f"--devices {settings.devices}: a submission is predicted by one process")
     experiment = get(name)
+    if experiment.dataset != "coco":
+        raise ReproError(f"{name} is no detector: COCO's server evaluates the experiments on COCO alone (`repro list`)")
     choice = keys.weights_to_evaluate(experiment, settings)
     origin = choice or _find_training(experiment, settings)
     data = _open_split(experiment.detector, settings, split)

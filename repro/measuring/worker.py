@@ -44,8 +44,11 @@ def write_task(order: WorkOrder, command: str) -> str:
 
 
 def _read(task: str) -> tuple[WorkOrder, str]:
-    content = json.loads(task)
-    return from_json(content["order"]), content["command"]
+    try:
+        content = json.loads(task)
+        return from_json(content["order"]), content["command"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ReproError(f"this is no task: {' '.join(str(error).split())[:300]}") from None
 
 
 def _execute(task: str, events: TextIO) -> bool:

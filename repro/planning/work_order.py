@@ -15,6 +15,7 @@ from repro.checkpoints import registry
 from repro.checkpoints.choice import Choice
 from repro.errors import ReproError
 from repro.experiments import Experiment, mini
+from repro.paths import sha256
 from repro.planning import keys
 from repro.settings import Settings
 
@@ -86,6 +87,28 @@ def order_evaluation(experiment: Experiment, settings: Settings, weights: Choice
     key = keys.evaluation_key(experiment, settings, weights)
     directory = keys.run_directory(experiment, settings, key, "checkpoint")
     return CheckpointWork(experiment, settings, key, directory, weights)
+
+
+def confirm_unchanged(order: WorkOrder) -> None:
+    """Refuse an order whose data set or files of the user's changed since it was planned.
+
+    Raises:
+        ReproError: they did.
+    """
+    experiment, settings = order.experiment, order.settings
+    if isinstance(order, TrainedWork):
+        unchanged = keys.training_key(experiment, settings) == order.key
+    else:
+        weights = order.weights
+        if weights.file and weights.entry:
+            weights.entry.check(weights.file)
+        same_file = weights.entry is not None or weights.file is None or sha256(weights.file) == weights.identity
+        unchanged = same_file and keys.evaluation_key(experiment, settings, weights) == order.key
+    if not unchanged:
+        raise ReproError(
+            f"{experiment.name}: the data set, or a file given with --init or --weights, changed since this was "
+            "planned. Run the same command again: it plans with what is there now."
+        )
 
 
 def to_json(order: WorkOrder) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 
 import pytest
 from rich.console import Console
 
 from repro.errors import ReproError
-from repro.measuring import runner
+from repro.measuring import runner, worker
 from repro.planning import plan
 from repro.settings import Settings
 
@@ -125,3 +126,10 @@ def test_several_processes_do_not_each_start_all_experiments(tmp_path, monkeypat
     steps = plan.plan(["coco-r50-baseline"], settings)
     with pytest.raises(ReproError, match="torchrun would start all of them several times"):
         runner.run(steps, settings, jobs=1, command="", console=Console(file=io.StringIO()))
+
+
+@pytest.mark.parametrize("line", ["", "no JSON", "[]", "{}", '{"order": {}, "command": ""}'])
+def test_what_is_no_task_fails_alone(line):
+    events = io.StringIO()
+    assert not worker._execute(line, events)
+    assert json.loads(events.getvalue())["event"] == "failed"

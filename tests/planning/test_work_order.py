@@ -11,7 +11,15 @@ from repro.checkpoints import choice
 from repro.errors import ReproError
 from repro.experiments import get
 from repro.planning import keys
-from repro.planning.work_order import CheckpointWork, TrainedWork, from_json, order_evaluation, order_work, to_json
+from repro.planning.work_order import (
+    CheckpointWork,
+    TrainedWork,
+    confirm_unchanged,
+    from_json,
+    order_evaluation,
+    order_work,
+    to_json,
+)
 from repro.settings import Settings
 
 
@@ -55,3 +63,25 @@ def test_an_order_for_another_definition_is_refused(tmp_path):
     content = to_json(order_work("coco-r50-baseline", Settings(results=tmp_path)))
     with pytest.raises(ReproError, match="coco-r50-baseline is defined in another way here"):
         from_json({**content, "spec_hash": "0" * 64})
+
+
+@pytest.mark.parametrize("option", ["initial", "weights"])
+def test_a_file_that_changed_since_the_plan_is_refused(option, tmp_path, monkeypatch):
+    monkeypatch.setattr(keys.sources, "identify_data", lambda *_: "data")
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"before")
+    settings = Settings(results=tmp_path, profile="full", data_root=tmp_path, **{option: str(file)})
+    settings = replace(settings, source="checkpoint") if option == "weights" else settings
+    order = order_work("coco-r50-gc-r16", settings)
+    confirm_unchanged(order)
+    file.write_bytes(b"after")
+    with pytest.raises(ReproError, match="coco-r50-gc-r16: the data set, or a file given with --init or --weights"):
+        confirm_unchanged(order)
+
+
+def test_a_data_set_that_changed_since_the_plan_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(keys.sources, "identify_data", lambda *_: "before")
+    order = order_work("kinetics-r50-5gc", Settings(results=tmp_path, profile="full", data_root=tmp_path))
+    monkeypatch.setattr(keys.sources, "identify_data", lambda *_: "after")
+    with pytest.raises(ReproError, match="kinetics-r50-5gc: the data set, or a file"):
+        confirm_unchanged(order)
