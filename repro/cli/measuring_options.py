@@ -181,12 +181,9 @@ def measuring(verb: Callable[..., None], **fixed: Any) -> Callable[..., None]:
     Args:
         fixed: fields that this verb does not let a user choose, and their values.
     """
-    hints = get_type_hints(verb, include_extras=True)
-    own = [
-        parameter.replace(annotation=hints[name])
-        for name, parameter in inspect.signature(verb).parameters.items()
-        if name != "chosen"
-    ]
+    # `get_type_hints` of a function would hide an option whose default is None in an Optional, on Python 3.10.
+    parameters = inspect.signature(verb, eval_str=True).parameters.values()
+    own = [parameter for parameter in parameters if parameter.name != "chosen"]
     shared_hints = get_type_hints(MeasuringOptions, include_extras=True)
     shared = [
         inspect.Parameter(
