@@ -90,17 +90,25 @@ OTHER_INSTRUCTIONS = {
     "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
     "default": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
 }
+OWN_INSTRUCTIONS = dict.fromkeys(["ATEN_CPU_CAPABILITY", "NPY_DISABLE_CPU_FEATURES"])  #: not those asked for outside
+#: Prints what PyTorch computes with, and the features beyond its baseline that NumPy found.
+ASK_INSTRUCTIONS = """
+import torch
+from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+print(torch.backends.cpu.get_cpu_capability(), *(name for name in __cpu_dispatch__ if __cpu_features__.get(name)))
+"""
 
 
 @nox.session(name="tests-rounding")
 def tests_rounding(session: nox.Session) -> None:
     """The tests that train or compare floats, as a CPU with other instructions than this one's rounds."""
     install(session)
-    ask = "import torch; print(torch.backends.cpu.get_cpu_capability())"
-    own = session.run("python", "-c", ask, env={"ATEN_CPU_CAPABILITY": None}, silent=True)
-    other = "avx2" if own.strip().startswith("AVX512") else "default"
-    session.log(f"{own.strip()} here; tested with {other}")
+    found = session.run("python", "-c", ASK_INSTRUCTIONS, env=OWN_INSTRUCTIONS, silent=True)
+    own, *of_numpy = found.splitlines()[-1].split()
+    other = "avx2" if own.startswith("AVX512") else "default"
+    session.log(f"{own} here; tested with {other}")
     environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} | OTHER_INSTRUCTIONS[other]
+    environment["NPY_DISABLE_CPU_FEATURES"] = " ".join(of_numpy) or None
     session.run("pytest", "-m", "rounding", *(session.posargs or ["-n", "2", "--dist", "worksteal"]), env=environment)
 
 

@@ -16,6 +16,8 @@ from repro.errors import ReproError
 from repro.evaluation import COCO_EVALUATOR
 from repro.evaluation.coco import evaluate
 
+pytestmark = pytest.mark.rounding
+
 METRICS = ["ap_box", "ap50_box", "ap75_box", "ap_mask", "ap50_mask", "ap75_mask"]
 HEIGHT, WIDTH = 40, 60
 

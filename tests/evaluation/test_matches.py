@@ -15,6 +15,8 @@ from repro.evaluation.matches import KINDS, load_matches, match, save_matches
 from repro.statistics.bootstrap import draw_resamples
 from repro.statistics.precision import METRICS, compute_average_precision
 
+pytestmark = pytest.mark.rounding
+
 HEIGHT, WIDTH = 48, 64
 CATEGORIES = (2, 5, 9, 14)  # of the last there is no object
 

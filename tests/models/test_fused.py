@@ -15,6 +15,8 @@ from repro.experiments import GC, SE, SNL, Backbone, GlobalContext, Insertion, N
 from repro.models import context, fused
 from repro.models.resnet import ResNet
 
+pytestmark = pytest.mark.rounding
+
 SHAPES = {"2-D": (2, 16, 5, 6), "3-D": (2, 16, 3, 4, 5), "one position": (3, 16, 1, 1)}
 SPECS = {
     "gc": replace(GC, ratio=2),

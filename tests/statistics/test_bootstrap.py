@@ -10,6 +10,8 @@ from repro.evaluation.matches import THRESHOLDS, Matches
 from repro.statistics.bootstrap import compare, compute_p_value, compute_percentile_interval, draw_resamples, replicate
 from repro.statistics.precision import compute_average_precision
 
+pytestmark = pytest.mark.rounding
+
 CLASSES = 2
 
 

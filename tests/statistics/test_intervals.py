@@ -7,6 +7,8 @@ from scipy.stats import binomtest
 from repro.statistics.intervals import compute_interval_with_missing, compute_normal_quantile, compute_wilson_interval
 from repro.statistics.seeds import compute_mean_half_width, compute_prediction_half_width
 
+pytestmark = pytest.mark.rounding
+
 
 def test_quantile():
     assert compute_normal_quantile(0.95) == pytest.approx(1.959963984540054, abs=1e-12)

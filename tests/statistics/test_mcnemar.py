@@ -6,6 +6,8 @@ from scipy.stats import binom, binomtest
 
 from repro.statistics.mcnemar import Discordance, compute_interval, compute_mid_p
 
+pytestmark = pytest.mark.rounding
+
 COUNTS = [(1, 7), (7, 1), (6, 16), (25, 2), (0, 5), (0, 0), (30, 30), (400, 330), (2614, 2487)]
 
 
