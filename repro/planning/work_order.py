@@ -1,6 +1,7 @@
 """A work order: everything that measuring one experiment takes, decided once, when it is planned. Imports no torch.
 
-Runner, worker and `measure` execute an order and derive nothing again. It travels to another process as JSON.
+Runner, worker and `measure` execute an order and decide nothing again; they only confirm that what it was planned from
+is still there. It travels to another process as JSON.
 """
 
 from __future__ import annotations
@@ -97,14 +98,15 @@ def confirm_unchanged(order: WorkOrder) -> None:
     """
     experiment, settings = order.experiment, order.settings
     if isinstance(order, TrainedWork):
-        unchanged = keys.training_key(experiment, settings) == order.key
+        key = keys.training_key(experiment, settings)
     else:
         weights = order.weights
         if weights.file and weights.entry:
             weights.entry.check(weights.file)
-        same_file = weights.entry is not None or weights.file is None or sha256(weights.file) == weights.identity
-        unchanged = same_file and keys.evaluation_key(experiment, settings, weights) == order.key
-    if not unchanged:
+        elif weights.file:
+            weights = replace(weights, identity=sha256(weights.file))
+        key = keys.evaluation_key(experiment, settings, weights)
+    if key != order.key:
         raise ReproError(
             f"{experiment.name}: the data set, or a file given with --init or --weights, changed since this was "
             "planned. Run the same command again: it plans with what is there now."
