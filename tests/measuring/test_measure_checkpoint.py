@@ -174,6 +174,20 @@ def test_weights_of_another_network_are_refused_by_name_of_the_first_key(site, s
         run(replace(settings, weights=str(tmp_path / "gc.pth"), source="checkpoint"))
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["a copy of an entry", "a file of unknown origin"])
+def test_a_file_that_changes_after_it_was_planned_is_not_evaluated(site, settings, tmp_path, known):
+    """Another file of the same network: all that a later reading could notice is that it is another one."""
+    copy = tmp_path / "copy.pth"
+    content = torch.load(site[0], weights_only=True)
+    copy.write_bytes(site[0].read_bytes()) if known else torch.save({**content, "note": "mine"}, copy)
+    order = order_work(NAME, replace(settings, weights=str(copy), source="checkpoint"))
+    assert order.weights.id == ("gcnet/small" if known else "file")
+    torch.save({**content, "note": "another"}, copy)
+    with pytest.raises(ReproError, match="its sha256 is" if known else "changed since this was planned"):
+        measure(order, command="repro run", progress=refuse)
+    assert settings.store.all() == []
+
+
 def test_an_interrupted_evaluation_goes_on(site, settings, monkeypatch):
     from repro.tasks.detection import DetectorEvaluation
 
