@@ -109,7 +109,7 @@ def _check_blocks(tensors: Mapping[str, Tensor], backbone: Backbone) -> None:
         subsample=True,
         output_norm=True,
     )
-    require_fields(backbone.context, "mmaction2", position="afterAdd")
+    require_fields(backbone.context, "mmaction2", position="afterReLU")
     matches = (re.match(r"backbone\.layer(\d)\.(\d+)\.non_local_block\.", key) for key in tensors)
     theirs = sorted({(f"c{int(match[1]) + 1}", int(match[2])) for match in matches if match})
     if theirs != (own := sorted(locate_context_blocks(backbone.context, backbone.blocks))):

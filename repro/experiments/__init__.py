@@ -25,6 +25,7 @@ from repro.experiments.specification import (
     NonLocal,
     Recipe,
     Site,
+    canonical,
     digest,
 )
 
@@ -46,6 +47,7 @@ __all__ = [
     "NonLocal",
     "Recipe",
     "Site",
+    "canonical",
     "digest",
     "get",
 ]

@@ -27,7 +27,7 @@ _VIDEO_NL = NonLocal(output_norm=True)
 _VIDEO_GC = replace(GC, ratio=4)
 
 
-def _define(name: str, block=None, sites=FIVE_OF_C3_C4, position="afterAdd") -> Experiment:
+def _define(name: str, block=None, sites=FIVE_OF_C3_C4, position="afterReLU") -> Experiment:
     context = None if block is None else Insertion(block, sites, position)
     network = Classifier(Backbone(dimensions=3, context=context), num_classes=400, input_size=(8, 224, 224))
     return Experiment(f"kinetics-r50-{name}", "kinetics", network, _KINETICS_RECIPE)

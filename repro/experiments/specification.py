@@ -7,10 +7,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal
 
 STAGES = ("c2", "c3", "c4", "c5")
+
+
+def later(default: Any, *, before: Any) -> Any:
+    """A field of a specification that was added when there were measurements already.
+
+    Args:
+        default: its value where an experiment does not set it.
+        before: the value that says what was done before there was the field. An experiment that has it keeps its hash,
+            and with it what was measured of it.
+    """
+    return field(default=default, metadata={"before": before})
+
+
+def canonical(value: object) -> Any:
+    """What a specification says, in JSON's types, for its hash: fields that were added later only where they differ.
+
+    >>> canonical(Insertion(NonLocal("gaussian"), position="afterReLU"))["position"]
+    'afterAdd'
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        written = {}
+        for each in fields(value):
+            content = getattr(value, each.name)
+            if "before" not in each.metadata or content != each.metadata["before"]:
+                written[each.name] = each.metadata.get("written", {}).get(content, canonical(content))
+        return written
+    if isinstance(value, (tuple, list)):
+        return [canonical(item) for item in value]
+    return value
 
 
 @dataclass(frozen=True)
@@ -53,7 +82,12 @@ class Insertion:
 
     block: NonLocal | GlobalContext
     sites: tuple[Site, ...] = ALL_STAGES
-    position: Literal["after1x1", "afterAdd"] = "after1x1"
+    #: after1x1: inside the residual block, before the addition. afterAdd: between the addition and the last ReLU.
+    #: afterReLU: behind the residual block. Until 2026 "afterAdd" was written for what is now called afterReLU, and
+    #: hashes still read so.
+    position: Literal["after1x1", "afterAdd", "afterReLU"] = field(
+        default="after1x1", metadata={"written": {"afterAdd": "afterAdd before ReLU", "afterReLU": "afterAdd"}}
+    )
 
 
 @dataclass(frozen=True)
@@ -132,6 +166,8 @@ class Experiment:
     network: Detector | Classifier
     recipe: Recipe
     profile: Literal["full", "mini"] = "full"
+    #: (point, choice) of every reading of the protocol that is not the default one, by point (`readings`).
+    readings: tuple[tuple[str, str], ...] = later((), before=())
 
     @property
     def detector(self) -> Detector:
@@ -150,7 +186,7 @@ class Experiment:
     @property
     def spec_hash(self) -> str:
         """sha256 of the canonical JSON of everything that defines the experiment."""
-        return digest(asdict(self))
+        return digest(canonical(self))
 
 
 def digest(value: object) -> str:

@@ -65,8 +65,8 @@ class Bottleneck(nn.Module):
     In 3-D (B, C, T, H, W) -> (B, 4*planes, T, H/stride, W/stride), the first convolution 3x1x1 in `TEMPORAL_STAGES`.
 
     Its context block (Section 5.1.1, "Positions") stands after the last 1x1 convolution and its norm, before the
-    addition (`after1x1`, as SE), or after the whole residual block, its ReLU included (`afterAdd`, as the non-local
-    block: a block "right before the last residual block" sees that block's input).
+    addition (`after1x1`, as SE); between the addition and the last ReLU (`afterAdd`, as in the authors' code); or
+    after the whole residual block, its ReLU included (`afterReLU`, as in the video networks of [6] and [31]).
     """
 
     def __init__(
@@ -112,10 +112,11 @@ class Bottleneck(nn.Module):
             ):
                 return self.context_block.forward_residual(out, x if self.downsample is None else self.downsample(x))
             out = self.context_block(out)
-        out = self.relu(out + (x if self.downsample is None else self.downsample(x)))
+        out = out + (x if self.downsample is None else self.downsample(x))
         if self.position == "afterAdd":
             out = self.context_block(out)
-        return out
+        out = self.relu(out)
+        return self.context_block(out) if self.position == "afterReLU" else out
 
 
 class ResNetLayers(nn.Module):

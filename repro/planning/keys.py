@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from repro.checkpoints import CONVERTER, choice, initial_weights
 from repro.checkpoints.choice import Choice
 from repro.data import sources
-from repro.experiments import EXPERIMENTS, Experiment, mini
+from repro.experiments import EXPERIMENTS, Experiment, canonical, mini
 from repro.records import cache_key
 from repro.settings import Settings
 
@@ -52,7 +52,7 @@ def evaluation_key(experiment: Experiment, settings: Settings, weights: Choice) 
         weights=weights.identity,
         format=weights.format,
         spec=experiment.spec_hash,
-        network=asdict(weights.network(experiment)),
+        network=canonical(weights.network(experiment)),
         data=sources.identify_data(experiment, settings.data_root, ("val",)),
         precision=settings.precision,
         **_engine_parts(settings),

@@ -137,15 +137,31 @@ def test_imagenet_networks(name: str) -> None:
 
 
 @pytest.mark.parametrize("block", [GC, NonLocal()], ids=["gc", "nl"])
-def test_after_add_stands_between_residual_blocks(block) -> None:
+def test_after_relu_stands_between_residual_blocks(block) -> None:
     peer, x = small_peer().eval(), images(1, 3, 64, 64)
-    ours = ResNet(replace(SMALL, context=Insertion(block, (("c4", -2),), "afterAdd"))).eval()
+    ours = ResNet(replace(SMALL, context=Insertion(block, (("c4", -2),), "afterReLU"))).eval()
     load_initial(ours, peer.state_dict())
     randomised(ours.layer3[1].context_block)
     plain = peer_features(peer, x)["c4"]
     peer.layer3 = nn.Sequential(*peer.layer3[:2], ours.layer3[1].context_block, peer.layer3[2])
     assert_same_features(ours(x), peer_features(peer, x))
     assert not torch.equal(ours(x)["c4"], plain)
+
+
+@pytest.mark.parametrize("block", [GC, NonLocal()], ids=["gc", "nl"])
+def test_after_add_stands_between_the_addition_and_the_last_relu(block) -> None:
+    """As in the authors' code at 38b0b8e, mmdet/models/backbones/resnet.py: sum, block, ReLU."""
+    ours = ResNet(replace(SMALL, context=Insertion(block, (("c4", -2),), "afterAdd"))).eval()
+    load_initial(ours, randomised(small_peer()).state_dict())
+    residual = ours.layer3[1]
+    randomised(residual.context_block)
+    x = images(2, 128, 6, 5)
+    inside = nn.Sequential(
+        residual.conv1, residual.bn1, nn.ReLU(), residual.conv2, residual.bn2, nn.ReLU(), residual.conv3, residual.bn3
+    )
+    total = inside(x) + x
+    assert torch.equal(residual(x), residual.context_block(total).relu())
+    assert not torch.allclose(residual(x), residual.context_block(total.relu()))
 
 
 @pytest.mark.parametrize("block", [replace(GC, ratio=4), replace(GC, ratio=4, fusion="scale")], ids=["gc", "scale"])
@@ -160,7 +176,7 @@ def test_after_1x1_stands_between_norm_and_addition(block) -> None:
     assert_same_features(ours(x), peer_features(peer, x))
 
 
-@pytest.mark.parametrize("position", ["after1x1", "afterAdd"])
+@pytest.mark.parametrize("position", ["after1x1", "afterAdd", "afterReLU"])
 def test_fresh_blocks_leave_a_pretrained_network_unchanged(position: str) -> None:
     peer, x = small_peer().eval(), images(1, 3, 64, 64)
     ours = ResNet(replace(SMALL, context=Insertion(GC, position=position)), num_classes=10).eval()
