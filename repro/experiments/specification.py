@@ -134,6 +134,9 @@ class Classifier:
     backbone: Backbone
     num_classes: int = 1000
     input_size: tuple[int, ...] = (224, 224)  #: (H, W) or (T, H, W)
+    #: Frames of a clip of T at stride s, in training and at test. stride: every s-th, as the text of [6]. span: T at
+    #: equal distances from the first to the last of T * s frames, as its code: one in 9 for 8 at stride 8.
+    clip_frames: Literal["stride", "span"] = later("stride", before="stride")
 
 
 @dataclass(frozen=True)
@@ -151,10 +154,17 @@ class Recipe:
     decay_epochs: tuple[int, ...] = ()  #: step schedule: a tenth of the rate after each of these epochs
     warmup_iterations: int = 0
     warmup_epochs: int = 0
-    warmup_factor: float = 0.0
+    warmup_factor: float = 0.0  #: what the warm-up begins at, in learning rates
+    #: product: the scheduled rate times a factor that grows to 1. line: straight to the rate scheduled at its end.
+    warmup: Literal["product", "line"] = later("product", before="product")
     clip_norm: float | None = None  #: of the global gradient norm
     iterations: int | None = None
     flip: float = 0.5  #: probability of a horizontal flip
+    norm_weight_decay: float | None = later(None, before=None)  #: of batch norm's parameters; None: `weight_decay`
+    #: Batches from which batch norm's statistics are computed anew when training has ended; 0: moving averages.
+    precise_norm: int = later(0, before=0)
+    #: Of a 3-D kernel's taps, which take a 2-D network's initial weights (`repro.models.resnet3d`).
+    inflation: Literal["centre", "mean"] = later("centre", before="centre")
 
 
 @dataclass(frozen=True)
