@@ -22,7 +22,8 @@ from repro.experiments.specification import (
     Recipe,
 )
 
-_R50 = Backbone(norm="sync", frozen=("c1", "c2"))
+#: The authors' code of the paper's days freezes parameters, not statistics; their later code both.
+_R50 = Backbone(norm="sync", frozen=("c1", "c2"), frozen_statistics="batch")
 _R101 = replace(_R50, blocks=(3, 4, 23, 3))
 _X101 = replace(_R101, groups=32, width_per_group=4)
 _DCN = ("c3", "c4", "c5")

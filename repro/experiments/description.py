@@ -38,7 +38,8 @@ def describe_recipe(experiment: Experiment) -> str:
         parts.append(f"gradients clipped at a norm of {spec.clip_norm:g}")
     frozen = experiment.network.backbone.frozen
     if frozen:
-        parts.append(f"{', '.join(frozen)} not trained")
+        statistics = ", but for their statistics" if experiment.network.backbone.frozen_statistics == "batch" else ""
+        parts.append(f"{', '.join(frozen)} not trained{statistics}")
     begin = "random weights" if spec.initial_weights == "random" else spec.initial_weights
     return ", ".join([*parts, f"from {begin}"])
 

@@ -101,6 +101,9 @@ class Backbone:
     stride_in: Literal["1x1", "3x3"] = "3x3"
     norm: Literal["bn", "sync", "frozen", "eval"] = "bn"
     frozen: tuple[str, ...] = ()  #: of c1..c5, those whose parameters are not trained
+    #: What their batch norms normalise with in training: running, the statistics that they have, which stay; batch, the
+    #: statistics of the batch, and the running ones follow.
+    frozen_statistics: Literal["running", "batch"] = later("running", before="running")
     dcn: tuple[str, ...] = ()  #: stages whose 3x3 convolutions are deformable
     context: Insertion | None = None
     dimensions: Literal[2, 3] = 2

@@ -122,7 +122,8 @@ class Bottleneck(nn.Module):
 class ResNetLayers(nn.Module):
     """The layers of a `ResNet`, for networks that take something other than images or clips and share its state dict.
 
-    The parameters of `spec.frozen` stages need no gradients and their norm layers stay in eval mode under `train()`.
+    The parameters of `spec.frozen` stages need no gradients. Under `train()` their norm layers stay in eval mode, unless
+    `spec.frozen_statistics` is "batch".
 
     Raises:
         ValueError: a specification with a site or stage that the network does not have, of neither 2 nor 3
@@ -171,7 +172,7 @@ class ResNetLayers(nn.Module):
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        for module in self._frozen_modules():
+        for module in self._frozen_modules() if self.spec.frozen_statistics == "running" else ():
             for layer in module.modules():
                 if isinstance(layer, norm.BatchNorm):
                     layer.eval()

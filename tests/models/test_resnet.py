@@ -273,6 +273,22 @@ def test_frozen_stages_do_not_change(frozen: tuple[str, ...], kind: str, dimensi
     }
 
 
+def test_statistics_of_frozen_stages_may_follow_the_batches() -> None:
+    """As in the authors' code at 38b0b8e, whose configurations have `frozen_stages=1` and `norm_eval=False`."""
+    spec = replace(SMALL, frozen=("c1", "c2"), frozen_statistics="batch")
+    network = ResNet(spec)
+    frozen = ("conv1.", "bn1.", "layer1.")
+    statistics = {name for name, _ in network.named_buffers() if name.startswith(frozen)}
+    assert {name for name in changed_by_a_step(network) if name.startswith(frozen)} == statistics
+    x, first = images(2, 3, 64, 64), network.bn1
+    network.train()
+    expected = torch.nn.functional.batch_norm(network.conv1(x), None, None, first.weight, first.bias, training=True)
+    outputs = []
+    first.register_forward_hook(lambda _layer, _inputs, output: outputs.append(output.clone()))
+    network(x)
+    assert torch.equal(outputs[0], expected)
+
+
 @pytest.mark.parametrize("dimensions", [2, 3])
 @pytest.mark.parametrize("kind", ["eval", "frozen"])
 def test_norms_that_keep_their_statistics(kind: str, dimensions: int) -> None:

@@ -131,7 +131,7 @@ def pretraining_for(experiment: Experiment) -> Experiment:
 
 def _strip_backbone(backbone: Backbone) -> Backbone:
     """The backbone as it is pre-trained: without context blocks and offsets, nothing frozen."""
-    return replace(backbone, context=None, dcn=(), frozen=())
+    return replace(backbone, context=None, dcn=(), frozen=(), frozen_statistics="running")
 
 
 #: By the full-size backbone.
