@@ -122,8 +122,8 @@ class Bottleneck(nn.Module):
 class ResNetLayers(nn.Module):
     """The layers of a `ResNet`, for networks that take something other than images or clips and share its state dict.
 
-    The parameters of `spec.frozen` stages need no gradients. Under `train()` their norm layers stay in eval mode, unless
-    `spec.frozen_statistics` is "batch".
+    The parameters of `spec.frozen` stages need no gradients. Under `train()` their norm layers stay in eval mode,
+    unless `spec.frozen_statistics` is "batch".
 
     Raises:
         ValueError: a specification with a site or stage that the network does not have, of neither 2 nor 3
