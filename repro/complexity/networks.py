@@ -26,6 +26,8 @@ from repro.models import context
 from repro.models.resnet import ResNet, locate_context_blocks
 from repro.records import Count
 
+#: RoIs of the printed FLOPs.
+PAPER_ROIS = 1000
 #: Operators between the traced parts of a detector, which neither convention counts.
 BETWEEN = ("torchvision::nms", "torchvision::roi_align")
 
@@ -91,13 +93,15 @@ def get_input_shape(network: Detector | Classifier) -> tuple[int, ...]:
 
 
 def count_rois(network: Detector | Classifier) -> dict[str, int]:
-    """Count the RoIs through each head of a detector: all proposals, and a mask for each of the most detections.
+    """Count the RoIs through each head of a detector: the proposals, and a mask for each of the most detections.
+
+    Of the proposals `PAPER_ROIS` at most: the paper's FLOPs are of 1000, though its AP are of 2000 (`Detector`).
 
     The heads of a cascade are numbered from 1. All of its box heads see all RoIs, all of its mask heads all detections.
     """
     if isinstance(network, Classifier):
         return {}
-    numbers = {"box_head": network.proposals[1], "mask_head": network.detections}
+    numbers = {"box_head": min(network.proposals[1], PAPER_ROIS), "mask_head": network.detections}
     if not network.cascade:
         return numbers
     return {f"{head}_{stage}": number for head, number in numbers.items() for stage in (1, 2, 3)}

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from repro.detection import engines
 from repro.experiments import Classifier, Detector
-from repro.experiments.conventions import AUTHORS, DetectionConventions
+from repro.experiments.conventions import DetectionConventions
 from repro.models.conventions import PAPER, ClassifierConventions
 
 
@@ -24,7 +24,7 @@ def construct(
     if isinstance(network, Detector):
         if isinstance(conventions, ClassifierConventions):
             raise TypeError(f"a detector cannot follow the conventions {conventions.name}")
-        return engines.build(engine, network, conventions or AUTHORS)
+        return engines.build(engine, network, conventions)
     if isinstance(conventions, DetectionConventions):
         raise TypeError(f"a classifier cannot follow the conventions {conventions.name}")
     from repro.models.resnet import ResNet

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from repro.conversion.keys import Cause, Converted, translate
 from repro.experiments import Classifier, Detector
-from repro.experiments.conventions import AUTHORS
+from repro.experiments.conventions import choose_conventions
 from repro.models.conventions import PAPER
 
 _CAUSES = (
@@ -30,5 +30,5 @@ def convert(tensors: Mapping[str, Tensor], network: Detector | Classifier) -> Co
     Raises:
         ReproError: the file is of another network.
     """
-    conventions = AUTHORS if isinstance(network, Detector) else PAPER
+    conventions = choose_conventions(network) if isinstance(network, Detector) else PAPER
     return translate(tensors, network, conventions, (), _CAUSES)

@@ -44,8 +44,8 @@ class Detections:
 class CocoDetection:
     """One split of a directory that is laid out as COCO 2017: `annotations/instances_<split>.json`, `<split>/*.jpg`.
 
-    A training split (its name begins with "train") leaves out the images without an object to learn: one that is no
-    crowd, has an area and covers a pixel in width and height. Every other split keeps all images. A test split, whose
+    A training split (its name begins with "train") leaves out the images without an object to learn (`_is_target`).
+    Every other split keeps all images. A test split, whose
     annotations are withheld, has `annotations/image_info_<split>.json` instead: it can be predicted but not evaluated.
     Only the annotations stay in memory; images and masks are decoded anew for each sample.
 
@@ -56,19 +56,31 @@ class CocoDetection:
         short_side, long_side: images are resized, keeping their shape, until the shorter side has `short_side` pixels
             or the longer one `long_side`, whichever comes first.
         flip: probability of a horizontal flip in training.
+        inclusive: targets are made as in the authors' framework, where a box ends on its last pixel: one factor scales
+            both axes, the last pixel is scaled like the first, and of a resized mask's pixels each takes the old pixel
+            that its corner lies in. Otherwise the factors are those of the sizes in whole pixels, and it is its centre.
 
     Raises:
         ReproError: something is missing or malformed; it is named, with where to get it.
     """
 
     def __init__(
-        self, root: Path, split: str, num_classes: int, short_side: int, long_side: int, flip: float = 0.0
+        self,
+        root: Path,
+        split: str,
+        num_classes: int,
+        short_side: int,
+        long_side: int,
+        flip: float = 0.0,
+        *,
+        inclusive: bool = False,
     ) -> None:
         self.split = split
         self.num_classes = num_classes
         self.short_side = short_side
         self.long_side = long_side
         self.flip = flip
+        self.inclusive = inclusive
         self.annotations_path = find_annotations(root, split)
         self._directory = find_images(root, split)
         content = read_annotations(self.annotations_path, labelled=is_labelled(split))
@@ -83,7 +95,9 @@ class CocoDetection:
         self._images = content.images
         self._objects = content.objects
         self._targets = {
-            image_id: [annotation for annotation in objects if _is_target(annotation, self._images[image_id])]
+            image_id: [
+                annotation for annotation in objects if _is_target(annotation, self._images[image_id], inclusive)
+            ]
             for image_id, objects in content.objects.items()
         }
         training = split.startswith("train")
@@ -151,8 +165,12 @@ class CocoDetection:
             picture = picture.resize((width, height), pillow.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
         targets = self._targets[image.id] if train else []
-        boxes = _clip_boxes(targets, image) * np.array([width / image.width, height / image.height] * 2)
-        masks = _decode_masks(targets, image, (height, width))
+        if self.inclusive:
+            scale = compute_scale(image.height, image.width, self.short_side, self.long_side)
+            boxes = _scale_inclusive_boxes(targets, scale, (height, width))
+        else:
+            boxes = _clip_boxes(targets, image) * np.array([width / image.width, height / image.height] * 2)
+        masks = _decode_masks(targets, image, (height, width), self.inclusive)
         if train and np.random.default_rng([seed, epoch, index]).random() < self.flip:
             pixels, masks = pixels.flip(-1), masks.flip(-1)
             boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
@@ -207,8 +225,25 @@ def compute_resized_size(height: int, width: int, short_side: int, long_side: in
     >>> compute_resized_size(375, 500, short_side=800, long_side=1333)
     (800, 1067)
     """
-    scale = min(short_side / min(height, width), long_side / max(height, width))
+    scale = compute_scale(height, width, short_side, long_side)
     return int(height * scale + 0.5), int(width * scale + 0.5)
+
+
+def compute_scale(height: int, width: int, short_side: int, long_side: int) -> float:
+    """Compute the factor by which an image is resized, before its sides are rounded to whole pixels."""
+    return min(short_side / min(height, width), long_side / max(height, width))
+
+
+def _scale_inclusive_boxes(objects: list[Annotation], scale: float, size: tuple[int, int]) -> np.ndarray:
+    """float64 (n, 4): first and last pixel scaled and clipped to the resized image of `size` (height, width).
+
+    In continuous coordinates, as everywhere here: the last pixel's end.
+    """
+    boxes = np.array([annotation.bbox for annotation in objects], dtype=np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2] - 1
+    boxes = (boxes * scale).clip(0, [size[1] - 1, size[0] - 1] * 2)
+    boxes[:, 2:] += 1
+    return boxes
 
 
 def _clip_boxes(objects: list[Annotation], image: AnnotatedImage) -> np.ndarray:
@@ -218,12 +253,15 @@ def _clip_boxes(objects: list[Annotation], image: AnnotatedImage) -> np.ndarray:
     return boxes.clip(0, [image.width, image.height] * 2)
 
 
-def _is_target(annotation: Annotation, image: AnnotatedImage) -> bool:
-    """Whether a detector is trained on an object: the rule of mmdetection, with which the paper's models were trained.
+def _is_target(annotation: Annotation, image: AnnotatedImage, inclusive: bool) -> bool:
+    """Whether a detector is trained on an object: no crowd, with an area, at least a pixel wide and high.
 
-    An object whose segmentation has no polygon of three points has no mask to learn and is left out, too.
+    That is all in the authors' framework (`inclusive`). Otherwise the part within the image has to be as large, as
+    mmdetection from 2.0 on asks, and an object whose segmentation has no polygon of three points is left out, too.
     """
     x, y, width, height = annotation.bbox
+    if inclusive:
+        return width >= 1 and height >= 1 and annotation.area > 0 and not annotation.iscrowd
     inside = min(x + width, image.width) - max(x, 0) >= 1 and min(y + height, image.height) - max(y, 0) >= 1
     return inside and annotation.area > 0 and not annotation.iscrowd and bool(annotation.segmentation)
 
@@ -238,13 +276,21 @@ def _encode(annotation: Annotation, image: AnnotatedImage) -> RunLengths:
     return mask_api.merge(mask_api.frPyObjects(polygons, image.height, image.width))
 
 
-def _decode_masks(objects: list[Annotation], image: AnnotatedImage, size: tuple[int, int]) -> Tensor:
-    """uint8 (n, H, W): the masks at the original size, resized to the nearest pixel's centre as the image is."""
+def _decode_masks(objects: list[Annotation], image: AnnotatedImage, size: tuple[int, int], inclusive: bool) -> Tensor:
+    """uint8 (n, H, W): the masks at the original size, resized to `size`, (H, W), by taking one old pixel for each."""
     if not objects:
         return torch.zeros((0, *size), dtype=torch.uint8)
     masks = mask_api.decode([_encode(annotation, image) for annotation in objects]).transpose(2, 0, 1)
-    # The old pixel that holds the new pixel's centre, in integers: floats are off at some boundaries.
-    rows, columns = (
-        (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(size, masks.shape[1:], strict=True)
-    )
+    find = _find_corners if inclusive else _find_centres
+    rows, columns = (find(new, old) for new, old in zip(size, masks.shape[1:], strict=True))
     return torch.from_numpy(np.ascontiguousarray(masks).take(columns, axis=2).take(rows, axis=1))
+
+
+def _find_centres(new: int, old: int) -> np.ndarray:
+    """The old pixel that holds each new pixel's centre, in integers: floats are off at some boundaries."""
+    return (2 * np.arange(new) + 1) * old // (2 * new)
+
+
+def _find_corners(new: int, old: int) -> np.ndarray:
+    """The old pixel that holds each new pixel's first corner, in the floats of OpenCV, which the authors resize by."""
+    return np.minimum(np.floor(np.arange(new) * (1 / (new / old))).astype(np.int64), old - 1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from repro.detection.roi import Instances, RoIHeads, Stage, assemble_instances
 from repro.experiments import Detector
-from repro.experiments.conventions import AUTHORS, DetectionConventions
+from repro.experiments.conventions import DetectionConventions
 
 CASCADE = (
     Stage(0.5, (0.1, 0.1, 0.2, 0.2), "class-agnostic", weight=1.0),
@@ -26,7 +26,9 @@ class CascadeRoIHeads(nn.Module):
     A stage decodes boxes with its own units from the boxes of the stage before it, and judges them by its own IoU.
     """
 
-    def __init__(self, spec: Detector, generator: torch.Generator, conventions: DetectionConventions = AUTHORS) -> None:
+    def __init__(
+        self, spec: Detector, generator: torch.Generator, conventions: DetectionConventions | None = None
+    ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(RoIHeads(spec, generator, conventions, stage) for stage in CASCADE)
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from repro.data.coco import Detections, DetectionSample
+from repro.data.coco import Detections, DetectionSample, compute_scale
 from repro.detection.boxes import clip, rescale
 from repro.detection.masks import encode, prepare
 from repro.detection.roi import Instances
 from repro.experiments import Detector
-from repro.experiments.conventions import AUTHORS, DetectionConventions
+from repro.experiments.conventions import DetectionConventions, choose_conventions
 
 if TYPE_CHECKING:
     from repro.models.resnet import ResNet
@@ -27,7 +27,7 @@ class DetectorModule(nn.Module):
 
     Args:
         spec: widths, sizes and thresholds.
-        conventions: those that the weights were trained with.
+        conventions: those that the weights were trained with. Default: those by which the network is trained here.
     """
 
     if TYPE_CHECKING:  # a property for type checkers alone: nn.Module finds submodules where the class has no attribute
@@ -36,10 +36,10 @@ class DetectorModule(nn.Module):
         def backbone(self) -> ResNet:
             """The network whose features the pyramid takes."""
 
-    def __init__(self, spec: Detector, conventions: DetectionConventions = AUTHORS) -> None:
+    def __init__(self, spec: Detector, conventions: DetectionConventions | None = None) -> None:
         super().__init__()
         self.spec = spec
-        self.conventions = conventions
+        self.conventions = conventions or choose_conventions(spec)
         self._generator = torch.Generator(device="cpu")
 
     @property
@@ -55,8 +55,14 @@ class DetectorModule(nn.Module):
     def losses(self, samples: list[DetectionSample]) -> dict[str, Tensor]:
         """The terms whose sum is minimised, each a scalar averaged over the batch. Images without objects are fine.
 
-        Needs training mode.
+        With `spec.images_per_loss`, each is the mean of those of groups of so many images (the last may be smaller),
+        weighted by the number of images. Needs training mode.
         """
+
+    def group(self, count: int) -> list[tuple[slice, float]]:
+        """The groups of a batch of `count` images whose losses are averages of their own, and their shares."""
+        size = self.spec.images_per_loss or count
+        return [(slice(at, at + size), min(size, count - at) / count) for at in range(0, count, size)]
 
     @abstractmethod
     def find_instances(self, samples: list[DetectionSample]) -> list[Instances]:
@@ -74,7 +80,7 @@ class DetectorModule(nn.Module):
         The two differ a little, because sizes are whole pixels. Where boxes are inclusive, both are the exact factor.
         """
         if self.conventions.inclusive_boxes:
-            factor = max(min(sample.size) / self.spec.short_side, max(sample.size) / self.spec.long_side)
+            factor = 1 / compute_scale(*sample.size, self.spec.short_side, self.spec.long_side)
             return factor, factor
         height, width = sample.image.shape[1:]
         return sample.size[0] / height, sample.size[1] / width
@@ -90,5 +96,9 @@ class DetectorModule(nn.Module):
             boxes=boxes.cpu().numpy(),
             scores=instances.scores.cpu().numpy(),
             labels=instances.labels.cpu().numpy(),
-            masks=encode(*prepare(instances.masks, boxes, self.conventions), sample.size),
+            masks=encode(
+                *prepare(instances.masks, boxes, self.conventions),
+                sample.size,
+                above=self.conventions.whole_pixel_masks,
+            ),
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from repro.errors import ReproError, unknown
 from repro.experiments import Detector
-from repro.experiments.conventions import AUTHORS, DetectionConventions
+from repro.experiments.conventions import DetectionConventions
 from repro.settings import Engine
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def resolve(engine: str) -> Engine:
     return "detectron2"
 
 
-def build(engine: str, network: Detector, conventions: DetectionConventions = AUTHORS) -> DetectorModule:
-    """Assemble a detector by `resolve(engine)`.
+def build(engine: str, network: Detector, conventions: DetectionConventions | None = None) -> DetectorModule:
+    """Assemble a detector by `resolve(engine)`; its default conventions are those that it is trained with here.
 
     Raises:
         ReproError: there is no such engine, or it cannot be used here.

@@ -1,4 +1,4 @@
-"""Masks between an image's pixels and the grid of the mask head, and their run-length encoding."""
+"""Masks of detections: from the grid of the mask head to the image's pixels and their run-length encoding."""
 
 from __future__ import annotations
 
@@ -6,31 +6,11 @@ import torch
 from faster_coco_eval.core import mask as rle
 from torch import Tensor
 from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
-from torchvision.ops import roi_align
 
 from repro.experiments.conventions import DetectionConventions
 
 #: Pixels pasted at a time, as float32: bounds the memory that a large image with many detections takes.
 _CHUNK = 2**24
-
-
-def crop(masks: Tensor, objects: Tensor, boxes: Tensor, resolution: int) -> Tensor:
-    """Crop the part of an object's mask that lies in a box, resampled to the grid of the mask head.
-
-    Args:
-        masks: uint8 (n, H, W).
-        objects: int64 (k,), which mask each box looks at.
-        boxes: (k, 4), xyxy in pixels.
-        resolution: cells M along a side of the grid.
-
-    Returns:
-        float32 (k, M, M): 1 where at least half of the cell is covered, else 0.
-    """
-    if len(boxes) == 0:
-        return boxes.new_zeros(0, resolution, resolution)
-    rois = torch.cat([objects[:, None].to(boxes), boxes], dim=1)
-    covered = roi_align(masks[:, None].to(boxes), rois, resolution, sampling_ratio=-1, aligned=True)
-    return (covered[:, 0] >= 0.5).to(boxes)
 
 
 def prepare(masks: Tensor, boxes: Tensor, conventions: DetectionConventions) -> tuple[Tensor, Tensor]:
@@ -89,11 +69,16 @@ def _weigh_cells(start: Tensor, end: Tensor, length: int, resolution: int) -> Te
     return (1 - (position[:, :, None] - cells).abs()).clamp(min=0) * inside[:, :, None]
 
 
-def encode(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float = 0.5) -> list[dict]:
-    """Paste masks into an image of `size` (height, width), cut them at `threshold`, and encode them as COCO does."""
+def encode(masks: Tensor, boxes: Tensor, size: tuple[int, int], *, above: bool = False) -> list[dict]:
+    """Paste masks into an image of `size` (height, width), cut them at a half, and encode them as COCO does.
+
+    Args:
+        above: a pixel at the very half does not belong to the mask.
+    """
     count = max(_CHUNK // (size[0] * size[1]), 1)
     encoded = []
     for part, where in zip(masks.split(count), boxes.split(count), strict=True):
-        binary = (paste(part, where, size) >= threshold).to(torch.uint8).cpu().numpy()
+        pasted = paste(part, where, size)
+        binary = (pasted > 0.5 if above else pasted >= 0.5).to(torch.uint8).cpu().numpy()
         encoded += rle.encode(binary.transpose(2, 1, 0))  # (H, W, n) in column-major order, without a copy
     return encoded

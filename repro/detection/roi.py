@@ -15,11 +15,11 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.ops import batched_nms, box_iou, remove_small_boxes
 
 from repro.detection.boxes import clip, rescale
-from repro.detection.masks import crop
+from repro.detection.mask_targets import crop
 from repro.detection.pooling import PyramidRoIAlign
 from repro.detection.sampling import BalancedSampler, Matcher
 from repro.experiments import Detector
-from repro.experiments.conventions import AUTHORS, DetectionConventions
+from repro.experiments.conventions import DetectionConventions, choose_conventions
 
 BOX_RESOLUTION = 7  #: cells of the RoI feature of the box head, along a side
 MASK_RESOLUTION = 14  #: and of the mask head, whose output has twice as many
@@ -68,10 +68,11 @@ class RoIHeads(nn.Module):
         self,
         spec: Detector,
         generator: torch.Generator,
-        conventions: DetectionConventions = AUTHORS,
+        conventions: DetectionConventions | None = None,
         stage: Stage = Stage(),
     ) -> None:
         super().__init__()
+        conventions = conventions or choose_conventions(spec)
         outputs = spec.num_classes + 1
         self.stage = stage
         self.box_roi_pool = PyramidRoIAlign(BOX_RESOLUTION, spec.anchor_scale, conventions)
@@ -145,7 +146,7 @@ class RoIHeads(nn.Module):
             torch.cat([image.labels[mask] for image, mask in zip(rois, foreground, strict=True)]),
             torch.cat(
                 [
-                    crop(instances, image.objects[mask], image.boxes[mask], mask_logits.shape[-1])
+                    crop(instances, image.objects[mask], image.boxes[mask], mask_logits.shape[-1], self.inclusive)
                     for instances, image, mask in zip(masks, rois, foreground, strict=True)
                 ]
             ),

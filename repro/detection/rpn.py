@@ -10,7 +10,7 @@ from repro.detection.anchors import ASPECT_RATIOS, PyramidAnchors
 from repro.detection.boxes import clip
 from repro.detection.sampling import BalancedSampler, Matcher
 from repro.experiments import Detector
-from repro.experiments.conventions import AUTHORS, DetectionConventions
+from repro.experiments.conventions import DetectionConventions, choose_conventions
 
 
 class RPNHead(torchvision_rpn.RPNHead):
@@ -30,9 +30,13 @@ class RegionProposalNetwork(torchvision_rpn.RegionProposalNetwork):
     "boxes", float32 (n, 4), and "size", the (height, width) of the image before padding.
     """
 
-    def __init__(self, spec: Detector, generator: torch.Generator, conventions: DetectionConventions = AUTHORS) -> None:
+    def __init__(
+        self, spec: Detector, generator: torch.Generator, conventions: DetectionConventions | None = None
+    ) -> None:
+        conventions = conventions or choose_conventions(spec)
         before_nms, after_nms = (
-            {"training": training, "testing": test} for training, test in (spec.proposals_per_level, spec.proposals)
+            {"training": training, "testing": conventions.limit_proposals(test)}
+            for training, test in (spec.proposals_per_level, spec.proposals)
         )
         super().__init__(
             PyramidAnchors(spec.anchor_scale, conventions),

@@ -14,7 +14,7 @@ from repro.detection.detector import DetectorModule
 from repro.detection.roi import Instances, RoIHeads
 from repro.detection.rpn import RegionProposalNetwork
 from repro.experiments import STAGES, Detector
-from repro.experiments.conventions import AUTHORS, DetectionConventions
+from repro.experiments.conventions import DetectionConventions
 from repro.models.resnet import ResNet
 
 DIVISOR = 32  #: a batch's height and width are multiples of it
@@ -25,17 +25,16 @@ class MaskRCNN(DetectorModule):
 
     Args:
         spec: widths, sizes and thresholds.
-        conventions: those that the weights were trained with. The default is how networks are trained here: in
-            continuous coordinates the arithmetic of the authors' framework, where a box includes its last pixel, is the
-            same arithmetic except at borders (see `DetectionConventions.inclusive_boxes`).
+        conventions: those that the weights were trained with. Default: those by which the network is trained here.
     """
 
     backbone: ResNet
     mean: Tensor  #: of the normalisation, (3, 1, 1)
     std: Tensor  #: and its standard deviation
 
-    def __init__(self, spec: Detector, conventions: DetectionConventions = AUTHORS) -> None:
+    def __init__(self, spec: Detector, conventions: DetectionConventions | None = None) -> None:
         super().__init__(spec, conventions)
+        conventions = self.conventions
         self.backbone = ResNet(spec.backbone)
         self.fpn = FeaturePyramidNetwork(
             [self.backbone.channels[stage] for stage in STAGES], spec.fpn_channels, LastLevelMaxPool()
@@ -58,13 +57,19 @@ class MaskRCNN(DetectorModule):
             [getattr(sample, name).to(self.mean.device) for sample in samples] for name in ("boxes", "labels", "masks")
         )
         features = self.features(images)
-        targets = [{"boxes": box, "size": size} for box, size in zip(boxes, images.image_sizes, strict=True)]
-        proposals, rpn = self.rpn(images, features, targets)
-        return {
-            "loss_rpn_objectness": rpn["loss_objectness"],
-            "loss_rpn_box": rpn["loss_rpn_box_reg"],
-            **self.roi_heads.losses(features, proposals, images.image_sizes, boxes, labels, masks),
-        }
+        losses: dict[str, Tensor] = {}
+        for part, share in self.group(len(samples)):
+            sizes = images.image_sizes[part]
+            levels = {name: level[part] for name, level in features.items()}
+            targets = [{"boxes": box, "size": size} for box, size in zip(boxes[part], sizes, strict=True)]
+            proposals, rpn = self.rpn(ImageList(images.tensors[part], sizes), levels, targets)
+            terms = {
+                "loss_rpn_objectness": rpn["loss_objectness"],
+                "loss_rpn_box": rpn["loss_rpn_box_reg"],
+                **self.roi_heads.losses(levels, proposals, sizes, boxes[part], labels[part], masks[part]),
+            }
+            losses = {name: losses.get(name, 0) + share * term for name, term in terms.items()}
+        return losses
 
     @torch.no_grad()
     def find_instances(self, samples: list[DetectionSample]) -> list[Instances]:

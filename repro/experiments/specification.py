@@ -111,7 +111,12 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Detector:
-    """Mask R-CNN with FPN, or its cascade: the authors' heads and test settings."""
+    """Mask R-CNN with FPN, or its cascade: the authors' heads and test settings.
+
+    The paper's numbers were made with 2000 proposals at test, too (`test_cfg` of all configurations of the authors'
+    repository at 38b0b8e); mmdetection since May 2019 and the authors' later code take 1000. The paper's operations
+    are of 1000.
+    """
 
     backbone: Backbone
     cascade: bool = False
@@ -122,12 +127,18 @@ class Detector:
     short_side: int = 800  #: pixels
     long_side: int = 1333  #: pixels
     anchor_scale: int = 8  #: anchor side in units of its level's stride
-    proposals_per_level: tuple[int, int] = (2000, 1000)  #: before NMS, (training, test)
-    proposals: tuple[int, int] = (2000, 1000)  #: after NMS, (training, test)
+    proposals_per_level: tuple[int, int] = (2000, 2000)  #: before NMS, (training, test)
+    proposals: tuple[int, int] = (2000, 2000)  #: after NMS, of all levels, (training, test)
     rpn_samples: int = 256  #: anchors per image in the RPN's loss
     roi_samples: int = 512  #: RoIs per image in the box head's loss
     score_threshold: float = 0.05
     detections: int = 100  #: per image
+    #: What a box is when the network is trained and tested here. inclusive: it ends on its last pixel, and masks are
+    #: cut to whole pixels, as in the authors' framework (`conventions.AUTHORS`); continuous: it is given by its edges
+    #: (`conventions.CONTINUOUS`).
+    pixels: Literal["inclusive", "continuous"] = later("inclusive", before="continuous")
+    #: Losses are means over as many images of a forward pass: those that one of the authors' GPUs has. None: over all.
+    images_per_loss: int | None = later(2, before=None)
 
 
 @dataclass(frozen=True)

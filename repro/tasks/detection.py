@@ -78,7 +78,7 @@ class Detection(Task[Detections, DetectorModule, CocoDetection]):
         network = self.experiment.detector
         return CocoDetection(
             self.root, split, network.num_classes, network.short_side, network.long_side,
-            flip=self.experiment.recipe.flip,
+            flip=self.experiment.recipe.flip, inclusive=network.pixels == "inclusive",
         )  # fmt: skip
 
     def build_network(self) -> DetectorModule:

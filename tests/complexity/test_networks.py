@@ -119,6 +119,20 @@ def test_baseline_of_table_2():
     assert not any("conv" in operator or "linear" in operator for operator in found.uncounted)
 
 
+def test_counts_are_of_1000_rois_whatever_is_tested_with():
+    """The paper's FLOPs and its AP are of different numbers of proposals."""
+    for experiment in experiments.EXPERIMENTS.values():
+        if isinstance(experiment.network, Detector):
+            assert experiment.network.proposals == (2000, 2000)
+            rois = networks.count_rois(experiment.network)
+            assert {number for head, number in rois.items() if head.startswith("box")} == {1000}
+    for name in ("coco-r50-gc-r16", "coco-x101-cascade-gc-r4"):
+        experiment = experiments.get(name)
+        fewer = replace(experiment.network, proposals=(2000, 1000), proposals_per_level=(2000, 1000))
+        found, same = composed(name), count_experiment(replace(experiment, network=fewer))
+        assert (found.macs, found.paper_flops) == (same.macs, same.paper_flops)
+
+
 @pytest.mark.parametrize(
     ("name", "flops"),
     [("coco-r50-1nl", 288.778), ("coco-r50-gc-r16-c3", 279.499), ("imagenet-r50-baseline", 3.862)],

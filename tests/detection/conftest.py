@@ -26,6 +26,8 @@ def spec() -> Detector:
         rpn_samples=32,
         roi_samples=16,
         detections=10,
+        pixels="continuous",
+        images_per_loss=None,
     )
 
 

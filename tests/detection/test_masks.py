@@ -10,7 +10,8 @@ from pycocotools import mask as coco_mask
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from repro.detection import masks as m
-from repro.experiments.conventions import AUTHORS, DETECTRON2, MMDETECTION_1, MMDETECTION_2, TORCHVISION
+from repro.detection.mask_targets import crop
+from repro.experiments.conventions import CONTINUOUS, DETECTRON2, MMDETECTION_1, MMDETECTION_2, TORCHVISION
 
 pytestmark = pytest.mark.rounding
 
@@ -89,9 +90,9 @@ def test_mmdetection_1_pastes_from_first_to_last_pixel():
     assert pasted_by(MMDETECTION_1, torch.ones(1, 28, 28), thin)[0].nonzero().tolist() == [[3, 5]]
 
 
-def test_authors_masks_are_pasted_as_they_are():
+def test_masks_of_continuous_boxes_are_pasted_as_they_are():
     masks = torch.rand(len(BOXES), 28, 28)
-    assert m.prepare(masks, BOXES, AUTHORS) == (masks, BOXES)
+    assert m.prepare(masks, BOXES, CONTINUOUS) == (masks, BOXES)
 
 
 def test_full_mask_fills_its_box_to_the_pixel():
@@ -119,7 +120,7 @@ def test_no_masks_encode_to_nothing():
 def test_crop_is_the_majority_of_each_cell():
     masks = (torch.rand(2, 60, 70, generator=torch.Generator().manual_seed(3)) > 0.5).to(torch.uint8)
     objects, boxes = torch.tensor([1, 0]), torch.tensor([[3.0, 2.0, 59.0, 58.0], [10.0, 4.0, 66.0, 32.0]])
-    first, second = m.crop(masks, objects, boxes, 28)
+    first, second = crop(masks, objects, boxes, 28, inclusive=False)
     expected = masks[1, 2:58, 3:59].float().view(28, 2, 28, 2).mean(dim=(1, 3)) >= 0.5
     torch.testing.assert_close(first, expected.float())
     expected = masks[0, 4:32, 10:66].float().view(28, 1, 28, 2).mean(dim=(1, 3)) >= 0.5
@@ -131,6 +132,6 @@ def test_paste_undoes_crop():
     mask[0, 10:34, 8:36] = 1
     mask[0, 10:20, 8:20] = 0
     box = torch.tensor([[8.0, 10.0, 36.0, 34.0]])
-    grid = m.crop(mask, torch.tensor([0]), box, 28)
+    grid = crop(mask, torch.tensor([0]), box, 28, inclusive=False)
     decoded = coco_mask.decode(m.encode(grid, box, (40, 50)))[..., 0]
     np.testing.assert_array_equal(decoded, mask[0].numpy())

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 from detectron2.config import instantiate
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
 from detectron2.utils.file_io import PathManager
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from repro.detection.detectron2.initial_weights import InitialWeights
 from repro.detection.detectron2.names import to_detectron2, to_own
 from repro.detection.detectron2.network import build_config
 from repro.experiments import Detector
-from repro.experiments.conventions import AUTHORS, DetectionConventions
+from repro.experiments.conventions import DetectionConventions
 from repro.models.resnet import ResNet
 
 _PREFIX = "rcnn."
@@ -45,9 +45,9 @@ class Detectron2MaskRCNN(DetectorModule):
     Its state dict has the names and shapes of that class, so the weights of one fit the other.
     """
 
-    def __init__(self, spec: Detector, conventions: DetectionConventions = AUTHORS) -> None:
+    def __init__(self, spec: Detector, conventions: DetectionConventions | None = None) -> None:
         super().__init__(spec, conventions)
-        self.rcnn = instantiate(build_config(spec, conventions))
+        self.rcnn = instantiate(build_config(spec, self.conventions))
         for module in (self.rcnn.proposal_generator, *getattr(self.rcnn.roi_heads, "stages", [self.rcnn.roi_heads])):
             module.generator = self.generator
         self.register_state_dict_post_hook(_rename_saved)
@@ -59,8 +59,18 @@ class Detectron2MaskRCNN(DetectorModule):
         return self.rcnn.backbone.bottom_up
 
     def losses(self, samples: list[DetectionSample]) -> dict[str, Tensor]:
-        with EventStorage():  # Detectron2's parts log to it
-            terms = self.rcnn([self._to_input(sample, with_objects=True) for sample in samples])
+        inputs = [self._to_input(sample, with_objects=True) for sample in samples]
+        images = self.rcnn.preprocess_image(inputs)
+        objects = [image["instances"].to(self.rcnn.device) for image in inputs]
+        features = self.rcnn.backbone(images.tensor)
+        terms: dict[str, Tensor] = {}
+        for part, share in self.group(len(samples)):
+            own = ImageList(images.tensor[part], images.image_sizes[part])
+            levels = {name: level[part] for name, level in features.items()}
+            with EventStorage():  # Detectron2's parts log to it
+                proposals, rpn = self.rcnn.proposal_generator(own, levels, objects[part])
+                _, heads = self.rcnn.roi_heads(own, levels, proposals, objects[part])
+            terms = {name: terms.get(name, 0) + share * term for name, term in {**heads, **rpn}.items()}
         return {
             f"{_LOSSES[name]}{stage}": terms[f"{name}{suffix}"]
             for suffix, stage in (("", ""), *((f"_stage{k}", f"_{k}") for k in range(3)))
@@ -90,7 +100,7 @@ class Detectron2MaskRCNN(DetectorModule):
             tuple(image.shape[1:]),
             gt_boxes=Boxes(sample.boxes),
             gt_classes=sample.labels,
-            gt_masks=ObjectMasks(sample.masks),
+            gt_masks=ObjectMasks(sample.masks, self.conventions.inclusive_boxes),
         )
         return {"image": image, "instances": objects}
 

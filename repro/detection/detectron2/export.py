@@ -27,6 +27,7 @@ from repro.detection.detectron2.optimizer import ClippedSGD
 from repro.engine.schedule import count_iterations, count_iterations_per_epoch
 from repro.errors import ReproError
 from repro.experiments import Detector, Experiment, Recipe
+from repro.experiments.conventions import CONTINUOUS
 
 _WIDTH = 120
 _HEADER = '''"""{name} of the GCNet paper, for Detectron2's tools/lazyconfig_train_net.py.
@@ -49,7 +50,7 @@ def build_configuration(experiment: Experiment) -> dict[str, DictConfig | dict]:
     per_epoch = count_iterations_per_epoch(TRAINING_IMAGES, recipe.batch_size)
     total = count_iterations(recipe, per_epoch)
     return {
-        "model": build_config(experiment.detector),
+        "model": build_config(experiment.detector, CONTINUOUS),  # as Detectron2's own data are
         "dataloader": _build_dataloader(experiment.detector, recipe),
         "optimizer": LazyCall(ClippedSGD)(
             params=LazyCall(get_default_optimizer_params)(),

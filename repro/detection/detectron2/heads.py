@@ -18,7 +18,7 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from repro.detection.boxes import clip, rescale
-from repro.detection.masks import crop
+from repro.detection.mask_targets import crop
 from repro.detection.roi import SMALLEST
 from repro.detection.sampling import BalancedSampler
 
@@ -31,25 +31,27 @@ class ObjectMasks:
 
     Args:
         masks: uint8 (n, H, W).
+        inclusive: how they are cropped (`crop`).
         objects: int64 (k,), which of the masks, in this order; all by default.
     """
 
-    def __init__(self, masks: Tensor, objects: Tensor | None = None) -> None:
+    def __init__(self, masks: Tensor, inclusive: bool, objects: Tensor | None = None) -> None:
         self.masks = masks
+        self.inclusive = inclusive
         self.objects = torch.arange(len(masks), device=masks.device) if objects is None else objects
 
     def __len__(self) -> int:
         return len(self.objects)
 
     def __getitem__(self, index: Tensor | slice) -> ObjectMasks:
-        return ObjectMasks(self.masks, self.objects[index])
+        return ObjectMasks(self.masks, self.inclusive, self.objects[index])
 
     def to(self, device: torch.device) -> ObjectMasks:
-        return ObjectMasks(self.masks.to(device), self.objects.to(device))
+        return ObjectMasks(self.masks.to(device), self.inclusive, self.objects.to(device))
 
     def crop_and_resize(self, boxes: Tensor, resolution: int) -> Tensor:
         """The masks within `boxes` (k, 4), float32 (k, resolution, resolution), 0 or 1."""
-        return crop(self.masks, self.objects, boxes, resolution)
+        return crop(self.masks, self.objects, boxes, resolution, self.inclusive)
 
 
 class BoxHead(FastRCNNConvFCHead):

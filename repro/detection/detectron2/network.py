@@ -20,13 +20,17 @@ from repro.detection.detectron2.heads import BoxHead, CascadeROIHeads, MaskHead,
 from repro.detection.detectron2.proposals import RPN, Detectron2Matcher, Detectron2PyramidAnchors, Detectron2RPNHead
 from repro.detection.roi import BOX_RESOLUTION, MASK_RESOLUTION, NMS_THRESHOLD, Stage
 from repro.experiments import Detector
-from repro.experiments.conventions import AUTHORS, DetectionConventions
+from repro.experiments.conventions import DetectionConventions, choose_conventions
 
 _LEVELS = ["p2", "p3", "p4", "p5", "p6"]
 
 
-def build_config(spec: Detector, conventions: DetectionConventions = AUTHORS) -> DictConfig:
-    """Build the configuration of a `GeneralizedRCNN`. Classes that are not Detectron2's own document why."""
+def build_config(spec: Detector, conventions: DetectionConventions | None = None) -> DictConfig:
+    """Build the configuration of a `GeneralizedRCNN`. Classes that are not Detectron2's own document why.
+
+    The default conventions are those by which the network is trained here.
+    """
+    conventions = conventions or choose_conventions(spec)
     return LazyCall(GeneralizedRCNN)(
         backbone=LazyCall(FPN)(
             bottom_up=LazyCall(ContextResNet)(spec=_make_lazy(spec.backbone)),
@@ -58,13 +62,18 @@ def _build_proposals(spec: Detector, conventions: DetectionConventions) -> DictC
         box2box_transform=LazyCall(Box2BoxTransform)(weights=[1.0, 1.0, 1.0, 1.0]),
         batch_size_per_image=spec.rpn_samples,
         positive_fraction=0.5,
-        pre_nms_topk=list(spec.proposals_per_level),
-        post_nms_topk=list(spec.proposals),
+        pre_nms_topk=_limit_proposals(spec.proposals_per_level, conventions),
+        post_nms_topk=_limit_proposals(spec.proposals, conventions),
         nms_thresh=0.7,
         min_box_size=1e-3,
         smooth_l1_beta=1 / 9,
         inclusive_boxes=conventions.inclusive_boxes,
     )
+
+
+def _limit_proposals(numbers: tuple[int, int], conventions: DetectionConventions) -> list[int]:
+    training, test = numbers
+    return [training, conventions.limit_proposals(test)]
 
 
 def _build_cascade(spec: Detector, conventions: DetectionConventions) -> DictConfig:

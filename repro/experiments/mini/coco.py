@@ -111,6 +111,9 @@ def shrink(experiment: Experiment) -> Experiment:
             rpn_samples=64,
             roi_samples=16,
             detections=20,
+            # As the committed records were measured.
+            pixels="continuous",
+            images_per_loss=None,
         ),
     )
 

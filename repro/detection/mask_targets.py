@@ -1,0 +1,77 @@
+"""Targets of the mask head: the part of an object's mask that lies in a RoI, on the grid of the head's output."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchvision.ops import roi_align
+
+_UNIT = 2048  #: weights of pixels are integers, in 2048ths
+
+
+def crop(masks: Tensor, objects: Tensor, boxes: Tensor, resolution: int, inclusive: bool) -> Tensor:
+    """Crop the part of an object's mask that lies in a box, resampled to the grid of the mask head.
+
+    Args:
+        masks: uint8 (n, H, W), 0 or 1.
+        objects: int64 (k,), which mask each box looks at.
+        boxes: (k, 4), xyxy in pixels.
+        resolution: cells M along a side of the grid.
+        inclusive: as the authors' framework does it (mmdetection before 2.0, `mask_target.py`), for boxes within the
+            image: see `_resize_whole_pixels`. Otherwise a cell is 1 where at least half of it is covered.
+
+    Returns:
+        float32 (k, M, M), 0 or 1.
+    """
+    if len(boxes) == 0:
+        return boxes.new_zeros(0, resolution, resolution)
+    if inclusive:
+        return _resize_whole_pixels(masks, objects, boxes, resolution).to(boxes)
+    rois = torch.cat([objects[:, None].to(boxes), boxes], dim=1)
+    covered = roi_align(masks[:, None].to(boxes), rois, resolution, sampling_ratio=-1, aligned=True)
+    return (covered[:, 0] >= 0.5).to(boxes)
+
+
+def _resize_whole_pixels(masks: Tensor, objects: Tensor, boxes: Tensor, resolution: int) -> Tensor:
+    """Cut boxes to the pixels that their first and last pixel begin in, and resize what lies there: int (k, M, M).
+
+    The authors resize by OpenCV, which interpolates 8-bit images between the centres of pixels in integers: weights are
+    rounded to 2048ths, rows are weighed after the columns, and each of the two rows is rounded down to a quarter before
+    their sum is rounded. A cell whose four pixels weigh a little more than a half together can so become 0.
+    """
+    first = boxes[:, :2].int()
+    sides = ((boxes[:, 2:] - 1).int() - first + 1).clamp(min=1)
+    left, right, columns = _find_neighbours(first[:, 0], sides[:, 0], resolution)
+    # Beyond the middle of the first and the last pixel OpenCV has one column of weight 1, and twice the same row.
+    columns = torch.where((left == right)[..., None], columns.new_tensor([_UNIT, 0]), columns)
+    top, bottom, rows = _find_neighbours(first[:, 1], sides[:, 1], resolution)
+    total = torch.full_like(left[:, None, :], 2).expand(-1, resolution, -1)
+    for y, weight in ((top, rows[..., 0]), (bottom, rows[..., 1])):
+        row = sum(
+            masks[objects[:, None, None], y[:, :, None], x[:, None, :]] * columns[:, None, :, side]
+            for side, x in enumerate((left, right))
+        )
+        total = total + ((row >> 4) * weight[:, :, None] >> 16)
+    return total >> 2
+
+
+def _find_neighbours(first: Tensor, count: Tensor, resolution: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The pixels around the centre of every cell along one axis, and their weights.
+
+    Args:
+        first: int (k,), the first of the pixels.
+        count: int (k,), how many there are.
+
+    Returns:
+        int64 (k, M) pixels before and after, the same one beyond the middle of the first and last pixel, and int64
+        (k, M, 2) their weights.
+    """
+    cells = torch.arange(resolution, device=first.device) + 0.5
+    step = 1 / (resolution / count.double())  # in the order in which OpenCV rounds
+    position = (cells * step[:, None] - 0.5).float()
+    before = position.floor()
+    part = position - before
+    weights = torch.stack([1 - part, part], dim=-1).mul(_UNIT).round().long()
+    last = (count - 1)[:, None]
+    left, right = (first[:, None] + torch.minimum((before.long() + side).clamp(min=0), last) for side in (0, 1))
+    return left, right, weights
