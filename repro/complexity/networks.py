@@ -134,7 +134,7 @@ def build(network: Detector | Classifier, device: str = "meta") -> MaskRCNN | Re
     """Build the network, in evaluation mode."""
     with torch.device(device):
         if isinstance(network, Classifier):
-            return ResNet(network.backbone, network.num_classes).eval()
+            return ResNet(network.backbone, network.num_classes, network.fc_std).eval()
         return MaskRCNN(network).eval()
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from repro.conversion.classification import require_fields
-from repro.conversion.keys import Cause, Converted, Rule, TensorChange, translate
+from repro.conversion.keys import Cause, Converted, Rule, translate
 from repro.errors import ReproError
 from repro.experiments import Backbone, Classifier, NonLocal
 from repro.models.conventions import MMCV, PAPER
@@ -23,10 +23,6 @@ _CAUSES = (
     Cause("shape", r"fc_cls|proj", "the file tells other classes apart"),
 )
 _BLOCK = r"(layer\d\.\d+)\."
-
-
-#: mmcv divides the logits of the attention by the square root of their number of terms (`use_scale`).
-_SCALED = TensorChange(lambda rows: rows * len(rows) ** -0.5, "divided by the square root of the number of its rows")
 _NON_LOCAL = rf"{_BLOCK}context_block\."
 _THEIRS = r"backbone.\1.non_local_block."
 _MMACTION = (
@@ -37,7 +33,7 @@ _MMACTION = (
     Rule(rf"{_BLOCK}bn(\d)\.", (r"backbone.\1.conv\2.bn.",)),
     Rule(rf"{_BLOCK}downsample\.0\.", (r"backbone.\1.downsample.conv.",)),
     Rule(rf"{_BLOCK}downsample\.1\.", (r"backbone.\1.downsample.bn.",)),
-    Rule(rf"{_NON_LOCAL}theta\.", (f"{_THEIRS}theta.conv.",), _SCALED),
+    Rule(rf"{_NON_LOCAL}theta\.", (f"{_THEIRS}theta.conv.",)),
     Rule(rf"{_NON_LOCAL}(phi|g)\.", (r"backbone.\1.non_local_block.\2.0.conv.",)),
     Rule(rf"{_NON_LOCAL}conv_out\.", (f"{_THEIRS}conv_out.conv.",)),
     Rule(rf"{_NON_LOCAL}norm\.", (f"{_THEIRS}conv_out.bn.",)),
@@ -61,7 +57,8 @@ _PYTORCHVIDEO = (
 def convert_mmaction2(tensors: Mapping[str, Tensor], network: Classifier) -> Converted:
     """Convert mmaction2's SlowOnly ResNets, plain or with embedded-Gaussian non-local blocks.
 
-    Those are mmaction2's with `use_scale` and `sub_sample`.
+    Those are mmaction2's with `use_scale` and `sub_sample`: both stand in the configurations of its SlowOnly networks.
+    (Those of its I3D and TSM do without the scale; they are not converted.)
     The network must say where those blocks stand: in mmaction2's files after the residual blocks 0 and 2 of c3 and 0, 2
     and 4 of c4; in the paper after 1 and 3, and 1, 3 and 5. They sub-sample behind phi and g (the conventions `MMCV`),
     and their last convolution has no bias, which the batch norm behind it would take back in training.
@@ -108,6 +105,7 @@ def _check_blocks(tensors: Mapping[str, Tensor], backbone: Backbone) -> None:
         reduction=2,
         subsample=True,
         output_norm=True,
+        scaled=True,
     )
     require_fields(backbone.context, "mmaction2", position="afterReLU")
     matches = (re.match(r"backbone\.layer(\d)\.(\d+)\.non_local_block\.", key) for key in tensors)

@@ -29,7 +29,7 @@ def construct(
         raise TypeError(f"a classifier cannot follow the conventions {conventions.name}")
     from repro.models.resnet import ResNet
 
-    model = ResNet(network.backbone, network.num_classes)
+    model = ResNet(network.backbone, network.num_classes, network.fc_std)
     (conventions or PAPER).apply(model)
     return model
 

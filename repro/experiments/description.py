@@ -61,13 +61,15 @@ def _describe_insertion(insertion: Insertion) -> str:
 
 def _describe_block(block: NonLocal | GlobalContext) -> str:
     if isinstance(block, NonLocal):
-        return f"non-local block ({block.instantiation.replace('_', ' ')})"
+        scale = ", scaled logits" if block.scaled and block.instantiation.endswith("gaussian") else ""
+        return f"non-local block ({block.instantiation.replace('_', ' ')}{scale})"
     if not isinstance(block, GlobalContext):
         raise TypeError(f"no words for a context block that is specified by a {type(block).__name__}")
     pooling = "attention" if block.pooling == "att" else "average"
     transform = "one 1x1 convolution" if block.ratio is None else f"bottleneck of ratio {block.ratio}"
     inside = [name for name, there in (("layer norm", block.layer_norm), ("ReLU", block.relu)) if there]
     transform += f" with {' and '.join(inside)}" if inside and block.ratio is not None else ""
+    transform += "" if block.bias else " without bias"
     fusion = "addition" if block.fusion == "add" else "scaling"
     return f"context block ({pooling} pooling, {transform}, fusion by {fusion})"
 

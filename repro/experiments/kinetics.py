@@ -23,13 +23,15 @@ _KINETICS_RECIPE = Recipe(
     epochs=196, batch_size=64, learning_rate=0.1, schedule="cosine", warmup_epochs=34, warmup_factor=0.1,
     initial_weights="torchvision/resnet50-19c8e357",
 )  # fmt: skip
-_VIDEO_NL = NonLocal(output_norm=True)
+_VIDEO_NL = NonLocal(output_norm=True, initial="msra")
 _VIDEO_GC = replace(GC, ratio=4)
 
 
 def _define(name: str, block=None, sites=FIVE_OF_C3_C4, position="afterReLU") -> Experiment:
     context = None if block is None else Insertion(block, sites, position)
-    network = Classifier(Backbone(dimensions=3, context=context), num_classes=400, input_size=(8, 224, 224))
+    network = Classifier(
+        Backbone(dimensions=3, context=context), num_classes=400, input_size=(8, 224, 224), fc_std=0.01
+    )
     return Experiment(f"kinetics-r50-{name}", "kinetics", network, _KINETICS_RECIPE)
 
 

@@ -50,6 +50,12 @@ class NonLocal:
     reduction: int = 2  #: inner width is channels // reduction
     subsample: bool = True  #: 2x2 (1x2x2 in video) max-pool before phi and g
     output_norm: bool = False  #: batch norm after the output convolution, as in the video networks
+    #: The logits of the softmax (gaussian, embedded_gaussian) divided by the square root of the number of their terms,
+    #: as the code of [31] and [6] has it. Eq. 1 prints no scale. The other two instantiations have no softmax.
+    scaled: bool = later(True, before=False)
+    #: Random weights of the convolutions. normal: a standard deviation of 0.01, as the code of [31]; msra: He's by
+    #: fan-out, as that of [6]; both with biases of zero. default: those of PyTorch's layers.
+    initial: Literal["normal", "msra", "default"] = later("normal", before="default")
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,10 @@ class GlobalContext:
     layer_norm: bool = True
     relu: bool = True
     fusion: Literal["add", "scale"] = "add"
+    bias: bool = later(True, before=True)  #: of the transform's convolutions
+    #: zero: the last convolution of the transform starts from zeros, as in the authors' block. normal: all convolutions
+    #: from a standard deviation of 0.01 and biases of zero, as the SNL block of DNL-Object-Detection, of 2020.
+    initial: Literal["zero", "normal"] = later("zero", before="zero")
 
 
 SNL = GlobalContext(ratio=None, layer_norm=False, relu=False)  #: simplified non-local block, Eq. 3
@@ -151,6 +161,8 @@ class Classifier:
     #: Frames of a clip of T at stride s, in training and at test. stride: every s-th, as the text of [6]. span: T at
     #: equal distances from the first to the last of T * s frames, as its code: one in 9 for 8 at stride 8.
     clip_frames: Literal["stride", "span"] = later("stride", before="stride")
+    #: Standard deviation of the last layer's random weights, its biases then zero; None: PyTorch's default.
+    fc_std: float | None = later(None, before=None)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -50,12 +51,16 @@ class NonLocalBlock(nn.Module):
 
     The instantiations of omega_ij in Section 3.1, with W_q = `theta` and W_k = `phi`:
 
-    - gaussian: softmax over j of `<x_i, x_j>`
-    - embedded_gaussian: softmax over j of `<W_q x_i, W_k x_j>`
+    - gaussian: softmax over j of `<x_i, x_j>`, with `spec.scaled` of `<x_i, x_j> / sqrt(C)`
+    - embedded_gaussian: softmax over j of `<W_q x_i, W_k x_j>`, with `spec.scaled` divided by sqrt(C/reduction)
     - dot_product: `<W_q x_i, W_k x_j>` / M
     - concat: `ReLU(W_q [x_i, x_j])` / M, with W_q = `concat_project`, without a bias as printed
 
     j runs over M keys: the N positions, or those that a 2x2 (in video 1x2x2) max-pool leaves of them.
+
+    The code of [31] and [6] scales the logits of its one softmax, the embedded Gaussian, and divides those of the dot
+    product by M alone; neither has the other two instantiations. DNL-Object-Detection computes the Gaussian as it does
+    the embedded one, scale included; mmcv, which took over the embedded one with its scale, does not scale it.
 
     Raises:
         ValueError: `spec.reduction` exceeds `channels`.
@@ -78,6 +83,8 @@ class NonLocalBlock(nn.Module):
         self.norm = BATCH_NORM[dimensions](channels) if spec.output_norm else nn.Identity()
         self.subsample = MAX_POOL[dimensions](build_window(dimensions, 2, time=1)) if spec.subsample else nn.Identity()
         self.subsample_projected = nn.Identity()
+        self.scaled = spec.scaled
+        _initialise(self, spec.initial)
         _set_to_zero(self.norm if spec.output_norm else self.conv_out)
 
     def project_first(self) -> None:
@@ -123,6 +130,8 @@ class NonLocalBlock(nn.Module):
                 of_query, of_key = self.concat_project.weight.flatten().to(queries.dtype).chunk(2)
                 pairwise = ((of_query @ queries).unsqueeze(2) + (of_key @ keys).unsqueeze(1)).relu()
             else:
+                if self.scaled and self.instantiation != "dot_product":
+                    queries = queries * queries.shape[1] ** -0.5  # sooner than the logits, of which there are more
                 pairwise = queries.transpose(1, 2) @ keys
             if self.instantiation in ("dot_product", "concat"):
                 return pairwise / pairwise.shape[-1]
@@ -161,11 +170,14 @@ class GlobalContextBlock(nn.Module):
         else:
             self.avg_pool = AVERAGE_POOL[dimensions](1)
         transform = _transform(spec, channels, dimensions)
-        _set_to_zero(transform[-1])
         if spec.fusion == "add":
             self.channel_add_conv = transform
         else:
             self.channel_mul_conv = transform
+        if spec.initial == "normal":
+            _initialise(self, "normal")
+        else:
+            _set_to_zero(transform[-1])
 
     def attention(self, x: Tensor) -> Tensor:
         """alpha, (B, N), of the feature map `x`; only for blocks with attention pooling.
@@ -240,16 +252,30 @@ def _transform(spec: GlobalContext, channels: int, dimensions: int) -> nn.Sequen
     if spec.ratio is None:
         if spec.layer_norm or spec.relu:
             raise ValueError(f"without a bottleneck ratio there is no place for layer norm or ReLU: {spec}")
-        return nn.Sequential(conv(channels, channels, 1))
+        return nn.Sequential(conv(channels, channels, 1, bias=spec.bias))
     hidden = channels // spec.ratio
     if hidden == 0:
         raise ValueError(f"ratio {spec.ratio} leaves none of {channels} channels")
     return nn.Sequential(
-        conv(channels, hidden, 1),
+        conv(channels, hidden, 1, bias=spec.bias),
         nn.LayerNorm([hidden] + [1] * dimensions) if spec.layer_norm else nn.Identity(),
         nn.ReLU(inplace=True) if spec.relu else nn.Identity(),
-        conv(hidden, channels, 1),
+        conv(hidden, channels, 1, bias=spec.bias),
     )
+
+
+def _initialise(block: nn.Module, initial: Literal["normal", "msra", "default"]) -> None:
+    """Draw the weights of the block's convolutions, where they are not to stay as PyTorch makes them."""
+    if initial == "default":
+        return
+    for layer in block.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Conv3d)):
+            if initial == "normal":
+                nn.init.normal_(layer.weight, std=0.01)
+            else:
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def _set_to_zero(layer: nn.Module) -> None:

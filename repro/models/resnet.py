@@ -122,6 +122,8 @@ class Bottleneck(nn.Module):
 class ResNetLayers(nn.Module):
     """The layers of a `ResNet`, for networks that take something other than images or clips and share its state dict.
 
+    With `num_classes` it has a linear layer `fc` for so many classes: PyTorch's own initialisation or, as in [6],
+    weights with a standard deviation of `fc_std` and biases of zero.
     The parameters of `spec.frozen` stages need no gradients. Under `train()` their norm layers stay in eval mode,
     unless `spec.frozen_statistics` is "batch".
 
@@ -130,7 +132,7 @@ class ResNetLayers(nn.Module):
             dimensions, or of deformable convolutions in 3-D.
     """
 
-    def __init__(self, spec: Backbone, num_classes: int | None = None) -> None:
+    def __init__(self, spec: Backbone, num_classes: int | None = None, fc_std: float | None = None) -> None:
         super().__init__()
         if spec.dimensions not in CONV:
             raise ValueError(f"a network has 2 dimensions (images) or 3 (clips), not {spec.dimensions}")
@@ -161,6 +163,9 @@ class ResNetLayers(nn.Module):
         if num_classes is not None:
             self.avgpool = AVERAGE_POOL[spec.dimensions](1)
             self.fc = nn.Linear(in_channels, num_classes)
+            if fc_std is not None:
+                nn.init.normal_(self.fc.weight, std=fc_std)
+                nn.init.zeros_(self.fc.bias)
         self.num_classes = num_classes
         for module in self._frozen_modules():
             module.requires_grad_(False)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import kstest
 from torch import nn
 from torchvision.ops import SqueezeExcitation
 
@@ -21,6 +22,7 @@ CHANNELS = 8
 SHAPES = {2: (2, CHANNELS, 5, 6), 3: (2, CHANNELS, 3, 4, 5)}
 INSTANTIATIONS = ("gaussian", "embedded_gaussian", "dot_product", "concat")
 NON_LOCAL = [NonLocal(kind, subsample=pool) for kind in INSTANTIATIONS for pool in (True, False)]
+NON_LOCAL += [NonLocal(kind, scaled=False) for kind in INSTANTIATIONS]
 NON_LOCAL += [NonLocal(output_norm=True), NonLocal(reduction=4)]
 FRAMEWORK = {
     "gc": replace(GC, ratio=2),
@@ -29,6 +31,8 @@ FRAMEWORK = {
     "gc-relu": replace(GC, ratio=2, layer_norm=False),
     "avg-add": replace(GC, ratio=2, pooling="avg"),
     "snl": SNL,
+    "snl-dnl": replace(SNL, bias=False, initial="normal"),
+    "gc-no-bias": replace(GC, ratio=2, bias=False),
     "se": replace(SE, ratio=2),
 }
 
@@ -55,8 +59,8 @@ def weights(block: nn.Module) -> dict[str, np.ndarray]:
 
 
 def affine(w: dict[str, np.ndarray], name: str, vectors: np.ndarray) -> np.ndarray:
-    """W v + b for column vectors (C, N)."""
-    return np.einsum("oc,cn->on", w[f"{name}.weight"], vectors) + w[f"{name}.bias"][:, None]
+    """W v + b for column vectors (C, N); b is zero where the layer has none."""
+    return np.einsum("oc,cn->on", w[f"{name}.weight"], vectors) + w.get(f"{name}.bias", np.zeros(1))[:, None]
 
 
 def max_pooled(sample: np.ndarray) -> np.ndarray:
@@ -80,7 +84,7 @@ def omega_of_equations(spec: NonLocal, w: dict[str, np.ndarray], x: np.ndarray, 
                 omega[i, j] = np.einsum("c,c->", x[:, i], keys[:, j])
     if spec.instantiation in ("dot_product", "concat"):
         return omega / keys.shape[1]
-    exponentials = np.exp(omega)
+    exponentials = np.exp(omega / np.sqrt(x.shape[0]) if spec.scaled else omega)
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
@@ -150,11 +154,13 @@ def test_squeeze_excitation_is_torchvisions() -> None:
     torch.testing.assert_close(block(x), peer(x), rtol=0, atol=1e-13)
 
 
+@pytest.mark.parametrize("scaled", [True, False])
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_embedded_gaussian_is_torchs_attention(dimensions: int) -> None:
-    block, x = perturbed(NonLocal(subsample=False), dimensions), features(SHAPES[dimensions])
+def test_embedded_gaussian_is_torchs_attention(dimensions: int, scaled: bool) -> None:
+    """Whose default scale is 1 / sqrt(width)."""
+    block, x = perturbed(NonLocal(subsample=False, scaled=scaled), dimensions), features(SHAPES[dimensions])
     q, k, v = (conv(x).flatten(2).transpose(1, 2) for conv in (block.theta, block.phi, block.g))
-    context = nn.functional.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2)
+    context = nn.functional.scaled_dot_product_attention(q, k, v, scale=None if scaled else 1.0).transpose(1, 2)
     expected = x + block.conv_out(context.reshape(2, CHANNELS // 2, *x.shape[2:]))
     torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-12)
 
@@ -201,13 +207,75 @@ def test_attention_is_float32_under_autocast(kind: str) -> None:
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-@pytest.mark.parametrize("spec", [*NON_LOCAL, *(s for s in FRAMEWORK.values() if s.fusion == "add")], ids=str)
+@pytest.mark.parametrize(
+    "spec", [*NON_LOCAL, *(s for s in FRAMEWORK.values() if s.fusion == "add" and s.initial == "zero")], ids=str
+)
 def test_fresh_block_changes_nothing(spec: NonLocal | GlobalContext, dimensions: int) -> None:
     block, x = build(spec, CHANNELS, dimensions), features(SHAPES[dimensions]).float()
     assert torch.equal(block(x), x)
     # ... and yet can start to learn.
     (block(x) * x).sum().backward()
     assert any(p.grad.abs().max() > 0 for p in block.parameters())
+
+
+CONVOLUTIONS = {
+    "gaussian": {"g"},
+    "embedded_gaussian": {"g", "theta", "phi"},
+    "dot_product": {"g", "theta", "phi"},
+    "concat": {"g", "concat_project"},
+}
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("output_norm", [False, True])
+@pytest.mark.parametrize("initial", ["normal", "msra"])
+@pytest.mark.parametrize("kind", INSTANTIATIONS)
+def test_initial_weights_of_non_local_blocks(kind: str, initial: str, output_norm: bool, dimensions: int) -> None:
+    """Normal, with the spread of [31]'s code or He's by fan-out; zero where the block is to change nothing at first."""
+    block = build(NonLocal(kind, initial=initial, output_norm=output_norm), 512, dimensions)
+    convolutions = {name: m for name, m in block.named_modules() if isinstance(m, (nn.Conv2d, nn.Conv3d))}
+    assert convolutions.keys() == CONVOLUTIONS[kind] | {"conv_out"}
+    for name, layer in convolutions.items():
+        if layer.bias is not None:
+            assert not layer.bias.any(), name
+        w = layer.weight.detach().flatten().double().numpy()
+        if name == "conv_out" and not output_norm:
+            assert not w.any()
+            continue
+        spread = 0.01 if initial == "normal" else (2 / layer.out_channels) ** 0.5
+        assert abs(w.std() / spread - 1) < 5 / (2 * w.size) ** 0.5, name
+        assert abs(w.mean()) < 5 * spread / w.size**0.5, name
+        assert kstest(w / spread, "norm").pvalue > 1e-4, name
+    if output_norm:
+        assert not block.norm.weight.any()
+        assert not block.norm.bias.any()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_initial_weights_of_snl_as_in_dnl(bias: bool) -> None:
+    block = build(replace(SNL, bias=bias, initial="normal"), 512)
+    transform = block.channel_add_conv[0]
+    assert (transform.bias is not None) == bias
+    for layer in (transform, block.conv_mask):
+        assert layer.bias is None or not layer.bias.any()
+        w = layer.weight.detach().flatten().double().numpy()
+        assert abs(w.std() / 0.01 - 1) < 5 / (2 * w.size) ** 0.5
+
+
+@pytest.mark.parametrize(("scaled", "least", "most"), [(False, 20, 200), (True, 1.1, 1.6)])
+def test_attention_of_a_fresh_block_is_all_but_uniform_only_with_the_scale(
+    scaled: bool, least: float, most: float
+) -> None:
+    """At 1024 channels, a row's largest weight in units of its mean, on features as a batch norm and ReLU leave them.
+
+    Weights of spread s give queries and keys a variance of q = 1024 s^2 E[x^2] and logits one of 512 q^2.
+    """
+    torch.manual_seed(0)
+    block = build(NonLocal(scaled=scaled), 1024)
+    x = features((1, 1024, 40, 60)).float().relu() * 2**0.5
+    with torch.no_grad():
+        largest = block.attention(x).amax(2).mean() * 20 * 30
+    assert least < largest < most
 
 
 def without_influence(spec: NonLocal | GlobalContext) -> set[str]:

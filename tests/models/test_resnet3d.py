@@ -88,8 +88,6 @@ def test_pytorchvideos_non_local_block(instantiation: str, theirs: str) -> None:
     peer = layers.create_nonlocal(dim_in=channels, dim_inner=inner, pool_size=(1, 2, 2), instantiation=theirs)
     peer = randomised(peer.eval())
     weights = {key.replace("conv_", "") if "out" not in key else key: v for key, v in peer.state_dict().items()}
-    if theirs == "softmax":  # they divide the logits by the root of the inner width, which the paper's formula does not
-        weights |= {f"theta.{leaf}": weights[f"theta.{leaf}"] / inner**0.5 for leaf in ("weight", "bias")}
     ours.load_state_dict(weights)
     x = images(2, channels, 3, 6, 8)
     with torch.no_grad():

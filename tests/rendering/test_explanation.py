@@ -80,7 +80,8 @@ def test_networks_and_recipes_in_words():
         "afterAdd"
     )
     assert description.describe_network(get("kinetics-r50-5nl")).startswith(
-        "ResNet-50, inflated to 3-D, 400 classes, input 8x224x224, non-local block (embedded gaussian) in block 2 of c3"
+        "ResNet-50, inflated to 3-D, 400 classes, input 8x224x224, non-local block "
+        "(embedded gaussian, scaled logits) in block 2 of c3"
     )
     assert description.describe_recipe(get("coco-r50-baseline")).startswith(
         "12 epochs of COCO in batches of 16, SGD at a learning rate of 0.02, a tenth of it after epochs 8 and 11"

@@ -125,6 +125,7 @@ def shrink(experiment: Experiment) -> Experiment:
             replace(_BACKBONE, context=network.backbone.context),
             num_classes=len(CLASSES),
             input_size=(PREPROCESSING.frames, VIDEOS.side, VIDEOS.side),
+            fc_std=network.fc_std,
         ),
     )
 
