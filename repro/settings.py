@@ -36,6 +36,8 @@ class Settings:
     batch_size: int | None = None  #: effective batch; the learning rate is scaled with it
     micro_batch: int | None = None  #: items of one forward pass in training; default: see `measuring.batch_division`
     compile: bool = False  #: the network with torch.compile
+    #: (point, choice) of every reading of the protocol that is not the default one, by point.
+    readings: tuple[tuple[str, str], ...] = ()
     threads: int = 1
 
     @property

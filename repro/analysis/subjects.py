@@ -26,7 +26,7 @@ from repro.data import clips, sources
 from repro.data.coco import CocoDetection
 from repro.detection.detector import DetectorModule
 from repro.errors import ReproError
-from repro.experiments import Experiment, mini, preprocessing
+from repro.experiments import Experiment, mini, preprocessing, readings
 from repro.experiments.conventions import AUTHORS, DetectionConventions
 from repro.experiments.preprocessing import Preprocessing
 from repro.models.context import NonLocalBlock
@@ -85,7 +85,7 @@ def load_experiment(name: str, settings: Settings, random: bool) -> Subject:
     Raises:
         ReproError: the experiment has no non-local block, or has no weights yet.
     """
-    experiment = mini.get_at_profile(name, settings.profile)
+    experiment = readings.get_experiment(name, settings.profile, settings.readings)
     if random:
         model = _build_random_network(experiment, settings)
         inputs = _choose_inputs(model)

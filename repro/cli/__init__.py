@@ -20,6 +20,7 @@ from repro.cli import (
     export,
     figure,
     plan,
+    readings,
     record_external,
     report,
     reproduce,
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.command("cells")(cells.command)
 app.command("list")(list_.command)
 app.command("claims")(claims.command)
+app.command("readings")(readings.command)
 app.command("complexity")(complexity.command)
 app.add_typer(checkpoints.app, name="checkpoints")
 app.add_typer(data.app, name="data")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -13,6 +13,7 @@ import typer
 from repro.cli.options import RESULTS, Results, one_of
 from repro.detection import engines
 from repro.errors import ReproError
+from repro.experiments import readings
 from repro.settings import Device, Precision, Profile, Settings, Source
 
 
@@ -105,6 +106,15 @@ class MeasuringOptions:
     compile: Annotated[
         bool, typer.Option("--compile", help="Classifiers of the full profile through torch.compile (recorded).")
     ] = False
+    reading: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reading",
+            metavar="POINT=CHOICE",
+            help="Another reading of a point that neither the paper nor its code settles (`repro readings`); for "
+            "several points, several times. Recorded, and shown apart from the default's.",
+        ),
+    ] = None
 
     def settings(self, seed: int = 0, threads: int = 1) -> tuple[Settings, str]:
         """The checked settings, and in words why this profile.
@@ -136,6 +146,7 @@ class MeasuringOptions:
             batch_size=self.batch_size,
             micro_batch=self.micro_batch,
             compile=self.compile,
+            readings=readings.parse(self.reading or []),
             threads=threads,
         )
         _refuse_contradictions(settings)
@@ -157,6 +168,19 @@ class MeasuringOptions:
             if torch.cuda.is_available():
                 return "full", f"data in {self.data_root}"
         return "mini", "no CUDA device, and the full schedule would take months on a CPU; --profile full insists"
+
+
+def describe_readings(settings: Settings, names: Collection[str]) -> list[str]:
+    """A line for each reading that is not the default one: which of the named experiments it touches."""
+    lines = []
+    for point, choice in settings.readings:
+        touched = set(readings.list_touched(point, choice, settings.profile)) & set(names)
+        rest = len(names) - len(touched)
+        lines.append(
+            f"reading {point}={choice}: of {len(touched)} of {len(names)} experiments, in rows of their own without a "
+            "verdict" + (f"; it does not touch the other {rest}, which follow the default" if rest else "")
+        )
+    return lines
 
 
 def _refuse_contradictions(settings: Settings) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from repro.cli import options
-from repro.cli.measuring_options import MeasuringOptions, measuring
-from repro.experiments import Experiment
+from repro.cli.measuring_options import MeasuringOptions, describe_readings, measuring
+from repro.experiments import Experiment, readings
 
 if TYPE_CHECKING:
     from repro.planning.plan import Step
@@ -37,10 +37,13 @@ def command(
         print(json_.dumps([_as_json(step, rows) for step in steps], indent=1))
         return
     print(f"Table {table}, profile {settings.profile} ({why})")
+    for line in describe_readings(settings, rows):
+        print(line)
     width = max(len(step.experiment.name) for step in steps)
     for step in steps:
         how = step.weights.id if step.weights else f"seed {step.seed}"
-        print(f"  {step.experiment.name:<{width}}  {how}  {step.status:<8}  {step.reason}; cost: {step.cost}")
+        reading = f"reading {readings.write(step.experiment.readings)}; " if step.experiment.readings else ""
+        print(f"  {step.experiment.name:<{width}}  {how}  {step.status:<8}  {reading}{step.reason}; cost: {step.cost}")
         what = _describe_dependents(step.needed_by) or f"rows: {', '.join(rows[step.experiment.name])}"
         print(f"  {'':<{width}}  {what}")
         if settings.profile == "full":
@@ -67,6 +70,7 @@ def _describe_public_weights(experiment: Experiment) -> str:
 def _as_json(step: Step, rows: dict[str, list[str]]) -> dict[str, object]:
     return {
         "experiment": step.experiment.name,
+        "readings": dict(step.experiment.readings),
         "source": step.source,
         "weights": step.weights and step.weights.id,
         "seed": step.seed,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from repro.cli import options
-from repro.cli.measuring_options import MeasuringOptions, measuring
+from repro.cli.measuring_options import MeasuringOptions, describe_readings, measuring
 
 
 @measuring
@@ -50,6 +50,8 @@ def command(
         say(f"the full profile is not run: `repro plan --table {table} --profile full` says what each row would take")
     attention = attention_experiments(table)
     steps = plan(published.experiments, settings, range(seeds), attention)
+    for line in describe_readings(settings, published.experiments):
+        say(line)
     blocked = [step for step in steps if step.status == "blocked"]
     for reason in dict.fromkeys(step.reason for step in blocked):
         say(f"blocked: {', '.join(step.experiment.name for step in blocked if step.reason == reason)}: {reason}")

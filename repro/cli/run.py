@@ -37,7 +37,7 @@ def command(
     """
     from repro.data.sources import SOURCES
     from repro.engine import launch
-    from repro.experiments import get
+    from repro.experiments import get, readings
     from repro.planning.work_order import order_work
 
     get(experiment)
@@ -49,7 +49,8 @@ def command(
         check(order_work(experiment, settings))
         raise typer.Exit(launch.launch(processes.count, ["-m", "repro", *sys.argv[1:]]))
     if processes.rank == 0:
-        print(f"{experiment}: profile {settings.profile} ({why}), seed {seed}", file=sys.stderr)
+        reading = f", reading {readings.write(settings.readings)}" if settings.readings else ""
+        print(f"{experiment}: profile {settings.profile} ({why}), seed {seed}{reading}", file=sys.stderr)
 
     from repro.engine.distributed import collective_section
     from repro.measuring.measure import measure

@@ -10,7 +10,7 @@ from repro.engine.memory import explain_memory_errors, measure_peak_memory, rese
 from repro.errors import ReproError
 from repro.evaluation import ATTENTION_EVALUATOR
 from repro.evaluation.predictor import ProgressReport
-from repro.experiments import Experiment, mini
+from repro.experiments import Experiment, readings
 from repro.measuring.record_assembly import Conditions, MeasuredNetwork, assemble_record
 from repro.planning.lookup import find_attention_record
 from repro.records import Cost, Record, cache_key
@@ -40,7 +40,7 @@ def measure_attention(record: Record, settings: Settings, *, command: str, progr
             f"{record.experiment}: the weights here ({subject.weights}) are not those of record {record.filename}: "
             "they were trained on another machine. Delete the record to have these measured."
         )
-    experiment = mini.get_at_profile(record.experiment, settings.profile)
+    experiment = readings.get_experiment(record.experiment, settings.profile, settings.readings)
     shown = subjects.choose_images(subject, settings)
     reset_peak_memory()
     with explain_memory_errors(
@@ -60,6 +60,7 @@ def measure_attention(record: Record, settings: Settings, *, command: str, progr
             spec_hash=record.spec_hash,
             deviations=[*record.deviations, *_open_points(experiment, result)],
             departures=record.departures,
+            readings=record.readings,
             weights=record.weights,
             training=record.training,
             complexity=record.complexity,

@@ -93,6 +93,7 @@ class Execution(ABC):
                 spec_hash=self.order.experiment.spec_hash,
                 deviations=network.deviations,
                 departures=network.departures,
+                readings=dict(self.order.experiment.readings),
                 weights=network.weights,
                 training=network.training,
                 complexity=find_complexity(settings.store, self.order.experiment.spec_hash),

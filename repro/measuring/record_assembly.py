@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +23,7 @@ class MeasuredNetwork:
     spec_hash: str
     deviations: Sequence[str]
     departures: Sequence[str]
+    readings: Mapping[str, str]
     weights: Weights
     training: Training | None
     complexity: Complexity | None
@@ -70,6 +71,7 @@ def assemble_record(
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec=precision),
         deviations=list(network.deviations),
         departures=list(network.departures),
+        readings=dict(network.readings),
         metrics=list(metrics),
         evaluator=evaluator,
         predictions_sha256=conditions.predictions_sha256,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from repro import paper
 from repro.errors import ReproError
-from repro.experiments import get
+from repro.experiments import get, readings
 from repro.measuring.record_assembly import Conditions, MeasuredNetwork, assemble_record, find_complexity
 from repro.records import Metric, Record, Store, Submitted, cache_key
 from repro.records.submission import EVALUATION_SERVER, METRICS, SUBMISSION_FILE, TEST_DEV, Submission, load_submission
@@ -96,7 +96,7 @@ def record_answer(name: str, directory: Path, metrics: Mapping[str, float], stor
     where = directory / SUBMISSION_FILE
     if submission.experiment != name:
         raise ReproError(f"{where} is of {submission.experiment}, not of {name}")
-    if submission.spec_hash != experiment.spec_hash:
+    if submission.spec_hash != readings.apply(experiment, submission.readings.items()).spec_hash:
         raise ReproError(f"{where} is of another version's network or recipe of {name}; submit again")
     size = paper.DATASETS[TEST_DEV].size
     if submission.dataset.name != TEST_DEV or submission.dataset.evaluated != size:
@@ -120,6 +120,7 @@ def record_answer(name: str, directory: Path, metrics: Mapping[str, float], stor
             spec_hash=submission.spec_hash,
             deviations=submission.deviations,
             departures=submission.departures,
+            readings=submission.readings,
             weights=submission.weights,
             training=submission.training,
             complexity=find_complexity(store, submission.spec_hash),

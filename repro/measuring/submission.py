@@ -21,7 +21,7 @@ from repro.evaluation import coco as evaluation
 from repro.evaluation import is_attention
 from repro.evaluation import submission as archives
 from repro.evaluation.predictor import Predictor, ProgressReport
-from repro.experiments import Detector, Experiment, get
+from repro.experiments import Detector, Experiment, get, readings
 from repro.files.locks import hold_directory_lock
 from repro.measuring.networks import EvaluatedNetwork, load_public_network
 from repro.planning import keys
@@ -56,6 +56,8 @@ def submit(
     experiment = get(name)
     if experiment.dataset != "coco":
         raise ReproError(f"{name} is no detector: COCO's server evaluates the experiments on COCO alone (`repro list`)")
+    readings.refuse_without_effect([name], settings.profile, settings.readings)
+    experiment = readings.apply(experiment, settings.readings)
     choice = keys.weights_to_evaluate(experiment, settings)
     origin = choice or _find_training(experiment, settings)
     data = _open_split(experiment.detector, settings, split)
@@ -98,6 +100,7 @@ def submit(
             spec_hash=experiment.spec_hash,
             deviations=list(network.deviations),
             departures=list(network.departures),
+            readings=dict(experiment.readings),
             predictions_sha256=evaluation.save_predictions(detections, directory / "predictions.json.gz"),
             weights=network.weights,
             dataset=DataSet(

@@ -8,7 +8,8 @@ from pathlib import Path
 from repro.checkpoints import CONVERTER, choice, initial_weights
 from repro.checkpoints.choice import Choice
 from repro.data import sources
-from repro.experiments import EXPERIMENTS, Experiment, canonical, mini
+from repro.errors import ReproError
+from repro.experiments import EXPERIMENTS, Experiment, canonical, mini, readings
 from repro.records import cache_key
 from repro.settings import Settings
 
@@ -87,12 +88,13 @@ def data_identity(experiment: Experiment, settings: Settings) -> str:
 def prerequisite(experiment: Experiment, settings: Settings) -> tuple[Experiment, Settings] | None:
     """The experiment whose weights this one starts from, trained with the same options, and with seed 0 for all seeds.
 
-    None where it starts from something else.
+    It follows those readings that touch it, as every experiment does. None where this one starts from something else.
     """
     wanted = experiment.recipe.initial_weights
     if wanted not in EXPERIMENTS or settings.initial:
         return None
-    return mini.get_at_profile(wanted, settings.profile), replace(settings, seed=0, source="trained", weights=None)
+    earlier = readings.get_experiment(wanted, settings.profile, settings.readings)
+    return earlier, replace(settings, seed=0, source="trained", weights=None)
 
 
 def initial_weights_key(experiment: Experiment, settings: Settings) -> str:
@@ -123,9 +125,12 @@ def weights_to_evaluate(experiment: Experiment, settings: Settings) -> Choice | 
     """
     if settings.profile == "mini" or settings.source == "trained":
         return None
+    of_training = [reading for reading in experiment.readings if reading[0] in readings.OF_TRAINING]
     if settings.source == "checkpoint":
+        if of_training:
+            raise ReproError(f"--reading {readings.write(of_training)} shapes a training; checkpoints have had it")
         return choice.choose(experiment, settings.weights)
-    if settings.training_options:
+    if settings.training_options or of_training:
         return None
     return choice.find_exact(experiment)
 

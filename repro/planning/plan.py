@@ -10,7 +10,7 @@ from repro import paper
 from repro.checkpoints.choice import Choice
 from repro.errors import ReproError
 from repro.evaluation import ATTENTION_EVALUATOR, EVALUATORS, is_attention
-from repro.experiments import Experiment, get, mini
+from repro.experiments import Experiment, get, mini, readings
 from repro.planning import costs, keys
 from repro.planning.lookup import find_attention_record, find_record
 from repro.planning.work_order import TrainedWork, WorkOrder, order_evaluation, order_training
@@ -65,13 +65,20 @@ def plan(
 ) -> list[Step]:
     """A step for every experiment and seed, in the given order; one only for weights, which have no seed.
 
+    Each follows those of the chosen readings that touch it.
+
     Args:
         attention: the experiments of whose attention statistics are wanted, too.
+
+    Raises:
+        ReproError: a reading touches none of the experiments, or a record is damaged.
     """
+    names = list(names)
+    readings.refuse_without_effect(names, settings.profile, settings.readings)
     stored = settings.store.all()
     records = [record for record in stored if not record.submitted and not is_attention(record.evaluator)]
     counts = settings.store.counts()
-    names, steps = list(names), []
+    steps = []
     for position, seed in enumerate(seeds):
         for name in names:
             step = _plan_step(name, replace(settings, seed=seed), records, counts)
@@ -105,9 +112,9 @@ def _plan_step(name: str, settings: Settings, records: Sequence[Record], counts:
     weights = None
     source: Source = "checkpoint" if settings.source == "checkpoint" and settings.profile == "full" else "trained"
     try:
+        experiment = readings.get_experiment(name, settings.profile, settings.readings)
         weights = keys.weights_to_evaluate(experiment, settings)
         source = "checkpoint" if weights else "trained"
-        experiment = mini.get_at_profile(name, settings.profile)
     except ReproError as error:
         return Step(experiment, settings.seed, "blocked", str(error), "-", source=source, weights=weights)
     if weights:
@@ -123,7 +130,8 @@ def _plan_step(name: str, settings: Settings, records: Sequence[Record], counts:
     if record := find_record(records, order.key, experiment):
         reason = f"record {record.filename}"
         return Step(experiment, settings.seed, "measured", reason, "none", order, record, source, weights)
-    reason = _why(order, [r for r in records if (r.experiment, r.profile) == (name, settings.profile)])
+    identity = name, settings.profile, dict(experiment.readings)
+    reason = _why(order, [r for r in records if (r.experiment, r.profile, r.readings) == identity])
     if isinstance(order, TrainedWork) and order.starts_from:
         reason += f"; starts from {order.starts_from.experiment.name}"
     return Step(experiment, settings.seed, "ready", reason, cost, order, source=source, weights=weights)

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from repro.checkpoints import registry
 from repro.checkpoints.choice import Choice
 from repro.errors import ReproError
-from repro.experiments import Experiment, mini
+from repro.experiments import Experiment, readings
 from repro.paths import sha256
 from repro.planning import keys
 from repro.settings import Settings
@@ -54,9 +54,11 @@ def order_work(name: str, settings: Settings) -> WorkOrder:
     """The order for an experiment by name.
 
     Raises:
-        ReproError: there is no such experiment or no data set, or weights were asked for and there are none that fit.
+        ReproError: there is no such experiment or no data set, weights were asked for and there are none that fit, or
+            a reading does not touch the experiment.
     """
-    experiment = mini.get_at_profile(name, settings.profile)
+    readings.refuse_without_effect([name], settings.profile, settings.readings)
+    experiment = readings.get_experiment(name, settings.profile, settings.readings)
     if weights := keys.weights_to_evaluate(experiment, settings):
         return order_evaluation(experiment, settings, weights)
     return order_training(experiment, settings)
@@ -136,7 +138,7 @@ def from_json(content: dict[str, Any]) -> WorkOrder:
         ReproError: this version has no such experiment, or defines it in another way.
     """
     settings = _SETTINGS.validate_python(content["settings"])
-    experiment = mini.get_at_profile(content["experiment"], settings.profile)
+    experiment = readings.get_experiment(content["experiment"], settings.profile, settings.readings)
     if experiment.spec_hash != content["spec_hash"]:
         raise ReproError(f"{experiment.name} is defined in another way here than where the work was planned")
     key, directory, attention = content["key"], Path(content["directory"]), content["attention"]

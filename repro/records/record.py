@@ -132,6 +132,8 @@ class Record(FrozenModel):
     created: str  #: ISO 8601, UTC
     deviations: list[str]  #: from the paper's protocol, in words
     departures: list[str] = []  #: those of them that were asked for: another recipe than the paper's
+    #: Choice by point, of those readings of the protocol that are not the default ones. Left out where there are none.
+    readings: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
     metrics: list[Metric]
     evaluator: str  #: name and version
     predictions_sha256: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from repro.errors import ReproError
 from repro.files.schema import FrozenModel, describe_violation
@@ -41,6 +41,7 @@ class Submission(FrozenModel):
     spec_hash: str
     deviations: list[str]
     departures: list[str]
+    readings: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)  #: as records have them
     predictions_sha256: str  #: of every detection in full precision
     weights: Weights
     dataset: DataSet

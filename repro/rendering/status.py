@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from repro import paper
 from repro.checkpoints import registry
 from repro.errors import ReproError
-from repro.experiments import EXPERIMENTS, mini
+from repro.experiments import EXPERIMENTS, mini, readings
 from repro.paper import COLUMNS, Table
 from repro.records import Record, Store
 from repro.verification.coverage import Coverage
@@ -98,14 +98,16 @@ def _count_records(task: str, title: str, verified: Verified) -> Holding:
 
 def _select_current(records: Sequence[Record]) -> list[Record]:
     """Select the records of networks and recipes that this version has."""
-    hashes: dict[tuple[str, str], str | None] = {}
-    for name, profile in {(record.experiment, record.profile) for record in records}:
-        try:
-            experiment = mini.shrink(EXPERIMENTS[name]) if profile == "mini" else EXPERIMENTS[name]
-            hashes[name, profile] = experiment.spec_hash
-        except ReproError:  # the mini profile has no such experiment
-            hashes[name, profile] = None
-    return [record for record in records if record.spec_hash == hashes[record.experiment, record.profile]]
+    hashes: dict[tuple, str | None] = {}
+    current = []
+    for record in records:
+        identity = record.experiment, record.profile, tuple(record.readings.items())
+        if identity not in hashes:
+            experiment = readings.find_experiment(*identity)
+            hashes[identity] = experiment.spec_hash if experiment else None
+        if record.spec_hash == hashes[identity]:
+            current.append(record)
+    return current
 
 
 def _suggest(verified: Verified) -> Iterator[NextStep]:

@@ -24,6 +24,7 @@ GROUPS = ("identity", *dict.fromkeys(_GROUPS.values()))
 #: Fields that two runs of one experiment can differ in, and what that means for the numbers. First those that make it
 #: another measurement; a dot at the end stands for all that is below.
 _DECISIVE = {
+    "readings.": "the reading of the protocol",
     "spec_hash": "the network or the recipe",
     "dataset.annotations_sha256": "the annotations",
     "dataset.ids_sha256": "the evaluated items",
@@ -267,13 +268,13 @@ def compare_stores(a: Store, b: Store) -> StoreComparison:
 
 
 def _select_latest(store: Store) -> dict[tuple, tuple[str, Record]]:
-    """The latest file and record by experiment, profile, source, seed, data set, kind of evaluation and weights."""
+    """The latest file and record of each measurement: experiment, readings, profile, source, seed, data, weights."""
     latest: dict[tuple, tuple[str, Record]] = {}
     for file, record in sorted(store.files().items(), key=lambda item: item[1].created):
         checkpoint = record.weights.checkpoint
         identity = (
             record.experiment, record.profile, record.source, record.seed, record.dataset.name,
-            is_attention(record.evaluator), checkpoint.id if checkpoint else None,
+            is_attention(record.evaluator), checkpoint.id if checkpoint else None, *sorted(record.readings.items()),
         )  # fmt: skip
         latest[identity] = (file, record)
     return latest

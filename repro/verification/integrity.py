@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
-from repro.experiments import EXPERIMENTS
+from repro.experiments import EXPERIMENTS, readings
 from repro.paper import COLUMNS, DATASETS
 from repro.records import Record, cache_key
 from repro.records.submission import EVALUATION_SERVER
@@ -97,7 +97,7 @@ def _key_fits(record: Record, submission: list[Record]) -> bool:
 
 
 def _is_full(record: Record) -> bool:
-    experiment = EXPERIMENTS.get(record.experiment)
+    experiment = readings.find_experiment(record.experiment, "full", record.readings.items())
     return experiment is not None and record.spec_hash == experiment.spec_hash
 
 

@@ -119,13 +119,16 @@ def collect(
     protocol, more seeds. Statistics of attention go with the run of the same weights.
 
     Args:
-        experiments: by name, as this version defines them; a record of another specification is stale.
+        experiments: by name, as this version defines them; a record of another specification is stale. One of other
+            readings of the protocol than an experiment's is no record of it.
     """
     pools: dict[str, dict[str, dict[int, Record]]] = {name: {} for name in experiments}
     specified: dict[str, str] = {}  # a hash per experiment, not per record
     unused, looked_at = [], []
     for record in sorted(records, key=lambda record: (record.created, record.key)):
         if record.profile != profile or record.experiment not in experiments:
+            continue
+        if record.readings != dict(experiments[record.experiment].readings):  # is of another row
             continue
         if record.experiment not in specified:
             specified[record.experiment] = experiments[record.experiment].spec_hash

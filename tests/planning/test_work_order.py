@@ -85,3 +85,34 @@ def test_a_data_set_that_changed_since_the_plan_is_refused(tmp_path, monkeypatch
     monkeypatch.setattr(keys.sources, "identify_data", lambda *_: "after")
     with pytest.raises(ReproError, match="kinetics-r50-5gc: the data set, or a file"):
         confirm_unchanged(order)
+
+
+def test_a_reading_is_part_of_the_order_and_of_its_key(tmp_path):
+    plain = Settings(results=tmp_path)
+    settings = replace(plain, readings=(("single-block-relu", "after"),))
+    order, default = order_work("coco-r50-1gc", settings), order_work("coco-r50-1gc", plain)
+    assert order.experiment.readings == settings.readings
+    assert order.experiment.network.backbone.context.position == "afterReLU"
+    assert order.key != default.key
+    assert order.directory != default.directory
+    assert travelled(order) == order
+    content = to_json(order)
+    content["settings"]["readings"] = []
+    with pytest.raises(ReproError, match="coco-r50-1gc is defined in another way here"):
+        from_json(content)
+
+
+def test_a_reading_touches_what_a_training_starts_from_only_where_it_changes_it(tmp_path):
+    settings = Settings(results=tmp_path, readings=(("single-block-relu", "after"),))
+    order = order_work("imagenet-r50-1gc", settings)
+    default = order_work("imagenet-r50-1gc", Settings(results=tmp_path))
+    assert order.starts_from.key == default.starts_from.key
+    assert order.starts_from.experiment.readings == ()
+
+
+def test_a_reading_that_does_not_touch_the_experiment_is_refused(tmp_path):
+    settings = Settings(results=tmp_path, readings=(("single-block-relu", "after"),))
+    with pytest.raises(
+        ReproError, match="single-block-relu=after changes nothing of coco-r50-gc-r16 in the mini profi"
+    ):
+        order_work("coco-r50-gc-r16", settings)

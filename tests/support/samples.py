@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from repro.checkpoints import CONVERTER
 from repro.complexity import COUNTER
-from repro.experiments import get
+from repro.experiments.readings import get_experiment
 from repro.paper import DATASETS, Table
 from repro.records import Checkpoint, Cost, Count, DataSet, Metric, Record, Training, Weights, cache_key
 
@@ -26,12 +26,7 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
     """
     checkpoint = changes.pop("checkpoint", None)
     if "spec_hash" not in changes:
-        experiment = get(name)
-        if profile == "mini":
-            from repro.experiments.mini import shrink
-
-            experiment = shrink(experiment)
-        changes["spec_hash"] = experiment.spec_hash
+        changes["spec_hash"] = get_experiment(name, profile, changes.get("readings", {}).items()).spec_hash
     size = 5000 if profile == "full" else 128
     dataset = {
         "name": "coco-val2017" if profile == "full" else "mini-val2017",
@@ -111,7 +106,7 @@ def count(name: str, params: int, flops: float, **changes) -> Count:
     """A count of `params` parameters and `flops` of the paper's G."""
     fields = {
         "experiment": name,
-        "spec_hash": get(name).spec_hash,
+        "spec_hash": get_experiment(name, "full").spec_hash,
         "params": params,
         "macs": 268_900_000_000,
         "paper_flops": round(flops * 2**30),

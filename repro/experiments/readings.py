@@ -1,0 +1,160 @@
+"""Readings: what neither the paper nor its code settles, as choices that can be run. Imports nothing heavy.
+
+A point has one choice for each reading, a pure function that changes an experiment. The default choice is `keep`, and
+an experiment under another one carries its point and choice (`Experiment.readings`): it has another hash, other cache
+keys and its own records. `tables/readings.yaml` says of each point what the question is, the evidence for each choice,
+and which rows it touches.
+
+A reading is applied to an experiment as its profile runs it. One that changes nothing there does not touch it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from repro.errors import ReproError, unknown
+from repro.experiments import BEFORE_LAST_OF_C4, EXPERIMENTS, Experiment, GlobalContext, get, mini
+from repro.experiments.specification import Insertion
+
+Transform = Callable[[Experiment], Experiment]
+#: (point, choice) of readings that are not the default ones, by point.
+Readings = tuple[tuple[str, str], ...]
+
+
+def keep(experiment: Experiment) -> Experiment:
+    """The default choice of every point: the experiment as it is."""
+    return experiment
+
+
+def _with_context(experiment: Experiment, context: Insertion) -> Experiment:
+    network = experiment.network
+    return replace(experiment, network=replace(network, backbone=replace(network.backbone, context=context)))
+
+
+def _move_behind_relu(experiment: Experiment) -> Experiment:
+    context = experiment.network.backbone.context
+    if context is None or (context.sites, context.position) != (BEFORE_LAST_OF_C4, "afterAdd"):
+        return experiment
+    return _with_context(experiment, replace(context, position="afterReLU"))
+
+
+def _leave_layer_norm_out(experiment: Experiment) -> Experiment:
+    context = experiment.network.backbone.context
+    if context is None or not isinstance(context.block, GlobalContext) or context.block.fusion != "scale":
+        return experiment
+    return _with_context(experiment, replace(context, block=replace(context.block, layer_norm=False)))
+
+
+#: By point and choice; the default first.
+POINTS: Mapping[str, Mapping[str, Transform]] = {
+    "single-block-relu": {"before": keep, "after": _move_behind_relu},
+    "scale-layer-norm": {"kept": keep, "removed": _leave_layer_norm_out},
+}
+
+#: Points that say how a network is trained and nothing of what it computes: published weights have their own.
+OF_TRAINING: frozenset[str] = frozenset()
+
+
+def default_of(point: str) -> str:
+    """The choice of a point that experiments follow."""
+    return next(choice for choice, transform in POINTS[point].items() if transform is keep)
+
+
+def write(readings: Iterable[tuple[str, str]]) -> str:
+    """Write readings as the command line takes them: `proposals=1000`, several with commas between."""
+    return ", ".join(f"{point}={choice}" for point, choice in readings)
+
+
+def parse(given: Sequence[str]) -> Readings:
+    """The readings that are not the default ones among texts `POINT=CHOICE`.
+
+    Raises:
+        ReproError: one has no such form, there is no such point or choice, or a point stands there twice.
+    """
+    chosen: dict[str, str] = {}
+    for text in given:
+        point, separator, choice = text.partition("=")
+        if not separator:
+            raise ReproError(f"--reading {text!r} is not POINT=CHOICE; `repro readings` lists the points")
+        if point not in POINTS:
+            raise unknown("point of --reading", point, POINTS)
+        if choice not in POINTS[point]:
+            raise unknown(f"choice of --reading {point}", choice, POINTS[point])
+        if point in chosen:
+            raise ReproError(f"--reading {point} stands there twice: one experiment follows one choice")
+        chosen[point] = choice
+    return tuple(sorted((point, choice) for point, choice in chosen.items() if choice != default_of(point)))
+
+
+def apply(experiment: Experiment, readings: Iterable[tuple[str, str]]) -> Experiment:
+    """The experiment under those of `readings` that touch it; they are its `readings`.
+
+    Raises:
+        ReproError: there is no such point or choice, or one of them undoes another.
+    """
+    changed = experiment
+    followed: list[tuple[str, str]] = []
+    for point, choice in sorted(readings):
+        if choice not in POINTS.get(point, ()):
+            raise unknown("reading", f"{point}={choice}", [write([(p, c)]) for p in POINTS for c in POINTS[p]])
+        transform = POINTS[point][choice]
+        if transform(experiment) == experiment:
+            continue
+        before, changed = changed, transform(changed)
+        if changed == before:
+            raise ReproError(f"{experiment.name}: with {write(followed)}, {point}={choice} changes nothing more")
+        followed.append((point, choice))
+    return replace(changed, readings=tuple(followed))
+
+
+def get_experiment(name: str, profile: str, readings: Iterable[tuple[str, str]] = ()) -> Experiment:
+    """The experiment of that name as that profile runs it, under those of `readings` that touch it.
+
+    Raises:
+        ReproError: there is none, it has no mini version, or as `apply`.
+    """
+    return apply(mini.get_at_profile(name, profile), readings)
+
+
+def find_experiment(name: str, profile: str, readings: Iterable[tuple[str, str]]) -> Experiment | None:
+    """The experiment that a record names; None where this version has none, or no such reading of it."""
+    readings = tuple(sorted(readings))
+    try:
+        experiment = get_experiment(name, profile, readings)
+    except ReproError:
+        return None
+    return experiment if experiment.readings == readings else None
+
+
+def list_touched(point: str, choice: str, profile: str = "full") -> tuple[str, ...]:
+    """The names of the experiments that a choice changes as that profile runs them."""
+    touched = []
+    for name in EXPERIMENTS:
+        try:
+            experiment = mini.get_at_profile(name, profile)
+        except ReproError:  # it has no mini version
+            continue
+        if POINTS[point][choice](experiment) != experiment:
+            touched.append(name)
+    return tuple(touched)
+
+
+def refuse_without_effect(names: Sequence[str], profile: str, readings: Readings) -> None:
+    """Refuse readings that change none of the named experiments as that profile runs them.
+
+    Raises:
+        ReproError: one does; the message says which experiments it touches.
+    """
+    for point, choice in readings:
+        touched = list_touched(point, choice, profile)
+        if not any(name in touched for name in names):
+            what = get(names[0]).name if len(names) == 1 else f"any of the {len(names)} experiments"
+            raise ReproError(
+                f"--reading {point}={choice} changes nothing of {what} in the {profile} profile: it touches "
+                f"{', '.join(touched) or _explain_none(point, choice)}."
+            )
+
+
+def _explain_none(point: str, choice: str) -> str:
+    return f"none there, and in the full profile {', '.join(list_touched(point, choice))}"
