@@ -85,14 +85,6 @@ class Undeclared(_ToleranceRule):
     metrics: tuple[str, ...]
 
 
-class Orderings(_ToleranceRule):
-    """When two rows of the mini profile are in the published order."""
-
-    metrics: tuple[str, ...]
-    confidence: float = Field(gt=0.5, lt=1)
-    seeds: int = Field(ge=2)  #: fewer decide nothing
-
-
 #: Rules with a width for each metric, and the name of each in `tables/tolerances.yaml`.
 Rule = Literal["checkpoint", "converted", "one_seed", "seeds"]
 RULES: tuple[Rule, ...] = ("checkpoint", "converted", "one_seed", "seeds")
@@ -104,7 +96,6 @@ class Tolerances(FrozenModel):
     one_seed: Fixed
     seeds: Seeds
     undeclared: Undeclared
-    orderings: Orderings
 
     @model_validator(mode="after")
     def _check_completeness(self) -> Tolerances:

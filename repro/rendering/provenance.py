@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from repro import __version__
 from repro.paper import COLUMNS, Table
+from repro.paper.hypotheses import HYPOTHESES, load_hypotheses
 from repro.paper.tolerances import Fixed, Seeds, Tolerances
 from repro.paths import PUBLISHED, TABLES, sha256
 from repro.records import Record
@@ -35,8 +36,10 @@ def describe_tolerances(table: Table, rules: Tolerances) -> tuple[tuple[str, str
         stated.append(("#param", text))
         text = "in the paper's convention, within one unit of the last printed digit."
         stated.append(("FLOPs", text))
-    order = rules.orderings
-    stated.append((order.applies_to, f"{order.confidence:.0%}, at least {order.seeds} seeds. {order.rationale}"))
+    asked = load_hypotheses()
+    if family := asked.of_table(table.number):
+        number = "1 statement" if len(family) == 1 else f"{len(family)} statements"
+        stated.append(("statements of the paper, asked of the mini profile", f"{number}. {asked.rationale}"))
     return tuple(stated)
 
 
@@ -69,7 +72,7 @@ def trace_provenance(
     if counts:
         counters = ", ".join(sorted({count.counter for count in counts.values()}))
         facts.append(("complexity", f"{len(counts)} networks counted by {counters}"))
-    inputs = [PUBLISHED / f"table{table.number}.yaml", TABLES / "tolerances.yaml", ledger.LEDGER, LOCK]
+    inputs = [PUBLISHED / f"table{table.number}.yaml", TABLES / "tolerances.yaml", HYPOTHESES, ledger.LEDGER, LOCK]
     facts += [(path.name, f"sha256 {sha256(path)}") for path in inputs if path.exists()]
     facts += [(f"wrong: record {p.file}", p.text) for p in problems if p.record.experiment in table.experiments]
     facts += [(f"unused record {unused.filename}", unused.reason) for unused in verification.unused]

@@ -146,17 +146,21 @@ def test_mini_results_stand_in_a_table_of_their_own(store):
     assert mini[1][:3] == ["baseline (coco-r50-baseline)", "3", "31.0 ± 1.0"]
     assert "31.0" not in before
     assert mini[1][-1] == "64 s"
-    orderings = grids(after)[1]
-    assert orderings[1][0] == "(a) +1 NL > baseline"
-    assert orderings[1][1:3] == ["+0.8", "+1.1 (+0.9 to +1.3), holds"]
-    assert re.search(r"Of \d+ distinct published orderings, \d+ hold, \d+ are contrary, \d+ are inconclusive", after)
+    answers, orderings = grids(after)[1:3]
+    assert answers[0] == ["statement", "n", "effect", "p", "adjusted p", "answer"]
+    assert answers[1][:2] == ["any block above the baseline", "3"]
+    assert re.search(r"Of 10 statements of the paper, \d+ holds?, .* and \d+ are undecided \(n = 3 seeds\)", after)
+    assert orderings[1][:5] == ["(a) +1 NL > baseline", "+0.8", "+1.1", "3", "0.3"]  # 6 of 20 deals are as far apart
+    assert len(orderings) == 1 + 44
+    assert "Exploratory, not asked before" in after
 
 
 def test_a_table_that_shares_few_experiments_shows_their_mini_results_alone(store):
     after = tables.render(paper.load(1), store, "md").split("## Mini profile")[1]
     assert grids(after)[0][0] == ["row (experiment)", "n", "AP box", "AP mask", "time a run"]
     assert [row[0] for row in grids(after)[0][1:]] == ["E-Gaussian (coco-r50-1nl)"]
-    assert "published order " not in after
+    assert "statements" not in after.split("## Tolerances")[0]
+    assert "Exploratory" not in after
 
 
 def test_without_mini_records_there_is_no_mini_section(empty):

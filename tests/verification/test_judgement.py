@@ -17,7 +17,7 @@ from repro.paper import tolerances
 from repro.paths import TABLES
 from repro.records import Store
 from repro.statistics import seeds
-from repro.verification import judgement, ledger, measurements, orderings
+from repro.verification import judgement, ledger
 from repro.verification.coverage import Coverage
 
 TABLE = paper.load(2)
@@ -296,7 +296,6 @@ def test_a_cell_of_the_ledger_is_neither_match_nor_off(monkeypatch, tmp_path):
         (lambda d: d["one_seed"]["half_width"].update(ap_box=-1.0), r"one_seed\.half_width: .*positive"),
         (lambda d: d["seeds"]["widest"].update(ap_box=math.inf), r"seeds\.widest: .*positive"),
         (lambda d: d["seeds"].update(confidence=95), r"seeds\.confidence: "),
-        (lambda d: d["orderings"].update(seeds=1), r"orderings\.seeds: "),
         (lambda d: d.update(lenient={}), "lenient: Extra inputs"),
     ],
 )
@@ -322,122 +321,6 @@ def test_intervals_are_scipys():
     values = [1.0, 2.5, 2.0, 4.0]
     low, high = scipy.stats.t.interval(0.9, 3, loc=0, scale=scipy.stats.sem(values))
     assert seeds.compute_mean_half_width(values, 0.9) == pytest.approx((high - low) / 2)
-
-
-# -- effects and orderings --------------------------------------------------------------------------------------------
-
-
-def test_effects_are_differences_from_the_groups_baseline():
-    made = [record("coco-r50-baseline", BASELINE, seed=s) for s in (0, 1)]
-    made += [record("coco-r50-1nl", shifted(ap_box=0.5 + 0.2 * s), seed=s) for s in (1, 2)]
-    found = {
-        (e.row.group.name, e.row.row.label, e.column): e
-        for e in orderings.effects_over_baseline(verify_records(made).rows)
-    }
-    assert len(found) == 22 * 6
-    effect = found["a", "+1 NL", "ap_box"]
-    assert (effect.published, effect.n, effect.ours) == (0.8, 1, pytest.approx(0.7))  # seed 1 alone has both
-    assert (found["a", "+all GC", "ap_mask"].published, found["a", "+all GC", "ap_mask"].ours) == (1.9, None)
-    r101 = {
-        e.row.row.label: e
-        for e in orderings.effects_over_baseline(verify_records(table=paper.load(3)).rows)
-        if e.column == "ap_box"
-    }
-    assert r101["R101 +GC r4"].published == 1.9
-
-
-def test_effects_of_a_part_of_the_images_are_not_shown():
-    made = [record(name, published(TABLE, name), evaluated=80) for name in ("coco-r50-baseline", "coco-r50-1nl")]
-    assert {effect.n for effect in orderings.effects_over_baseline(verify_records(made).rows)} == {0}
-
-
-def mini_orderings(runs: dict[str, list[float]]):
-    """Of `ap_box` and `ap_mask` alike, from one value per seed."""
-    made = {
-        name: [
-            measurements.Measurement(
-                name,
-                tuple(
-                    record(name, {"ap_box": v, "ap_mask": v}, seed=s, profile="mini", spec_hash="0" * 64)
-                    for s, v in enumerate(values)
-                ),
-            )
-        ]
-        for name, values in runs.items()
-    }
-    return {
-        (o.group.name, o.better.label, o.worse.label, o.column): o
-        for o in orderings.published_orderings(TABLE, made, RULES.orderings)
-    }
-
-
-def test_an_ordering_holds_is_contrary_or_inconclusive_by_a_paired_interval():
-    found = mini_orderings(
-        {
-            "coco-r50-baseline": [30.0, 34.0, 32.0],
-            "coco-r50-1nl": [31.0, 35.1, 32.9],  # better by about 1 in every seed, although seeds differ by 4
-            "coco-r50-1snl": [29.0, 32.9, 31.1],  # worse in every seed
-            "coco-r50-1gc": [33.0, 33.0, 32.0],  # better and worse
-        }
-    )
-    holds = found["a", "+1 NL", "baseline", "ap_box"]
-    low, high = scipy.stats.t.interval(0.95, 2, loc=1.0, scale=scipy.stats.sem([1.0, 1.1, 0.9]))
-    assert (holds.verdict, holds.n, holds.published) == ("holds", 3, 0.8)
-    assert (holds.ours, holds.low, holds.high) == (pytest.approx(1.0), pytest.approx(low), pytest.approx(high))
-    assert found["a", "+1 SNL", "baseline", "ap_mask"].verdict == "contrary"
-    unclear = found["a", "+1 GC", "baseline", "ap_box"]
-    assert (unclear.verdict, unclear.reason) == ("inconclusive", "the interval contains zero")
-    missing = found["a", "+all GC", "baseline", "ap_box"]
-    assert (missing.verdict, missing.n) == ("not run", 0)
-
-
-def test_one_seed_decides_nothing():
-    found = mini_orderings({"coco-r50-baseline": [20.0], "coco-r50-1nl": [40.0]})
-    one = found["a", "+1 NL", "baseline", "ap_box"]
-    assert (one.verdict, one.reason, one.n) == ("inconclusive", "one seed", 1)
-
-
-def test_orderings_are_all_pairs_that_the_paper_prints_apart():
-    found = mini_orderings({})
-    assert ("b", "afterAdd", "after1x1", "ap_box") not in found  # 39.4 and 39.4
-    assert found["b", "afterAdd", "after1x1", "ap_mask"].published == 0.1  # 35.8 and 35.7
-    pairs = 0
-    for group in TABLE.groups:
-        for column in ("ap_box", "ap_mask"):
-            values = [row.cell(column).value for row in group.rows]
-            pairs += sum(a != b for i, a in enumerate(values) for b in values[i + 1 :])
-    assert len(found) == pairs
-
-
-@pytest.mark.parametrize(
-    ("better", "worse", "compared"),
-    [
-        ("r101-gc-r16", "r50-gc-r16", True),  # from ResNet-101's and from ResNet-50's weights, as in the paper
-        ("x101-cascade-baseline", "x101-baseline", False),  # both from ResNeXt-101's, which must be the same
-    ],
-)
-def test_initial_weights_may_differ_only_where_the_papers_do(better, worse, compared):
-    table = paper.load(3)
-    labels = {row.experiment: row.label for row in table.rows}
-    made = {}
-    for digit, name in enumerate((f"coco-{better}", f"coco-{worse}")):
-        one = record(name, {"ap_box": 30.0 - digit, "ap_mask": 30.0 - digit}, profile="mini")
-        weights = one.weights.model_copy(update={"initial_sha256": str(digit) * 64})
-        made[name] = [measurements.Measurement(name, (one.model_copy(update={"weights": weights}),))]
-    (found,) = (
-        ordering
-        for ordering in orderings.published_orderings(table, made, RULES.orderings)
-        if (ordering.group.name, ordering.column) == ("a", "ap_box")
-        and (ordering.better.label, ordering.worse.label) == (labels[f"coco-{better}"], labels[f"coco-{worse}"])
-    )
-    assert (found.n, found.ours) == ((1, pytest.approx(1.0)) if compared else (0, None))
-
-
-def test_an_ordering_against_the_baseline_is_against_its_own():
-    found = orderings.published_orderings(paper.load(3), {}, RULES.orderings)
-    own = {(o.better.label, o.worse.label) for o in found if o.against_baseline and o.group.name == "a"}
-    networks = ("R50", "R101", "X101", "X101+Cascade", "X101+DCN+Cascade")
-    assert own == {(f"{name} +GC {ratio}", f"{name} baseline") for name in networks for ratio in ("r16", "r4")}
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
