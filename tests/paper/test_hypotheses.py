@@ -2,16 +2,16 @@
 
 import hashlib
 import re
-from pathlib import Path
 
 import pytest
 import yaml
+from places import SHARED
 
 from repro import paper
 from repro.errors import ReproError
 from repro.paper.hypotheses import HYPOTHESES, hash_hypotheses, load_hypotheses
 
-TEXT = Path(__file__).parents[3] / "shared" / "paper" / "gcnet.txt"
+TEXT = SHARED / "paper" / "gcnet.txt"
 
 
 def squeeze(text):

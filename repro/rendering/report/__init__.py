@@ -42,7 +42,9 @@ WORDS: dict[Verdict, str] = {
 }  # fmt: skip
 #: Of claims, in the same way.
 CLAIM_KINDS = {
-    "holds": "match", "holds within rounding": "ledger", "does not follow": "off", "does not hold": "off",
+    "holds": "match", "holds within rounding": "ledger", "does not follow": "off",
+    "agrees": "match", "disagrees": "off", "undecided": "inconclusive",
+    "holds under every rounding": "match", "holds at the midpoints": "match",
     "not measured": "not run", "not comparable": "inconclusive",
 }  # fmt: skip
 
