@@ -19,6 +19,7 @@ from repro.cli import (
     explain,
     export,
     figure,
+    hypotheses,
     plan,
     readings,
     record_external,
@@ -61,6 +62,7 @@ app.command("status")(status.command)
 app.command("explain")(explain.command)
 app.command("diff")(diff.command)
 app.command("effects")(effects.command)
+app.command("hypotheses")(hypotheses.command)
 app.command("table")(table.command)
 app.command("tables")(tables.command)
 app.command("report")(report.command)

@@ -16,8 +16,9 @@ def command(
 ) -> None:
     """Check every quantitative claim of the paper's text against its own tables and, where there are records, ours.
 
-    A claim holds, holds within rounding of the printed cells, or does not follow from them. Exits with 0 whatever is
-    found: a claim that does not follow is a finding about the paper, not a failure.
+    A claim holds under every rounding of the printed cells, at their midpoints, within their rounding, or does not
+    follow from them. Ours agree, disagree, or are too uncertain to decide. Exits with 0 whatever is found: a claim that
+    does not follow is a finding about the paper, not a failure.
 
     Example: repro claims --table 2
     """
@@ -38,25 +39,25 @@ def _print(chosen: list[Audited]) -> None:
     from collections import Counter
 
     from repro.paper import COLUMNS
-    from repro.verification.claims.audit import CLAIM_VERDICTS, Computed
+    from repro.verification.claims.audit import CLAIM_VERDICTS, OURS, Compared
 
     head = ("claim", "section", "from the cells", "from ours", "arithmetic of the cells", "what it says")
     lines = [
-        (a.claim.id, a.claim.section, a.published.verdict, a.ours_verdict, a.published.arithmetic, a.claim.claim)
+        (a.claim.id, a.claim.section, a.published.shown, a.ours_verdict, a.published.arithmetic, a.claim.claim)
         for a in chosen
     ]
     for line in align_columns([head, *lines]):
         print(line)
     for title, claims in (
         ("Does not follow from the printed cells", [a for a in chosen if a.published.verdict == "does not follow"]),
-        ("Does not hold by our measurements", [a for a in chosen if a.ours_verdict == "does not hold"]),
+        ("Our measurements disagree", [a for a in chosen if a.ours_verdict == "disagrees"]),
     ):
         if claims:
             print(f"\n{title}:")
         for a in claims:
             print(f"  {a.claim.id} ({a.claim.section}), {a.claim.printed or a.claim.kind}: {a.claim.claim}")
             arithmetic = f"cells: {a.published.arithmetic}"
-            if isinstance(a.ours, Computed) and a.ours_verdict == "does not hold":
+            if isinstance(a.ours, Compared) and a.ours_verdict == "disagrees":
                 arithmetic += f"; ours: {a.ours.arithmetic}"
             print(f"    {arithmetic}")
             if a.published.verdict == "does not follow" and a.claim.note:
@@ -74,4 +75,8 @@ def _print(chosen: list[Audited]) -> None:
         for row, columns in sorted(missing.items()):
             print(f"  {row}: {', '.join(columns)}")
     tally = Counter(a.published.verdict for a in chosen)
-    print(f"\n{len(chosen)} claims: " + ", ".join(f"{tally[verdict]} {verdict}" for verdict in CLAIM_VERDICTS))
+    words = [f"{tally[verdict]} {verdict}" for verdict in CLAIM_VERDICTS]
+    words[0] += f" ({sum(a.published.certain for a in chosen)} of them under every rounding)"
+    print(f"\n{len(chosen)} claims: " + ", ".join(words))
+    ours = Counter(a.ours_verdict for a in chosen)
+    print("from ours: " + ", ".join(f"{ours[word]} {word}" for word in OURS))

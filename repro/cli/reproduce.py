@@ -30,6 +30,7 @@ def command(
     from rich.console import Console
 
     from repro import paper
+    from repro.cli.hypotheses import write_answers
     from repro.errors import ReproError
     from repro.experiments import get
     from repro.measuring import runner
@@ -72,6 +73,8 @@ def command(
     say("written: " + ", ".join(map(str, paths)))
     verification = verify_store(published, settings.store)
     say(Coverage.count(verification.cells).describe())
+    if settings.profile == "mini" and (answers := write_answers(published, settings.store)):
+        say("\n" + answers)
     for cell in verification.off:
         say(f"off: {cell}")
     failed = [outcome for outcome in outcomes if outcome.failure]

@@ -120,7 +120,8 @@ class Augmentation:
     A rectangle of 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3 is resized to a square and, half of the
     time, flipped, as in the paper's [14] (SE). Then colours change: brightness, contrast and saturation by factors of
     0.6 to 1.4 in a random order, and by noise along the principal components of RGB. The text of [33] lists hue in the
-    place of contrast; this follows its authors' code. [14] does not change colours.
+    place of contrast; this follows its authors' code. The text of [14] changes no colours; the code of its authors
+    jitters pixels by up to 20 and rotates by up to 10 degrees.
     """
 
     size: int = 224  #: side of the square, pixels

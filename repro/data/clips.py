@@ -141,14 +141,16 @@ def _resize(pixels: np.ndarray, short: int, resizer: str = "torch") -> Tensor:
 def _place_crops(height: int, width: int, preprocessing: Preprocessing) -> list[tuple[int, int]]:
     """Place the crops, (top, left): the centre; or both ends of the long side with the centre in between."""
     rest = [side - preprocessing.crop for side in (height, width)]
-    centre = [
-        (margin + (preprocessing.resizer != "opencv")) // 2 for margin in rest
-    ]  # OpenMMLab rounds down, others up
+    half = [margin // 2 for margin in rest]
+    if preprocessing.resizer == "opencv":  # OpenMMLab goes two such steps, which may end a pixel before the border
+        centre, last = half, [2 * step for step in half]
+    else:
+        centre, last = [(margin + 1) // 2 for margin in rest], rest
     if preprocessing.crops == 1:
         return [(centre[0], centre[1])]
     if height > width:
-        return [(0, centre[1]), (centre[0], centre[1]), (rest[0], centre[1])]
-    return [(centre[0], 0), (centre[0], centre[1]), (centre[0], rest[1])]
+        return [(0, centre[1]), (centre[0], centre[1]), (last[0], centre[1])]
+    return [(centre[0], 0), (centre[0], centre[1]), (centre[0], last[1])]
 
 
 # -- training ---------------------------------------------------------------------------------------------------------

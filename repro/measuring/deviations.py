@@ -56,11 +56,12 @@ def _list_detector_points(experiment: Experiment, division: BatchDivision) -> li
 _IMAGES = [
     "test images: short side of 256 pixels, crop of 224 in the centre, as in [33]; the paper says 'single-crop'",
     "augmentation as in [33] and its authors' code: crops of 8 to 100 % of the area, flips, brightness, contrast "
-    "(the text of [33] says hue) and saturation by 0.6 to 1.4, noise along the principal components of RGB; [14] has "
-    "no change of colour",
+    "(the text of [33] says hue) and saturation by 0.6 to 1.4, noise along the principal components of RGB; the text "
+    "of [14] has no change of colour, its authors' code a jitter of the pixels by 20 and rotations by 10 degrees",
     "crops are resized by PyTorch's antialiased bilinear filter, at most 2 of 255 from Pillow's, and colours are "
     "changed without clipping in between",
-    "plain momentum and the initialisation of [10]; [33] has Nesterov's and Xavier's",
+    "plain momentum and the initialisation of [10]; [33] has Nesterov's and, in its text, Xavier's, in its code a "
+    "normal one by the mean of the fans",
 ]
 _STAGE1 = (
     "stage 1: learning rate of 0.2, in proportion to the 0.1 for 256 images of [10]; the paper does not state it. "

@@ -146,10 +146,14 @@ Number = Constant | Quantity | Operation
 
 @dataclass(frozen=True)
 class Truth:
-    """`holds`: with the numbers as they stand; `possible`: with some values within their bounds."""
+    """`holds`: with the numbers as they stand; `possible`, `certain`: with some, with all values within their bounds.
+
+    Bounds that touch do not overlap: a number between two printed ones is rounded to one of them.
+    """
 
     holds: bool
     possible: bool
+    certain: bool
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,19 @@ class Inequality:
         elif self.operator == "greater":
             ranges.reverse()
         pairs = [(a, b) for place, a in enumerate(ranges) for b in ranges[place + 1 :]]
-        return Truth(all(a.value < b.value for a, b in pairs), all(a.low < b.high for a, b in pairs))
+        holds = all(a.value < b.value for a, b in pairs)
+        certain = holds and all(a.high <= b.low for a, b in pairs)
+        return Truth(holds, all(a.low < b.high for a, b in pairs), certain)
+
+    @property
+    def gaps(self) -> tuple[Operation, ...]:
+        """What has to be positive: the differences of its numbers in order; of `comparable`, there is none."""
+        if self.operator == "comparable":
+            return ()
+        ascending = self.numbers[::-1] if self.operator == "greater" else self.numbers
+        return tuple(
+            Operation("difference", (b, a)) for place, a in enumerate(ascending) for b in ascending[place + 1 :]
+        )
 
     def cells(self) -> Iterator[Cell]:
         for number in self.numbers:
@@ -193,8 +209,13 @@ class Combination:
 
     def evaluate(self, reading: Reading) -> Truth:
         truths = [statement.evaluate(reading) for statement in self.statements]
-        needed = {"all": len(truths), "mostly": len(truths) // 2 + 1, "at_least_two": 2}[self.operator]
-        return Truth(sum(truth.holds for truth in truths) >= needed, sum(truth.possible for truth in truths) >= needed)
+        counts = [sum(getattr(truth, field) for truth in truths) for field in ("holds", "possible", "certain")]
+        return Truth(*(count >= self.needed for count in counts))
+
+    @property
+    def needed(self) -> int:
+        """How many of the statements have to be true."""
+        return {"all": len(self.statements), "mostly": len(self.statements) // 2 + 1, "at_least_two": 2}[self.operator]
 
     def cells(self) -> Iterator[Cell]:
         for statement in self.statements:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -15,68 +15,66 @@ from repro.files.yaml_files import load_yaml
 from repro.paper.published import COLUMNS, DATASETS
 from repro.paths import TABLES
 
+_Width = Annotated[float, Field(gt=0, lt=math.inf)]
+
 
 class _ToleranceRule(FrozenModel):
     applies_to: str = Field(min_length=1)
     rationale: str = Field(min_length=1)
 
-    @field_validator("half_width", "widest", "metrics", check_fields=False)
+    @field_validator("half_width", "prior", "metrics", check_fields=False)
     @classmethod
-    def _check_names(cls, named: dict[str, float] | tuple[str, ...]) -> dict[str, float] | tuple[str, ...]:
-        return _check_widths(named)
+    def _check_metrics(cls, named: _Named) -> _Named:
+        return _check_names(named)
+
+    @field_validator("elsewhere", check_fields=False)
+    @classmethod
+    def _check_elsewhere(cls, named: dict[str, _Named]) -> dict[str, _Named]:
+        for dataset, of_metrics in named.items():
+            if dataset not in DATASETS:
+                raise ValueError(f"{dataset!r} is not a data set of the published tables")
+            _check_names(of_metrics)
+        return named
 
 
-def _check_widths(named: dict[str, float] | tuple[str, ...]) -> dict[str, float] | tuple[str, ...]:
+class Prior(FrozenModel):
+    """What is known before any run of how a metric scatters over seeds."""
+
+    deviation: float = Field(gt=0, lt=math.inf)  #: standard deviation, in the metric's unit
+    freedom: int = Field(ge=1)  #: degrees of freedom that this knowledge is worth
+
+
+_Named = TypeVar("_Named", dict[str, float], dict[str, Prior], tuple[str, ...])
+
+
+def _check_names(named: _Named) -> _Named:
     for name in named:
         if name not in COLUMNS or not COLUMNS[name].measured:
             raise ValueError(f"{name!r} is not a metric of the published tables")
-    if isinstance(named, dict) and not all(0 < width < math.inf for width in named.values()):
-        raise ValueError("a width must be a positive number")
     return named
 
 
-class _Widths(_ToleranceRule):
-    """Widths per metric, in the metric's unit; `elsewhere` by the data sets on which they are others."""
+class Fixed(_ToleranceRule):
+    """A half-width per metric around the published number, in the metric's unit; `elsewhere` by data set."""
 
-    elsewhere: dict[str, dict[str, float]] = {}
+    half_width: dict[str, _Width]
+    elsewhere: dict[str, dict[str, _Width]] = {}
 
-    @field_validator("elsewhere")
-    @classmethod
-    def _check_elsewhere(cls, named: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-        for dataset, widths in named.items():
-            if dataset not in DATASETS:
-                raise ValueError(f"{dataset!r} is not a data set of the published tables")
-            _check_widths(widths)
-        return named
-
-    def widths_on(self, dataset: str) -> dict[str, float]:
-        """The width of each metric on a data set."""
-        return {**self._general, **self.elsewhere.get(dataset, {})}
-
-    @property
-    def _general(self) -> dict[str, float]:
-        raise NotImplementedError
+    def declared_on(self, dataset: str) -> dict[str, float]:
+        """The half-width of each metric on a data set."""
+        return {**self.half_width, **self.elsewhere.get(dataset, {})}
 
 
-class Fixed(_Widths):
-    """A half-width per metric around the published number."""
-
-    half_width: dict[str, float]
-
-    @property
-    def _general(self) -> dict[str, float]:
-        return self.half_width
-
-
-class Seeds(_Widths):
-    """A prediction interval from several seeds. Half-widths beyond `widest` decide nothing."""
+class Retrained(_ToleranceRule):
+    """How far the mean of n trainings may lie from the print, which is one training."""
 
     confidence: float = Field(gt=0.5, lt=1)
-    widest: dict[str, float]
+    prior: dict[str, Prior]
+    elsewhere: dict[str, dict[str, Prior]] = {}
 
-    @property
-    def _general(self) -> dict[str, float]:
-        return self.widest
+    def declared_on(self, dataset: str) -> dict[str, Prior]:
+        """The prior of each metric on a data set."""
+        return {**self.prior, **self.elsewhere.get(dataset, {})}
 
 
 class Undeclared(_ToleranceRule):
@@ -85,57 +83,60 @@ class Undeclared(_ToleranceRule):
     metrics: tuple[str, ...]
 
 
-class Orderings(_ToleranceRule):
-    """When two rows of the mini profile are in the published order."""
-
-    metrics: tuple[str, ...]
-    confidence: float = Field(gt=0.5, lt=1)
-    seeds: int = Field(ge=2)  #: fewer decide nothing
-
-
-#: Rules with a width for each metric, and the name of each in `tables/tolerances.yaml`.
-Rule = Literal["checkpoint", "converted", "one_seed", "seeds"]
-RULES: tuple[Rule, ...] = ("checkpoint", "converted", "one_seed", "seeds")
+#: Rules that declare something for each metric, and the name of each in `tables/tolerances.yaml`.
+Rule = Literal["checkpoint", "converted", "retrained"]
+RULES: tuple[Rule, ...] = ("checkpoint", "converted", "retrained")
 
 
 class Tolerances(FrozenModel):
     checkpoint: Fixed
     converted: Fixed
-    one_seed: Fixed
-    seeds: Seeds
+    retrained: Retrained
     undeclared: Undeclared
-    orderings: Orderings
 
     @model_validator(mode="after")
     def _check_completeness(self) -> Tolerances:
         for rule in RULES:
-            declared = self.rule(rule).widths_on("")
+            declared = self.rule(rule).declared_on("")
             for name in (name for name, column in COLUMNS.items() if column.measured):
                 if (name in declared) == (name in self.undeclared.metrics):
                     raise ValueError(f"{name!r} must stand either in {rule} or in undeclared")
         return self
 
-    def rule(self, name: Rule) -> Fixed | Seeds:
+    def rule(self, name: Rule) -> Fixed | Retrained:
         return getattr(self, name)
 
     def in_force(self, metrics: Collection[str], dataset: str) -> dict[str, dict[str, float]]:
-        """What a record keeps of the tolerances: by rule, the width of each of its metrics on its data set."""
-        kept: dict[str, dict[str, float]] = {}
-        for name in RULES:
-            declared = self.rule(name).widths_on(dataset)
-            if widths := {metric: declared[metric] for metric in metrics if metric in declared}:
-                kept[name] = widths
-        return kept | {"confidence": {"seeds": self.seeds.confidence}}
+        """What a record keeps of the tolerances for its metrics on its data set, by rule and metric.
 
-    def as_of(self, kept: Mapping[str, Mapping[str, float]], dataset: str) -> Tolerances:
-        """These tolerances with the widths that a record of that data set kept in their place."""
-        changes: dict[str, Fixed | Seeds] = {}
-        for name in (name for name in RULES if name in kept):
-            rule = self.rule(name)
-            changes[name] = rule.model_copy(update={"elsewhere": {dataset: {**rule.widths_on(dataset), **kept[name]}}})
-        if "confidence" in kept:
-            seeds = changes.get("seeds", self.seeds)
-            changes["seeds"] = seeds.model_copy(update={"confidence": kept["confidence"]["seeds"]})
+        Of trainings, that is the prior's deviation; its degrees of freedom and the confidence stand beside it.
+        """
+        kept: dict[str, dict[str, float]] = {}
+        for name, rule in (("checkpoint", self.checkpoint), ("converted", self.converted)):
+            declared = rule.declared_on(dataset)
+            kept[name] = {metric: declared[metric] for metric in metrics if metric in declared}
+        priors = self.retrained.declared_on(dataset)
+        own = {metric: priors[metric] for metric in metrics if metric in priors}
+        kept["retrained"] = {metric: prior.deviation for metric, prior in own.items()}
+        kept["freedom"] = {metric: float(prior.freedom) for metric, prior in own.items()}
+        kept = {name: widths for name, widths in kept.items() if widths}
+        return kept | {"confidence": {"retrained": self.retrained.confidence}}
+
+    def as_of(self, kept: Mapping[str, Mapping[str, float]]) -> Tolerances:
+        """These tolerances with what a record kept in their place; what it did not keep was not declared."""
+        changes: dict[str, Fixed | Retrained] = {}
+        for name, rule in (("checkpoint", self.checkpoint), ("converted", self.converted)):
+            changes[name] = rule.model_copy(update={"half_width": dict(kept.get(name, {})), "elsewhere": {}})
+        freedom = kept.get("freedom", {})
+        prior = {
+            metric: Prior(deviation=deviation, freedom=round(freedom[metric]))
+            for metric, deviation in kept.get("retrained", {}).items()
+            if metric in freedom
+        }
+        confidence = kept.get("confidence", {}).get("retrained", self.retrained.confidence)
+        changes["retrained"] = self.retrained.model_copy(
+            update={"prior": prior, "elsewhere": {}, "confidence": confidence}
+        )
         return self.model_copy(update=changes)
 
 

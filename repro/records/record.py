@@ -148,6 +148,8 @@ class Record(FrozenModel):
     submitted: Submitted | None = Field(default=None, exclude_if=lambda value: value is None)
     #: What counted as agreement when it was measured (`Tolerances.in_force`), by rule and metric; None: not known.
     tolerances: dict[str, dict[str, float]] | None = Field(default=None, exclude_if=lambda value: value is None)
+    #: sha256 of the statements that were to be answered when it was measured (`repro.paper.hypotheses`); mini only.
+    hypotheses: str | None = Field(default=None, exclude_if=lambda value: value is None)
     key: str = Field(description="cache key: sha256 of what can change the answer, and nothing else")
 
     @model_validator(mode="after")

@@ -55,6 +55,15 @@ def write_signed(value: float, decimals: int) -> str:
     return text[1:] if float(text) == 0 else text
 
 
+def write_p(p: float) -> str:
+    """Write a p-value with two digits, at most four decimals.
+
+    >>> write_p(0.04584), write_p(0.0000123), write_p(1.0)
+    ('0.046', '1.2e-05', '1')
+    """
+    return f"{p:.2g}"
+
+
 def write_mean(values: Sequence[float]) -> str:
     """Write the mean over seeds with one decimal and, of several, their standard deviation; a dash for none."""
     if not values:

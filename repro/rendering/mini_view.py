@@ -1,4 +1,4 @@
-"""The results of the mini profile beside a table of the paper: means over seeds, orderings, statistics of attention."""
+"""The mini profile beside a table of the paper: means over seeds, answers to statements, statistics of attention."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from statistics import fmean
 
 from repro.experiments import get
 from repro.paper import COLUMNS, DATASETS, STATISTICS, Table
-from repro.paper.tolerances import Orderings
-from repro.records import Record
-from repro.rendering.grid import NOT_RUN, Grid, Text, write_mean, write_signed
+from repro.paper.hypotheses import Hypotheses
+from repro.rendering.grid import NOT_RUN, Grid, Text, write_mean, write_p, write_signed
 from repro.statistics.seeds import compute_deviation
-from repro.verification.measurements import Measurement, collect
-from repro.verification.orderings import Ordering, published_orderings
+from repro.verification.hypotheses import Answer, answer_family, count_answers, describe_registration
+from repro.verification.measurements import Measurement
+from repro.verification.orderings import Ordering, explore_orderings
 
 
 @dataclass(frozen=True)
@@ -23,23 +23,14 @@ class MiniView:
 
     about: str
     grid: Grid
-    summary: str
+    summary: str  #: of the answers; empty where nothing was asked of the table
+    answers: Grid | None
+    registration: str  #: whether the statements were written down before the runs
+    about_orderings: str
     orderings: Grid | None
     deviations: tuple[str, ...]
     about_statistics: str = ""
     statistics: Grid | None = None  #: of attention, beside the paper's
-
-
-def collect_mini(table: Table, records: Sequence[Record]) -> dict[str, Measurement]:
-    """Collect the mini-profile measurement of every experiment of the table that has one."""
-    run = {record.experiment for record in records if record.profile == "mini"}
-    names = [name for name in table.experiments if name in run]
-    if not names:
-        return {}
-    from repro.experiments.mini import shrink
-
-    measured, _ = collect(records, {name: shrink(get(name)) for name in names}, "mini")
-    return {name: measured[name][0] for name in names if measured[name]}
 
 
 #: What to know about the generated data sets and their short schedules, by the task.
@@ -51,12 +42,12 @@ _CAVEATS = {
 }
 
 
-def build_mini(table: Table, measured: Mapping[str, Measurement], rule: Orderings) -> MiniView:
+def build_mini(table: Table, measured: Mapping[str, Measurement], rules: Hypotheses) -> MiniView:
     """The view of the mini profile's results for the rows of `table`.
 
     Args:
         measured: as `collect_mini` gives it; not empty.
-        rule: when two rows are in the published order.
+        rules: the statements of the paper that are asked about.
     """
     datasets = dict.fromkeys(get(row.experiment).dataset for row in table.rows)
     about = (
@@ -79,21 +70,29 @@ def build_mini(table: Table, measured: Mapping[str, Measurement], rule: Ordering
         cost = fmean(r.cost.train_seconds + r.cost.evaluate_seconds for r in measurement.records)
         lines.append((*line, Text(f"{cost:.0f} s")))
     header = ("row (experiment)", "n", *(COLUMNS[metric].heading for metric in metrics), "time a run")
-    orderings = published_orderings(table, {name: [m] for name, m in measured.items()}, rule)
-    distinct = tuple({ordering.question: ordering for ordering in reversed(orderings)}.values())[::-1]
+    answers = answer_family(rules.of_table(table.number), measured, rules)
+    orderings = explore_orderings(table, measured, rules)
     deviations = dict.fromkeys(
         text for m in measured.values() for r in m.records_behind(printed_columns) for text in r.deviations
     )
-    run = [ordering for ordering in distinct if ordering.n]
-    orderings_grid = _build_orderings_grid(run) if run else None
     statistics = _build_statistics_grid(table, measured)
     return MiniView(
-        about, Grid(header, (tuple(lines),)), _count_orderings(distinct), orderings_grid, tuple(deviations),
+        about, Grid(header, (tuple(lines),)),
+        count_answers(answers) if answers else "",
+        build_answers_grid(answers) if answers else None,
+        describe_registration(answers),
+        _ABOUT_ORDERINGS if orderings else "",
+        _build_orderings_grid(orderings) if orderings else None,
+        tuple(deviations),
         _ABOUT_STATISTICS if statistics else "",
         statistics,
     )  # fmt: skip
 
 
+_ABOUT_ORDERINGS = (
+    "Exploratory, not asked before: every two rows that the paper prints apart, each pair of experiments once. p is of "
+    "an exact rank test, two-sided; adjusted after Benjamini and Hochberg. Only the sign of a difference is compared."
+)
 _ABOUT_STATISTICS = (
     "Mean distances between the positions of an image or a clip: those of the paper, and those of the scaled-down "
     "networks on generated data, mean ± standard deviation over n seeds, or of one seed ± standard error over images "
@@ -147,41 +146,36 @@ def _describe_lengths(table: Table, measured: Mapping[str, Measurement]) -> str:
     return (f", trained for {n} iterations" if n else "") + f" on a small generated data set; {items}"
 
 
-def _count_orderings(distinct: Sequence[Ordering]) -> str:
-    number = {v: sum(o.verdict == v for o in distinct) for v in ("holds", "contrary", "inconclusive", "not run")}
-    seeds = sorted({ordering.n for ordering in distinct if ordering.n})
-    n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}" if seeds else "n = 0"
-    return (
-        f"Of {len(distinct)} distinct published orderings, {number['holds']} hold, {number['contrary']} are contrary, "
-        f"{number['inconclusive']} are inconclusive and {number['not run']} were not run ({n} paired seeds)."
-    )
-
-
-def _build_orderings_grid(distinct: Sequence[Ordering]) -> Grid:
-    """A line per pair of rows, those against their baseline first: by metric the published gap, ours, the verdict."""
-    columns = tuple(dict.fromkeys(ordering.column for ordering in distinct))
-    pairs: dict[tuple[str, str], dict[str, Ordering]] = {}
-    for ordering in sorted(distinct, key=lambda o: not o.against_baseline):
-        pairs.setdefault(ordering.question[:2], {})[ordering.column] = ordering
+def build_answers_grid(answers: Sequence[Answer]) -> Grid:
+    """Build the grid of the answers: a line for each statement of a family."""
     lines = []
-    for by_column in pairs.values():
-        any_ = next(iter(by_column.values()))
-        line = [Text(f"({any_.group.name}) {any_.better.label} > {any_.worse.label}")]
-        for column in columns:
-            if column in by_column:
-                line += [Text(f"{by_column[column].published:+.1f}"), _write_ordering(by_column[column])]
-            else:
-                reversed_ = column in pairs.get((any_.worse.experiment, any_.better.experiment), ())
-                line += [Text("reversed" if reversed_ else "tie"), Text("no such order")]
-        lines.append(tuple(line))
-    header = ["published order"]
-    for column in columns:
-        header += [f"{COLUMNS[column].heading}: paper", "mini profile"]
-    return Grid(tuple(header), (tuple(lines),))
+    for answer in answers:
+        numbers = [Text(NOT_RUN)] * 4
+        if answer.effect is not None:
+            effect = write_signed(answer.effect, 1)
+            numbers = [
+                Text(str(len(answer.seeds))),
+                Text(effect),
+                Text(write_p(answer.p)),
+                Text(write_p(answer.adjusted)),
+            ]
+        why = f" ({answer.reason})" if answer.reason else ""
+        lines.append((Text(answer.hypothesis.says), *numbers, Text(answer.shown + why)))
+    return Grid(("statement", "n", "effect", "p", "adjusted p", "answer"), (tuple(lines),))
 
 
-def _write_ordering(ordering: Ordering) -> Text:
-    ours = NOT_RUN if ordering.ours is None else write_signed(ordering.ours, 1)
-    if ordering.low is None or ordering.high is None:
-        return Text(f"{ours}, {ordering.verdict} ({ordering.reason})")
-    return Text(f"{ours} ({write_signed(ordering.low, 1)} to {write_signed(ordering.high, 1)}), {ordering.verdict}")
+def _build_orderings_grid(orderings: Sequence[Ordering]) -> Grid:
+    """A line per pair of rows, those against their baseline first: the published gap, ours, p and adjusted p."""
+    lines = tuple(
+        (
+            Text(f"({o.group.name}) {o.better.label} > {o.worse.label}"),
+            Text(write_signed(o.published, o.better.require(o.column).decimals)),
+            Text(write_signed(o.ours, 1)),
+            Text(str(o.n)),
+            Text(write_p(o.p)),
+            Text(write_p(o.adjusted)),
+        )
+        for o in sorted(orderings, key=lambda o: not o.against_baseline)
+    )
+    heading = COLUMNS[orderings[0].column].heading
+    return Grid(("order", f"{heading}: paper", "mini profile", "n", "p", "adjusted p"), (lines,))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from repro import __version__
 from repro.paper import COLUMNS, Table
-from repro.paper.tolerances import Fixed, Seeds, Tolerances
+from repro.paper.hypotheses import HYPOTHESES, load_hypotheses
+from repro.paper.tolerances import Fixed, Retrained, Tolerances
 from repro.paths import PUBLISHED, TABLES, sha256
 from repro.records import Record
 from repro.verification import ledger
@@ -21,12 +23,13 @@ def describe_tolerances(table: Table, rules: Tolerances) -> tuple[tuple[str, str
     """(what a tolerance applies to, its width and rationale) for every tolerance that the table needs."""
     columns = list(dict.fromkeys(cell.column for cell in table.cells))
     stated = []
-    for rule in (rules.checkpoint, rules.converted, rules.one_seed):
-        if widths := _list_widths(table, rule):
+    for rule in (rules.checkpoint, rules.converted):
+        if widths := _list_by_column(table, partial(_write_widths, rule)):
             stated.append((rule.applies_to, f"half-width in %: {widths}. {rule.rationale}"))
-    if widest := _list_widths(table, rules.seeds):
-        text = f"{rules.seeds.confidence:.0%} prediction interval, at most (in %): {widest}. {rules.seeds.rationale}"
-        stated.append((rules.seeds.applies_to, text))
+    again = rules.retrained
+    if priors := _list_by_column(table, partial(_write_priors, again)):
+        text = f"{again.confidence:.0%}; prior deviation over seeds in %: {priors}. {again.rationale}"
+        stated.append((again.applies_to, text))
     if without := [COLUMNS[c].heading for c in columns if c in rules.undeclared.metrics]:
         text = f"{', '.join(without)}: none is declared, and no verdict is given. {rules.undeclared.rationale}"
         stated.append((rules.undeclared.applies_to, text))
@@ -35,18 +38,31 @@ def describe_tolerances(table: Table, rules: Tolerances) -> tuple[tuple[str, str
         stated.append(("#param", text))
         text = "in the paper's convention, within one unit of the last printed digit."
         stated.append(("FLOPs", text))
-    order = rules.orderings
-    stated.append((order.applies_to, f"{order.confidence:.0%}, at least {order.seeds} seeds. {order.rationale}"))
+    asked = load_hypotheses()
+    if family := asked.of_table(table.number):
+        number = "1 statement" if len(family) == 1 else f"{len(family)} statements"
+        stated.append(("statements of the paper, asked of the mini profile", f"{number}. {asked.rationale}"))
     return tuple(stated)
 
 
-def _list_widths(table: Table, rule: Fixed | Seeds) -> str:
-    """List the width of each column on the data sets that the table has it on."""
+def _write_widths(rule: Fixed, dataset: str) -> dict[str, str]:
+    return {column: f"{width:g}" for column, width in rule.declared_on(dataset).items()}
+
+
+def _write_priors(rule: Retrained, dataset: str) -> dict[str, str]:
+    return {
+        column: f"{prior.deviation:g} ({prior.freedom} degrees of freedom)"
+        for column, prior in rule.declared_on(dataset).items()
+    }
+
+
+def _list_by_column(table: Table, declared_on: Callable[[str], Mapping[str, str]]) -> str:
+    """List what is declared for each column on the data sets that the table has it on."""
     by_column: dict[str, dict[str, None]] = {}
     for group in table.groups:
-        widths = rule.widths_on(group.dataset)
-        for column in (column for column in group.columns if column in widths):
-            by_column.setdefault(column, {})[f"{widths[column]:g}"] = None
+        declared = declared_on(group.dataset)
+        for column in (column for column in group.columns if column in declared):
+            by_column.setdefault(column, {})[declared[column]] = None
     return ", ".join(f"{COLUMNS[column].heading} {' or '.join(texts)}" for column, texts in by_column.items())
 
 
@@ -69,7 +85,7 @@ def trace_provenance(
     if counts:
         counters = ", ".join(sorted({count.counter for count in counts.values()}))
         facts.append(("complexity", f"{len(counts)} networks counted by {counters}"))
-    inputs = [PUBLISHED / f"table{table.number}.yaml", TABLES / "tolerances.yaml", ledger.LEDGER, LOCK]
+    inputs = [PUBLISHED / f"table{table.number}.yaml", TABLES / "tolerances.yaml", HYPOTHESES, ledger.LEDGER, LOCK]
     facts += [(path.name, f"sha256 {sha256(path)}") for path in inputs if path.exists()]
     facts += [(f"wrong: record {p.file}", p.text) for p in problems if p.record.experiment in table.experiments]
     facts += [(f"unused record {unused.filename}", unused.reason) for unused in verification.unused]

@@ -23,8 +23,8 @@ GENERATED = TABLES / "generated"
 
 #: How a verdict is marked beside a delta, per format.
 MARKS = {
-    "md": {"match": "✓", "off": "✗", "inconclusive": "?", "ledger": "§"},
-    "tex": {"match": r"$\surd$", "off": r"$\times$", "inconclusive": "?", "ledger": r"\S"},
+    "md": {"compatible": "≈", "match": "✓", "off": "✗", "inconclusive": "?", "ledger": "§"},
+    "tex": {"compatible": r"$\approx$", "match": r"$\surd$", "off": r"$\times$", "inconclusive": "?", "ledger": r"\S"},
 }
 
 

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from repro.paper import COLUMNS, Group, Table, tolerances
+from repro.paper.hypotheses import load_hypotheses
 from repro.records import Store
 from repro.rendering.grid import NOT_RUN, Grid, Notes, Text, write_signed
-from repro.rendering.mini_view import MiniView, build_mini, collect_mini
+from repro.rendering.mini_view import MiniView, build_mini
 from repro.rendering.provenance import describe_tolerances, trace_provenance
+from repro.verification.agreement import explain_no_tolerance
 from repro.verification.coverage import Coverage
+from repro.verification.hypotheses import collect_mini
 from repro.verification.integrity import find_problems
-from repro.verification.judgement import explain_no_tolerance, verify
+from repro.verification.judgement import verify
 from repro.verification.measurements import Measurement
 from repro.verification.orderings import Effect, effects_over_baseline
 from repro.verification.verdicts import CellVerdict, RowVerdict, Verification
@@ -81,7 +84,7 @@ def build(table: Table, store: Store) -> TableView:
         effects=_build_effects_grid(effects) if effects else None,
         effects_measured=any(effect.n for effect in effects),
         counts=_build_counts_grid(verification.rows),
-        mini=build_mini(table, mini, rules.orderings) if mini else None,
+        mini=build_mini(table, mini, load_hypotheses()) if mini else None,
         deviations=tuple(deviations.texts),
         tolerances=describe_tolerances(table, rules),
         provenance=trace_provenance(table, verification, mini.values(), problems),
@@ -146,7 +149,7 @@ def _describe_source(row: RowVerdict, deviations: Notes) -> str:
 def _write_ours(verdict: CellVerdict, notes: Notes) -> Text:
     if verdict.ours is None:
         return Text(NOT_RUN, notes=notes.number(f"not run: {verdict.reason}"), about=verdict)
-    reason = "" if verdict.verdict in ("match", "ledger") else f"{verdict.verdict}: {verdict.reason}"
+    reason = "" if verdict.verdict in ("compatible", "match", "ledger") else f"{verdict.verdict}: {verdict.reason}"
     spread = "" if verdict.spread is None else f"±{verdict.spread:.{verdict.cell.decimals}f}"
     suffix = "" if verdict.cell.printed[-1].isdigit() else verdict.cell.unit
     text = f"{verdict.ours:.{verdict.cell.decimals}f}{spread}{suffix}"

@@ -11,6 +11,7 @@ from repro.errors import ReproError, unknown
 from repro.evaluation import is_attention
 from repro.paper import tolerances
 from repro.records import Record, Store
+from repro.verification.agreement import compute_retrained_half_width
 
 #: Where a record's fields are shown; what is not named here is of its identity.
 _GROUPS = {
@@ -227,7 +228,11 @@ def _conclude_other_seed(a: Record, moved: Iterable[MetricDelta], possible: list
     what = "the seed" + (f", and {_join(also)}" if also else " alone")
     if a.profile == "mini":
         return True, f"{what} changed: runs of the mini profile scatter widely"
-    usual = tolerances.load().one_seed.widths_on(a.dataset.name)
+    rule = tolerances.load().retrained
+    usual = {
+        metric: compute_retrained_half_width(rule, prior, 1, None)
+        for metric, prior in rule.declared_on(a.dataset.name).items()
+    }
     far = [delta.metric for delta in moved if abs(delta.delta) > usual.get(delta.metric, float("inf"))]
     if far:
         return False, f"{what} changed, and {_join(far)} moved farther than seeds commonly do (tables/tolerances.yaml)"

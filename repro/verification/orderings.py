@@ -1,24 +1,28 @@
-"""Between rows: effects against a group's baseline, and the paper's orderings in the mini profile.
+"""Between rows: effects against a group's baseline, and every order of two rows that the paper prints.
 
-Differences are paired by seed, because runs of one seed share their initial weights and the order of the data.
+The effects are paired by seed, because runs of one seed share their initial weights and the order of the data. The
+orders of the mini profile are for looking around: what was asked before is in `repro.verification.hypotheses`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import fmean
-from typing import Literal
 
 from repro.experiments import get
 from repro.paper import COLUMNS, DATASETS, Group, Row, Table
-from repro.paper.tolerances import Orderings
+from repro.paper.hypotheses import Hypotheses
 from repro.records import Record
-from repro.statistics import seeds
+from repro.statistics.exact_ranks import compute_order_p_values
+from repro.statistics.multiplicity import adjust_benjamini_hochberg
 from repro.statistics.seeds import compute_deviation
 from repro.verification.measurements import Measurement, describe_conditions
 from repro.verification.verdicts import RowVerdict
+
+#: AP of boxes alone: that of masks is the same evidence again.
+_METRICS = ("ap_box", "top1")
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,9 @@ class Effect:
 class Ordering:
     """A published "better than" between two rows of one group, and whether the mini profile shows it.
 
-    `published` is the gap in the paper (> 0) and `ours` the mean over n paired seeds of the same difference in the
-    mini profile, with its interval: the two are never compared as numbers, only their signs are.
+    `published` is the gap in the paper (> 0) and `ours` the difference of the means over n seeds in the mini profile:
+    the two are never compared as numbers, only their signs are. `p` is two-sided, of an exact rank test; `adjusted` is
+    the same after Benjamini and Hochberg, over all pairs of the table.
     """
 
     group: Group
@@ -47,17 +52,15 @@ class Ordering:
     worse: Row
     column: str
     published: float
-    verdict: Literal["holds", "contrary", "inconclusive", "not run"]
-    reason: str
-    n: int = 0
-    ours: float | None = None
-    low: float | None = None
-    high: float | None = None
+    n: int
+    ours: float
+    p: float
+    adjusted: float = 1.0
 
     @property
-    def question(self) -> tuple[str, str, str]:
+    def question(self) -> tuple[str, str]:
         """The same for every group in which the two experiments meet."""
-        return self.better.experiment, self.worse.experiment, self.column
+        return self.better.experiment, self.worse.experiment
 
     @property
     def against_baseline(self) -> bool:
@@ -84,55 +87,51 @@ def effects_over_baseline(rows: Sequence[RowVerdict]) -> tuple[Effect, ...]:
     return tuple(effects)
 
 
-def published_orderings(
-    table: Table, measured: Mapping[str, Sequence[Measurement]], rule: Orderings
-) -> tuple[Ordering, ...]:
-    """Every published ordering within a group: all pairs of rows whose printed numbers differ.
+def explore_orderings(table: Table, measured: Mapping[str, Measurement], rules: Hypotheses) -> tuple[Ordering, ...]:
+    """Test every order of two rows of a group that the paper prints, each pair of experiments once.
+
+    Pairs with fewer seeds in common than `rules.exploratory_seeds` are left out.
 
     Args:
-        measured: mini-profile measurements by experiment, best first (`measurements.collect`).
+        measured: mini-profile measurements by experiment.
     """
-    orderings = []
+    found: dict[tuple[str, str], Ordering] = {}
     for group in table.groups:
-        for (first, second), column in (
-            (pair, metric) for pair in combinations(group.rows, 2) for metric in rule.metrics
-        ):
-            a, b = first.cell(column), second.cell(column)
+        metric = next((column for column in _METRICS if column in group.columns), None)
+        if metric is None:
+            continue
+        for first, second in combinations(group.rows, 2):
+            a, b = first.cell(metric), second.cell(metric)
             if a is None or b is None or a.value == b.value:
                 continue
             better, worse = (first, second) if a.value > b.value else (second, first)
             gap = round(abs(a.value - b.value), a.decimals)
-            best, other = (next(iter(measured.get(row.experiment, ())), None) for row in (better, worse))
-            orderings.append(_judge(group, better, worse, column, gap, _pair_by_seed(best, other, column), rule))
-    return tuple(orderings)
+            runs = _select_common_seeds(measured.get(better.experiment), measured.get(worse.experiment), metric)
+            if len(runs[0]) < rules.exploratory_seeds:
+                continue
+            tested = compute_order_p_values([[runs[1], runs[0]]])
+            p = min(1.0, 2 * min(tested.p, tested.p_contrary))
+            ours = fmean(runs[0]) - fmean(runs[1])
+            ordering = Ordering(group, better, worse, metric, gap, len(runs[0]), ours, p)
+            found.setdefault(ordering.question, ordering)
+    adjusted = adjust_benjamini_hochberg([ordering.p for ordering in found.values()])
+    return tuple(replace(o, adjusted=p) for o, p in zip(found.values(), adjusted, strict=True))
 
 
-def _judge(
-    group: Group, better: Row, worse: Row, column: str, gap: float, differences: list[float], rule: Orderings
-) -> Ordering:
-    n = len(differences)
-    if n == 0:
-        return Ordering(group, better, worse, column, gap, "not run", "no seed was run with both")
-    mean = fmean(differences)
-    if n < rule.seeds:
-        reason = "one seed" if n == 1 else f"{n} seeds"
-        return Ordering(group, better, worse, column, gap, "inconclusive", reason, n, mean)
-    half = seeds.compute_mean_half_width(differences, rule.confidence)
-    low, high = mean - half, mean + half
-    if low > 0:
-        return Ordering(group, better, worse, column, gap, "holds", "", n, mean, low, high)
-    if high < 0:
-        return Ordering(group, better, worse, column, gap, "contrary", "", n, mean, low, high)
-    reason = "the interval contains zero"
-    return Ordering(group, better, worse, column, gap, "inconclusive", reason, n, mean, low, high)
+def _select_common_seeds(
+    first: Measurement | None, second: Measurement | None, column: str
+) -> tuple[list[float], list[float]]:
+    """Select the values of the seeds that both have; none when they were not measured alike."""
+    if first is None or second is None or not differ_only_in_network(first.first, second.first):
+        return [], []
+    ours, theirs = first.values_by_seed(column), second.values_by_seed(column)
+    seeds = sorted(ours.keys() & theirs.keys())
+    return [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
 
 
 def _pair_by_seed(first: Measurement | None, second: Measurement | None, column: str) -> list[float]:
     """Subtract second from first for every seed that both have; nothing when they were not measured alike."""
-    if first is None or second is None or not differ_only_in_network(first.first, second.first):
-        return []
-    ours, theirs = first.values_by_seed(column), second.values_by_seed(column)
-    return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+    return [ours - theirs for ours, theirs in zip(*_select_common_seeds(first, second, column), strict=True)]
 
 
 def differ_only_in_network(first: Record, second: Record) -> bool:

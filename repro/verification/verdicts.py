@@ -14,8 +14,9 @@ from repro.records import Count, Record
 from repro.verification.integrity import Problem
 from repro.verification.measurements import Measurement, Unused
 
-#: "ledger": a count that is not the print, for a reason that stands in `tables/ledger.yaml`.
-Verdict = Literal["match", "ledger", "off", "inconclusive", "not run"]
+#: A measured number is "compatible" with its print, which is no proof that they are equal. A count is exact: it is a
+#: "match", or stands in `tables/ledger.yaml` with the reason why it is not the print ("ledger").
+Verdict = Literal["compatible", "match", "ledger", "off", "inconclusive", "not run"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
@@ -42,8 +43,9 @@ class CellVerdict:
     tolerance: float | None = None  #: half-width, rounding of the print included
     applied: str | None = None  #: which tolerance that is
     rationale: str | None = None
-    note: str = ""  #: from the ledger, or about a tolerance that was edited without changing the verdict
-    loosened: bool = False  #: whether an edit of its tolerance after the measurement changed the verdict
+    note: str = ""  #: from the ledger, about a tolerance that was edited to no advantage, or about the baseline
+    loosened: bool = False  #: whether an edit of its tolerance after the measurement would make the verdict better
+    like_baseline: bool = False  #: whether ours is compatible with the print of its group's baseline as well
     records: tuple[str, ...] = ()
 
     @property

@@ -315,7 +315,7 @@ def test_every_row_of_the_full_profile_has_numbers_and_differences(tmp_path):
     assert verification.unused == ()
     for cell in verification.cells:
         if cell.cell.unit == "%":
-            assert (cell.verdict, cell.ours) == ("match", pytest.approx(cell.cell.value))
+            assert (cell.verdict, cell.ours) == ("compatible", pytest.approx(cell.cell.value))
             continue
         assert cell.ours == pytest.approx(1.5 * cell.cell.value)
         assert cell.delta == round(round(1.5 * cell.cell.value, 3) - cell.cell.value, 3)
@@ -342,7 +342,7 @@ def test_statistics_of_a_part_of_the_images_have_no_difference(tmp_path):
     part = of_accuracy.dataset.model_copy(update={"evaluated": 100})
     store.add(attended(of_accuracy, {"cos_att": 0.5}, dataset=part))
     found = {cell.cell.column: cell for cell in verify_store(paper.load(1), store).rows[1].cells}
-    assert found["ap_box"].verdict == "match"
+    assert found["ap_box"].verdict == "compatible"
     assert (found["cos_att"].verdict, found["cos_att"].reason) == ("inconclusive", "100 of 5000 images were evaluated")
     assert (found["jsd_att"].verdict, found["jsd_att"].reason) == ("not run", "its records lack JSD att")
     assert "+0.480" not in render(paper.load(1), store, "md")

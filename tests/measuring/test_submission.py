@@ -291,7 +291,7 @@ def test_the_row_of_test_dev_shows_it_and_the_one_of_val_does_not(settings):
     directory, _ = sent(settings)
     answer(settings, directory)
     on_test_dev, on_val = row(settings, "b"), row(settings, "a")
-    assert set(verdict_by_column(on_test_dev).values()) == {"match"}
+    assert set(verdict_by_column(on_test_dev).values()) == {"compatible"}
     assert set(verdict_by_column(on_val).values()) == {"not run"}
     rules = tolerances.load()
     assert {cell.applied for cell in on_test_dev.cells if cell.ours} == {rules.checkpoint.applies_to}
@@ -305,7 +305,7 @@ def test_the_row_of_test_dev_shows_it_and_the_one_of_val_does_not(settings):
 def test_an_answer_off_the_print_is_off(settings):
     directory, _ = sent(settings)
     answer(settings, directory, {**ANSWER, "ap_box": 45.2})
-    assert verdict_by_column(row(settings, "b")) == {**dict.fromkeys(ANSWER, "match"), "ap_box": "off"}
+    assert verdict_by_column(row(settings, "b")) == {**dict.fromkeys(ANSWER, "compatible"), "ap_box": "off"}
 
 
 def test_a_measurement_on_val_does_not_reach_test_dev(settings):
@@ -333,11 +333,14 @@ def test_a_stale_answer_says_nothing_of_val(settings, monkeypatch):
 def test_the_other_task_can_be_answered_later_and_a_number_corrected(settings):
     directory, _ = sent(settings)
     answer(settings, directory, BOXES)
-    assert verdict_by_column(row(settings, "b")) == {**dict.fromkeys(BOXES, "match"), **dict.fromkeys(MASKS, "not run")}
+    assert verdict_by_column(row(settings, "b")) == {
+        **dict.fromkeys(BOXES, "compatible"),
+        **dict.fromkeys(MASKS, "not run"),
+    }
     answer(settings, directory, {**MASKS, "ap_mask": 39.7})
-    assert verdict_by_column(row(settings, "b")) == {**dict.fromkeys(ANSWER, "match"), "ap_mask": "off"}
+    assert verdict_by_column(row(settings, "b")) == {**dict.fromkeys(ANSWER, "compatible"), "ap_mask": "off"}
     corrected = answer(settings, directory, MASKS)
-    assert set(verdict_by_column(row(settings, "b")).values()) == {"match"}
+    assert set(verdict_by_column(row(settings, "b")).values()) == {"compatible"}
     assert answer(settings, directory) == corrected
     answer(settings, directory, {**MASKS, "ap_mask": 39.7})  # to and fro: what was entered last counts
     assert verdict_by_column(row(settings, "b"))["ap_mask"] == "off"
@@ -459,4 +462,4 @@ def test_on_the_command_line(settings, file, coco):
         app, ["record-external", NAME, "--submission", str(directory), *where, *OPTIONS], catch_exceptions=False
     )
     assert run.exit_code == 0
-    assert set(verdict_by_column(row(settings, "b")).values()) == {"match"}
+    assert set(verdict_by_column(row(settings, "b")).values()) == {"compatible"}

@@ -64,7 +64,7 @@ def test_of_what_is_there(store, status):
     assert {key: coco[key] for key in ("full", "measured", "mini", "mini_measured", "stale", "unused")} == {
         "full": 4, "measured": 2, "mini": 1, "mini_measured": 1, "stale": 1, "unused": 1,
     }  # fmt: skip
-    assert found["coverage"][1]["verdicts"] == {"match": 11, "off": 1, "not run": 212}
+    assert found["coverage"][1]["verdicts"] == {"compatible": 11, "off": 1, "not run": 212}
     assert found["next"][0]["command"] == "repro explain '2/e/ratio 8/ap_box'"
     out = status()
     number = sum(name.startswith("coco-") for name in EXPERIMENTS)

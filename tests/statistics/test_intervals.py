@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from repro.statistics.intervals import compute_interval_with_missing, compute_normal_quantile, compute_wilson_interval
-from repro.statistics.seeds import compute_mean_half_width, compute_prediction_half_width
+from repro.statistics.seeds import compute_mean_half_width, compute_run_half_width
 
 pytestmark = pytest.mark.rounding
 
@@ -80,11 +80,14 @@ def next_run_covered(half_width, n, draws=4000):
     return np.mean([abs(one[-1] - one[:-1].mean()) <= half_width(one[:-1].tolist(), 0.95) for one in runs])
 
 
+def half_width_of_own_spread(values, confidence):
+    n = len(values)
+    return compute_run_half_width(np.std(values, ddof=1), n, n - 1, confidence)
+
+
 @pytest.mark.parametrize("n", [2, 3, 5])
-def test_prediction_interval_over_seeds_covers_the_next_run(n):
-    assert next_run_covered(compute_prediction_half_width, n) == pytest.approx(
-        0.95, abs=4 * np.sqrt(0.05 * 0.95 / 4000)
-    )
+def test_the_interval_of_one_more_run_covers_it(n):
+    assert next_run_covered(half_width_of_own_spread, n) == pytest.approx(0.95, abs=4 * np.sqrt(0.05 * 0.95 / 4000))
 
 
 def test_the_interval_of_the_mean_would_not():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from repro.checkpoints import CONVERTER
 from repro.complexity import COUNTER
 from repro.experiments.readings import get_experiment
-from repro.paper import DATASETS, Table
+from repro.paper import DATASETS, Table, tolerances
 from repro.records import Checkpoint, Cost, Count, DataSet, Metric, Record, Training, Weights, cache_key
 
 #: Exact trainable parameters of Table 2's networks by an independent closed-form count.
@@ -19,7 +19,8 @@ PARAMS = {
 
 
 def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: str = "full", **changes) -> Record:
-    """A whole, current record: all 5000 images of COCO, trained, no deviations, unless `changes` say otherwise.
+    """A whole, current record: all 5000 images of COCO, trained, no deviations, with
+    the tolerances in force, unless `changes` say otherwise.
 
     `changes` are fields of the record or of its data set; `spec_hash` defaults to the experiment's at that profile.
     `checkpoint` holds fields of the evaluated checkpoint: the record is of weights that others trained.
@@ -63,6 +64,7 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
         "numerics": {"precision": "32-true"},
         "environment": {"commit": "f" * 40, "dirty": False},
         "cost": Cost(train_seconds=60.0, evaluate_seconds=4.0, peak_memory_bytes=2**30, images_per_second=20.0),
+        "tolerances": tolerances.load().in_force(list(metrics), dataset["name"]) if profile == "full" else None,
         **changes,
     }
     if checkpoint is not None:

@@ -9,11 +9,11 @@ from repro import paper
 from repro.experiments import get
 from repro.paper import tolerances
 from repro.records import Store
-from repro.rendering.mini_view import collect_mini
 from repro.rendering.status import build_status
 from repro.verification import judgement, measurements
 from repro.verification.claims import audit
 from repro.verification.effects import paired_effects
+from repro.verification.hypotheses import collect_mini
 from repro.verification.integrity import find_problems
 
 TABLE = paper.load(2)

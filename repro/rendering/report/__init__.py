@@ -33,14 +33,18 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 #: How a verdict is marked, beside its word.
-SYMBOLS: dict[Verdict, str] = {"match": "✓", "off": "✗", "inconclusive": "?", "ledger": "§", "not run": NOT_RUN}
+SYMBOLS: dict[Verdict, str] = {
+    "compatible": "≈", "match": "✓", "off": "✗", "inconclusive": "?", "ledger": "§", "not run": NOT_RUN,
+}  # fmt: skip
 WORDS: dict[Verdict, str] = {
-    "match": "match", "off": "off", "inconclusive": "inconclusive", "ledger": "explained in the ledger",
-    "not run": "not run",
+    "compatible": "compatible", "match": "match", "off": "off", "inconclusive": "inconclusive",
+    "ledger": "explained in the ledger", "not run": "not run",
 }  # fmt: skip
 #: Of claims, in the same way.
 CLAIM_KINDS = {
-    "holds": "match", "holds within rounding": "ledger", "does not follow": "off", "does not hold": "off",
+    "holds": "match", "holds within rounding": "ledger", "does not follow": "off",
+    "agrees": "match", "disagrees": "off", "undecided": "inconclusive",
+    "holds under every rounding": "match", "holds at the midpoints": "match",
     "not measured": "not run", "not comparable": "inconclusive",
 }  # fmt: skip
 

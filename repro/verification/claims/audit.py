@@ -32,12 +32,16 @@ from repro.paper.expressions import (
 )
 from repro.paths import PUBLISHED, TABLES
 from repro.records import Store
+from repro.verification.claims.agreement import Agreement, judge_number, judge_statement, list_reasons
 from repro.verification.claims.measured_values import Measured, Unmeasured
 
 CLAIMS = TABLES / "claims.yaml"
 
 ClaimVerdict = Literal["holds", "holds within rounding", "does not follow"]
 CLAIM_VERDICTS: tuple[ClaimVerdict, ...] = get_args(ClaimVerdict)
+
+OursVerdict = Literal["agrees", "disagrees", "undecided", "not measured", "not comparable"]
+OURS: tuple[OursVerdict, ...] = get_args(OursVerdict)
 
 #: Kinds that print a number; the others print a comparison.
 NUMERIC = ("number", "difference", "ratio", "relative increase", "added parameters", "less than")
@@ -129,11 +133,33 @@ class Claim(BaseModel):
 
 @dataclass(frozen=True)
 class Computed:
-    """What some numbers make of a claim: `arithmetic` shows how, `value` is the result where the claim prints one."""
+    """What the printed numbers make of a claim: `arithmetic` shows how, `value` is the result where one is printed.
+
+    `certain`: it holds for all numbers that round to the cells, and not only for the printed ones.
+    """
 
     verdict: ClaimVerdict
     arithmetic: str
     value: Range | None = None
+    certain: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The verdict; of one that holds, whether under every rounding of the cells."""
+        if self.verdict != "holds":
+            return self.verdict
+        return "holds under every rounding" if self.certain else "holds at the midpoints"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What our numbers make of a claim. `half`: how far one more run may lie from `value`, where one is printed."""
+
+    agreement: Agreement
+    arithmetic: str
+    value: float | None = None
+    half: float | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,12 +168,12 @@ class Audited:
 
     claim: Claim
     published: Computed
-    ours: Computed | Unmeasured
+    ours: Compared | Unmeasured
 
     @property
-    def ours_verdict(self) -> Literal["holds", "does not hold", "not measured", "not comparable"]:
-        if isinstance(self.ours, Computed):
-            return "holds" if self.ours.verdict == "holds" else "does not hold"
+    def ours_verdict(self) -> OursVerdict:
+        if isinstance(self.ours, Compared):
+            return self.ours.agreement
         return "not measured" if self.ours.missing else "not comparable"
 
     @property
@@ -173,17 +199,23 @@ class Audited:
             **claim.model_dump(exclude={"expression"}),
             "expressions": [expression.text(lambda cell: cell.address) for expression in claim.parts],
             "cells": {cell.address: cell.printed for cell in claim.cells},
-            "published": _describe(published) | {"verdict": published.verdict},
+            "published": _describe(published)
+            | {"verdict": published.verdict, "under_every_rounding": published.certain},
             "unlike": [{"metric": metric, "comparison": text} for metric, text in self.unlike],
-            "ours": _describe(ours)
+            "ours": _describe_ours(ours)
             | {"verdict": self.ours_verdict, "missing": [cell.address for cell in self.missing]},
         }
 
 
-def _describe(computed: Computed | Unmeasured) -> dict[str, object]:
+def _describe_ours(ours: Compared | Unmeasured) -> dict[str, object]:
     """The fields for JSON."""
-    if isinstance(computed, Unmeasured):
-        return {"reason": computed.reason}
+    if isinstance(ours, Unmeasured):
+        return {"reason": ours.reason}
+    return {"arithmetic": ours.arithmetic, "value": ours.value, "half_width": ours.half, "reason": ours.reason}
+
+
+def _describe(computed: Computed) -> dict[str, object]:
+    """The fields for JSON."""
     value = computed.value
     if value is None:
         return {"arithmetic": computed.arithmetic}
@@ -225,51 +257,64 @@ def audit(claims: Sequence[Claim], store: Store) -> tuple[Audited, ...]:
         ReproError: a record is damaged; the file is named.
     """
     measured = Measured(store)
-    return tuple(
-        Audited(claim, compute(claim, as_printed, _write_printed), _compute_from_ours(claim, measured))
-        for claim in claims
-    )
+    return tuple(Audited(claim, compute(claim), _compare_with_ours(claim, measured)) for claim in claims)
 
 
-def compute(claim: Claim, reading: Reading, shown: Callable[[Cell], str]) -> Computed:
-    """Compute a claim from its cells, as `reading` gives them; `shown` writes one in the arithmetic.
+def compute(claim: Claim) -> Computed:
+    """Compute a claim from its cells as they are printed.
 
     A printed number holds if the computed one is equal at its precision, and within rounding if any value within the
-    bounds of the cells is. Bounds are never too narrow: what does not follow is impossible.
-
-    Raises:
-        ZeroDivisionError: a ratio divides by what may be zero.
+    bounds of the cells is. Bounds are never too narrow: what does not follow is impossible, and what holds under every
+    rounding does so.
     """
     expression = claim.expression
     if isinstance(expression, Statement):
-        truth = expression.evaluate(reading)
-        return Computed(_decide(truth.holds, truth.possible), _list_false(claim, reading, shown))
-    result, printed, decimals = expression.evaluate(reading), claim.number, claim.decimals
+        truth = expression.evaluate(as_printed)
+        arithmetic = _list_false(claim, as_printed, _write_printed)
+        return Computed(_decide(truth.holds, truth.possible), arithmetic, certain=truth.certain)
+    result, printed, decimals = expression.evaluate(as_printed), claim.number, claim.decimals
     if claim.kind == "less than":
         verdict = _decide(result.value < printed.value, result.low < printed.value)
+        certain = result.high < printed.value
     else:
         verdict = _decide(
             printed.low <= result.value <= printed.high, result.low <= printed.high and printed.low <= result.high
         )
-    text = f"{expression.text(shown)} = {_write_decimal(result.value, decimals)}{claim.unit}"
+        certain = printed.low <= result.low and result.high <= printed.high
+    text = f"{expression.text(_write_printed)} = {_write_decimal(result.value, decimals)}{claim.unit}"
     if verdict != "holds" and result.low < result.high:
         text += f", with rounding {_write_decimal(result.low, decimals)} to {_write_decimal(result.high, decimals)}"
-    return Computed(verdict, text, result)
+    return Computed(verdict, text, result, certain)
 
 
-def _compute_from_ours(claim: Claim, measured: Measured) -> Computed | Unmeasured:
+def _compare_with_ours(claim: Claim, measured: Measured) -> Compared | Unmeasured:
     """Do the same arithmetic with our numbers."""
-    values = measured.read(claim.cells)
-    if isinstance(values, Unmeasured):
-        return values
+    estimates = measured.read(claim.cells)
+    if isinstance(estimates, Unmeasured):
+        return estimates
+
+    def read(cell: Cell) -> Range:
+        return Range.exactly(estimates[cell].value)
+
+    def shown(cell: Cell) -> str:
+        return f"{float(estimates[cell].value):.{cell.decimals + 1}f}"
+
+    reason = list_reasons(claim.cells, estimates)
+    expression = claim.expression
+    if isinstance(expression, Statement):
+        return Compared(judge_statement(expression, estimates), _list_false(claim, read, shown), reason=reason)
     try:
-        return compute(
-            claim,
-            lambda cell: Range.exactly(values[cell]),
-            lambda cell: f"{float(values[cell]):.{cell.decimals + 1}f}",
-        )
+        agreement, half = judge_number(
+            expression, claim.number, estimates, below=claim.kind == "less than",
+            effect=claim.kind in ("difference", "relative increase"),
+        )  # fmt: skip
+        value = expression.evaluate(read).value
     except ZeroDivisionError:
         return Unmeasured("two of its numbers are the same, and it divides by their difference")
+    text = f"{expression.text(shown)} = {_write_decimal(value, claim.decimals)}{claim.unit}"
+    if half is not None:
+        text += f" ± {half:.{claim.decimals + 1}f}"
+    return Compared(agreement, text, float(value), half, reason)
 
 
 def _decide(holds: bool, possible: bool) -> ClaimVerdict:

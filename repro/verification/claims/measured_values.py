@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from statistics import fmean
 
 from repro import paper
 from repro.complexity import COUNTER
 from repro.experiments import get
-from repro.paper import COLUMNS, DATASETS, Cell
+from repro.paper import COLUMNS, DATASETS, Cell, tolerances
 from repro.records import Count, Store
+from repro.verification.agreement import was_evaluated_as_trained
+from repro.verification.claims.uncertainty import (
+    Estimate,
+    estimate_evaluated,
+    estimate_trained,
+    shrink_scatter,
+)
 from repro.verification.integrity import find_problems
 from repro.verification.ledger import SCALE
 from repro.verification.measurements import Measurement, collect, describe_conditions
@@ -68,8 +74,8 @@ class Measured:
                 mine = tuple(m for m in measured[row.experiment] if m.first.dataset.name == group.dataset)
                 self._rows[number, group.name, row.label] = _Row(group.dataset, counted[row.experiment], mine)
 
-    def read(self, cells: Sequence[Cell]) -> dict[Cell, Fraction] | Unmeasured:
-        """Read the value of each cell in the unit that the paper prints, where all of them have one.
+    def read(self, cells: Sequence[Cell]) -> dict[Cell, Estimate] | Unmeasured:
+        """Read our number for each cell in the unit that the paper prints, where all of them have one.
 
         Metrics on one data set are means over the seeds that all of the rows have, from the best way in which all of
         them were measured.
@@ -77,7 +83,7 @@ class Measured:
         missing = tuple(cell for cell in cells if not self._get_row(cell).has(cell.column))
         if missing:
             return Unmeasured("not measured", missing)
-        values: dict[Cell, Fraction] = {}
+        values: dict[Cell, Estimate] = {}
         by_dataset: dict[str, list[Cell]] = {}
         for cell in cells:
             row = self._get_row(cell)
@@ -85,29 +91,49 @@ class Measured:
                 by_dataset.setdefault(row.dataset, []).append(cell)
             elif (count := row.count) is not None:
                 exact = count.params if cell.column == "params" else count.paper_flops
-                values[cell] = Fraction(exact, SCALE[cell.column])
+                values[cell] = Estimate(Fraction(exact, SCALE[cell.column]))
         for together in by_dataset.values():
-            means = self._average(together)
-            if means is None:
+            estimates = self._estimate(together)
+            if estimates is None:
                 return Unmeasured("its rows were measured in different ways or with different seeds")
-            values |= means
+            values |= estimates
         return values
 
     def _get_row(self, cell: Cell) -> _Row:
         return self._rows[cell.table, cell.group, cell.row]
 
-    def _average(self, cells: Sequence[Cell]) -> dict[Cell, Fraction] | None:
-        """Average over the seeds that all rows have, from the best way in which all of them were measured."""
-        ways: list[dict[str, dict[int, float]]] = []
+    def _estimate(self, cells: Sequence[Cell]) -> dict[Cell, Estimate] | None:
+        """Estimate from the seeds that all rows have, from the best way in which all of them were measured."""
+        ways: list[dict[str, Measurement]] = []
         for cell in cells:
-            values: dict[str, dict[int, float]] = {}
+            by_way: dict[str, Measurement] = {}
             for measurement in self._get_row(cell).select_whole(cell.column):
-                way = describe_conditions(measurement.first, initial=False)
-                values.setdefault(way, measurement.values_by_seed(cell.column))
-            ways.append(values)
+                by_way.setdefault(describe_conditions(measurement.first, initial=False), measurement)
+            ways.append(by_way)
         for way in ways[0]:
-            runs = [values.get(way, {}) for values in ways]
-            if seeds := set.intersection(*map(set, runs)):
-                means = (Fraction(fmean(run[seed] for seed in sorted(seeds))) for run in runs)
-                return dict(zip(cells, means, strict=True))
+            if not all(way in by_way for by_way in ways):
+                continue
+            measured = {cell: by_way[way] for cell, by_way in zip(cells, ways, strict=True)}
+            runs = {cell: m.values_by_seed(cell.column) for cell, m in measured.items()}
+            if seeds := sorted(set.intersection(*(set(run) for run in runs.values()))):
+                return _estimate_from_runs({cell: [run[s] for s in seeds] for cell, run in runs.items()}, measured)
         return None
+
+
+def _estimate_from_runs(
+    runs: Mapping[Cell, Sequence[float]], measured: Mapping[Cell, Measurement]
+) -> dict[Cell, Estimate]:
+    """Estimate each cell from its runs; rows of one column scatter alike, except where no prior is declared."""
+    rules, estimates = tolerances.load(), {}
+    for cell, run in runs.items():
+        first = measured[cell].first
+        if first.source == "trained":
+            prior = rules.retrained.declared_on(first.dataset.name).get(cell.column)
+            together = [values for other, values in runs.items() if other.column == cell.column]
+            scatter = None if prior is None else shrink_scatter(together, prior.deviation, prior.freedom)
+            estimates[cell] = estimate_trained(run, scatter)
+        else:
+            rule = rules.checkpoint if was_evaluated_as_trained(first) else rules.converted
+            bound = rule.declared_on(first.dataset.name).get(cell.column)
+            estimates[cell] = estimate_evaluated(run[0], bound, first, cell.column)
+    return estimates

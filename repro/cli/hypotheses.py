@@ -1,0 +1,71 @@
+"""`repro hypotheses`: what the mini profile answers to the paper's statements."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from repro.cli import options
+from repro.cli.terminal_table import align_columns
+
+if TYPE_CHECKING:
+    from repro.paper import Table
+    from repro.records import Store
+
+
+def command(
+    table: options.AnyTable = None, results: options.Results = options.RESULTS, json: options.Json = False
+) -> None:
+    """Test the paper's statements in the mini profile: holds, contrary, equivalent within a margin, or undecided.
+
+    The statements and their exact tests are in tables/hypotheses.yaml, one family for each table, adjusted after Holm.
+    For what is undecided it is estimated how many seeds would decide it. Exits with 0 whatever is found.
+
+    Example: repro hypotheses --table 2
+    """
+    from repro import paper
+    from repro.records import Store
+
+    chosen = paper.load_all() if table is None else (paper.load(table),)
+    store = Store(results / "records")
+    if json:
+        import json as json_
+
+        from repro.verification.hypotheses import answer_table
+        from repro.verification.power import estimate_power
+
+        output = []
+        for loaded in chosen:
+            answers = answer_table(loaded, store.all())
+            power = estimate_power(answers)
+            output += [
+                a.as_dict() | {"would_decide": str(power[a.hypothesis.id]) if a.hypothesis.id in power else None}
+                for a in answers
+            ]
+        print(json_.dumps(output, indent=1, ensure_ascii=False, allow_nan=False))
+        return
+    print("\n\n".join(filter(None, (write_answers(loaded, store) for loaded in chosen))))
+
+
+def write_answers(table: Table, store: Store) -> str:
+    """Write what the mini profile answers to the statements of a table; empty where nothing is asked."""
+    from repro.rendering.grid import write_p, write_signed
+    from repro.verification.hypotheses import answer_table, count_answers, describe_registration
+    from repro.verification.power import estimate_power
+
+    answers = answer_table(table, store.all())
+    if not answers:
+        return ""
+    power = estimate_power(answers)
+    lines = [("statement", "n", "effect", "p", "adjusted p", "answer", "")]
+    for answer in answers:
+        numbers = ("", "", "", "")
+        if answer.effect is not None:
+            p, adjusted = write_p(answer.p), write_p(answer.adjusted)
+            numbers = (str(len(answer.seeds)), write_signed(answer.effect, 1), p, adjusted)
+        would = power.get(answer.hypothesis.id)
+        why = "; ".join(filter(None, (answer.reason, "" if would is None else str(would))))
+        lines.append((answer.hypothesis.says, *numbers, answer.shown, why))
+    title = f"Table {table.number}: the paper's statements in the MINI profile (tables/hypotheses.yaml)"
+    text = [title, *(f"  {line}" for line in align_columns(lines)), "", count_answers(answers)]
+    text += filter(None, [describe_registration(answers)])
+    return "\n".join(text)

@@ -1,0 +1,205 @@
+"""What the mini profile answers to the paper's statements: holds, contrary, equivalent or undecided.
+
+The statements and their tests stand in `tables/hypotheses.yaml`; one family for each table. Imports neither numpy nor
+scipy.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from statistics import fmean
+from typing import Literal, get_args
+
+from repro.experiments import get
+from repro.paper import Table
+from repro.paper.hypotheses import Hypotheses, Hypothesis, hash_hypotheses, load_hypotheses
+from repro.records import Record
+from repro.statistics.exact_ranks import (
+    compute_difference_p,
+    compute_equivalence_p,
+    compute_order_p_values,
+    count_deals,
+)
+from repro.statistics.multiplicity import adjust_holm
+from repro.verification.measurements import Measurement, collect
+from repro.verification.orderings import differ_only_in_network
+
+Word = Literal["holds", "contrary", "equivalent", "undecided", "not run"]
+WORDS: tuple[Word, ...] = get_args(Word)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the runs say to one statement.
+
+    `p` is of the hypothesis that the statement is not so, `p_contrary` that its contrary is not so; `adjusted` are
+    they over the family. `effect` is in points: the mean of the group predicted highest minus that of the one predicted
+    lowest, averaged over strata; of equivalence, the largest difference of two groups' means.
+    """
+
+    hypothesis: Hypothesis
+    word: Word
+    reason: str = ""
+    seeds: tuple[int, ...] = ()
+    values: Mapping[str, tuple[float, ...]] | None = None  #: by experiment, in the order of the seeds
+    effect: float | None = None
+    undeclared: int = 0  #: runs that were made before this version of the statements was written down
+    p: float = 1.0
+    p_contrary: float = 1.0
+    adjusted: float = 1.0
+    adjusted_contrary: float = 1.0
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The number of runs in each group of the first stratum."""
+        return tuple(len(group) * len(self.seeds) for group in self.hypothesis.strata[0])
+
+    @property
+    def shown(self) -> str:
+        """The word, with the margin where that belongs to it."""
+        return f"equivalent within {self.hypothesis.margin:g}" if self.word == "equivalent" else self.word
+
+    def as_dict(self) -> dict[str, object]:
+        """The fields for JSON: the statement's own, then the answer's."""
+        return {
+            **self.hypothesis.model_dump(mode="json"),
+            "test_name": self.hypothesis.test_name,
+            "answer": self.shown,
+            "reason": self.reason,
+            "seeds": list(self.seeds),
+            "runs_before_the_statements": self.undeclared,
+            "values": {name: list(values) for name, values in (self.values or {}).items()},
+            "effect": self.effect,
+            "p": self.p,
+            "p_contrary": self.p_contrary,
+            "adjusted_p": self.adjusted,
+            "adjusted_p_contrary": self.adjusted_contrary,
+        }
+
+
+def collect_mini(table: Table, records: Sequence[Record]) -> dict[str, Measurement]:
+    """Collect the mini-profile measurement of every experiment of the table that has one."""
+    run = {record.experiment for record in records if record.profile == "mini"}
+    names = [name for name in table.experiments if name in run]
+    if not names:
+        return {}
+    from repro.experiments.mini import shrink
+
+    measured, _ = collect(records, {name: shrink(get(name)) for name in names}, "mini")
+    return {name: measured[name][0] for name in names if measured[name]}
+
+
+def answer_table(table: Table, records: Sequence[Record]) -> tuple[Answer, ...]:
+    """Answer the statements in force of one table with these records; none where nothing is asked of the table.
+
+    Raises:
+        ReproError: the file of the statements is missing or malformed.
+    """
+    rules = load_hypotheses()
+    return answer_family(rules.of_table(table.number), collect_mini(table, records), rules)
+
+
+def answer_family(
+    family: Sequence[Hypothesis], measured: Mapping[str, Measurement], rules: Hypotheses
+) -> tuple[Answer, ...]:
+    """Answer the statements of one table, adjusted for all of them.
+
+    Args:
+        measured: mini-profile measurements by experiment, as `collect_mini` gives them.
+        rules: has the level.
+    """
+    answers = [answer(hypothesis, measured) for hypothesis in family]
+    adjusted = adjust_holm([a.p for a in answers])
+    contrary = adjust_holm([a.p_contrary for a in answers])
+    return tuple(
+        _decide(replace(a, adjusted=p, adjusted_contrary=q), rules.level)
+        for a, p, q in zip(answers, adjusted, contrary, strict=True)
+    )
+
+
+def answer(hypothesis: Hypothesis, measured: Mapping[str, Measurement]) -> Answer:
+    """Test one statement, alone: its p-values, and not yet a word but "undecided" or "not run"."""
+    missing = [name for name in hypothesis.experiments if name not in measured]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        return Answer(hypothesis, "not run", f"no mini-profile record of {missing[0]}{more}")
+    first = measured[hypothesis.experiments[0]]
+    for name in hypothesis.experiments:
+        if not differ_only_in_network(measured[name].first, first.first):
+            return Answer(hypothesis, "not run", f"{name} and {first.experiment} were not measured alike")
+    runs = {name: measured[name].values_by_seed(hypothesis.metric) for name in hypothesis.experiments}
+    seeds = tuple(sorted(set.intersection(*map(set, runs.values()))))
+    if not seeds:
+        return Answer(hypothesis, "not run", "no seed was run with all of its experiments")
+    values = {name: tuple(run[seed] for seed in seeds) for name, run in runs.items()}
+    strata = group_values(hypothesis, values)
+    if hypothesis.margin is not None:
+        p, p_contrary = (test(strata[0], hypothesis.margin) for test in (compute_equivalence_p, compute_difference_p))
+        effect = max((fmean(a) - fmean(b) for a, b in combinations(strata[0], 2)), key=abs)
+    else:
+        tested = compute_order_p_values(strata)
+        p, p_contrary = tested.p, tested.p_contrary
+        effect = fmean(fmean(groups[-1]) - fmean(groups[0]) for groups in strata)
+    used = [r for name in hypothesis.experiments for r in measured[name].records if r.seed in seeds]
+    undeclared = sum(record.hypotheses != hash_hypotheses() for record in used)
+    return Answer(hypothesis, "undecided", "", seeds, values, effect, undeclared, p, p_contrary)
+
+
+def group_values(hypothesis: Hypothesis, values: Mapping[str, Sequence[float]]) -> list[list[list[float]]]:
+    """By stratum and group, the values of the runs of all its experiments."""
+    return [[[v for name in group for v in values[name]] for group in groups] for groups in hypothesis.strata]
+
+
+def _decide(answered: Answer, level: float) -> Answer:
+    if answered.word == "not run":
+        return answered
+    if answered.adjusted <= level:
+        return replace(answered, word="equivalent" if answered.hypothesis.margin is not None else "holds")
+    if answered.adjusted_contrary <= level:
+        return replace(answered, word="contrary")
+    least = find_least_p(answered.hypothesis, len(answered.seeds))
+    reason = f"{_count_seeds(answered)} cannot give a p-value below {least:.2g}" if least > level else ""
+    return replace(answered, reason=reason)
+
+
+def find_least_p(hypothesis: Hypothesis, seeds: int) -> float:
+    """The least p-value that so many seeds can give: of the one deal in which every run lies as predicted."""
+    least = 1.0
+    for groups in hypothesis.strata:
+        sizes = [len(group) * seeds for group in groups]
+        if hypothesis.test == "equivalence":
+            return max(1 / count_deals(pair) for pair in combinations(sizes, 2))
+        least /= count_deals(sizes)
+    return least
+
+
+def _count_seeds(answered: Answer) -> str:
+    return f"{len(answered.seeds)} seed{'' if len(answered.seeds) == 1 else 's'}"
+
+
+def count_answers(answers: Sequence[Answer]) -> str:
+    """Say in one sentence how many statements have which answer."""
+    number = Counter(a.word for a in answers)
+    seeds = sorted({len(a.seeds) for a in answers if a.seeds})
+    n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}" if seeds else "n = 0"
+    words = [f"{number['holds']} hold{'s' if number['holds'] == 1 else ''}"]
+    words += [f"{number['equivalent']} {'is' if number['equivalent'] == 1 else 'are'} equivalent within the margin"]
+    words += [f"{number['contrary']} {'is' if number['contrary'] == 1 else 'are'} contrary"]
+    words += [f"{number['undecided']} {'is' if number['undecided'] == 1 else 'are'} undecided"]
+    words += [f"{number['not run']} not run"] if number["not run"] else []
+    return f"Of {len(answers)} statements of the paper, {', '.join(words[:-1])} and {words[-1]} ({n} seeds)."
+
+
+def describe_registration(answers: Sequence[Answer]) -> str:
+    """Say whether the statements were written down before the runs; empty without a run."""
+    if not any(a.seeds for a in answers):
+        return ""
+    if any(a.undeclared for a in answers):
+        return (
+            "Runs were made before these statements were written down, or under another version of them: what holds is "
+            "suggested by these runs, not confirmed."
+        )
+    return "The statements were written down before the runs: their file's sha256 stands in every record."

@@ -1,0 +1,175 @@
+"""What the mini profile answers to the paper's statements, from records to words and to the command."""
+
+import json
+
+import pytest
+from samples import record
+from scipy import stats
+from typer.testing import CliRunner
+
+from repro import cli, paper
+from repro.paper.hypotheses import hash_hypotheses, load_hypotheses
+from repro.records import Record, Store
+from repro.verification import hypotheses, power
+
+TABLE = paper.load(2)
+RULES = load_hypotheses()
+FAMILY = RULES.of_table(2)
+ADDITION = ("coco-r50-avg-add", "coco-r50-gc-r16")
+SCALING = ("coco-r50-avg-scale", "coco-r50-att-scale")
+ALIKE = ("coco-r50-1nl", "coco-r50-1snl", "coco-r50-1gc")
+
+
+def make(values, seeds=range(3), **changes):
+    """Records of every network of Table 2, `values` by name and 40 + a little for the others."""
+    return [
+        record(
+            name, {"ap_box": values.get(name, 40.0) + 0.1 * s + 0.01 * place, "ap_mask": 30.0}, seed=s, profile="mini",
+            **{"hypotheses": hash_hypotheses(), **changes},
+        )
+        for place, name in enumerate(TABLE.experiments)
+        for s in seeds
+    ]  # fmt: skip
+
+
+def answers(records):
+    return {a.hypothesis.id: a for a in hypotheses.answer_table(TABLE, records)}
+
+
+def test_a_large_effect_holds_and_its_reverse_is_contrary():
+    found = answers(make(dict.fromkeys(ADDITION, 70.0)))["addition-above-scaling"]
+    assert (found.word, found.seeds, round(found.effect)) == ("holds", (0, 1, 2), 30)
+    assert found.p == pytest.approx(1 / 924)
+    reverse = answers(make(dict.fromkeys(SCALING, 70.0)))["addition-above-scaling"]
+    assert (reverse.word, reverse.p_contrary) == ("contrary", pytest.approx(1 / 924))
+    assert reverse.adjusted_contrary == pytest.approx(10 / 924)
+
+
+def test_statements_are_adjusted_for_the_whole_family_also_for_those_that_were_not_run():
+    few = [r for r in make(dict.fromkeys(ADDITION, 70.0)) if r.experiment in ADDITION + SCALING]
+    found = answers(few)
+    assert found["addition-above-scaling"].adjusted == pytest.approx(10 / 924)
+    assert found["smaller-ratio-better"].word == "not run"
+    assert "no mini-profile record of coco-r50-gc-r32" in found["smaller-ratio-better"].reason
+    assert len(found) == len(FAMILY) == 10
+
+
+def test_runs_are_exchanged_within_strata():
+    """Of attention against average pooling, the p-value is of two tests of three against three, added."""
+    values = {"coco-r50-att-scale": 41.0, "coco-r50-avg-add": 70.0, "coco-r50-gc-r16": 71.0}
+    found = answers(make(values))["attention-above-average"]
+    assert found.p == pytest.approx(1 / 400)  # as all 18 pairs within strata are in order: 1 of 20 * 20 deals
+    assert found.effect == pytest.approx(1.0, abs=0.2)
+
+
+def test_three_seeds_are_too_few_to_be_equivalent_and_six_are_not():
+    assert answers(make({}))["one-block-kinds-on-par"].word == "undecided"
+    found = answers(make({}, seeds=range(6)))["one-block-kinds-on-par"]
+    assert (found.word, found.shown) == ("equivalent", "equivalent within 5")
+    assert found.p == pytest.approx(stats.mannwhitneyu([6] * 6, range(6), alternative="greater", method="exact").pvalue)
+    apart = answers(make({"coco-r50-1gc": 60.0}, seeds=range(7)))["one-block-kinds-on-par"]
+    assert (apart.word, apart.p_contrary) == ("contrary", pytest.approx(6 / 3432))  # three pairs, two sides each
+
+
+def test_seeds_that_one_experiment_alone_has_do_not_count():
+    more = make({}) + [
+        record("coco-r50-gc-r16", {"ap_box": 99.0, "ap_mask": 30.0}, seed=s, profile="mini") for s in range(3, 9)
+    ]
+    assert answers(more)["all-stages-above-one"].seeds == (0, 1, 2)
+
+
+def test_what_was_measured_otherwise_is_not_compared():
+    records = [
+        r.model_copy(update={"numerics": {"precision": "bf16-mixed"}}) if r.experiment == ADDITION[0] else r
+        for r in make({})
+    ]
+    found = answers(records)["addition-above-scaling"]
+    assert (found.word, "were not measured alike" in found.reason) == ("not run", True)
+
+
+def test_one_seed_says_that_it_cannot_decide():
+    found = answers(make(dict.fromkeys(ADDITION, 70.0), seeds=[0]))["addition-above-scaling"]
+    assert (found.word, found.reason) == ("undecided", "1 seed cannot give a p-value below 0.17")
+
+
+def test_the_count_says_every_word():
+    text = hypotheses.count_answers(hypotheses.answer_table(TABLE, make(dict.fromkeys(ADDITION, 70.0))))
+    assert text.startswith("Of 10 statements of the paper, ")
+    assert text.endswith(" undecided (n = 3 seeds).")
+
+
+@pytest.mark.parametrize(("hashed", "says"), [(hash_hypotheses(), "were written down before"), (None, "not confirmed")])
+def test_it_is_said_whether_the_statements_came_first(hashed, says):
+    found = hypotheses.answer_table(TABLE, make({}, hypotheses=hashed))
+    assert says in hypotheses.describe_registration(found)
+
+
+def test_a_record_without_statements_is_written_as_before_they_existed():
+    without = record("coco-r50-1gc", {"ap_box": 40.0}, profile="mini")
+    assert "hypotheses" not in without.model_dump(mode="json")
+    assert Record.model_validate(without.model_dump()).hypotheses is None
+
+
+# -- how many seeds ---------------------------------------------------------------------------------------------------
+
+
+def test_power_is_near_that_of_scipys_test_on_as_many_runs():
+    """Of one group against three, with normal scatter: the share of draws that scipy's exact test rejects."""
+    import numpy as np
+
+    generator = np.random.default_rng(3)
+    names = [n for groups in FAMILY[5].strata for group in groups for n in group]
+    values = {name: tuple(40.0 + 1.5 * (name == "coco-r50-gc-r16") + generator.normal(0, 1, 3)) for name in names}
+    answer = hypotheses.Answer(FAMILY[5], "undecided", seeds=(0, 1, 2), values=values)
+    share = power.estimate_share_decided(answer, 5, 0.01)
+    rejected = 0
+    for _ in range(1500):
+        drawn = {}
+        for name, seen in values.items():
+            residuals = (np.array(seen) - np.mean(seen)) * 1.5**0.5
+            drawn[name] = np.mean(seen) + generator.choice(residuals, 5) + generator.normal(0, 1e-6, 5)
+        low = np.concatenate([drawn[name] for name in FAMILY[5].strata[0][0]])
+        tested = [
+            stats.mannwhitneyu(drawn["coco-r50-gc-r16"], low, alternative=side, method="exact").pvalue
+            for side in ("greater", "less")
+        ]
+        rejected += min(tested) <= 0.01
+    assert share == pytest.approx(rejected / 1500, abs=0.08)
+
+
+def test_seeds_that_would_decide_are_more_than_there_are_and_fewer_for_a_larger_effect():
+    def seeds(effect):
+        found = hypotheses.answer_table(TABLE, make({"coco-r50-gc-r4": 40.0 + effect}))
+        return power.estimate_power(found)["smaller-ratio-better"].seeds or 99
+
+    assert 3 < seeds(0.05) <= 99
+    assert seeds(3.0) <= seeds(0.05)
+    assert power.estimate_power(hypotheses.answer_table(TABLE, make({}, seeds=[0]))) == {}
+
+
+def test_too_few_runs_never_decide():
+    found = next(a for a in hypotheses.answer_table(TABLE, make({})) if a.hypothesis.id == "one-block-kinds-on-par")
+    assert power.estimate_share_decided(found, 3, 0.005) == 0
+    assert power.estimate_share_decided(found, 6, 0.005) == 1
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_the_answers_and_json_has_them(tmp_path):
+    store = Store(tmp_path / "records")
+    for one in make(dict.fromkeys(ADDITION, 70.0)):
+        store.add(one)
+    result = CliRunner().invoke(cli.app, ["hypotheses", "--table", "2", "--results", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    line = next(line for line in result.output.splitlines() if "fusion by addition above scaling" in line)
+    assert line.split("  ")[-1].strip() == "holds"
+    assert "MINI profile" in result.output
+    listed = CliRunner().invoke(cli.app, ["hypotheses", "--results", str(tmp_path), "--json"])
+    content = {item["id"]: item for item in json.loads(listed.output)}
+    assert set(content) == {statement.id for statement in RULES.statements}
+    assert content["addition-above-scaling"]["answer"] == "holds"
+    assert content["addition-above-scaling"]["values"][ADDITION[0]] == pytest.approx(
+        [r.metrics[0].value for r in make(dict.fromkeys(ADDITION, 70.0)) if r.experiment == ADDITION[0]]
+    )
+    assert content["kinetics-kinds-on-par"]["answer"] == "not run"
