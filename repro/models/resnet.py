@@ -199,8 +199,8 @@ class ResNetLayers(nn.Module):
     def window_logits(self, x: Tensor, side: int = 7) -> Tensor:
         """(B, num_classes, rows, columns): `logits` of each square window of c5, at a stride of one position.
 
-        A window has `side` x `side` positions and, in 3-D, all frames; 7 is all of c5 for inputs of 224 pixels. The code
-        of [6] tests crops of 256 so, and averages the softmaxes of their four windows.
+        A window has `side` x `side` positions and, in 3-D, all frames; 7 is all of c5 for inputs of 224 pixels. So the
+        code of [6] tests crops of 256, and averages the softmaxes of their four windows.
 
         Raises:
             ValueError: c5 is smaller than a window.
