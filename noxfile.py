@@ -19,6 +19,11 @@ def install(session: nox.Session) -> None:
     session.install("--no-deps", "-e", ".")
 
 
+def install_peers(session: nox.Session) -> None:
+    """What only tests compare with and the locked environment has not: see the `test` extra of pyproject.toml."""
+    session.install("--no-deps", "--require-hashes", "-r", "requirements-peers.lock")
+
+
 @nox.session
 def reproduce(session: nox.Session) -> None:
     """Reproduce a table: `nox -s reproduce -- --table 2`."""
@@ -81,6 +86,7 @@ def figures(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The test suite, two single-threaded processes side by side."""
     install(session)
+    install_peers(session)
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     session.run("pytest", *(session.posargs or ["-n", "2", "--dist", "worksteal"]), env=threads)
 
@@ -103,6 +109,7 @@ print(torch.backends.cpu.get_cpu_capability(), *(name for name in __cpu_dispatch
 def tests_rounding(session: nox.Session) -> None:
     """The tests that train or compare floats, as a CPU with other instructions than this one's rounds."""
     install(session)
+    install_peers(session)
     found = session.run("python", "-c", ASK_INSTRUCTIONS, env=OWN_INSTRUCTIONS, silent=True)
     own, *of_numpy = found.splitlines()[-1].split()
     other = "avx2" if own.startswith("AVX512") else "default"
@@ -132,7 +139,7 @@ def tests_detectron2(session: nox.Session) -> None:
             f"Detectron2 cannot be installed from {source}: see above. It takes a C++ compiler, some minutes, and the "
             "network unless the environment variable DETECTRON2 names a checkout or a wheel built for this torch."
         )
-    tests = session.posargs or ["tests/detection/test_detectron2.py", "tests/detection/test_engines.py"]
+    tests = session.posargs or [f"tests/detection/test_{name}.py" for name in ("detectron2", "engines", "detector")]
     session.run("pytest", *tests, env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
 
 

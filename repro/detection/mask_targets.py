@@ -42,8 +42,6 @@ def _resize_whole_pixels(masks: Tensor, objects: Tensor, boxes: Tensor, resoluti
     first = boxes[:, :2].int()
     sides = ((boxes[:, 2:] - 1).int() - first + 1).clamp(min=1)
     left, right, columns = _find_neighbours(first[:, 0], sides[:, 0], resolution)
-    # Beyond the middle of the first and the last pixel OpenCV has one column of weight 1, and twice the same row.
-    columns = torch.where((left == right)[..., None], columns.new_tensor([_UNIT, 0]), columns)
     top, bottom, rows = _find_neighbours(first[:, 1], sides[:, 1], resolution)
     total = torch.full_like(left[:, None, :], 2).expand(-1, resolution, -1)
     for y, weight in ((top, rows[..., 0]), (bottom, rows[..., 1])):
@@ -63,7 +61,7 @@ def _find_neighbours(first: Tensor, count: Tensor, resolution: int) -> tuple[Ten
         count: int (k,), how many there are.
 
     Returns:
-        int64 (k, M) pixels before and after, the same one beyond the middle of the first and last pixel, and int64
+        int64 (k, M) pixels before and after, the same beyond the middle of the first and last pixel, and int64
         (k, M, 2) their weights.
     """
     cells = torch.arange(resolution, device=first.device) + 0.5

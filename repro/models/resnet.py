@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.ops import DeformConv2d
 
 from repro.errors import ReproError
@@ -194,6 +195,23 @@ class ResNetLayers(nn.Module):
     def logits(self, x: Tensor) -> Tensor:
         """(B, num_classes): a global average pooling of c5 and the linear layer `fc`."""
         return self.fc(self.avgpool(self.features(x)["c5"]).flatten(1))
+
+    def window_logits(self, x: Tensor, side: int = 7) -> Tensor:
+        """(B, num_classes, rows, columns): `logits` of each square window of c5, at a stride of one position.
+
+        A window has `side` x `side` positions and, in 3-D, all frames; 7 is all of c5 for inputs of 224 pixels. So the
+        code of [6] tests crops of 256, and averages the softmaxes of their four windows.
+
+        Raises:
+            ValueError: c5 is smaller than a window.
+        """
+        c5 = self.features(x)["c5"]
+        if min(c5.shape[-2:]) < side:
+            raise ValueError(
+                f"c5 has {c5.shape[-2]} x {c5.shape[-1]} positions, fewer than a window of {side} x {side}"
+            )
+        over_time = c5.mean(2) if c5.dim() == 5 else c5
+        return self.fc(functional.avg_pool2d(over_time, side, stride=1).movedim(1, -1)).movedim(-1, 1)
 
 
 class ResNet(ResNetLayers):

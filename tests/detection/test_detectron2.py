@@ -43,7 +43,7 @@ from repro.engine.loop import fit
 from repro.engine.schedule import compute_learning_rate
 from repro.errors import ReproError
 from repro.experiments import EXPERIMENTS, GC, Detector, Insertion, Recipe
-from repro.experiments.conventions import AUTHORS, DETECTRON2, MMDETECTION_1, MMDETECTION_2, TORCHVISION
+from repro.experiments.conventions import AUTHORS, CONTINUOUS, DETECTRON2, MMDETECTION_2, TORCHVISION
 
 pytestmark = pytest.mark.rounding
 
@@ -130,7 +130,7 @@ def test_what_weights_lack_has_this_projects_name(spec):
 
 
 def test_both_engines_detect_the_same(variant, weights, samples):
-    for conventions in (AUTHORS, MMDETECTION_1, MMDETECTION_2, TORCHVISION):
+    for conventions in (AUTHORS, CONTINUOUS, MMDETECTION_2, TORCHVISION):
         one, other = both(variant, weights, conventions)
         same(other.eval()(samples), one.eval()(samples), at_least=3 * variant.detections)
 

@@ -96,6 +96,48 @@ def test_pytorchvideos_non_local_block(instantiation: str, theirs: str) -> None:
     assert (expected - x).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_logits_of_windows_are_those_of_each_window_alone(dimensions: int) -> None:
+    network = randomised(ResNet(replace(SMALL, dimensions=dimensions), num_classes=5)).eval()
+    x = images(2, 3, *(3,) * (dimensions - 2), 128, 160)  # c5 has 4 x 5 positions
+    with torch.no_grad():
+        windows, c5 = network.window_logits(x, side=3), network.features(x)["c5"]
+        assert windows.shape == (2, 5, 2, 3)
+        for row in range(2):
+            for column in range(3):
+                pooled = c5[..., row : row + 3, column : column + 3].flatten(2).mean(2)
+                expected = torch.einsum("kc,bc->bk", network.fc.weight, pooled) + network.fc.bias
+                assert_close(windows[..., row, column], expected)
+        assert windows.std((2, 3)).min() > 1e-3
+        # Where c5 is one window, its logits are those of the global pooling.
+        square = x[..., :96, :96]
+        assert_close(network.window_logits(square, side=3)[..., 0, 0], network(square))
+        with pytest.raises(ValueError, match="4 x 5 positions, fewer than a window of 7 x 7"):
+            network.window_logits(x)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")
+def test_logits_of_windows_are_those_of_pytorchvideos_head() -> None:
+    """Which averages their softmaxes, too, if it is given one as its activation."""
+    head = pytest.importorskip("pytorchvideo.models.head", reason="needs pytorchvideo (the test extra)")
+    network = randomised(ResNet(SMALL_SLOW, num_classes=5)).eval()
+    peer = head.create_res_basic_head(
+        in_features=256, out_features=5, pool_kernel_size=(4, 7, 7), activation=nn.Softmax
+    ).eval()  # fmt: skip
+    peer.proj.load_state_dict(network.fc.state_dict())
+    clip = images(1, 3, 4, 256, 256)
+    with torch.no_grad():
+        assert_close(network.window_logits(clip).softmax(1).mean((2, 3)), peer(network.features(clip)["c5"]))
+
+
+@pytest.mark.parametrize("fc_std", [0.01, 0.1])
+def test_spread_of_the_last_layer(fc_std: float) -> None:
+    fc = ResNet(SMALL_SLOW, 1000, fc_std).fc
+    assert not fc.bias.any()
+    assert abs(fc.weight.std().item() / fc_std - 1) < 5 / (2 * fc.weight.numel()) ** 0.5
+    assert ResNet(SMALL_SLOW, 1000).fc.weight.abs().max() <= 256**-0.5  # PyTorch's default is uniform
+
+
 class AcrossFrames(nn.Module):
     """A 3x1x1 convolution of a clip whose frames are the batch, (T, C, H, W), as a sum of three 1x1 ones of images."""
 
