@@ -39,7 +39,8 @@ class Batches(Sampler):
     `rank` of `world_size` takes every `world_size`-th sample of each batch: the batches of the whole training are the
     same ones however many processes share them.
 
-    The authors' framework also groups the images of a batch by aspect ratio, which saves padding; this one does not.
+    The authors' framework also groups the images of a GPU by aspect ratio, landscape or portrait, so that there is less
+    padding; this one does not.
     """
 
     samples: int
