@@ -38,8 +38,7 @@ def _list_detector_points(experiment: Experiment, division: BatchDivision) -> li
         "learning rate drops after epochs 8 and 11, as in the authors' configurations; the paper says 'at the 9th "
         "and 11th epochs'",
         "gradient norm clipped at 35, as in the authors' configurations; the paper does not mention it",
-        "images are padded to the largest of a pass and not grouped by aspect ratio, as the authors' framework groups the "
-        "images of a GPU: there is more padding, which takes part in batch norm and in global contexts",
+        "images are not grouped by aspect ratio in a batch, as the authors' framework does to save padding",
     ]
     if division.processes == 1:
         points.append(
