@@ -69,6 +69,24 @@ class TestAnyBlock:
         assert (found.positions, found.keys) == (positions, keys if subsample else positions)
 
 
+@pytest.mark.parametrize("scaled", [True, False])
+@pytest.mark.parametrize("instantiation", ["gaussian", "embedded_gaussian"])
+def test_statistics_are_of_the_attention_that_the_network_computes_with(instantiation, scaled):
+    """Logits divided by the square root of the number of their terms, or not, by einsum."""
+    block, x = trained(build(NonLocal(instantiation, subsample=False, scaled=scaled), 16)), features(1, 16, 4, 6)
+    queries = keys = x.flatten(2)[0].double()
+    if instantiation == "embedded_gaussian":
+        queries, keys = (
+            torch.einsum("dc,cn->dn", layer.weight.flatten(1).double(), queries) + layer.bias.double()[:, None]
+            for layer in (block.theta, block.phi)
+        )
+    logits = torch.einsum("dn,dm->nm", queries, keys).detach()
+    attention = (logits / math.sqrt(len(queries)) if scaled else logits).softmax(dim=1)
+    found = compute_statistics(one(block, x))
+    assert found.cos_att == pytest.approx(brute_cosine(attention), rel=1e-5)
+    assert found.jsd_att == pytest.approx(brute_jensen_shannon(attention), rel=1e-5)
+
+
 def test_planted_query_independent_attention_gives_zeros():
     """Queries that do not look at their position: one map for all, and one output."""
     block = trained(build(NonLocal(subsample=False), 16))
@@ -103,7 +121,7 @@ def test_planted_clusters_give_the_analytic_value():
     x = torch.zeros(1, 2, 4, 5)
     x.flatten(2)[0, 0, :a] = 1.5
     x.flatten(2)[0, 1, a:] = 1.0
-    block = build(NonLocal("gaussian", subsample=False), 2)
+    block = build(NonLocal("gaussian", subsample=False, scaled=False), 2)
     found = compute_statistics(one(block, x))
     p, q = (np.exp(v * np.r_[np.full(a, w), np.full(n - a, u)]) for v, w, u in ((1.5, 1.5, 0), (1.0, 0, 1.0)))
     p, q = p / p.sum(), q / q.sum()

@@ -22,6 +22,7 @@ SPECS = {
     "gc": replace(GC, ratio=2),
     "gc-plain": replace(GC, ratio=4, layer_norm=False, relu=False),
     "snl": SNL,
+    "snl-without-bias": replace(SNL, bias=False),
     "gc-scale": replace(GC, ratio=2, fusion="scale"),
     "avg-add": replace(GC, ratio=2, pooling="avg"),
     "se": replace(SE, ratio=2),
@@ -194,22 +195,39 @@ def test_on_a_cpu_and_in_compiled_graphs_autograd_is_chosen() -> None:
         assert fused.choose_implementation(on_gpu) == "functions"
 
 
-@pytest.mark.parametrize("position", ["after1x1", "afterAdd"])
-def test_a_network_computes_the_same(position: str) -> None:
-    spec = Backbone(blocks=(1, 1, 1, 1), width=8, context=Insertion(replace(GC, ratio=4), position=position))
+def compute_with_gradients(network: ResNet, images: torch.Tensor, implementation) -> dict[str, torch.Tensor]:
+    network.zero_grad()
+    images = images.clone().requires_grad_()
+    with fused.force_implementation(implementation):
+        logits = network(images)
+        logits.square().sum().backward()
+    gradients = {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
+    return {"logits": logits.detach(), "images": images.grad, **gradients}
+
+
+BLOCKS = {
+    "gc": replace(GC, ratio=4),
+    "scale": replace(GC, ratio=4, fusion="scale"),
+    "snl": SNL,
+    "snl-without-bias": replace(SNL, bias=False),
+    "avg": replace(GC, ratio=4, pooling="avg"),
+    "nl": NonLocal(),
+}
+
+
+@pytest.mark.parametrize("position", ["after1x1", "afterAdd", "afterReLU"])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_network_computes_the_same(block: str, position: str) -> None:
+    """Also where a ReLU overwrites the block's result in place."""
+    spec = Backbone(blocks=(1, 1, 1, 1), width=8, context=Insertion(BLOCKS[block], position=position))
     network = ResNet(spec, num_classes=3).double()
     for name, parameter in network.named_parameters():
         if "context_block" in name:
             nn.init.normal_(parameter, std=0.3)
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
-    gradients = {}
-    for implementation in ("autograd", "functions"):
-        network.zero_grad()
-        with fused.force_implementation(implementation):
-            network(images).square().sum().backward()
-        gradients[implementation] = {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
-    for name, value in gradients["autograd"].items():
-        torch.testing.assert_close(gradients["functions"][name], value, rtol=1e-8, atol=1e-9)
+    ordinary = compute_with_gradients(network, images, "autograd")
+    for name, value in compute_with_gradients(network, images, "functions").items():
+        torch.testing.assert_close(value, ordinary[name], rtol=1e-8, atol=1e-9)
 
 
 @pytest.mark.parametrize("spec", [GC, NonLocal()], ids=["gc", "nl"])

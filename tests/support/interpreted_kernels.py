@@ -11,16 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from repro.analysis import divergence
-from repro.experiments import GC, SE, SNL, GlobalContext
+from repro.experiments import GC, SE, SNL, Backbone, GlobalContext, Insertion
 from repro.kernels import context as context_kernels
 from repro.kernels.moments import sum_moments
 from repro.models import context, fused
+from repro.models.resnet import ResNet
 
 #: Channels that are no power of two; N divisible by 2, by 4 and by nothing, and a single position.
 SHAPES = ((2, 16, 5, 6), (2, 24, 3, 4, 5), (1, 40, 7, 7), (3, 16, 1, 1))
 SPECS = {
     "gc": replace(GC, ratio=2),
     "snl": SNL,
+    "snl-without-bias": replace(SNL, bias=False),
     "gc-scale": replace(GC, ratio=2, fusion="scale"),
     "avg-add": replace(GC, ratio=2, pooling="avg"),
     "se": replace(SE, ratio=2),
@@ -70,6 +72,28 @@ def test_blocks(name: str, shape: tuple[int, ...], layout: str, residual: bool) 
     assert_as_exact(found, exact, 1e-5)
     memory_format = LAYOUTS[layout].get(len(shape), torch.contiguous_format)
     assert all(one.is_contiguous(memory_format=memory_format) for one in found[:2])
+
+
+@pytest.mark.parametrize("position", ["after1x1", "afterAdd", "afterReLU"])
+@pytest.mark.parametrize("name", SPECS)
+def test_networks_where_a_relu_overwrites_the_result(name: str, position: str) -> None:
+    insertion = Insertion(SPECS[name], sites=(("c3", None), ("c5", None)), position=position)
+    torch.manual_seed(0)
+    network = ResNet(Backbone(blocks=(1, 1, 1, 1), width=8, norm="eval", context=insertion), num_classes=3)
+    for key, parameter in network.named_parameters():
+        if "context_block" in key:
+            nn.init.normal_(parameter, std=0.3)
+    (images,) = make_maps((2, 3, 64, 64), 1, "contiguous")
+
+    def compute(chosen: fused.Implementation, x: Tensor) -> list[Tensor]:
+        with fused.force_implementation(chosen):
+            logits = network(x.requires_grad_())
+            gradients = torch.autograd.grad(logits.square().sum(), [x, *network.parameters()])
+        return [logits, *gradients]
+
+    found = compute("triton", images)
+    network.double()
+    assert_as_exact(found, compute("autograd", images.detach().double()), 1e-3)  # float32 through a whole network
 
 
 @pytest.mark.parametrize("residual", [False, True], ids=["block", "residual"])
