@@ -349,6 +349,23 @@ def test_exact_parameters_of_five_video_blocks(spec: NonLocal | GlobalContext, t
     assert sum(p.numel() for block in blocks for p in block.parameters()) == total - 32_454_096
 
 
+@pytest.mark.parametrize(("bias", "total", "as_printed"), [(True, 64_352_322, "64.4M"), (False, 64_337_986, "64.3M")])
+def test_of_table_2d_snl_with_a_bias_has_the_printed_parameters(bias: bool, total: int, as_printed: str) -> None:
+    """The table prints 64.4M for one block after each residual block of c3, c4 and c5, of 44,400,693 without blocks.
+
+    It is the one cell that tells the two apart: one block has 45,451,318 or 45,450,294 (45.4M, which both are
+    truncated), on ImageNet 26,607,657 or 26,606,633 (26.61), five in videos 36,132,309 or 36,128,213 (36.13).
+    """
+    channels = [512] * 4 + [1024] * 6 + [2048] * 3
+    with torch.device("meta"):
+        blocks = [build(replace(SNL, bias=bias), each) for each in channels]
+    # A weight per pair of channels; per channel one of the mask and perhaps a bias; the mask's bias.
+    assert sum(each * each + (2 if bias else 1) * each + 1 for each in channels) + 44_400_693 == total
+    assert sum(p.numel() for block in blocks for p in block.parameters()) + 44_400_693 == total
+    assert f"{total / 1e6:.1f}M" == as_printed
+    assert GlobalContext().bias
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.permutations(range(12)), st.sampled_from([*FRAMEWORK.values(), NonLocal(subsample=False)]))
 def test_blocks_do_not_know_the_order_of_positions(order: list[int], spec: NonLocal | GlobalContext) -> None:
