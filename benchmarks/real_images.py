@@ -34,7 +34,8 @@ def main(root: Path, *names: str) -> None:
         spec = get(name).network
         model = MaskRCNN(spec)
         data = {
-            split: CocoDetection(root, split, 80, spec.short_side, spec.long_side) for split in ("val2017", "train2017")
+            split: CocoDetection(root, split, 80, spec.short_side, spec.long_side, inclusive=spec.pixels == "inclusive")
+            for split in ("val2017", "train2017")
         }
         model.eval()
         reset_peak_memory()

@@ -8,7 +8,7 @@ from pathlib import Path
 from repro.checkpoints.choice import Choice
 from repro.data.sources import SOURCES
 from repro.experiments import Experiment, preprocessing
-from repro.experiments.conventions import AUTHORS
+from repro.experiments.conventions import AUTHORS, MMDETECTION_1
 from repro.measuring.batch_division import BatchDivision
 from repro.planning import keys
 from repro.records import Checkpoint, Segment
@@ -38,7 +38,8 @@ def _list_detector_points(experiment: Experiment, division: BatchDivision) -> li
         "learning rate drops after epochs 8 and 11, as in the authors' configurations; the paper says 'at the 9th "
         "and 11th epochs'",
         "gradient norm clipped at 35, as in the authors' configurations; the paper does not mention it",
-        "images are not grouped by aspect ratio in a batch, as the authors' framework does to save padding",
+        "images are not grouped by aspect ratio in a batch, as the authors' framework does: the padding of a pass to "
+        "its largest image enters batch norm and the global context",
     ]
     if division.processes == 1:
         points.append(
@@ -48,8 +49,12 @@ def _list_detector_points(experiment: Experiment, division: BatchDivision) -> li
     elif (division.processes, division.statistics) != (_GPUS, experiment.recipe.batch_size):
         points.append(
             f"{division.processes} processes instead of {_GPUS} GPUs with synchronised batch norm: "
-            f"{division.normalisation}; losses normalised over the {division.per_pass} images of each"
+            f"{division.normalisation}"
         )
+    group = experiment.detector.images_per_loss
+    if group and division.per_pass % group:
+        rest = f"groups of {group} images and one of {division.per_pass % group}" if division.per_pass > group else ""
+        points.append(f"losses are means over {rest or division.per_pass}, not over the {group} images of a GPU")
     return points
 
 
@@ -157,9 +162,9 @@ def weights_deviations(choice: Choice, checkpoint: Checkpoint) -> list[str]:
         points.append(f"inputs as their publisher's: {inputs.describe()}")
         if checkpoint.conventions != _PAPER:
             points.append(f"legacy: computed as in {checkpoint.conventions}, in which the weights were trained")
-    elif checkpoint.conventions != AUTHORS.name:
+    elif checkpoint.conventions not in (AUTHORS.name, MMDETECTION_1.name):
         points.append(
-            f"legacy: images, anchors, RoIAlign, boxes and masks as in {checkpoint.conventions}, in which the weights "
-            "were trained"
+            f"legacy: images, anchors, proposals, RoIAlign, boxes and masks as in {checkpoint.conventions}, in which "
+            "the weights were trained"
         )
     return points

@@ -301,7 +301,13 @@ def test_the_papers_own_division_is_no_deviation():
         ({}, 16, "1 process instead of 8 GPUs with synchronised batch norm: its statistics are over 16 images"),
         ({"micro_batch": 4}, 4, "its statistics are over 4 images"),
         ({"processes": Processes(4, 4)}, 16, "4 processes instead of 8 GPUs"),
+        (
+            {"micro_batch": 3},
+            3,
+            "losses are means over groups of 2 images and one of 1, not over the 2 images of a GPU",
+        ),
         ({"processes": Processes(8, 8), "micro_batch": 1}, 8, "over 8 images"),
+        ({"processes": Processes(16, 8)}, 16, "losses are means over 1, not over the 2 images of a GPU"),
         ({"processes": Processes(8, 8), "accelerator": "cpu"}, 2, "in each process alone, over 2 images"),
     ],
 )

@@ -158,7 +158,7 @@ def test_what_the_files_are_of_stands_beside_them(settings, coco, file):
     assert submission.spec_hash == get(NAME).spec_hash
     assert submission.weights.checkpoint.id == "gcnet/small"
     assert submission.weights.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
-    assert any(deviation.startswith("legacy: ") for deviation in submission.deviations)
+    assert not any(deviation.startswith("legacy: ") for deviation in submission.deviations)
     data = submission.dataset
     assert (data.name, data.required, data.evaluated) == ("coco-test-dev2017", IMAGES, IMAGES)
     listed = coco / "annotations" / "image_info_test-dev2017.json"
