@@ -61,7 +61,8 @@ def _describe_insertion(insertion: Insertion) -> str:
 
 def _describe_block(block: NonLocal | GlobalContext) -> str:
     if isinstance(block, NonLocal):
-        scale = ", scaled logits" if block.scaled and block.instantiation.endswith("gaussian") else ""
+        scale = ", logits multiplied by sqrt(d)" if block.inverted else ", scaled logits"
+        scale = scale if block.scaled and block.instantiation.endswith("gaussian") else ""
         return f"non-local block ({block.instantiation.replace('_', ' ')}{scale})"
     if not isinstance(block, GlobalContext):
         raise TypeError(f"no words for a context block that is specified by a {type(block).__name__}")

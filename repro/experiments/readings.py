@@ -10,50 +10,41 @@ A reading is applied to an experiment as its profile runs it. One that changes n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from repro.errors import ReproError, unknown
-from repro.experiments import BEFORE_LAST_OF_C4, EXPERIMENTS, Experiment, GlobalContext, get, mini
-from repro.experiments.specification import Insertion
+from repro.experiments import EXPERIMENTS, Experiment, get, mini
+from repro.experiments import reading_choices as choices
+from repro.experiments.reading_choices import Transform, keep
 
-Transform = Callable[[Experiment], Experiment]
 #: (point, choice) of readings that are not the default ones, by point.
 Readings = tuple[tuple[str, str], ...]
 
-
-def keep(experiment: Experiment) -> Experiment:
-    """The default choice of every point: the experiment as it is."""
-    return experiment
-
-
-def _with_context(experiment: Experiment, context: Insertion) -> Experiment:
-    network = experiment.network
-    return replace(experiment, network=replace(network, backbone=replace(network.backbone, context=context)))
-
-
-def _move_behind_relu(experiment: Experiment) -> Experiment:
-    context = experiment.network.backbone.context
-    if context is None or (context.sites, context.position) != (BEFORE_LAST_OF_C4, "afterAdd"):
-        return experiment
-    return _with_context(experiment, replace(context, position="afterReLU"))
-
-
-def _leave_layer_norm_out(experiment: Experiment) -> Experiment:
-    context = experiment.network.backbone.context
-    if context is None or not isinstance(context.block, GlobalContext) or context.block.fusion != "scale":
-        return experiment
-    return _with_context(experiment, replace(context, block=replace(context.block, layer_norm=False)))
-
-
 #: By point and choice; the default first.
 POINTS: Mapping[str, Mapping[str, Transform]] = {
-    "single-block-relu": {"before": keep, "after": _move_behind_relu},
-    "scale-layer-norm": {"kept": keep, "removed": _leave_layer_norm_out},
+    "single-block-relu": {"before": keep, "after": choices.move_behind_relu},
+    "nl-scale": {
+        "divided": keep,
+        "none": choices.change_logits(scaled=False),
+        "multiplied": choices.change_logits(scaled=True, inverted=True),
+    },
+    "nl-start": {
+        "normal": keep,
+        "msra": choices.start_non_local("msra"),
+        "pytorch": choices.start_non_local("default"),
+    },
+    "snl-bias": {"with": keep, "without": choices.leave_bias_out},
+    "snl-start": {"zero": keep, "normal": choices.start_simplified_at_random},
+    "scale-layer-norm": {"kept": keep, "removed": choices.leave_layer_norm_out},
+    "plain-bottleneck-start": {"zero": keep, "normal": choices.start_plain_bottleneck_at_random},
+    "proposals": {"2000": keep, "1000": choices.propose_1000},
+    "gpus": {"8x2": keep, "4x4": choices.train_on_4_gpus},
+    "frozen-statistics": {"batch": keep, "running": choices.freeze_statistics},
 }
 
 #: Points that say how a network is trained and nothing of what it computes: published weights have their own.
-OF_TRAINING: frozenset[str] = frozenset()
+OF_TRAINING = frozenset({"nl-start", "snl-start", "plain-bottleneck-start", "gpus", "frozen-statistics"})
 
 
 def default_of(point: str) -> str:

@@ -53,6 +53,9 @@ class NonLocal:
     #: The logits of the softmax (gaussian, embedded_gaussian) divided by the square root of the number of their terms,
     #: as the code of [31] and [6] has it. Eq. 1 prints no scale. The other two instantiations have no softmax.
     scaled: bool = later(True, before=False)
+    #: `scaled` multiplies by that root instead, as the block of mmdetection 1 and of the authors' later code does, whose
+    #: exponent has the wrong sign.
+    inverted: bool = later(False, before=False)
     #: Random weights of the convolutions. normal: a standard deviation of 0.01, as the code of [31]; msra: He's by
     #: fan-out, as that of [6]; both with biases of zero. default: those of PyTorch's layers.
     initial: Literal["normal", "msra", "default"] = later("normal", before="default")

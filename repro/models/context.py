@@ -83,7 +83,7 @@ class NonLocalBlock(nn.Module):
         self.norm = BATCH_NORM[dimensions](channels) if spec.output_norm else nn.Identity()
         self.subsample = MAX_POOL[dimensions](build_window(dimensions, 2, time=1)) if spec.subsample else nn.Identity()
         self.subsample_projected = nn.Identity()
-        self.scaled = spec.scaled
+        self.scaled, self.inverted = spec.scaled, spec.inverted
         _initialise(self, spec.initial)
         _set_to_zero(self.norm if spec.output_norm else self.conv_out)
 
@@ -131,7 +131,8 @@ class NonLocalBlock(nn.Module):
                 pairwise = ((of_query @ queries).unsqueeze(2) + (of_key @ keys).unsqueeze(1)).relu()
             else:
                 if self.scaled and self.instantiation != "dot_product":
-                    queries = queries * queries.shape[1] ** -0.5  # sooner than the logits, of which there are more
+                    # Sooner than the logits, of which there are more.
+                    queries = queries * queries.shape[1] ** (0.5 if self.inverted else -0.5)
                 pairwise = queries.transpose(1, 2) @ keys
             if self.instantiation in ("dot_product", "concat"):
                 return pairwise / pairwise.shape[-1]

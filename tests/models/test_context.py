@@ -23,6 +23,7 @@ SHAPES = {2: (2, CHANNELS, 5, 6), 3: (2, CHANNELS, 3, 4, 5)}
 INSTANTIATIONS = ("gaussian", "embedded_gaussian", "dot_product", "concat")
 NON_LOCAL = [NonLocal(kind, subsample=pool) for kind in INSTANTIATIONS for pool in (True, False)]
 NON_LOCAL += [NonLocal(kind, scaled=False) for kind in INSTANTIATIONS]
+NON_LOCAL += [NonLocal(kind, inverted=True) for kind in INSTANTIATIONS]
 NON_LOCAL += [NonLocal(output_norm=True), NonLocal(reduction=4)]
 FRAMEWORK = {
     "gc": replace(GC, ratio=2),
@@ -84,7 +85,9 @@ def omega_of_equations(spec: NonLocal, w: dict[str, np.ndarray], x: np.ndarray, 
                 omega[i, j] = np.einsum("c,c->", x[:, i], keys[:, j])
     if spec.instantiation in ("dot_product", "concat"):
         return omega / keys.shape[1]
-    exponentials = np.exp(omega / np.sqrt(x.shape[0]) if spec.scaled else omega)
+    if spec.scaled:
+        omega *= np.sqrt(x.shape[0]) if spec.inverted else 1 / np.sqrt(x.shape[0])
+    exponentials = np.exp(omega - omega.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 

@@ -1,0 +1,128 @@
+"""What each choice of a reading changes: pure functions of an experiment, which return it as it is where they do not
+apply. `readings` lists them by point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from repro.experiments.specification import BEFORE_LAST_OF_C4, Detector, Experiment, GlobalContext, Insertion, NonLocal
+
+Transform = Callable[[Experiment], Experiment]
+
+
+def keep(experiment: Experiment) -> Experiment:
+    """The default choice of every point: the experiment as it is."""
+    return experiment
+
+
+def move_behind_relu(experiment: Experiment) -> Experiment:
+    """Put the block "right before the last residual block of c4" behind the ReLU of the residual block before it."""
+    context = experiment.network.backbone.context
+    if context is None or (context.sites, context.position) != (BEFORE_LAST_OF_C4, "afterAdd"):
+        return experiment
+    return _with_context(experiment, replace(context, position="afterReLU"))
+
+
+def change_logits(*, scaled: bool, inverted: bool = False) -> Transform:
+    """Change how the logits of a non-local block's softmax are scaled."""
+
+    def change(experiment: Experiment) -> Experiment:
+        block = _find_block(experiment)
+        if not isinstance(block, NonLocal) or not block.instantiation.endswith("gaussian"):
+            return experiment
+        return _with_block(experiment, scaled=scaled, inverted=inverted)
+
+    return change
+
+
+def start_non_local(initial: str) -> Transform:
+    """Draw the weights of non-local blocks in networks for images from another distribution."""
+
+    def change(experiment: Experiment) -> Experiment:
+        if experiment.dataset == "kinetics" or not isinstance(_find_block(experiment), NonLocal):
+            return experiment
+        return _with_block(experiment, initial=initial)
+
+    return change
+
+
+def leave_bias_out(experiment: Experiment) -> Experiment:
+    """Give the one convolution of the simplified non-local block no bias."""
+    return _with_block(experiment, bias=False) if _is_simplified(experiment) else experiment
+
+
+def start_simplified_at_random(experiment: Experiment) -> Experiment:
+    """Draw the weights of the simplified non-local block's convolutions from N(0, 0.01), none of them zero."""
+    return _with_block(experiment, initial="normal") if _is_simplified(experiment) else experiment
+
+
+def leave_layer_norm_out(experiment: Experiment) -> Experiment:
+    """Leave the layer norm out of the blocks that fuse by scaling."""
+    block = _find_block(experiment)
+    if not isinstance(block, GlobalContext) or block.fusion != "scale":
+        return experiment
+    return _with_block(experiment, layer_norm=False)
+
+
+def start_plain_bottleneck_at_random(experiment: Experiment) -> Experiment:
+    """Draw the weights of bottlenecks that add without a layer norm from N(0, 0.01), none of them zero."""
+    block = _find_block(experiment)
+    plain = isinstance(block, GlobalContext) and block.ratio is not None and not block.layer_norm
+    if not plain or block.fusion != "add":
+        return experiment
+    return _with_block(experiment, initial="normal")
+
+
+def propose_1000(experiment: Experiment) -> Experiment:
+    """Let at most 1000 proposals pass at test, of each level and of all."""
+    network = experiment.network
+    if not isinstance(network, Detector):
+        return experiment
+    (training_of_level, of_level), (training, of_all) = network.proposals_per_level, network.proposals
+    changed = replace(
+        network,
+        proposals_per_level=(training_of_level, min(of_level, 1000)),
+        proposals=(training, min(of_all, 1000)),
+    )
+    return replace(experiment, network=changed)
+
+
+def train_on_4_gpus(experiment: Experiment) -> Experiment:
+    """Normalise losses over the 4 images of one of 4 GPUs instead of the 2 of one of 8."""
+    network = experiment.network
+    if not isinstance(network, Detector) or network.images_per_loss != 2:
+        return experiment
+    return replace(experiment, network=replace(network, images_per_loss=4))
+
+
+def freeze_statistics(experiment: Experiment) -> Experiment:
+    """Normalise in frozen stages with the statistics that they have, in training too."""
+    network = experiment.network
+    if network.backbone.frozen_statistics != "batch":
+        return experiment
+    return replace(
+        experiment, network=replace(network, backbone=replace(network.backbone, frozen_statistics="running"))
+    )
+
+
+def _find_block(experiment: Experiment) -> NonLocal | GlobalContext | None:
+    context = experiment.network.backbone.context
+    return context and context.block
+
+
+def _is_simplified(experiment: Experiment) -> bool:
+    block = _find_block(experiment)
+    return isinstance(block, GlobalContext) and block.ratio is None
+
+
+def _with_block(experiment: Experiment, **changes: Any) -> Experiment:
+    context = experiment.network.backbone.context
+    assert context is not None, "there is a block"
+    return _with_context(experiment, replace(context, block=replace(context.block, **changes)))
+
+
+def _with_context(experiment: Experiment, context: Insertion) -> Experiment:
+    network = experiment.network
+    return replace(experiment, network=replace(network, backbone=replace(network.backbone, context=context)))
