@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -173,6 +173,38 @@ def compute_statistics(observation: Observation) -> Statistics:
         keys=next(iter(observation.rows)).shape[1],
         zeros={column: distance.zeros for column, distance in distances.items() if distance.zeros},
     )
+
+
+def leave_padding_out(observation: Observation, height: int, width: int) -> Observation:
+    """Keep the query positions of an image's upper left `height` x `width` cells. Keys in the padding remain.
+
+    Args:
+        observation: of an image, its input (C, H, W).
+    """
+    kept = torch.zeros(observation.input.shape[1:], dtype=torch.bool)
+    kept[:height, :width] = True
+    positions = kept.flatten()
+    return replace(
+        observation,
+        input=observation.input.flatten(1)[:, positions.to(observation.input.device)],
+        output=observation.output.flatten(1)[:, positions.to(observation.output.device)],
+        rows=_Kept(observation.rows, positions),
+    )
+
+
+class _Kept:
+    """Those of blocks of rows that are kept."""
+
+    def __init__(self, rows: Iterable[Tensor], positions: Tensor) -> None:
+        self.rows, self.positions = rows, positions
+
+    def __iter__(self) -> Iterator[Tensor]:
+        start = 0
+        for block in self.rows:
+            kept = self.positions[start : start + len(block)].to(block.device)
+            start += len(block)
+            if kept.any():
+                yield block[kept]
 
 
 @runtime_checkable

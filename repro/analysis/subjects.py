@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from repro import tasks, user_code
-from repro.analysis.attention import Observation, find_blocks, observe
+from repro.analysis.attention import Observation, find_blocks, leave_padding_out, observe
 from repro.analysis.images import (
     CentralViews,
     CocoImages,
@@ -62,7 +63,15 @@ class Subject:
         device = next((p.device for p in self._parameters()), torch.device("cpu"))
         inputs = prepare_network_input(pixels, self.inputs).to(device)
         with user_code.report_failures(f"{self.name} failed with input {'x'.join(map(str, inputs.shape))}"):
-            return observe(self.network, inputs)
+            observations = observe(self.network, inputs)
+        if self.experiment is None or self.experiment.attention.padding:
+            return observations
+        return [
+            leave_padding_out(
+                observation, *_count_cells(pixels.shape[1:], inputs.shape[2:], observation.input.shape[1:])
+            )
+            for observation in observations
+        ]
 
     def to(self, device: torch.device) -> Subject:
         """Move the network to a device; a function stays where it is."""
@@ -72,6 +81,11 @@ class Subject:
 
     def _parameters(self) -> Iterable[Tensor]:
         return self.network.parameters() if isinstance(self.network, nn.Module) else ()
+
+
+def _count_cells(image: Sequence[int], padded: Sequence[int], cells: Sequence[int]) -> list[int]:
+    """Along each side, how many of a feature map's cells begin inside the image."""
+    return [math.ceil(own * number / whole) for own, whole, number in zip(image, padded, cells, strict=True)]
 
 
 def load_experiment(name: str, settings: Settings, random: bool) -> Subject:

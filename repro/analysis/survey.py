@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -70,11 +71,13 @@ class Survey(FrozenModel):
         """The name of the network's statistics: that of its only block, or of the mean over all blocks."""
         return MEAN if len(self.statistics) > 1 else next(iter(self.statistics))
 
-    def list_metrics(self) -> list[Metric]:
-        """List the network's statistics as records have them."""
+    def list_metrics(self, block: Literal["mean", "first", "last"] = "mean") -> list[Metric]:
+        """List the network's statistics as records have them, or those of one of its blocks."""
+        names = [name for name in self.statistics if name != MEAN]
+        chosen = {"mean": self.total, "first": names[0], "last": names[-1]}[block]
         return [
             Metric(name=column, value=value.mean, unit="", n=value.n, standard_error=value.standard_error)
-            for column, value in self.statistics[self.total].items()
+            for column, value in self.statistics[chosen].items()
         ]
 
 

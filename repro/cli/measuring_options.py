@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -15,6 +15,9 @@ from repro.detection import engines
 from repro.errors import ReproError
 from repro.experiments import readings
 from repro.settings import Device, Precision, Profile, Settings, Source
+
+if TYPE_CHECKING:
+    from repro.planning.plan import Step
 
 
 @dataclass(frozen=True)
@@ -170,15 +173,17 @@ class MeasuringOptions:
         return "mini", "no CUDA device, and the full schedule would take months on a CPU; --profile full insists"
 
 
-def describe_readings(settings: Settings, names: Collection[str]) -> list[str]:
-    """A line for each reading that is not the default one: which of the named experiments it touches."""
+def describe_readings(settings: Settings, steps: Iterable[Step]) -> list[str]:
+    """A line for each reading that is not the default one: how many of a plan's experiments follow it."""
+    experiments = {step.experiment.name: step.experiment for step in steps}
     lines = []
-    for point, choice in settings.readings:
-        touched = set(readings.list_touched(point, choice, settings.profile)) & set(names)
-        rest = len(names) - len(touched)
+    for reading in settings.readings:
+        touched = sum(reading in experiment.readings for experiment in experiments.values())
+        rest = len(experiments) - touched
         lines.append(
-            f"reading {point}={choice}: of {len(touched)} of {len(names)} experiments, in rows of their own without a "
-            "verdict" + (f"; it does not touch the other {rest}, which follow the default" if rest else "")
+            f"reading {readings.write([reading])}: of {touched} of {len(experiments)} experiments, shown below their "
+            "rows without a verdict"
+            + (f"; it does not touch the other {rest}, which run as the default" if rest else "")
         )
     return lines
 

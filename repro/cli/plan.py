@@ -37,7 +37,7 @@ def command(
         print(json_.dumps([_as_json(step, rows) for step in steps], indent=1))
         return
     print(f"Table {table}, profile {settings.profile} ({why})")
-    for line in describe_readings(settings, rows):
+    for line in describe_readings(settings, steps):
         print(line)
     width = max(len(step.experiment.name) for step in steps)
     for step in steps:

@@ -51,7 +51,7 @@ def command(
         say(f"the full profile is not run: `repro plan --table {table} --profile full` says what each row would take")
     attention = attention_experiments(table)
     steps = plan(published.experiments, settings, range(seeds), attention)
-    for line in describe_readings(settings, published.experiments):
+    for line in describe_readings(settings, steps):
         say(line)
     blocked = [step for step in steps if step.status == "blocked"]
     for reason in dict.fromkeys(step.reason for step in blocked):

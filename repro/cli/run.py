@@ -57,9 +57,14 @@ def command(
 
     with collective_section(processes):  # what is wrong with the order is reported by one process
         order = order_work(experiment, settings)
-    record = measure(order, command=shlex.join(["repro", *sys.argv[1:]]), progress=StageProgress(), say=_say)
+    given, progress = shlex.join(["repro", *sys.argv[1:]]), StageProgress()
+    record = measure(order, command=given, progress=progress, say=_say, keep_weights=order.attention)
     if processes.rank > 0:
         return
+    if order.attention:
+        from repro.measuring.attention import measure_attention
+
+        record = measure_attention(record, settings, command=given, progress=progress)
     path = settings.store.directory / record.filename
     if json:
         print(record.model_dump_json(indent=1))
@@ -67,8 +72,12 @@ def command(
     for metric in record.metrics:
         published = record.weights.checkpoint and record.weights.checkpoint.reported.get(metric.name)
         note = f"  published with the weights: {published}" if published else ""
-        interval = "" if metric.standard_error is None else f", {_describe_interval(metric, record.dataset)}"
-        print(f"{metric.name:<12} {metric.value:6.2f} {metric.unit}  (n = {metric.n}{interval}){note}")
+        error = metric.standard_error
+        interval = "" if error is None else f", {_describe_interval(metric, record.dataset)}"
+        value = f"{metric.value:6.2f} {metric.unit}"
+        if not metric.unit:  # a distance of attention
+            value, interval = f"{metric.value:.4g}", "" if error is None else f", standard error {error:.2g}"
+        print(f"{metric.name:<12} {value}  (n = {metric.n}{interval}){note}")
     data = record.dataset
     items = SOURCES[order.experiment.dataset].items
     print(f"{data.evaluated} of {data.required} {items} evaluated; {record.cost.images_per_second:.3g} {items}/s, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from repro.experiments.specification import BEFORE_LAST_OF_C4, Detector, Experiment, GlobalContext, Insertion, NonLocal
 
@@ -69,8 +69,7 @@ def leave_layer_norm_out(experiment: Experiment) -> Experiment:
 def start_plain_bottleneck_at_random(experiment: Experiment) -> Experiment:
     """Draw the weights of bottlenecks that add without a layer norm from N(0, 0.01), none of them zero."""
     block = _find_block(experiment)
-    plain = isinstance(block, GlobalContext) and block.ratio is not None and not block.layer_norm
-    if not plain or block.fusion != "add":
+    if not isinstance(block, GlobalContext) or block.ratio is None or block.layer_norm or block.fusion != "add":
         return experiment
     return _with_block(experiment, initial="normal")
 
@@ -107,9 +106,40 @@ def freeze_statistics(experiment: Experiment) -> Experiment:
     )
 
 
+def average_over_six(experiment: Experiment) -> Experiment:
+    """Average the statistics of attention over the first six images of COCO's validation set."""
+    if experiment.dataset != "coco" or not isinstance(_find_block(experiment), NonLocal):
+        return experiment
+    return replace(experiment, attention=replace(experiment.attention, images="six"))
+
+
+def leave_padding_out(experiment: Experiment) -> Experiment:
+    """Leave the query positions in the padding of COCO's images out of the statistics of attention.
+
+    The images of the mini profile have none.
+    """
+    if (experiment.dataset, experiment.profile) != ("coco", "full") or not isinstance(
+        _find_block(experiment), NonLocal
+    ):
+        return experiment
+    return replace(experiment, attention=replace(experiment.attention, padding=False))
+
+
+def choose_attention_of(block: Literal["first", "last"]) -> Transform:
+    """Take the statistics of attention from one of the several non-local blocks of a network."""
+
+    def change(experiment: Experiment) -> Experiment:
+        context = experiment.network.backbone.context
+        if context is None or not isinstance(context.block, NonLocal) or len(context.sites) < 2:
+            return experiment
+        return replace(experiment, attention=replace(experiment.attention, block=block))
+
+    return change
+
+
 def _find_block(experiment: Experiment) -> NonLocal | GlobalContext | None:
     context = experiment.network.backbone.context
-    return context and context.block
+    return context.block if context else None
 
 
 def _is_simplified(experiment: Experiment) -> bool:

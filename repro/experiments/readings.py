@@ -41,10 +41,21 @@ POINTS: Mapping[str, Mapping[str, Transform]] = {
     "proposals": {"2000": keep, "1000": choices.propose_1000},
     "gpus": {"8x2": keep, "4x4": choices.train_on_4_gpus},
     "frozen-statistics": {"batch": keep, "running": choices.freeze_statistics},
+    "attention-images": {"all": keep, "six": choices.average_over_six},
+    "attention-padding": {"counted": keep, "left-out": choices.leave_padding_out},
+    "attention-block": {
+        "mean": keep,
+        "first": choices.choose_attention_of("first"),
+        "last": choices.choose_attention_of("last"),
+    },
 }
 
 #: Points that say how a network is trained and nothing of what it computes: published weights have their own.
 OF_TRAINING = frozenset({"nl-start", "snl-start", "plain-bottleneck-start", "gpus", "frozen-statistics"})
+#: Points that only say what is computed with a network once it is trained: such an experiment trains none of its own.
+OF_EVALUATION = frozenset({"proposals", "attention-images", "attention-padding", "attention-block"})
+#: Points of which nothing but the statistics of attention depends.
+OF_ATTENTION = frozenset(point for point in OF_EVALUATION if point.startswith("attention-"))
 
 
 def default_of(point: str) -> str:
@@ -118,6 +129,14 @@ def find_experiment(name: str, profile: str, readings: Iterable[tuple[str, str]]
     return experiment if experiment.readings == readings else None
 
 
+def as_trained(experiment: Experiment) -> Experiment:
+    """The experiment whose training ends in the network of this one: itself, but for readings of the evaluation."""
+    shaping = tuple(reading for reading in experiment.readings if reading[0] not in OF_EVALUATION)
+    if shaping == experiment.readings:
+        return experiment
+    return get_experiment(experiment.name, experiment.profile, shaping)
+
+
 def list_touched(point: str, choice: str, profile: str = "full") -> tuple[str, ...]:
     """The names of the experiments that a choice changes as that profile runs them."""
     touched = []
@@ -140,7 +159,7 @@ def refuse_without_effect(names: Sequence[str], profile: str, readings: Readings
     for point, choice in readings:
         touched = list_touched(point, choice, profile)
         if not any(name in touched for name in names):
-            what = get(names[0]).name if len(names) == 1 else f"any of the {len(names)} experiments"
+            what = get(names[0]).name if len(names) == 1 else "what is to be measured"
             raise ReproError(
                 f"--reading {point}={choice} changes nothing of {what} in the {profile} profile: it touches "
                 f"{', '.join(touched) or _explain_none(point, choice)}."

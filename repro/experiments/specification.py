@@ -53,8 +53,8 @@ class NonLocal:
     #: The logits of the softmax (gaussian, embedded_gaussian) divided by the square root of the number of their terms,
     #: as the code of [31] and [6] has it. Eq. 1 prints no scale. The other two instantiations have no softmax.
     scaled: bool = later(True, before=False)
-    #: `scaled` multiplies by that root instead, as the block of mmdetection 1 and of the authors' later code does, whose
-    #: exponent has the wrong sign.
+    #: `scaled` multiplies by that root instead, as the block of the authors' later code does, whose exponent has the
+    #: wrong sign.
     inverted: bool = later(False, before=False)
     #: Random weights of the convolutions. normal: a standard deviation of 0.01, as the code of [31]; msra: He's by
     #: fan-out, as that of [6]; both with biases of zero. default: those of PyTorch's layers.
@@ -199,6 +199,15 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class AttentionAverage:
+    """What Table 1's statistics of attention are averaged over."""
+
+    images: Literal["all", "six"] = "all"  #: of the validation set; six: its first ones
+    padding: bool = True  #: whether query positions in the padding of an image count
+    block: Literal["mean", "first", "last"] = "mean"  #: of a network with several
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One distinct model with its recipe and data set."""
 
@@ -209,6 +218,7 @@ class Experiment:
     profile: Literal["full", "mini"] = "full"
     #: (point, choice) of every reading of the protocol that is not the default one, by point (`readings`).
     readings: tuple[tuple[str, str], ...] = later((), before=())
+    attention: AttentionAverage = later(AttentionAverage(), before=AttentionAverage())  # noqa: RUF009 - it is a field
 
     @property
     def detector(self) -> Detector:

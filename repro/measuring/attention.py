@@ -41,7 +41,7 @@ def measure_attention(record: Record, settings: Settings, *, command: str, progr
             "they were trained on another machine. Delete the record to have these measured."
         )
     experiment = readings.get_experiment(record.experiment, settings.profile, settings.readings)
-    shown = subjects.choose_images(subject, settings)
+    shown = subjects.choose_images(subject, settings, limit=6 if experiment.attention.images == "six" else None)
     reset_peak_memory()
     with explain_memory_errors(
         "the analysis of attention", "It is as small as it gets: free the GPU, or use --device cpu."
@@ -77,7 +77,7 @@ def measure_attention(record: Record, settings: Settings, *, command: str, progr
                 images_per_second=result.n / seconds,
             ),
         ),
-        result.list_metrics(),
+        result.list_metrics(experiment.attention.block),
         evaluator=ATTENTION_EVALUATOR,
         command=command,
         key=cache_key(predictions=result.values_sha256, evaluator=ATTENTION_EVALUATOR, training=record.measured_by),
@@ -94,9 +94,18 @@ def _open_points(experiment: Experiment, result: Survey) -> list[str]:
             "statistics of attention over one clip of each video of the validation set, from its middle, and the crop "
             "in its centre: the paper does not say which clips it took"
         ]
-    if len(result.positions) > 1:
+    if experiment.attention.images == "six":
+        chosen = ["statistics of attention over the first six images: the paper does not say which images it took"]
+    if not experiment.attention.padding:
+        chosen.append("statistics of attention without the query positions in the padding of an image")
+    if (blocks := len(result.positions)) > 1:
+        which = {
+            "mean": f"the mean over the {blocks}",
+            "first": f"the first of {blocks}",
+            "last": f"the last of {blocks}",
+        }
         chosen.append(
-            f"statistics of attention are the mean over the {len(result.positions)} blocks: the paper does not say of "
-            "which its numbers are"
+            f"statistics of attention are {'of ' * (experiment.attention.block != 'mean')}"
+            f"{which[experiment.attention.block]} blocks: the paper does not say of which its numbers are"
         )
     return chosen

@@ -41,14 +41,15 @@ def _list_detector_points(experiment: Experiment, division: BatchDivision) -> li
         "images are not grouped by aspect ratio in a batch, as the authors' framework does: the padding of a pass to "
         "its largest image enters batch norm and the global context",
     ]
+    gpus = _count_gpus(experiment)
     if division.processes == 1:
         points.append(
-            f"1 process instead of {_GPUS} GPUs with synchronised batch norm: its statistics are over "
+            f"1 process instead of {gpus} GPUs with synchronised batch norm: its statistics are over "
             f"{division.statistics} images"
         )
-    elif (division.processes, division.statistics) != (_GPUS, experiment.recipe.batch_size):
+    elif (division.processes, division.statistics) != (gpus, experiment.recipe.batch_size):
         points.append(
-            f"{division.processes} processes instead of {_GPUS} GPUs with synchronised batch norm: "
+            f"{division.processes} processes instead of {gpus} GPUs with synchronised batch norm: "
             f"{division.normalisation}"
         )
     group = experiment.detector.images_per_loss
@@ -56,6 +57,12 @@ def _list_detector_points(experiment: Experiment, division: BatchDivision) -> li
         rest = f"groups of {group} images and one of {division.per_pass % group}" if division.per_pass > group else ""
         points.append(f"losses are means over {rest or division.per_pass}, not over the {group} images of a GPU")
     return points
+
+
+def _count_gpus(experiment: Experiment) -> int:
+    """How many GPUs share the batch, by the reading of the protocol that the experiment follows."""
+    images = experiment.detector.images_per_loss
+    return experiment.recipe.batch_size // images if images else _GPUS
 
 
 _IMAGES = [

@@ -127,7 +127,7 @@ class TrainingExecution(Execution):
 
     def __init__(self, order: TrainedWork, processes: Processes, progress: ProgressReport) -> None:
         super().__init__(order, processes, progress)
-        self.starts_from = order.starts_from
+        self.starts_from, self.training = order.starts_from, order.training
         self.division: BatchDivision = divide_batch(order.experiment, order.settings, processes, self.accelerator)
 
     @property
@@ -143,7 +143,7 @@ class TrainingExecution(Execution):
 
     def load_network(self, start: StartingPoint | None) -> EvaluatedNetwork:
         assert start is not None, "a training begins from what `acquire` found"
-        experiment, settings, order = self.order.experiment, self.settings, self.order
+        experiment, settings, order = self.order.experiment, self.settings, self.training
         with explain_memory_errors("training", self._less_memory()):
             trained = train(self.task, start, self.division, order.key, order.directory, self.fabric, self.progress)
         overrides = deviations.recipe_overrides(experiment, settings, trained.division)
@@ -157,7 +157,7 @@ class TrainingExecution(Execution):
                 *overrides,
             ],
             departures=overrides,
-            training=trained.training,
+            training=trained.training.model_copy(update={"key": self.order.key}),
             train_seconds=trained.seconds,
             peak_memory_bytes=trained.peak_memory_bytes,
         )

@@ -48,14 +48,16 @@ def measure(
     torch.set_num_threads(order.settings.threads)
     report = progress if processes.rank == 0 else _report_nothing
 
-    with distributed.collective_section(processes):
+    def execute(order: WorkOrder, keep_weights: bool) -> Record:
         execution = start_execution(order, processes, report)
-        if not isinstance(order, TrainedWork):
-            return _with_run_lock(execution, command, say)
-        if order.starts_from and (_lacks_weights(order, keep_weights) or not _find_stored(order)):
-            earlier = start_execution(order.starts_from, processes, report)
-            _with_run_lock(earlier, command, say, keep_weights=True)
+        if isinstance(order, TrainedWork):
+            earlier = order.network_of or order.starts_from
+            if earlier and (_lacks_weights(order, keep_weights) or not _find_stored(order)):
+                execute(earlier, keep_weights=True)
         return _with_run_lock(execution, command, say, keep_weights)
+
+    with distributed.collective_section(processes):
+        return execute(order, keep_weights)
 
 
 def check(order: WorkOrder) -> None:
@@ -77,7 +79,7 @@ def _find_stored(order: WorkOrder) -> Record | None:
 
 def _lacks_weights(order: WorkOrder, wanted: bool) -> bool:
     """Whether weights are wanted that are not here any more."""
-    return wanted and not is_finished(order.directory)
+    return wanted and isinstance(order, TrainedWork) and not is_finished(order.training.directory)
 
 
 def _with_run_lock(
@@ -101,7 +103,7 @@ def _across_processes(execution: Execution, command: str, say: Callable[[str], N
     record, start = fabric.broadcast((record, start))
     if record is not None:
         return record
-    if first and execution.description and not is_finished(order.directory):
+    if first and execution.description and _lacks_weights(order, wanted=True):
         say(execution.description)
     network = execution.load_network(start)
     predictor, predicted = execution.predict(network)

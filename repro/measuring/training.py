@@ -130,7 +130,7 @@ def find_starting_point(
         path = initial_weights.fetch_given(settings.initial)
         return StartingPoint(path, f"trained here from {path.name}", sha256(path))
     if starts_from:
-        path = starts_from.directory / "weights.pt"
+        path = starts_from.training.directory / "weights.pt"
         return StartingPoint(path, f"trained here from {wanted}, which was trained here", sha256(path))
     path = task.obtain_initial_weights(fabric, progress)
     if wanted == "pretraining":

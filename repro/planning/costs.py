@@ -43,6 +43,14 @@ def describe_training(experiment: Experiment, settings: Settings, records: Itera
     return cost
 
 
+def describe_reevaluation(experiment: Experiment) -> str:
+    """What the evaluation of a network that was trained here costs, in words."""
+    if experiment.profile == "mini":
+        return "some seconds of one core"
+    source = SOURCES[experiment.dataset]
+    return f"{source.validation_items} {source.items} evaluated"
+
+
 def describe_attention(experiment: Experiment) -> str:
     """What the statistics of attention in a network whose weights are here cost, in words."""
     if experiment.profile == "mini":

@@ -61,11 +61,12 @@ def evaluation_key(experiment: Experiment, settings: Settings, weights: Choice) 
 
 
 def training_directory(experiment: Experiment, settings: Settings) -> Path:
-    """Where a training keeps its state, weights and predictions.
+    """Where the training that ends in the experiment's network keeps its state, weights and predictions.
 
     Raises:
         ReproError: as `training_key`.
     """
+    experiment = readings.as_trained(experiment)
     return run_directory(experiment, settings, training_key(experiment, settings), f"seed{settings.seed}")
 
 

@@ -74,14 +74,17 @@ def plan(
         ReproError: a reading touches none of the experiments, or a record is damaged.
     """
     names = list(names)
-    readings.refuse_without_effect(names, settings.profile, settings.readings)
+    for reading in settings.readings:
+        concerned = [name for name in names if reading[0] not in readings.OF_ATTENTION or name in attention]
+        readings.refuse_without_effect(concerned, settings.profile, (reading,))
     stored = settings.store.all()
     records = [record for record in stored if not record.submitted and not is_attention(record.evaluator)]
     counts = settings.store.counts()
     steps = []
     for position, seed in enumerate(seeds):
         for name in names:
-            step = _plan_step(name, replace(settings, seed=seed), records, counts)
+            followed = tuple(r for r in settings.readings if name in attention or r[0] not in readings.OF_ATTENTION)
+            step = _plan_step(name, replace(settings, seed=seed, readings=followed), records, counts)
             if name in attention:
                 step = _with_attention(step, stored)
             if step.source == "trained" or position == 0:
@@ -134,6 +137,11 @@ def _plan_step(name: str, settings: Settings, records: Sequence[Record], counts:
     reason = _why(order, [r for r in records if (r.experiment, r.profile, r.readings) == identity])
     if isinstance(order, TrainedWork) and order.starts_from:
         reason += f"; starts from {order.starts_from.experiment.name}"
+    if isinstance(order, TrainedWork) and order.network_of:
+        of = readings.write(order.network_of.experiment.readings)
+        reason += f"; evaluates the network of {of or 'the default'}"
+        if (order.training.directory / "weights.pt").is_file():
+            cost = costs.describe_reevaluation(experiment)
     return Step(experiment, settings.seed, "ready", reason, cost, order, source=source, weights=weights)
 
 
@@ -150,7 +158,7 @@ def _with_attention(step: Step, records: Sequence[Record]) -> Step:
     outdated = next((r for r in records if is_attention(r.evaluator) and r.network == step.record.network), None)
     why = f"computed by {outdated.evaluator}, now {ATTENTION_EVALUATOR}" if outdated else "missing"
     cost = costs.describe_attention(step.experiment)
-    if isinstance(order, TrainedWork) and not (order.directory / "weights.pt").is_file():
+    if isinstance(order, TrainedWork) and not (order.training.directory / "weights.pt").is_file():
         why += ", and its weights are not here: it is trained again"
         trained = [record for record in records if not is_attention(record.evaluator)]
         cost = f"{costs.describe_training(step.experiment, order.settings, trained)}; {cost}"

@@ -32,7 +32,14 @@ class TrainedWork:
     key: str  #: of the training
     directory: Path  #: of state, weights and predictions
     starts_from: TrainedWork | None  #: the training whose weights this one begins with
+    #: The training in whose network this one ends: a reading of the evaluation trains none of its own.
+    network_of: TrainedWork | None = None
     attention: bool = False  #: whether the statistics of its attention are wanted, too
+
+    @property
+    def training(self) -> TrainedWork:
+        """The order whose directory has state and weights: this one, or `network_of`."""
+        return self.network_of or self
 
 
 @dataclass(frozen=True)
@@ -59,26 +66,34 @@ def order_work(name: str, settings: Settings) -> WorkOrder:
     """
     readings.refuse_without_effect([name], settings.profile, settings.readings)
     experiment = readings.get_experiment(name, settings.profile, settings.readings)
-    if weights := keys.weights_to_evaluate(experiment, settings):
-        return order_evaluation(experiment, settings, weights)
-    return order_training(experiment, settings)
+    weights = keys.weights_to_evaluate(experiment, settings)
+    order = order_evaluation(experiment, settings, weights) if weights else order_training(experiment, settings)
+    # Of a reading of these alone, nothing else would be another.
+    return replace(order, attention=any(point in readings.OF_ATTENTION for point, _ in experiment.readings))
 
 
 def order_training(experiment: Experiment, settings: Settings) -> TrainedWork:
-    """The order to train an experiment, with the orders for what it starts from.
+    """The order to train an experiment, with the orders for what it starts from, or whose network it evaluates.
 
     Raises:
         ReproError: as `keys.training_key`.
     """
     earlier = keys.prerequisite(experiment, settings)
     key = keys.training_key(experiment, settings)
+    trained = readings.as_trained(experiment)
     return TrainedWork(
         experiment=experiment,
         settings=settings,
         key=key,
         directory=keys.run_directory(experiment, settings, key, f"seed{settings.seed}"),
         starts_from=order_training(*earlier) if earlier else None,
+        network_of=None if trained == experiment else order_training(trained, _follow(trained, settings)),
     )
+
+
+def _follow(experiment: Experiment, settings: Settings) -> Settings:
+    """The settings with no other readings than the experiment follows."""
+    return replace(settings, readings=experiment.readings)
 
 
 def order_evaluation(experiment: Experiment, settings: Settings, weights: Choice) -> CheckpointWork:
@@ -126,7 +141,8 @@ def to_json(order: WorkOrder) -> dict[str, Any]:
         "attention": order.attention,
     }
     if isinstance(order, TrainedWork):
-        return {**fields, "starts_from": order.starts_from and to_json(order.starts_from)}
+        earlier = {"starts_from": order.starts_from, "network_of": order.network_of}
+        return {**fields, **{name: work and to_json(work) for name, work in earlier.items()}}
     weights = {**asdict(replace(order.weights, entry=None)), "file": order.weights.file and str(order.weights.file)}
     return {**fields, "weights": {**weights, "entry": order.weights.entry and order.weights.entry.id}}
 
@@ -143,11 +159,16 @@ def from_json(content: dict[str, Any]) -> WorkOrder:
         raise ReproError(f"{experiment.name} is defined in another way here than where the work was planned")
     key, directory, attention = content["key"], Path(content["directory"]), content["attention"]
     if "weights" not in content:
-        earlier = from_json(content["starts_from"]) if content["starts_from"] else None
-        assert not isinstance(earlier, CheckpointWork), "a training starts from a training"
-        return TrainedWork(experiment, settings, key, directory, earlier, attention)
+        starts_from, network_of = (_read_training(content[name]) for name in ("starts_from", "network_of"))
+        return TrainedWork(experiment, settings, key, directory, starts_from, network_of, attention)
     weights = dict(content["weights"])
     entry = weights.pop("entry")
     file = weights.pop("file")
     choice = Choice(**weights, entry=entry and registry.load().get(entry), file=file and Path(file))
     return CheckpointWork(experiment, settings, key, directory, choice, attention)
+
+
+def _read_training(content: dict[str, Any] | None) -> TrainedWork | None:
+    order = from_json(content) if content else None
+    assert not isinstance(order, CheckpointWork), "a training starts from a training"
+    return order

@@ -13,7 +13,15 @@ from own_blocks import Whole, trained
 from scipy.spatial.distance import jensenshannon
 from torch import Tensor, nn
 
-from repro.analysis.attention import Observation, compute_statistics, find_blocks, observe, use_float32
+from repro.analysis import subjects
+from repro.analysis.attention import (
+    Observation,
+    compute_statistics,
+    find_blocks,
+    leave_padding_out,
+    observe,
+    use_float32,
+)
 from repro.errors import ReproError
 from repro.experiments import GC, Backbone, Insertion, NonLocal, get
 from repro.models.context import NonLocalBlock, build
@@ -313,3 +321,24 @@ def test_the_paper_s_network_has_its_block_before_the_last_of_c4():
     spec = replace(get("coco-r50-1nl").network.backbone, width=4)
     assert isinstance(spec.context, Insertion)
     assert list(find_blocks(ResNet(spec))) == ["layer3.4.context_block"]
+
+
+def test_positions_in_the_padding_are_left_out_as_queries_and_stay_as_keys():
+    block, x = trained(build(NonLocal(), 8, 2)), features(1, 8, 6, 8)
+    with torch.no_grad():
+        attention, output = block.attention(x)[0].double(), (block(x) - x)[0].double()
+    kept = [row * 8 + column for row in range(5) for column in range(7)]
+    found = compute_statistics(leave_padding_out(one(block, x), 5, 7))
+    assert (found.positions, found.keys) == (35, attention.shape[1])
+    assert found.cos_input == pytest.approx(brute_cosine(x[0].flatten(1).T[kept].double()), rel=1e-9)
+    assert found.cos_output == pytest.approx(brute_cosine(output.flatten(1).T[kept]), rel=1e-5)
+    assert found.cos_att == pytest.approx(brute_cosine(attention[kept]), rel=1e-5)
+    assert found.jsd_att == pytest.approx(brute_jensen_shannon(attention[kept]), rel=1e-4)
+    whole = compute_statistics(leave_padding_out(one(block, x), 6, 8))
+    assert whole == compute_statistics(one(block, x))
+
+
+def test_cells_that_begin_inside_the_image_are_counted():
+    # 750 x 1300 pixels, padded to 768 x 1312: c4 has a cell for each 16 pixels, and 750 / 16 = 46.9, 1300 / 16 = 81.3.
+    assert subjects._count_cells((750, 1300), (768, 1312), (48, 82)) == [47, 82]
+    assert subjects._count_cells((736, 1312), (768, 1312), (48, 82)) == [46, 82]

@@ -21,7 +21,7 @@ from repro.data import clips
 from repro.data.kinetics import LABELS
 from repro.data.miniature import coco as miniature
 from repro.evaluation import ATTENTION_EVALUATOR, EVALUATORS
-from repro.experiments import digest, get, mini
+from repro.experiments import digest, get, mini, readings
 from repro.measuring import attention, worker
 from repro.measuring.attention import measure_attention
 from repro.measuring.measure import measure
@@ -479,3 +479,60 @@ def test_the_mini_profile_is_shown_beside_the_paper_and_never_as_a_difference(tm
     mini_rows = [row for row in rows if row["profile"] == "mini" and row["column"] in COLUMNS]
     assert len(mini_rows) == 28
     assert not any(row["delta"] for row in mini_rows)
+
+
+def test_a_reading_of_the_evaluation_trains_no_network_of_its_own(table2, settings):
+    _, ordinary = table2
+    reading = {"attention-images": "six"}
+    other = replace(settings, readings=tuple(reading.items()))
+    order = order_work(NAME, other)
+    assert order.attention
+    assert order.training == order.network_of == order_work(NAME, settings)
+    found = step(other)
+    assert (found.status, found.experiment.readings) == ("ready", other.readings)
+    assert "evaluates the network of the default" in found.reason
+    events = io.StringIO()
+    worker._execute(worker.write_task(order, "repro run"), events)
+    assert "training" not in stages([json.loads(line) for line in events.getvalue().splitlines()])
+    made = [stored for stored in other.store.all() if stored.readings == reading]
+    assert {each.evaluator for each in made} == {ATTENTION_EVALUATOR, EVALUATORS["coco"]}
+    for each in made:
+        assert each.weights == ordinary.weights
+        assert each.spec_hash == order.experiment.spec_hash
+        assert each.training.key == order.key != ordinary.training.key
+    assert step(other).status == "measured"
+    assert step(settings).record == ordinary  # the default's is as it was
+    assert find_problems(other.store.files()) == ()
+    assert not list(order.directory.glob("weights.pt"))
+
+
+def test_a_reading_of_the_evaluation_is_trained_first_where_nothing_is(small, tmp_path):
+    settings = Settings(results=tmp_path, readings=(("attention-images", "six"),))
+    made = measure(order_work(NAME, settings), command="", progress=lambda *_: None)
+    (default,) = [stored for stored in settings.store.all() if not stored.readings]
+    assert made.weights == default.weights
+    assert made.metrics == default.metrics
+
+
+def test_a_reading_takes_the_statistics_of_one_block(kinetics, tmp_path):
+    settings, experiment = kinetics
+    values = {}
+    for block in ("mean", "first", "last"):
+        followed = () if block == "mean" else (("attention-block", block),)
+        spec_hash = readings.apply(experiment, followed).spec_hash
+        made = record(
+            VIDEO, {"top1": 70.0}, evaluator=EVALUATORS["kinetics"], spec_hash=spec_hash, name="kinetics-val",
+            readings=dict(followed),
+        )  # fmt: skip
+        weights = made.weights.model_copy(update={"sha256": sha256(tmp_path / "run" / "weights.pt")})
+        training = made.training.model_copy(update={"key": digest(block)})
+        made = made.model_copy(update={"weights": weights, "training": training})
+        found = measure_attention(made, replace(settings, readings=followed), command="", progress=lambda *_: None)
+        assert found.readings == dict(followed)
+        values[block] = {metric.name: metric.value for metric in found.metrics}
+    kept = json.loads(next((settings.results / "analysis").glob("*/statistics.json")).read_text())["statistics"]
+    first, *_, last = [
+        {column: value["mean"] for column, value in of.items()} for name, of in kept.items() if name != MEAN
+    ]
+    assert values["first"] == first != values["mean"]
+    assert values["last"] == last != values["mean"]

@@ -11,10 +11,10 @@ import torch
 from repro.data.miniature import coco as miniature
 from repro.engine.launch import Processes
 from repro.errors import ReproError
-from repro.experiments import mini
+from repro.experiments import mini, readings
 from repro.measuring import training
 from repro.measuring.batch_division import divide_batch
-from repro.measuring.deviations import recipe_overrides
+from repro.measuring.deviations import protocol_deviations, recipe_overrides
 from repro.measuring.measure import measure
 from repro.planning.work_order import order_work
 from repro.settings import Settings
@@ -197,6 +197,24 @@ def test_what_was_asked_for_instead_of_the_papers_recipe_is_listed(tmp_path):
     assert listed(replace(plain, micro_batch=2), processes=8, accelerator="cuda") == []
     (text,) = listed(replace(plain, micro_batch=1), processes=8, accelerator="cuda")
     assert text == "batch norm over 8 images, gradients accumulated to the batch"
+
+
+@pytest.mark.parametrize(("followed", "gpus"), [((), 8), ((("gpus", "4x4"),), 4)])
+def test_a_training_divided_as_its_reading_says_has_no_deviation_of_the_batch(followed, gpus):
+    experiment = readings.get_experiment("coco-r50-baseline", "full", followed)
+    plain = Settings(results=None, profile="full")
+
+    def listed(processes, accelerator="cuda", **changes):
+        settings = replace(plain, **changes)
+        parts = divide_batch(experiment, settings, Processes(processes, processes), accelerator)
+        return " ".join(protocol_deviations(experiment, settings, parts))
+
+    assert "GPUs" not in listed(gpus)
+    assert "losses" not in listed(gpus)
+    assert f"{12 - gpus} processes instead of {gpus} GPUs" in listed(12 - gpus)
+    assert f"1 process instead of {gpus} GPUs" in listed(1)
+    assert "losses" not in listed(1)  # they are means over the images of one GPU on one process, too
+    assert f"losses are means over 1, not over the {16 // gpus} images of a GPU" in listed(1, micro_batch=1)
 
 
 def test_the_log_has_a_line_for_every_iteration(whole):

@@ -116,3 +116,26 @@ def test_a_reading_that_does_not_touch_the_experiment_is_refused(tmp_path):
         ReproError, match="single-block-relu=after changes nothing of coco-r50-gc-r16 in the mini profi"
     ):
         order_work("coco-r50-gc-r16", settings)
+
+
+def test_a_reading_of_the_evaluation_names_the_training_whose_network_it_takes(tmp_path):
+    both = (("attention-images", "six"), ("nl-start", "msra"))
+    order = order_work("coco-r50-1nl", Settings(results=tmp_path, readings=both))
+    assert travelled(order) == order
+    trained = order_work("coco-r50-1nl", Settings(results=tmp_path, readings=both[1:]))
+    assert order.network_of == order.training == trained
+    assert trained.network_of is None
+    assert (order.attention, trained.attention) == (True, False)
+    assert order.key != trained.key
+
+
+def test_published_weights_take_no_reading_of_a_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(keys.sources, "identify_data", lambda *_: "data")
+    settings = Settings(results=tmp_path, profile="full", data_root=tmp_path, readings=(("gpus", "4x4"),))
+    assert isinstance(order_work("coco-r50-gc-r16", settings), TrainedWork)
+    with pytest.raises(ReproError, match="--reading gpus=4x4 shapes a training; checkpoints have had it"):
+        order_work("coco-r50-gc-r16", replace(settings, source="checkpoint"))
+    order = order_work("coco-r50-gc-r16", replace(settings, readings=(("proposals", "1000"),)))
+    assert isinstance(order, CheckpointWork)
+    assert order.weights.network(order.experiment).proposals == (2000, 1000)
+    assert travelled(order) == order
