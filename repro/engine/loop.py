@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from torch import Tensor, nn
 
 from repro.engine.distributed import share_weights
 from repro.engine.memory import measure_peak_memory
+from repro.engine.norm_statistics import recompute_norm_statistics
 from repro.engine.sampler import Batches, TrainingData, find_generators, load, reseed
 from repro.engine.schedule import compute_learning_rate, count_iterations, count_iterations_per_epoch
 from repro.engine.state import Fitted, Run, TrainingSegment
 from repro.errors import ReproError
 from repro.experiments import Recipe
+from repro.models.norm import BatchNorm
 
 
 @dataclass(frozen=True)
@@ -96,10 +99,11 @@ def fit(
         batches = Batches(
             len(dataset), recipe.batch_size, seed, position.iteration, total, fabric.global_rank, fabric.world_size
         )
+        load_batches = partial(load, dataset, micro_batch=micro_batch, workers=workers, collate=collate)
         held = find_generators(model)
         begin = time.monotonic() - position.seconds
         model.train()
-        for batch in load(dataset, batches, micro_batch=micro_batch, workers=workers, collate=collate):
+        for batch in load_batches(batches):
             lr = compute_learning_rate(recipe, position.iteration, per_epoch)
             for group in optimizer.param_groups:
                 group["lr"] = lr
@@ -118,6 +122,12 @@ def fit(
                 run.save(model, optimizer, position)
             if progress and fabric.is_global_zero:
                 progress(Progress(position.iteration, total, losses, lr, position.seconds))
+        if recipe.precise_norm:
+            further = replace(batches, start=total, stop=total + min(recipe.precise_norm, per_epoch, total))
+            parts = _load_for_statistics(load_batches(further), further, held, fabric)
+            passes = math.ceil(further.per_process / (micro_batch or further.per_process))
+            recompute_norm_statistics(module, parts, len(further) * passes, fabric)
+            position.seconds = time.monotonic() - begin
         run.finish(model, position, recipe.batch_size)
     fitted = _load_result(run, model, fabric)
     if fitted is None:
@@ -134,11 +144,28 @@ def _load_result(run: Run, model: nn.Module, fabric: Fabric) -> Fitted | None:
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Build the recipe's optimizer of the trained parameters; weight decay applies to all of them."""
+    """Build the recipe's optimizer of the trained parameters; batch norm's may have a weight decay of their own."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": trained}]
+    if recipe.norm_weight_decay is not None:
+        layers = (module for module in model.modules() if isinstance(module, BatchNorm))
+        own = {id(parameter) for layer in layers for parameter in layer.parameters()}
+        norms, others = ([each for each in trained if (id(each) in own) is wanted] for wanted in (True, False))
+        groups = [{"params": others}, {"params": norms, "weight_decay": recipe.norm_weight_decay}]
+    decay = recipe.weight_decay
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(trained, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=decay)
+    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=decay)
+
+
+def _load_for_statistics(
+    loaded: Iterator[list[tuple[Any, float]]], batches: Batches, held: list[torch.Generator], fabric: Fabric
+) -> Iterator[Any]:
+    """The micro-batches of further iterations, on the device; what is random in them is seeded as in training."""
+    for iteration, batch in zip(range(batches.start, batches.stop), loaded, strict=True):
+        reseed(held, batches.seed, iteration, fabric.global_rank)
+        for part, _ in batch:
+            yield fabric.to_device(part)
 
 
 def _clip_gradients(fabric: Fabric, module: nn.Module, optimizer: torch.optim.Optimizer, most: float) -> Tensor:

@@ -51,6 +51,11 @@ class Batches(Sampler):
     rank: int = 0
     world_size: int = 1
 
+    @property
+    def per_process(self) -> int:
+        """Samples of a batch that one process takes."""
+        return self.batch_size // self.world_size
+
     def __len__(self) -> int:
         return self.stop - self.start
 
@@ -94,8 +99,7 @@ def load(
     Raises:
         ReproError: what `data.sample` raised.
     """
-    per_process = batches.batch_size // batches.world_size
-    loading = _Loading(data, batches.seed, micro_batch or per_process, collate)
+    loading = _Loading(data, batches.seed, micro_batch or batches.per_process, collate)
     # The loader draws a seed for its workers, which use none: a generator of its own keeps it off the global one.
     loader = DataLoader(
         loading,

@@ -26,14 +26,25 @@ def compute_learning_rate(recipe: Recipe, iteration: int, iterations_per_epoch: 
 
     Step: the base rate, divided by ten after each of `decay_epochs`. Cosine: half a period from the base rate to 0 at
     the end of the training. During warm-up the scheduled rate is multiplied by a factor that grows linearly from
-    `warmup_factor` to 1, as in the authors' framework.
+    `warmup_factor` to 1, as in the authors' framework; or, if `warmup` is "line", the rate goes in a straight line from
+    `warmup_factor` times the base rate to the rate that is scheduled for the warm-up's end, as in the code of [6].
     """
-    rate = recipe.learning_rate
-    if recipe.schedule == "cosine":
-        rate *= (1 + math.cos(math.pi * iteration / count_iterations(recipe, iterations_per_epoch))) / 2
-    else:
-        rate /= 10 ** sum(iteration >= epoch * iterations_per_epoch for epoch in recipe.decay_epochs)
     warmup = recipe.warmup_iterations or recipe.warmup_epochs * iterations_per_epoch
-    if iteration < warmup:
-        rate *= recipe.warmup_factor + (1 - recipe.warmup_factor) * iteration / warmup
-    return rate
+    if iteration >= warmup:
+        return _compute_scheduled_rate(recipe, iteration, iterations_per_epoch)
+    done = iteration / warmup
+    if recipe.warmup == "line":
+        begin, end = (
+            recipe.warmup_factor * recipe.learning_rate,
+            _compute_scheduled_rate(recipe, warmup, iterations_per_epoch),
+        )
+        return begin + (end - begin) * done
+    factor = recipe.warmup_factor + (1 - recipe.warmup_factor) * done
+    return _compute_scheduled_rate(recipe, iteration, iterations_per_epoch) * factor
+
+
+def _compute_scheduled_rate(recipe: Recipe, iteration: int, iterations_per_epoch: int) -> float:
+    if recipe.schedule == "cosine":
+        done = min(1.0, iteration / count_iterations(recipe, iterations_per_epoch))  # a warm-up may end later
+        return recipe.learning_rate * ((1 + math.cos(math.pi * done)) / 2)
+    return recipe.learning_rate / 10 ** sum(iteration >= epoch * iterations_per_epoch for epoch in recipe.decay_epochs)

@@ -1,11 +1,14 @@
 import math
 import subprocess
 import sys
+from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from repro.engine.schedule import compute_learning_rate, count_iterations, count_iterations_per_epoch
 from repro.experiments import Recipe, get
+from repro.experiments.kinetics import RECIPES
 
 COCO = get("coco-r50-baseline").recipe
 IMAGENET = get("imagenet-r50-gc-r16").recipe
@@ -62,6 +65,34 @@ def test_warmup_in_epochs_multiplies_the_cosine():
     cosine = [0.05 * (1 + math.cos(math.pi * i / 40)) for i in range(40)]
     expected = [rate * (0.5 + i / 40 if i < 20 else 1) for i, rate in enumerate(cosine)]
     assert [compute_learning_rate(recipe, i, 10) for i in range(40)] == pytest.approx(expected)
+
+
+def test_a_straight_warmup_ends_on_the_cosine():
+    """`get_lr_at_epoch` of [6], written anew: 196 epochs, 34 of warm-up from 0.01, by iterations within epochs."""
+    recipe = RECIPES["196"]
+    per_epoch = count_iterations_per_epoch(234_619, 64)
+    for iteration in range(0, 196 * per_epoch, 1234):
+        epoch = iteration / per_epoch
+        expected = 0.05 * (1 + np.cos(np.pi * epoch / 196))
+        if epoch < 34:
+            slope = (0.05 * (1 + np.cos(np.pi * 34 / 196)) - 0.01) / 34
+            expected = 0.01 + epoch * slope
+        assert compute_learning_rate(recipe, iteration, per_epoch) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_straight_warmup_that_a_training_does_not_reach_the_end_of():
+    recipe = Recipe(196, 64, 0.1, "cosine", "none", warmup_epochs=34, warmup_factor=0.1, warmup="line", iterations=5)
+    rates = [compute_learning_rate(recipe, i, 100) for i in range(5)]
+    assert rates[0] == pytest.approx(0.01)
+    assert all(0.009 < later < earlier for earlier, later in pairwise(rates)), rates
+
+
+def test_the_recipe_of_networks_from_imagenet_weights_has_two_steps_and_no_warmup():
+    """SOLVER of `configs/Kinetics/I3D_8x8_R50_IN1K.yaml` of [6]."""
+    recipe = RECIPES["118"]
+    rates = [compute_learning_rate(recipe, epoch * 10, 10) for epoch in (0, 43, 44, 87, 88, 117)]
+    assert rates == pytest.approx([0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001])
+    assert count_iterations(recipe, 10) == 1180
 
 
 def test_iterations_cut_the_steps_short_and_end_the_cosine():

@@ -125,6 +125,10 @@ def two_processes(directory: Path, stop: int | None, interrupted: Path) -> None:
             train(interrupted, model=lambda: half, fabric=fabric)
         except KeyboardInterrupt:
             fabric.barrier()
+        fit(
+            Noisy(), recipe(precise_norm=5), Squares(), identity="precise", directory=directory.parent / "two-precise",
+            seed=3, fabric=fabric,
+        )  # fmt: skip
         seen = {"whole": torch.stack(whole.seen), "final": whole.fc.weight.detach(), "half": torch.stack(half.seen)}
         torch.save(seen, directory / f"rank{rank}.pt")
 
