@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,9 +20,9 @@ from repro.data.kinetics import OFFICIAL, Kinetics
 from repro.data.layout import is_val2017
 from repro.data.video import UnreadableVideo, Video
 from repro.errors import ReproError
-from repro.experiments import digest
+from repro.experiments import canonical, digest
 from repro.experiments.conventions import DetectionConventions
-from repro.experiments.preprocessing import Preprocessing
+from repro.experiments.preprocessing import CLIPS_TRAINED_HERE, Preprocessing
 from repro.paths import sha256
 
 #: Height and width of a detector's inputs are multiples of it.
@@ -94,7 +94,7 @@ class CentralViews:
 
     @property
     def identity(self) -> str:
-        return digest([self._data.annotations_sha256, asdict(self._data.preprocessing), self.names])
+        return digest([self._data.annotations_sha256, canonical(self._data.preprocessing), self.names])
 
     def pixels(self, index: int) -> Tensor:
         """uint8 (3, S, S) or (3, T, S, S), RGB."""
@@ -158,7 +158,7 @@ class VideoFiles:
 
     @property
     def identity(self) -> str:
-        return digest([asdict(self._preprocessing), *([path.name, sha256(path)] for path in self._paths)])
+        return digest([canonical(self._preprocessing), *([path.name, sha256(path)] for path in self._paths)])
 
     def pixels(self, index: int) -> Tensor:
         """uint8 (3, T, S, S), RGB."""
@@ -167,8 +167,11 @@ class VideoFiles:
 
 
 def keep_middle(preprocessing: Preprocessing) -> Preprocessing:
-    """Keep one view of a video, of all that an evaluation takes: the clip in the middle, the crop in the centre."""
-    return replace(preprocessing, clips=1, crops=1, clip_starts="middles")
+    """Keep one view of a video, of all that an evaluation takes: the clip in the middle, the crop in the centre.
+
+    Its values are those of pictures, which can be drawn: rounded to 8 bits.
+    """
+    return replace(preprocessing, clips=1, crops=1, clip_starts="middles", resizing="bytes")
 
 
 def holds_videos(paths: Sequence[Path]) -> bool:
@@ -190,7 +193,7 @@ def prepare_network_input(pixels: Tensor, inputs: DetectionConventions | Preproc
     A user's own network takes images as detectors do, and clips as the networks that are trained here.
     """
     if pixels.dim() == 4:
-        return clips.normalise(pixels[None], inputs if isinstance(inputs, Preprocessing) else clips.PAPER)
+        return clips.normalise(pixels[None], inputs if isinstance(inputs, Preprocessing) else CLIPS_TRAINED_HERE)
     if isinstance(inputs, DetectionConventions):
         return normalise_and_pad(pixels, inputs)
     return classification.normalise(pixels[None], inputs)

@@ -23,7 +23,7 @@ from repro.analysis.images import (
 )
 from repro.checkpoints import choice, weight_files
 from repro.conversion import prepare
-from repro.data import clips, sources
+from repro.data import sources
 from repro.data.coco import CocoDetection
 from repro.detection.detector import DetectorModule
 from repro.errors import ReproError
@@ -183,7 +183,8 @@ def _choose_given(subject: Subject, given: list[Path], limit: int | None) -> Ima
     if experiment and experiment.dataset == "imagenet":
         raise ReproError(f"{experiment.name} looks at its validation split alone: pass --data-root instead of --images")
     if videos:
-        return VideoFiles(given, subject.inputs if isinstance(subject.inputs, Preprocessing) else clips.PAPER, limit)
+        inputs = subject.inputs if isinstance(subject.inputs, Preprocessing) else preprocessing.CLIPS_TRAINED_HERE
+        return VideoFiles(given, inputs, limit)
     if experiment:
         return Photographs(given, experiment.detector.short_side, experiment.detector.long_side, limit)
     return Photographs(given, _SHORT_SIDE, _LONG_SIDE, limit)

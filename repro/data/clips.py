@@ -1,6 +1,6 @@
 """From a video to a network's input: clips for an evaluation, or one at random for training.
 
-Frames are resized one by one when they are decoded, by PyTorch's bilinear filter on 8-bit values.
+Frames are resized one by one when they are decoded, by PyTorch's bilinear filter.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,20 +19,16 @@ from repro.data.video import Video
 from repro.errors import ReproError
 from repro.experiments.preprocessing import Preprocessing
 
-#: How videos are prepared for networks that are trained here: as [6] evaluates. What its text leaves open is done as in
-#: its authors' published code (the filter is not widened where it shrinks; the last clip ends with the video). Values
-#: are normalised as for the ImageNet weights that the networks start from.
-PAPER = Preprocessing(
-    resize=256, crop=256, crops=3, resizer="torch", class_order="label", frames=8, stride=8, clips=10,
-    clip_starts="ends",
-)  # fmt: skip
+_DTYPE = {"bytes": torch.uint8, "floats": torch.float32}
 
 
 @dataclass
 class ClipSample:
     """One video as input of a classifier."""
 
-    clips: Tensor  #: uint8 (V, 3, T, S, S), RGB: V = clips x crops, crops of a clip side by side; 1 in training
+    #: (V, 3, T, S, S), RGB from 0 to 255: V = clips x crops, crops of a clip side by side; 1 in training. uint8, or
+    #: float32 if resized frames are not rounded.
+    clips: Tensor
     video_id: str
     label: int  #: 0..K-1
 
@@ -40,7 +37,7 @@ class ClipSample:
 class ClipBatch:
     """Samples of one size, to be moved to the device."""
 
-    clips: Tensor  #: uint8 (B, V, 3, T, S, S)
+    clips: Tensor  #: (B, V, 3, T, S, S), as in the samples
     labels: Tensor  #: int64 (B,)
     video_ids: list[str]
 
@@ -62,7 +59,11 @@ def collate(samples: Sequence[ClipSample]) -> ClipBatch:
 
 
 def normalise(clips: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Normalise uint8 RGB clips (..., 3, T, S, S) on their device: float32 of the same shape."""
+    """Normalise RGB clips (..., 3, T, S, S), from 0 to 255, on their device: float32 of the same shape.
+
+    The code of [6] normalises first and then resizes. That comes to the same, but for the last bits of float32: the
+    weights of the filter add up to one.
+    """
     mean, std = (
         torch.tensor(values, device=clips.device).view(3, 1, 1, 1) for values in (preprocessing.mean, preprocessing.std)
     )
@@ -78,9 +79,9 @@ def normalise(clips: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 def choose_clip_starts(frames: int, preprocessing: Preprocessing) -> np.ndarray:
-    """Choose the first frames, int64 (clips,), of an evaluation's clips in a video of `frames` frames.
+    """Choose where an evaluation's clips begin, (clips,), in a video of `frames` frames.
 
-    `Preprocessing.clip_starts` tells how.
+    `Preprocessing.clip_starts` tells how. Numbers of frames, int64; or float64, if they are not rounded.
 
     Raises:
         ReproError: `preprocessing` does not say how clips lie in time.
@@ -92,31 +93,44 @@ def choose_clip_starts(frames: int, preprocessing: Preprocessing) -> np.ndarray:
     if preprocessing.clip_starts == "ends":
         latest = max(frames - span + preprocessing.stride - 1, 0)
         return np.round(np.arange(n) * (latest / max(n - 1, 1))).astype(np.int64)
+    if preprocessing.clip_starts == "fractions":
+        return max(frames - span, 0) * np.arange(n) / n
     raise ReproError("how the clips of an evaluation lie in time is not known for these weights")
 
 
-def list_clip_frames(starts: np.ndarray, frames: int, length: int, stride: int) -> np.ndarray:
-    """List the frames, int64 (clips, length), of clips in a video of `frames` frames. A short video is played again.
+def list_clip_frames(
+    starts: np.ndarray, frames: int, length: int, stride: int, rule: Literal["stride", "span"] = "stride"
+) -> np.ndarray:
+    """List the frames, int64 (clips, length), of clips in a video of `frames` frames; `Preprocessing.clip_frames`.
 
     >>> list_clip_frames(np.array([0, 20]), frames=32, length=3, stride=8).tolist()
     [[0, 8, 16], [20, 28, 4]]
+    >>> list_clip_frames(np.array([0, 20.5]), frames=40, length=3, stride=8, rule="span").tolist()
+    [[0, 11, 23], [20, 32, 39]]
     """
-    return (np.asarray(starts)[:, None] + np.arange(length) * stride) % frames
+    if rule == "stride":
+        return (np.asarray(starts)[:, None] + np.arange(length) * stride) % frames
+    # In float32, as in `temporal_sampling` of [6].
+    spans = (torch.linspace(start, start + length * stride - 1, length) for start in np.asarray(starts).tolist())
+    return torch.stack([span.clamp(0, frames - 1).long() for span in spans]).numpy()
 
 
 def read_evaluation_clips(video: Video, preprocessing: Preprocessing) -> Tensor:
-    """Read an evaluation's views of a video: uint8 (clips * crops, 3, T, crop, crop), `crops * i + j` crop j of clip i.
+    """Read an evaluation's views of a video: (clips * crops, 3, T, crop, crop), `crops * i + j` crop j of clip i.
+
+    uint8, or float32 if `preprocessing` says that resized values are not rounded.
 
     Raises:
         UnreadableVideo: the video cannot be decoded.
         ReproError: `preprocessing` is not one of videos.
     """
     starts = choose_clip_starts(video.frames, preprocessing)
-    chosen = list_clip_frames(starts, video.frames, preprocessing.frames, preprocessing.stride)
-    size = preprocessing.crop
-    clips = torch.empty((len(starts), preprocessing.crops, 3, preprocessing.frames, size, size), dtype=torch.uint8)
+    length = preprocessing.frames
+    chosen = list_clip_frames(starts, video.frames, length, preprocessing.stride, preprocessing.clip_frames)
+    size, dtype = preprocessing.crop, _DTYPE[preprocessing.resizing]
+    clips = torch.empty((len(starts), preprocessing.crops, 3, length, size, size), dtype=dtype)
     for index, pixels in video.read(chosen.ravel().tolist()):
-        frame = _resize(pixels, preprocessing.resize, preprocessing.resizer)
+        frame = _resize(pixels, preprocessing.resize, preprocessing.resizer, dtype)
         corners = _place_crops(frame.shape[1], frame.shape[2], preprocessing)
         for clip, t in np.argwhere(chosen == index).tolist():
             for crop, (top, left) in enumerate(corners):
@@ -124,14 +138,16 @@ def read_evaluation_clips(video: Video, preprocessing: Preprocessing) -> Tensor:
     return clips.flatten(0, 1)
 
 
-def _resize(pixels: np.ndarray, short: int, resizer: str = "torch") -> Tensor:
-    """Resize a frame (H, W, 3) so that its short side has `short` pixels: uint8 (3, h, w)."""
+def _resize(
+    pixels: np.ndarray, short: int, resizer: Literal["pillow", "opencv", "torch"], dtype: torch.dtype
+) -> Tensor:
+    """Resize a frame (H, W, 3) so that its short side has `short` pixels: (3, h, w), rounded where `dtype` is uint8."""
     height, width = pixels.shape[:2]
-    long = max(height, width) * short / min(height, width)
+    long = max(height, width) / min(height, width) * short
     # OpenMMLab rounds the long side, the code of [6] and PyTorchVideo cut off its fraction.
     long = math.floor(long + 0.5) if resizer == "opencv" else math.floor(long)
     size = (short, long) if height <= width else (long, short)
-    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).to(dtype)
     if size != (height, width):
         widen = resizer == "pillow"  # the filter, where the image shrinks
         image = interpolate(image[None], size, mode="bilinear", align_corners=False, antialias=widen)[0]
@@ -160,7 +176,7 @@ def _place_crops(height: int, width: int, preprocessing: Preprocessing) -> list[
 class ClipAugmentation:
     """The augmentation of [6]: a random clip of the video, resized at random, a random square of it, perhaps mirrored.
 
-    All frames of a clip are treated alike.
+    All frames of a clip are treated alike. `clip_frames` and `resizing` are those of `Preprocessing`.
     """
 
     size: int = 224  #: side of the square, pixels
@@ -168,25 +184,32 @@ class ClipAugmentation:
     flip: float = 0.5  #: probability
     frames: int = 8  #: number of frames of a clip
     stride: int = 8  #: from one frame of a clip to the next, in frames of the video
+    clip_frames: Literal["stride", "span"] = "span"
+    resizing: Literal["bytes", "floats"] = "floats"
 
 
 def read_training_clip(video: Video, augmentation: ClipAugmentation, generator: np.random.Generator) -> Tensor:
-    """Read a random clip: uint8 (1, 3, T, size, size).
+    """Read a random clip: (1, 3, T, size, size), uint8, or float32 if resized values are not rounded.
 
-    Starts, lengths of the short side and places of the square are uniformly distributed.
+    Starts, lengths of the short side and places of the square are uniformly distributed: lengths before they are
+    rounded, and the square never lies at the lower or right border, as in the code of [6].
 
     Raises:
         UnreadableVideo: the part of the video that is needed cannot be decoded.
     """
-    span = augmentation.frames * augmentation.stride
-    start = generator.integers(max(video.frames - span, 0) + 1)
-    short = int(generator.integers(augmentation.short_side[0], augmentation.short_side[1] + 1))
+    latest = max(video.frames - augmentation.frames * augmentation.stride, 0)
+    exact = augmentation.clip_frames == "span"
+    start = generator.uniform(0, latest) if exact else generator.integers(latest + 1)
+    short = round(generator.uniform(*augmentation.short_side))
     down, across, mirrored = generator.random(3)
-    chosen = list_clip_frames(np.array([start]), video.frames, augmentation.frames, augmentation.stride)[0]
-    size = augmentation.size
-    clip = torch.empty((3, augmentation.frames, size, size), dtype=torch.uint8)
+    starts = np.array([start])
+    chosen = list_clip_frames(starts, video.frames, augmentation.frames, augmentation.stride, augmentation.clip_frames)[
+        0
+    ]
+    size, dtype = augmentation.size, _DTYPE[augmentation.resizing]
+    clip = torch.empty((3, augmentation.frames, size, size), dtype=dtype)
     for index, pixels in video.read(chosen.tolist()):
-        frame = _resize(pixels, short)
-        top, left = int(down * (frame.shape[1] - size + 1)), int(across * (frame.shape[2] - size + 1))
+        frame = _resize(pixels, short, "torch", dtype)
+        top, left = (int(at * max(side - size, 1)) for at, side in zip((down, across), frame.shape[1:], strict=True))
         clip[:, np.flatnonzero(chosen == index)] = frame[:, None, top : top + size, left : left + size]
     return (clip.flip(-1) if mirrored < augmentation.flip else clip)[None]

@@ -11,12 +11,12 @@ import numpy as np
 from torchvision.models.video import R3D_18_Weights
 
 from repro.data import kinetics_lists as lists
-from repro.data.clips import PAPER, ClipAugmentation, ClipSample, read_evaluation_clips, read_training_clip
+from repro.data.clips import ClipAugmentation, ClipSample, read_evaluation_clips, read_training_clip
 from repro.data.sources import Split
 from repro.data.video import Video
 from repro.errors import ReproError
 from repro.experiments import digest
-from repro.experiments.preprocessing import Preprocessing
+from repro.experiments.preprocessing import CLIPS_TRAINED_HERE, Preprocessing
 
 #: The 400 classes in the order of their numbers, as the official lists print them, with parentheses and apostrophe. So
 #: they ascend; names of directories, which lack these, sort in another order.
@@ -52,7 +52,7 @@ class Kinetics:
         self,
         root: Path,
         split: Split,
-        preprocessing: Preprocessing = PAPER,
+        preprocessing: Preprocessing = CLIPS_TRAINED_HERE,
         augmentation: ClipAugmentation = ClipAugmentation(),  # noqa: B008 frozen
         labels: Sequence[str] = LABELS,
     ) -> None:

@@ -71,7 +71,8 @@ def fit(
         fabric: already launched if it has several processes; every one of them calls `fit`. Default: one device.
             The gradients are averaged over the processes, each of which takes an equal part of `recipe.batch_size`:
             that of the effective batch, if the loss is a mean over samples. Clipping is of the averaged gradient.
-            Buffers, such as running statistics, end as those of the first process.
+            Buffers, such as running statistics, end as those of the first process; the recipe's `precise_norm` has
+            batch norm's computed over the samples of all of them.
         collate: makes the model's input of a list of samples.
         micro_batch: number of samples of one forward pass; the gradients of the batch are accumulated. Default: all.
             Batch statistics are those of a micro-batch.

@@ -1,7 +1,8 @@
 """Top-1 and top-5 accuracy of videos over several views of each, and the file that the views' scores are kept in.
 
-A view's scores are its softmax, rounded to float16. A video's scores are the mean of its views', computed from what is
-stored, so that an evaluation from the file gives the same numbers as one right after the prediction.
+A view's scores are its softmax, or the mean of its windows' softmaxes, rounded to float16. A video's scores are the
+mean of its views', computed from what is stored, so that an evaluation from the file gives the same numbers as one
+right after the prediction.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Scores:
 
     video_id: str
     label: int  #: the true class
-    views: np.ndarray  #: float16 (V, K): the softmax of each view; views of a clip side by side
+    views: np.ndarray  #: float16 (V, K): the scores of each view; views of a clip side by side
 
     @property
     def mean(self) -> np.ndarray:
@@ -53,7 +54,8 @@ def compute_scores(logits: Tensor, labels: Sequence[int], video_ids: Sequence[st
     """Compute the scores of a batch of videos.
 
     Args:
-        logits: (B, V, K), on any device and of any precision; the softmax is taken in float32.
+        logits: (B, V, K), or (B, V, W, K) of the windows of each view, on any device and of any precision; the softmax
+            is taken in float32.
         labels: (B,).
         video_ids: B.
 
@@ -64,8 +66,11 @@ def compute_scores(logits: Tensor, labels: Sequence[int], video_ids: Sequence[st
     for video_id, finite in zip(video_ids, logits.isfinite().flatten(1).all(dim=1).tolist(), strict=True):
         if not finite:
             raise ReproError(f"a logit for video {video_id} is not finite; did the training diverge?")
-    views = logits.softmax(dim=-1).half().cpu().numpy()
-    return [Scores(*video) for video in zip(video_ids, map(int, labels), views, strict=True)]
+    views = logits.softmax(dim=-1)
+    if views.dim() == 4:
+        views = views.mean(dim=2)
+    stored = views.half().cpu().numpy()
+    return [Scores(*video) for video in zip(video_ids, map(int, labels), stored, strict=True)]
 
 
 def evaluate(scores: Iterable[Scores], dataset: Kinetics, failed: Collection[str] = ()) -> dict[str, float]:

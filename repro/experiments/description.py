@@ -15,6 +15,8 @@ def describe_network(experiment: Experiment) -> str:
         what = f"{'Cascade ' if spec.cascade else ''}Mask R-CNN with FPN on a {_describe_backbone(backbone)}"
     else:
         what = f"{_describe_backbone(backbone)}, {spec.num_classes} classes, input {_write_size(spec)}"
+        if backbone.dimensions == 3:
+            what += ", every stride-th frame" if spec.clip_frames == "stride" else ", frames spread over the clip"
     if backbone.dcn:
         what += f", deformable 3x3 convolutions in {', '.join(backbone.dcn)}"
     return what + (f", {_describe_insertion(backbone.context)}" if backbone.context else ", no context block")
@@ -32,8 +34,11 @@ def describe_recipe(experiment: Experiment) -> str:
         parts.append(f"a tenth of it after epochs {' and '.join(map(str, spec.decay_epochs))}")
     if spec.warmup_epochs or spec.warmup_iterations:
         warm = f"{spec.warmup_epochs} epochs" if spec.warmup_epochs else f"{spec.warmup_iterations} iterations"
-        parts.append(f"{warm} of warm-up")
-    parts.append(f"weight decay {spec.weight_decay:g}")
+        parts.append(f"{warm} of {'straight ' if spec.warmup == 'line' else ''}warm-up")
+    own = "" if spec.norm_weight_decay is None else f" ({spec.norm_weight_decay:g} of batch norm)"
+    parts.append(f"weight decay {spec.weight_decay:g}{own}")
+    if spec.precise_norm:
+        parts.append(f"statistics of batch norm over {spec.precise_norm} batches at the end")
     if spec.clip_norm:
         parts.append(f"gradients clipped at a norm of {spec.clip_norm:g}")
     frozen = experiment.network.backbone.frozen
@@ -41,6 +46,8 @@ def describe_recipe(experiment: Experiment) -> str:
         statistics = ", but for their statistics" if experiment.network.backbone.frozen_statistics == "batch" else ""
         parts.append(f"{', '.join(frozen)} not trained{statistics}")
     begin = "random weights" if spec.initial_weights == "random" else spec.initial_weights
+    if experiment.network.backbone.dimensions == 3 and spec.initial_weights != "random":
+        begin += f", inflated ({spec.inflation})"
     return ", ".join([*parts, f"from {begin}"])
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from repro.errors import ReproError
+from repro.experiments.specification import later
 
 
 @dataclass(frozen=True)
@@ -35,19 +36,36 @@ class Preprocessing:
     clips: int = 1  #: per video; the softmax of all clips and crops is averaged
     #: First frames of the n clips in a video of F frames, where a clip spans S = frames * stride.
     #: middles: of n equal parts of 0..F-S. ends: round(i * (F - S + stride - 1) / (n - 1)), the last clip ending with
-    #: the video. Videos that are too short are played again from their beginning. None: images, or not known.
-    clip_starts: Literal["middles", "ends"] | None = None
+    #: the video. fractions: i * (F - S) / n, so that the last clip begins at nine tenths of F - S where n is 10; not
+    #: rounded. None: images, or not known.
+    clip_starts: Literal["middles", "ends", "fractions"] | None = None
+    #: Frames of a clip that begins at s. stride: s, s + stride, ...; videos that are too short are played again. span:
+    #: at equal distances from s to s + S - 1, fractions cut off; the last frame of too short a video is repeated.
+    clip_frames: Literal["stride", "span"] = later("stride", before="stride")
+    #: bytes: values are rounded to 8 bits when an image is resized, then normalised. floats: they are not rounded.
+    resizing: Literal["bytes", "floats"] = later("bytes", before="bytes")
+    #: Side of the squares of the last feature map over each of which the head pools, side by side at a distance of one
+    #: cell; their softmaxes are averaged. None: it pools over the whole map.
+    window: int | None = later(None, before=None)
 
     def describe(self) -> str:
         """Say in words what is done to an image or a clip, for records."""
         image = f"short side {self.resize} by {self.resizer} ({self.interpolation}), crop {self.crop}, {self.color}"
         if self.frames == 1:
             return image
-        return f"{image}, {self.clips} clips of {self.frames} frames at stride {self.stride}, {self.crops} crops"
+        clips = f"{self.clips} clips of {self.frames} frames at stride {self.stride}, {self.crops} crops"
+        windows = "" if self.window is None else f", windows of {self.window} x {self.window} cells"
+        return f"{image}, {clips}{windows}"
 
 
 #: For images, in the networks that are trained here, as [33]. The paper says "single-crop" and no size.
 TRAINED_HERE = Preprocessing(resize=256, crop=224)
+#: For videos, in the networks that are trained here: as the code of [6] evaluates (`TEST` of SLOW_8x8_R50.yaml with its
+#: defaults). Values are normalised as for the ImageNet weights that the networks start from.
+CLIPS_TRAINED_HERE = Preprocessing(
+    resize=256, crop=256, crops=3, resizer="torch", class_order="label", frames=8, stride=8, clips=10,
+    clip_starts="fractions", clip_frames="span", resizing="floats", window=7,
+)  # fmt: skip
 _TIMM = Preprocessing(resize=256, crop=224, interpolation="bicubic")
 _OPENMMLAB = Preprocessing(
     resize=256, crop=224, resizer="opencv", maximum=255, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)

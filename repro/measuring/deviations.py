@@ -81,8 +81,6 @@ _STAGE1 = (
 )
 _STAGE2 = "stage 2 starts from one stage-1 network (seed 0) for all experiments and seeds; without warm-up"
 _VIDEOS = [
-    "schedule of [6] for clips of 8 frames: 196 epochs, 34 of them warm-up, learning rate of 0.1 for 64 clips in "
-    "proportion to its 1.6 for 1024; the paper states none",
     "dropout of 0.5 before the last layer, short sides of 256 to 320 pixels and crops of 224 in training, 10 clips of "
     "3 crops of 256 in testing, as in [6]; videos are read at their own frame rate",
 ]
@@ -101,7 +99,8 @@ def _list_classifier_points(experiment: Experiment, settings: Settings, division
         else:
             points = [*_IMAGES, *([] if settings.initial else [_STAGE2])]
     else:
-        points = [*_VIDEOS, *([] if settings.initial == "random" else [_INFLATED])]
+        centred = experiment.recipe.inflation == "centre" and settings.initial != "random"
+        points = [_describe_schedule(experiment), *_VIDEOS, *([_INFLATED] if centred else [])]
     paper = SOURCES[experiment.dataset].per_gpu
     if division.statistics != paper:
         points.append(f"{division.normalisation} instead of the {paper} of one of {_GPUS} GPUs")
@@ -111,6 +110,22 @@ def _list_classifier_points(experiment: Experiment, settings: Settings, division
             f"batch of {division.effective} in passes of {division.per_pass}"
         )
     return points
+
+
+def _describe_schedule(experiment: Experiment) -> str:
+    recipe = experiment.recipe
+    if recipe.schedule == "cosine":
+        return (
+            f"schedule of [6] for training from scratch with clips of 8 frames: {recipe.epochs} epochs, "
+            f"{recipe.warmup_epochs} of them warm-up, learning rate of {recipe.learning_rate:g} for "
+            f"{recipe.batch_size} clips in proportion to its 1.6 for 1024; the paper states none"
+        )
+    drops = " and ".join(map(str, recipe.decay_epochs))
+    return (
+        f"schedule of the code of [6] for networks that start from ImageNet weights: {recipe.epochs} epochs, learning "
+        f"rate of {recipe.learning_rate:g} for {recipe.batch_size} clips, a tenth of it after epochs {drops}; the "
+        "paper states none, and the text of [6] one for training from scratch"
+    )
 
 
 def _describe_batch_norm(division: BatchDivision) -> str:

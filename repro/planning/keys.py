@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from repro.checkpoints import CONVERTER, choice, initial_weights
 from repro.checkpoints.choice import Choice
 from repro.data import sources
 from repro.errors import ReproError
-from repro.experiments import EXPERIMENTS, Experiment, canonical, mini, readings
+from repro.experiments import EXPERIMENTS, Experiment, canonical, mini, preprocessing, readings
 from repro.records import cache_key
 from repro.settings import Settings
 
@@ -37,6 +38,7 @@ def training_key(experiment: Experiment, settings: Settings) -> str:
         batch_size=settings.batch_size,
         micro_batch=settings.micro_batch,
         **_engine_parts(settings),
+        **_input_parts(experiment, settings),
     )
 
 
@@ -57,6 +59,7 @@ def evaluation_key(experiment: Experiment, settings: Settings, weights: Choice) 
         data=sources.identify_data(experiment, settings.data_root, ("val",)),
         precision=settings.precision,
         **_engine_parts(settings),
+        **_input_parts(experiment, settings, weights),
     )
 
 
@@ -140,3 +143,15 @@ def _engine_parts(settings: Settings) -> dict[str, str | bool]:
     """What the engine and the compiler contribute to a cache key."""
     engine: dict[str, str | bool] = {} if settings.engine == "torchvision" else {"engine": settings.engine}
     return {**engine, "compile": True} if settings.compile else engine
+
+
+def _input_parts(experiment: Experiment, settings: Settings, weights: Choice | None = None) -> dict[str, Any]:
+    """What the preparation of videos contributes to a cache key: of networks trained here, or as who trained `weights`.
+
+    Images are prepared by what the specification and `EVALUATION_VERSION` say.
+    """
+    if experiment.dataset != "kinetics" or settings.profile == "mini":
+        return {}
+    if weights and weights.format in preprocessing.FORMATS:
+        return {"inputs": canonical(preprocessing.preprocessing_for(weights.format, weights.id))}
+    return {"inputs": canonical(preprocessing.CLIPS_TRAINED_HERE)}

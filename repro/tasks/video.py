@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from repro.data import clips
 from repro.data.clips import ClipAugmentation, ClipBatch, ClipSample, collate, normalise
 from repro.data.kinetics import Kinetics
 from repro.data.sources import Split
@@ -95,9 +95,17 @@ class MultiViewEvaluation:
             inputs = normalise(fabric.to_device(views), self.data.preprocessing)
             inputs = inputs.contiguous(memory_format=torch.channels_last_3d)
             with torch.inference_mode(), fabric.autocast():
-                parts.append(self.model(inputs).float())
+                parts.append(self._compute_logits(inputs).float())
         (scores,) = multiview.compute_scores(torch.cat(parts)[None], [sample.label], [sample.video_id])
         return scores
+
+    def _compute_logits(self, inputs: Tensor) -> Tensor:
+        """(B, K); or (B, W, K) of windows, which compiled networks compute uncompiled."""
+        window = self.data.preprocessing.window
+        if window is None:
+            return self.model(inputs)
+        assert isinstance(self.model, ResNetLayers)  # as every network that is evaluated on clips
+        return self.model.window_logits(inputs, window).flatten(2).transpose(1, 2)
 
     def save(self, results: list[Scores], path: Path) -> str:
         return multiview.save_scores(results, path)
@@ -119,14 +127,17 @@ class VideoClassification(Accuracy[Scores, ClipClassifier, Kinetics]):
 
     def load_split(self, split: Split) -> Kinetics:
         if self.settings.profile == "full":
-            return Kinetics(self.root, split, self.inputs, ClipAugmentation(flip=self.experiment.recipe.flip))
+            flip, frames = self.experiment.recipe.flip, self.experiment.classifier.clip_frames
+            return Kinetics(self.root, split, self.inputs, ClipAugmentation(flip=flip, clip_frames=frames))
         return Kinetics(
             self.root, split, self.inputs, ClipAugmentation(**mini.kinetics.AUGMENTATION), labels=mini.kinetics.CLASSES
         )
 
     @property
     def inputs(self) -> preprocessing.Preprocessing:
-        return clips.PAPER if self.settings.profile == "full" else mini.kinetics.PREPROCESSING
+        if self.settings.profile == "mini":
+            return mini.kinetics.PREPROCESSING
+        return replace(preprocessing.CLIPS_TRAINED_HERE, clip_frames=self.experiment.classifier.clip_frames)
 
     def build_network(self) -> ClipClassifier:
         dropout = DROPOUT if self.settings.profile == "full" else mini.kinetics.DROPOUT
@@ -144,7 +155,7 @@ class VideoClassification(Accuracy[Scores, ClipClassifier, Kinetics]):
         return collate(samples)
 
     def start_from(self, model: ClipClassifier, tensors: Mapping[str, Tensor]) -> None:
-        load_initial(model, inflate(tensors, model))
+        load_initial(model, inflate(tensors, model, self.experiment.recipe.inflation))
 
     def _build_evaluation(self, model: nn.Module) -> MultiViewEvaluation:
         return MultiViewEvaluation(model, self.validation_data)

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 from repro.cli.data import app
 from repro.data import kinetics as module
 from repro.data import kinetics_lists as lists
-from repro.data.clips import PAPER, ClipAugmentation, read_evaluation_clips
+from repro.data.clips import ClipAugmentation, read_evaluation_clips
 from repro.data.kinetics import LABELS, OFFICIAL, Kinetics
 from repro.data.video import UnreadableVideo, Video
 from repro.errors import ReproError
-from repro.experiments.preprocessing import Preprocessing
+from repro.experiments.preprocessing import CLIPS_TRAINED_HERE, Preprocessing
 
 SMALL = Preprocessing(resize=24, crop=24, crops=3, resizer="torch", frames=4, stride=2, clips=3, clip_starts="ends")
 AUGMENTATION = ClipAugmentation(size=16, short_side=(20, 24), frames=4, stride=2)
@@ -278,7 +278,7 @@ def test_a_training_sample_is_a_function_of_seed_epoch_and_index(small):
 
 def test_the_paper_s_views(tmp_path, clip):
     data = Kinetics(lay(tmp_path, clip, directory=DIRECTORIES["spaces"]), "val")
-    assert data.preprocessing == PAPER
+    assert data.preprocessing == CLIPS_TRAINED_HERE
     assert data.sample(0).clips.shape == (30, 3, 8, 256, 256)
     assert data.sample(0, train=True).clips.shape == (1, 3, 8, 224, 224)
 

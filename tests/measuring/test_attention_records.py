@@ -17,11 +17,10 @@ from samples import record
 from repro import paper, tasks
 from repro.analysis import survey as surveys
 from repro.analysis.survey import MEAN
-from repro.data import clips
 from repro.data.kinetics import LABELS
 from repro.data.miniature import coco as miniature
 from repro.evaluation import ATTENTION_EVALUATOR, EVALUATORS
-from repro.experiments import digest, get, mini, readings
+from repro.experiments import digest, get, mini, preprocessing, readings
 from repro.measuring import attention, worker
 from repro.measuring.attention import measure_attention
 from repro.measuring.measure import measure
@@ -206,8 +205,10 @@ def kinetics(tmp_path, monkeypatch):
     backbone = replace(whole.network.backbone, width=4)
     experiment = replace(whole, network=replace(whole.network, backbone=backbone, input_size=(4, 32, 32)))
     monkeypatch.setattr(mini, "get_at_profile", lambda name, profile: experiment)
-    small = replace(clips.PAPER, resize=40, crop=32, crops=3, frames=4, stride=2, clips=3)
-    monkeypatch.setattr(clips, "PAPER", small)
+    small = replace(
+        preprocessing.CLIPS_TRAINED_HERE, resize=40, crop=32, crops=3, frames=4, stride=2, clips=3, window=1
+    )
+    monkeypatch.setattr(preprocessing, "CLIPS_TRAINED_HERE", small)
     for index in range(4):
         path = tmp_path / "kinetics400" / "val" / LABELS[index] / f"Q000000000{index}_000000_000010.mp4"
         video_files.write(path, frames=20, size=(48, 40))

@@ -11,11 +11,12 @@ import pytest
 from samples import count, record
 
 from repro import paper
+from repro.checkpoints.choice import Choice
 from repro.data import sources
 from repro.engine import devices
 from repro.errors import ReproError
 from repro.evaluation import COCO_EVALUATOR
-from repro.experiments import EXPERIMENTS, get, mini
+from repro.experiments import EXPERIMENTS, get, mini, preprocessing
 from repro.planning import keys, plan
 from repro.settings import Settings
 
@@ -105,6 +106,32 @@ def test_the_key_holds_what_can_change_the_answer_and_nothing_else(settings, coc
     assert keys.training_key(get("coco-r50-gc-r4"), full) != key
     (moved / "annotations" / "instances_val2017.json").write_text("{}")
     assert keys.training_key(get(NAME), replace(full, data_root=moved)) != key
+
+
+def test_how_videos_are_prepared_is_part_of_the_full_profiles_keys_alone(settings, coco, monkeypatch):
+    """Of networks trained here, and of weights as their publisher prepares videos. Images are not."""
+    video, full = get("kinetics-r50-5gc"), replace(settings, profile="full", data_root=coco, initial="random")
+    monkeypatch.setattr(keys, "data_identity", lambda *_: "videos")
+    monkeypatch.setattr(sources, "identify_data", lambda *_: "videos")
+    published = Choice("mmaction2/any", "near", "", "0" * 64, "mmaction2")
+
+    def compute():
+        return (
+            keys.training_key(video, full),
+            keys.evaluation_key(video, full, replace(published, format="repro")),
+            keys.evaluation_key(video, full, published),
+            keys.training_key(mini.get_at_profile(video.name, "mini"), settings),
+            keys.training_key(get("imagenet-r50-gc-r16"), full),
+        )
+
+    before = compute()
+    for name, changed in (("CLIPS_TRAINED_HERE", [0, 1]), ("FORMATS", [2])):
+        value = getattr(preprocessing, name)
+        other = {"mmaction2": replace(value["mmaction2"], clips=3)} if name == "FORMATS" else replace(value, clips=3)
+        monkeypatch.setattr(preprocessing, name, other)
+        after = compute()
+        assert [i for i in range(5) if after[i] != before[i]] == changed, name
+        monkeypatch.setattr(preprocessing, name, value)
 
 
 def test_the_full_profile_without_coco_is_blocked_and_says_what_to_do(settings, coco):

@@ -80,8 +80,13 @@ def test_networks_and_recipes_in_words():
         "afterAdd"
     )
     assert description.describe_network(get("kinetics-r50-5nl")).startswith(
-        "ResNet-50, inflated to 3-D, 400 classes, input 8x224x224, non-local block "
+        "ResNet-50, inflated to 3-D, 400 classes, input 8x224x224, frames spread over the clip, non-local block "
         "(embedded gaussian, scaled logits) in block 2 of c3"
+    )
+    assert description.describe_recipe(get("kinetics-r50-5nl")) == (
+        "118 epochs of Kinetics-400 in batches of 64, SGD at a learning rate of 0.01, a tenth of it after epochs 44 "
+        "and 88, weight decay 0.0001 (0 of batch norm), statistics of batch norm over 200 batches at the end, from "
+        "torchvision/resnet50-19c8e357, inflated (mean)"
     )
     assert description.describe_recipe(get("coco-r50-baseline")).startswith(
         "12 epochs of COCO in batches of 16, SGD at a learning rate of 0.02, a tenth of it after epochs 8 and 11"

@@ -15,9 +15,10 @@ from repro import tasks
 from repro.data import clips
 from repro.data.miniature import kinetics as miniature
 from repro.evaluation import multiview
-from repro.experiments import get, mini
+from repro.experiments import get, mini, preprocessing
 from repro.measuring.execution import Execution
 from repro.measuring.measure import measure
+from repro.models.resnet import ResNet
 from repro.planning import keys
 from repro.planning.work_order import order_work
 from repro.settings import Settings
@@ -185,11 +186,69 @@ def test_views_go_through_the_network_in_parts_that_change_nothing(small):
     np.testing.assert_allclose(together.astype(float).sum(axis=1), 1, atol=5e-3)
 
 
-def test_the_full_profile_is_the_papers(tmp_path):
-    task = tasks.task_for(get(NAME), Settings(results=tmp_path, profile="full", data_root=tmp_path))
+def test_a_view_is_scored_by_the_mean_softmax_of_its_windows():
+    """`ResNetBasicHead` of [6] at 256 pixels: a pooling of 7 x 7 of the 8 x 8 cells, then `fc` and the softmax."""
+    torch.manual_seed(0)
+    whole = get("kinetics-r50-baseline").network
+    network = replace(whole, num_classes=6, backbone=replace(whole.backbone, width=4, blocks=(1, 1, 1, 1)))
+    model = ClipClassifier(network, preprocessing.CLIPS_TRAINED_HERE).eval()
+    views = torch.randint(0, 256, (3, 3, 2, 256, 256)) * torch.linspace(0, 1, 256) ** 4
+    torch.nn.init.normal_(model.fc.weight, std=0.5)
+    with torch.no_grad():
+        c5 = model.features(clips.normalise(views, model.inputs))["c5"].double().numpy()
+    assert c5.shape == (3, 128, 2, 8, 8)
+    weight, bias = (parameter.detach().double().numpy() for parameter in model.fc.parameters())
+    expected = np.zeros((3, 6))
+    for top, left in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        logits = c5[:, :, :, top : top + 7, left : left + 7].mean((2, 3, 4)) @ weight.T + bias
+        powers = np.exp(logits - logits.max(1, keepdims=True))
+        expected += powers / powers.sum(1, keepdims=True) / 4
+
+    def score(inputs):
+        fabric = Fabric(accelerator="cpu", devices=1)
+        evaluation = MultiViewEvaluation(model, SimpleNamespace(preprocessing=inputs))
+        return evaluation._score(clips.ClipSample(views, "a", 0), fabric).views.astype(float)
+
+    np.testing.assert_allclose(score(preprocessing.CLIPS_TRAINED_HERE), expected, atol=1e-3)
+    # Networks of other publishers pool over the whole map.
+    assert np.abs(score(replace(preprocessing.CLIPS_TRAINED_HERE, window=None)) - expected).max() > 2e-3
+
+
+def test_the_full_profile_is_that_of_slowfasts_code(tmp_path):
+    """`I3D_8x8_R50_IN1K.yaml` with the defaults of [6]'s code; the frames of a clip are a reading."""
+    settings = Settings(results=tmp_path, profile="full", data_root=tmp_path)
+    task = tasks.task_for(get(NAME), settings)
     inputs = task.inputs
     assert (inputs.frames, inputs.stride, inputs.clips, inputs.crops, inputs.crop) == (8, 8, 10, 3, 256)
+    assert (inputs.clip_starts, inputs.clip_frames, inputs.resizing, inputs.window) == (
+        "fractions",
+        "span",
+        "floats",
+        7,
+    )
     assert task.training_items == 246_534
     recipe = get(NAME).recipe
-    assert (recipe.epochs, recipe.batch_size, recipe.schedule) == (196, 64, "cosine")
+    assert (recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.decay_epochs) == (118, 64, 0.01, (44, 88))
+    assert (recipe.weight_decay, recipe.norm_weight_decay, recipe.precise_norm) == (1e-4, 0, 200)
     assert json.dumps(recipe.initial_weights) == '"torchvision/resnet50-19c8e357"'
+    other = replace(get(NAME), network=replace(get(NAME).network, clip_frames="stride"))
+    assert tasks.task_for(other, settings).inputs.clip_frames == "stride"
+
+
+@pytest.mark.parametrize("inflation", ["mean", "centre"])
+def test_the_recipe_says_how_weights_are_inflated(inflation):
+    """I3D [2] divides a kernel by its taps; [31] and [6] do, too."""
+    whole = get("kinetics-r50-baseline")
+    experiment = replace(
+        whole,
+        network=replace(whole.network, backbone=replace(whole.network.backbone, width=4)),
+        recipe=replace(whole.recipe, inflation=inflation),
+    )
+    task = tasks.task_for(experiment, Settings(results=None, profile="full"))
+    flat = ResNet(replace(experiment.network.backbone, dimensions=2), 1000)
+    model = task.build_network()
+    task.start_from(model, flat.state_dict())
+    kernel, before = model.layer3[0].conv1.weight, flat.layer3[0].conv1.weight
+    taps = {"mean": [1 / 3, 1 / 3, 1 / 3], "centre": [0, 1, 0]}[inflation]
+    for tap, share in enumerate(taps):
+        torch.testing.assert_close(kernel[:, :, tap], before * share)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from itertools import product
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from repro.errors import ReproError
 from repro.experiments import Backbone, Classifier, Experiment, Recipe, digest, get
@@ -64,6 +64,8 @@ class ClipAugmentationOptions(TypedDict):
     flip: float
     frames: int
     stride: int
+    clip_frames: Literal["stride", "span"]
+    resizing: Literal["bytes", "floats"]
 
 
 #: A clip's start is at random; mirrored, it would show another class.
@@ -73,6 +75,8 @@ AUGMENTATION: ClipAugmentationOptions = {
     "flip": 0.0,
     "frames": PREPROCESSING.frames,
     "stride": PREPROCESSING.stride,
+    "clip_frames": PREPROCESSING.clip_frames,
+    "resizing": PREPROCESSING.resizing,
 }
 
 #: Probability with which features are left out before the last layer: training is too short to want that.
@@ -100,7 +104,8 @@ PRETRAINING = Experiment(
 
 _RECIPE = Recipe(
     epochs=6, batch_size=16, learning_rate=3e-3, schedule="cosine", warmup_iterations=20, optimizer="adamw",
-    weight_decay=0.01, clip_norm=10.0, initial_weights="pretraining", flip=0.0,
+    weight_decay=0.01, clip_norm=10.0, initial_weights="pretraining", flip=0.0, warmup="line", norm_weight_decay=0.0,
+    precise_norm=20,
 )  # fmt: skip
 
 
