@@ -35,7 +35,7 @@ def describe_recipe(experiment: Experiment) -> str:
     if spec.warmup_epochs or spec.warmup_iterations:
         warm = f"{spec.warmup_epochs} epochs" if spec.warmup_epochs else f"{spec.warmup_iterations} iterations"
         parts.append(f"{warm} of {'straight ' if spec.warmup == 'line' else ''}warm-up")
-    own = "" if spec.norm_weight_decay is None else f" ({spec.norm_weight_decay:g} of batch norm)"
+    own = "" if spec.norm_weight_decay is None else f", of batch norm {spec.norm_weight_decay:g}"
     parts.append(f"weight decay {spec.weight_decay:g}{own}")
     if spec.precise_norm:
         parts.append(f"statistics of batch norm over {spec.precise_norm} batches at the end")

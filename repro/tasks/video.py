@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from repro.data.clips import ClipAugmentation, ClipBatch, ClipSample, collate, normalise
