@@ -27,7 +27,8 @@ def describe_recipe(experiment: Experiment) -> str:
     spec = experiment.recipe
     length = f"{spec.iterations} iterations" if spec.iterations else f"{spec.epochs} epochs"
     parts = [f"{length} of {_TASKS[experiment.dataset]} in batches of {spec.batch_size}"]
-    parts.append(f"{spec.optimizer.upper()} at a learning rate of {spec.learning_rate:g}")
+    momentum = " with Nesterov's momentum" if spec.nesterov else ""
+    parts.append(f"{spec.optimizer.upper()}{momentum} at a learning rate of {spec.learning_rate:g}")
     if spec.schedule == "cosine":
         parts.append("cosine decay")
     elif spec.decay_epochs:

@@ -20,8 +20,8 @@ from repro.experiments.specification import (
 #: From ImageNet weights, as `configs/Kinetics/I3D_8x8_R50_IN1K.yaml` of [6] and nearly so [31]: for 64 clips, eight on
 #: each of eight GPUs. The paper: "the inflated 3D strategy greatly speeds up convergence".
 _FROM_IMAGENET = Recipe(
-    epochs=118, batch_size=64, learning_rate=0.01, schedule="step", decay_epochs=(44, 88), norm_weight_decay=0.0,
-    precise_norm=200, inflation="mean", initial_weights="torchvision/resnet50-19c8e357",
+    epochs=118, batch_size=64, learning_rate=0.01, schedule="step", decay_epochs=(44, 88), nesterov=True,
+    norm_weight_decay=0.0, precise_norm=200, inflation="mean", initial_weights="torchvision/resnet50-19c8e357",
 )  # fmt: skip
 #: The recipes that "all the experiment settings explicitly follow [6]" can mean, by their epochs. "196" is the one in
 #: its text, for training from scratch: a rate of 1.6 for 1024 clips, here in proportion, and 34 epochs of warm-up.

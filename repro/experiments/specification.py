@@ -181,6 +181,7 @@ class Recipe:
     initial_weights: str  #: another experiment, an id of checkpoints.yaml, "random", or "pretraining" (mini profile)
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9
+    nesterov: bool = later(False, before=False)  #: the momentum of SGD
     weight_decay: float = 1e-4
     decay_epochs: tuple[int, ...] = ()  #: step schedule: a tenth of the rate after each of these epochs
     warmup_iterations: int = 0

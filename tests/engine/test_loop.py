@@ -52,8 +52,9 @@ def _by_hand(of, samples, rates):
             for p, g, m, v in zip(parameters, gradients, first, second, strict=True):
                 g = g * scale
                 if of.optimizer == "sgd":
-                    m.mul_(of.momentum).add_(g + of.weight_decay * p)
-                    p -= rate * m
+                    g = g + of.weight_decay * p
+                    m.mul_(of.momentum).add_(g)
+                    p -= rate * (g + of.momentum * m if of.nesterov else m)
                 else:
                     m.mul_(0.9).add_(0.1 * g)
                     v.mul_(0.999).add_(0.001 * g * g)
@@ -62,10 +63,11 @@ def _by_hand(of, samples, rates):
     return model.state_dict()
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize(("optimizer", "nesterov"), [("sgd", False), ("sgd", True), ("adamw", False)])
 @pytest.mark.parametrize("clip_norm", [None, 0.5])
-def test_ten_iterations_equal_the_optimizers_equations(tmp_path, optimizer, clip_norm):
-    of = recipe(optimizer=optimizer, clip_norm=clip_norm, iterations=10, learning_rate=0.01, weight_decay=0.01)
+def test_ten_iterations_equal_the_optimizers_equations(tmp_path, optimizer, nesterov, clip_norm):
+    of = recipe(optimizer=optimizer, nesterov=nesterov, clip_norm=clip_norm, iterations=10, learning_rate=0.01,
+                weight_decay=0.01)  # fmt: skip
     data = Recording()
     run(tmp_path, of=of, data=data)
     # 6 iterations an epoch, decay after 12; 4 iterations of warm-up from a quarter.
