@@ -85,8 +85,8 @@ def test_networks_and_recipes_in_words():
     )
     assert description.describe_recipe(get("kinetics-r50-5nl")) == (
         "118 epochs of Kinetics-400 in batches of 64, SGD with Nesterov's momentum at a learning rate of 0.01, a "
-        "tenth of it after epochs 44 and 88, weight decay 0.0001, of batch norm 0, statistics of batch norm over 200 batches at the end, from "
-        "torchvision/resnet50-19c8e357, inflated (mean)"
+        "tenth of it after epochs 44 and 88, weight decay 0.0001, of batch norm 0, statistics of batch norm over 200 "
+        "batches at the end, from torchvision/resnet50-19c8e357, inflated (mean)"
     )
     assert description.describe_recipe(get("coco-r50-baseline")).startswith(
         "12 epochs of COCO in batches of 16, SGD at a learning rate of 0.02, a tenth of it after epochs 8 and 11"
