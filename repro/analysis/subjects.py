@@ -30,7 +30,6 @@ from repro.experiments import Experiment, mini, preprocessing
 from repro.experiments.conventions import AUTHORS, DetectionConventions
 from repro.experiments.preprocessing import Preprocessing
 from repro.models.context import NonLocalBlock
-from repro.paths import sha256
 from repro.planning import keys
 from repro.records import Checkpoint, cache_key
 from repro.settings import Settings
@@ -99,9 +98,10 @@ def load_experiment(name: str, settings: Settings, random: bool) -> Subject:
     if chosen is None:
         path = _find_trained_weights(experiment, settings)
         model = _build_network(experiment, settings)
-        model.load_state_dict(weight_files.read(path).tensors)
+        contents = weight_files.read(path)
+        model.load_state_dict(contents.tensors)
         subject = _build_subject(experiment, model, _choose_inputs(model), f"trained here, {path}")
-        subject = replace(subject, weights_sha256=sha256(path))
+        subject = replace(subject, weights_sha256=contents.sha256)
     else:
         prepared = prepare.prepare(experiment, chosen, "", lambda stage, done, total: None, settings.engine)
         weights = prepared.weights

@@ -20,7 +20,8 @@ from typing import BinaryIO
 from filelock import FileLock
 
 from repro.errors import ReproError
-from repro.paths import sha256, unwritable, write_atomically
+from repro.files.regular_files import sha256
+from repro.paths import unwritable, write_atomically
 
 #: Bytes that a download leaves free for whatever else uses the disk.
 MARGIN = 100 << 20

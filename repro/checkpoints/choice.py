@@ -11,7 +11,7 @@ from repro.checkpoints import OWN_FORMAT, registry
 from repro.checkpoints.registry import CheckpointEntry
 from repro.errors import ReproError
 from repro.experiments import Classifier, Detector, Experiment
-from repro.paths import sha256
+from repro.files.regular_files import Digests, hash_file, sha256
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Choice:
     entry: CheckpointEntry | None = None
     file: Path | None = None
     reported: Mapping[str, float] = field(default_factory=dict)  #: by their publisher; keys are columns of the tables
+
+    @property
+    def digest(self) -> str:
+        """What the file's bytes have to match when they are used: "sha256:..." or "md5:...", or how it begins."""
+        return self.entry.digest if self.entry and self.entry.digest else f"sha256:{self.identity}"
 
     def network(self, experiment: Experiment) -> Detector | Classifier:
         """The network of the file: the experiment's, changed where the registry says that it differs."""
@@ -52,9 +57,10 @@ def choose(experiment: Experiment, weights: str | None) -> Choice:
     if separator and id_ in (OWN_FORMAT, *get_args(registry.Format)) and Path(file).is_file():
         return Choice("file", "near", "a file of unknown origin", sha256(Path(file)), id_, file=Path(file))
     if Path(weights).is_file():
-        if entry := known.identify(Path(weights)):
-            return _choose_entry(experiment, entry, Path(weights))
-        return Choice("file", "near", "a file of unknown origin", sha256(Path(weights)), None, file=Path(weights))
+        digests = hash_file(Path(weights))
+        if entry := known.identify(digests):
+            return _choose_entry(experiment, entry, Path(weights), digests)
+        return Choice("file", "near", "a file of unknown origin", digests.sha256, None, file=Path(weights))
     return _choose_entry(experiment, known.get(weights))
 
 
@@ -76,7 +82,10 @@ def _choose_nearest(experiment: Experiment) -> Choice:
     )
 
 
-def _choose_entry(experiment: Experiment, entry: CheckpointEntry, file: Path | None = None) -> Choice:
+def _choose_entry(
+    experiment: Experiment, entry: CheckpointEntry, file: Path | None = None, digests: Digests | None = None
+) -> Choice:
+    """The choice of `entry`, or of a copy of it by hand, which is hashed if its `digests` are not known yet."""
     serves = entry.find_service(experiment.name)
     if entry.withdrawn or (file is None and entry.obstacle is not None):
         raise ReproError(f"weights {entry.id} cannot be evaluated: {entry.obstacle}")
@@ -84,8 +93,9 @@ def _choose_entry(experiment: Experiment, entry: CheckpointEntry, file: Path | N
         experiments = ", ".join(s.experiment for s in entry.serves)
         raise ReproError(f"weights {entry.id} do not belong to {experiment.name}; they serve {experiments}.")
     if file is not None:
-        entry.check(file)
-    identity = entry.digest or (sha256(file) if file else None)
+        digests = digests or hash_file(file)
+        entry.check(file, digests)
+    identity = entry.digest or (digests.sha256 if digests else None)
     assert identity is not None  # a file without a published hash has an obstacle
     return Choice(
         id=entry.id,

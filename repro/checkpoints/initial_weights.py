@@ -8,7 +8,7 @@ from pathlib import Path
 from repro.checkpoints import download, fetching, registry
 from repro.checkpoints.registry import CheckpointEntry
 from repro.errors import ReproError
-from repro.paths import sha256
+from repro.files.regular_files import sha256
 
 
 def locate(weights: str) -> Path:

@@ -14,9 +14,9 @@ from repro.engine.devices import compile_model, convert_memory_format, count_loa
 from repro.engine.loop import fit
 from repro.engine.schedule import count_iterations, count_iterations_per_epoch
 from repro.evaluation.predictor import ProgressReport
+from repro.files.regular_files import sha256
 from repro.measuring.batch_division import BatchDivision, effective_recipe
 from repro.models import norm
-from repro.paths import sha256
 from repro.planning.work_order import TrainedWork
 from repro.records import Segment, Training, Weights
 from repro.tasks import Task
@@ -61,8 +61,8 @@ def train(
     model = _initialise_network(task)
     recipe = effective_recipe(experiment, settings)
     per_epoch = count_iterations_per_epoch(task.training_items, recipe.batch_size)
-    if start.path:
-        task.load_initial(model, start.path)
+    if start.path and start.sha256:
+        task.load_initial(model, start.path, start.sha256)
     if division.synchronised:
         model = norm.synchronise(model)
     convert_memory_format(model, task.choose_memory_format(fabric))

@@ -16,7 +16,7 @@ from repro.checkpoints import registry
 from repro.checkpoints.choice import Choice
 from repro.errors import ReproError
 from repro.experiments import Experiment, mini
-from repro.paths import sha256
+from repro.files.regular_files import hash_file, sha256
 from repro.planning import keys
 from repro.settings import Settings
 
@@ -102,7 +102,7 @@ def confirm_unchanged(order: WorkOrder) -> None:
     else:
         weights = order.weights
         if weights.file and weights.entry:
-            weights.entry.check(weights.file)
+            weights.entry.check(weights.file, hash_file(weights.file))
         elif weights.file:
             weights = replace(weights, identity=sha256(weights.file))
         key = keys.evaluation_key(experiment, settings, weights)

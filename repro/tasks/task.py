@@ -120,13 +120,13 @@ class Task(ABC, Generic[Result, Model, Data]):
         """Load the images with tags for a mini experiment whose initial weights are "pretraining"."""
         raise NotImplementedError
 
-    def load_initial(self, model: Model, path: Path) -> None:
-        """Load the weights in `path` into `model`, as far as the recipe starts from them.
+    def load_initial(self, model: Model, path: Path, sha256: str) -> None:
+        """Load the weights in `path`, which have this `sha256`, into `model`, as far as the recipe starts from them.
 
         Raises:
-            ReproError: the file cannot be read, or is of another network.
+            ReproError: the file cannot be read, was exchanged, or is of another network.
         """
-        self.start_from(model, weight_files.read(path).tensors)
+        self.start_from(model, weight_files.read(path, f"sha256:{sha256}").tensors)
 
     @abstractmethod
     def start_from(self, model: Model, tensors: Mapping[str, Tensor]) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro import paper
+from repro.files.regular_files import sha256
 from repro.paper import COLUMNS, Cell
-from repro.paths import TEMPLATES, sha256
+from repro.paths import TEMPLATES
 from repro.records import Record, Store
 from repro.rendering import provenance, view
 from repro.rendering.grid import NOT_RUN, write_signed
