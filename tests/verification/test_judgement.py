@@ -18,7 +18,6 @@ from repro.experiments import get
 from repro.paper import tolerances
 from repro.paths import TABLES
 from repro.records import Store
-from repro.statistics import seeds
 from repro.verification import agreement, judgement, ledger
 from repro.verification.coverage import Coverage
 
@@ -396,12 +395,6 @@ def test_tolerances_that_are_absent_or_cut(tmp_path):
     path.write_text("checkpoint: {applies_to: [")
     with pytest.raises(ReproError, match="not whole, valid YAML"):
         tolerances.load(path)
-
-
-def test_intervals_are_scipys():
-    values = [1.0, 2.5, 2.0, 4.0]
-    low, high = scipy.stats.t.interval(0.9, 3, loc=0, scale=scipy.stats.sem(values))
-    assert seeds.compute_mean_half_width(values, 0.9) == pytest.approx((high - low) / 2)
 
 
 # -- the command ------------------------------------------------------------------------------------------------------

@@ -98,12 +98,14 @@ def build(results: Path) -> ReportPage:
     records, stored = store.all(), paired_effects.load(results)
     views = tuple(view.build(table, store) for table in paper.load_all())
     costs, effects = [], []
+    tables = [built.verification.table for built in views]
+    tests = paired_effects.compare_pairs(
+        paired_effects.pair_tables(tables, records, "full"), paired_effects.look_up(stored)
+    )
     for built in views:
         if scatters := plots.plot_costs(built):
             costs.append((f"Table {built.number}", scatters))
-        pairs = paired_effects.pair_rows(built.verification.table, records, "full")
-        rows = paired_effects.compare_pairs(pairs, paired_effects.look_up(stored))
-        if tested := tuple(row for row in rows if row.columns):
+        if tested := tuple(row for row in tests if row.columns and row.pair.table is built.verification.table):
             effects.append((built.number, tested))
     return ReportPage(
         views=views,
