@@ -27,7 +27,7 @@ def write_summary(verified: Verified) -> str:
         head = "✓ no cell is off"
     else:
         head = "– nothing was measured"
-    lines = [f"## Verification against the paper: {head}", ""]
+    lines = [f"## Verification against the paper: {head}", "", f"{_escape(coverage.describe())}.", ""]
     lines += _write_grid(("table", "cells", *VERDICTS), _count_by_table(verified))
     if verified.problems:
         lines += ["", "### Records that are not what they say", ""]

@@ -73,8 +73,8 @@ def test_without_a_mistake_nothing_is_found(verify):
     code, out, err, cell = verify()
     assert (code, err, cell["verdict"]) == (0, "", "compatible")
     assert out.splitlines() == [
-        "Table 2: 168 of 168 measured numbers compatible with the print (3 with their baseline's as well), "
-        "0 of 56 counts match, 0 off, 56 not run: needs `repro complexity --table 2`"
+        "Table 2: 108 of 108 distinct numbers measured: 168 cells compatible with the print (3 with their baseline's "
+        "as well); 0 of 36 distinct counts made; 0 off; 56 cells not run: needs `repro complexity --table 2`"
     ]
 
 

@@ -65,6 +65,7 @@ class ReportPage:
     """What the page shows."""
 
     views: tuple[TableView, ...]
+    headline: str  #: what was measured and counted, of all tables
     coverage: tuple[CoverageLine, ...]
     costs: tuple[tuple[str, tuple[Scatter, ...]], ...]
     agreement: tuple[Scatter, ...]
@@ -109,6 +110,7 @@ def build(results: Path) -> ReportPage:
             effects.append((built.number, tested))
     return ReportPage(
         views=views,
+        headline=Coverage.count([cell for built in views for cell in built.verification.cells]).describe(),
         coverage=_count_coverage(views),
         costs=tuple(costs),
         agreement=plots.plot_agreement(views),
