@@ -47,10 +47,11 @@ def command(
     from repro.records import Store
     from repro.verification.effects import paired_effects
     from repro.verification.effects.paired_tests import PairedTests
+    from repro.verification.integrity import admit
     from repro.verification.measurements import Profile
 
     chosen = paper.load_all() if table is None else (paper.load(table),)
-    records = Store(results / "records").all()
+    records = admit(Store(results / "records")).records
     tester = PairedTests(
         results, data_root, resamples, seed, threads=_count_processors(), say=lambda text: print(text, file=sys.stderr)
     )

@@ -27,7 +27,7 @@ from repro.verification.effects.evidence import EVIDENCE, locate_evidence
 
 MANIFEST = "MANIFEST.sha256"
 #: The parts of a store that a bundle takes, by their place below --results and in the archive.
-_STORED = ("records", "records/complexity", "effects", EVIDENCE)
+_STORED = ("records", "records/complexity", "records/seeds", "effects", EVIDENCE)
 #: No file of a bundle is nearly as large, and no bundle has nearly as many files.
 _LARGEST, _ALL, _MANY = 64 << 20, 512 << 20, 100_000
 
@@ -37,7 +37,8 @@ GCNet, reproduced: what was measured, for a review
 
 Written by gcnet-repro {version}.
 
-  records/            every measurement, one JSON file each; records/complexity/ has the counts
+  records/            every measurement, one JSON file each; records/complexity/ has the counts, records/seeds/ how many
+                      seeds were declared before they were run
   effects/            paired tests between rows, where they were computed
   evidence/           which detections match, or which items are right: what paired tests are computed from
   tables/             the paper's five tables beside ours: Markdown, LaTeX, CSV

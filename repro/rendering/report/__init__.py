@@ -27,6 +27,7 @@ from repro.verification.claims.audit import Audited
 from repro.verification.coverage import Coverage
 from repro.verification.effects import paired_effects
 from repro.verification.effects.paired_effects import RowEffects
+from repro.verification.integrity import admit
 from repro.verification.ledger import LedgerEntry
 from repro.verification.verdicts import CellVerdict, Verdict
 
@@ -96,7 +97,8 @@ def build(results: Path) -> ReportPage:
         ReproError: a record, a stored effect, the ledger, the claims or the tolerances are damaged; the file is named.
     """
     store = Store(results / "records")
-    records, stored = store.all(), paired_effects.load(results)
+    admitted, stored = admit(store), paired_effects.load(results)
+    records = admitted.records
     views = tuple(view.build(table, store) for table in paper.load_all())
     costs, effects = [], []
     tables = [built.verification.table for built in views]
@@ -117,8 +119,8 @@ def build(results: Path) -> ReportPage:
         effects=tuple(effects),
         claims=audit.audit(audit.load(), store),
         ledger=_list_ledger(),
-        records=tuple(records),
-        versions=_list_versions(records),
+        records=tuple(admitted.files.values()),
+        versions=_list_versions(tuple(admitted.files.values())),
     )
 
 
