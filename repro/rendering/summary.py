@@ -76,7 +76,7 @@ def _list_cells(cells: Sequence[CellVerdict]) -> list[str]:
                 _escape(f"Table {cell.cell.table} {_write_place(cell)}"),
                 cell.cell.printed,
                 _escape(cell.shown),
-                f"{cell.delta:+g}",
+                "" if cell.delta is None else f"{cell.delta:+g}",
                 "" if cell.tolerance is None else f"{cell.tolerance:.{cell.cell.decimals + 1}f}",
                 _escape(cell.reason),
             )

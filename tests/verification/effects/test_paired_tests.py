@@ -563,6 +563,7 @@ def test_json_has_the_same_and_nothing_published_of_the_mini_profile(store):
 
 def test_what_is_printed_of_the_full_profile(tmp_path):
     right = np.arange(100) % 2 == 0
+    classified(tmp_path, "imagenet-r50-stage1", right)
     classified(tmp_path, "imagenet-r50-baseline", right)
     classified(tmp_path, "imagenet-r50-1gc", right | (np.arange(100) < 20))
     text = invoke("--table", 4, "--results", tmp_path).stdout
