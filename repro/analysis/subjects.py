@@ -21,6 +21,7 @@ from repro.analysis.images import (
     prepare_network_input,
 )
 from repro.checkpoints import choice, weight_files
+from repro.checkpoints.weight_names import add_part
 from repro.conversion import prepare
 from repro.data import clips, sources
 from repro.data.coco import CocoDetection
@@ -108,7 +109,8 @@ def load_experiment(name: str, settings: Settings, random: bool) -> Subject:
         inputs = _choose_inputs(prepared.model, weights.checkpoint)
         subject = _build_subject(experiment, prepared.model, inputs, weights.origin)
         subject = replace(subject, differs=chosen.differs, weights_sha256=weights.sha256)
-    return replace(subject, key=cache_key(spec=experiment.spec_hash, weights=subject.weights_sha256))
+    identity = add_part(subject.weights_sha256 or "", chosen.part if chosen else None)
+    return replace(subject, key=cache_key(spec=experiment.spec_hash, weights=identity))
 
 
 def load_user_network(reference: str) -> Subject:

@@ -21,7 +21,15 @@ ITEMSIZES = {
 
 
 class Refused(ValueError):
-    """The pickle holds something that no weights file needs, or that cannot be true."""
+    """A file holds something that no weights file needs, or that cannot be true; `advice` says what to do about it."""
+
+    def __init__(
+        self,
+        reason: str,
+        advice: str = "Fetch it again from its publisher, or give a file of a state dict that torch.save wrote.",
+    ) -> None:
+        super().__init__(reason)
+        self.advice = advice
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from repro.checkpoints.pickle_standins import ArrayStandin, Refused, StorageStan
 if TYPE_CHECKING:
     from torch import Tensor
 
+_WHOLE = "That is how it was saved: fetching it again does not help."
 #: What a norm layer counts or squares, in any framework whose files are read.
 _NOT_NEGATIVE = re.compile(r"(^|[._])(running_var|num_batches_tracked)$")
 
@@ -52,11 +53,11 @@ def require_sound(key: str, tensor: Tensor) -> None:
     import torch
 
     if not tensor.isfinite().all():
-        raise Refused(f"the weight {key!r:.100} has values that are not finite (NaN or infinity)")
+        raise Refused(f"the weight {key!r:.100} has values that are not finite (NaN or infinity)", _WHOLE)
     if tensor.dtype == torch.float64 and not tensor.float().isfinite().all():
-        raise Refused(f"the weight {key!r:.100} has values beyond 3.4e38, which are infinite in float32")
+        raise Refused(f"the weight {key!r:.100} has values beyond 3.4e38, which are infinite in float32", _WHOLE)
     if _NOT_NEGATIVE.search(key) and (tensor < 0).any():
-        raise Refused(f"the weight {key!r:.100} has negative values, which no norm layer computes")
+        raise Refused(f"the weight {key!r:.100} has negative values, which no norm layer computes", _WHOLE)
 
 
 def _copy_storage(storage: StorageStandin, content: memoryview) -> Tensor:

@@ -1,10 +1,10 @@
 """Weights files, read without executing anything that they hold and without memory beyond what their size justifies.
 
-Two kinds are read: what `torch.save` writes (since 1.6 a zip, before that a sequence of pickles: the authors' files of
-2019), and Detectron2's `.pkl`, a pickle of numpy arrays. A file is read into memory once. Its hash is that of the
-bytes in memory, each pickle in them is interpreted as data (`pickles`), what it claims is compared with what the file
-holds, and the tensors are copies of these very bytes: nobody else reads the file, and nobody reads it again. At most
-twice the size of the file is in memory at a time, three times for a pickle of arrays.
+Three kinds are read: what `torch.save` writes (since 1.6 a zip, before that a sequence of pickles: the authors' files
+of 2019), safetensors, and Detectron2's `.pkl`, a pickle of numpy arrays. A file is read into memory once. Its hash is
+that of the bytes in memory, each pickle in them is interpreted as data (`pickles`), what it claims is compared with
+what the file holds, and the tensors are copies of these very bytes: nobody else reads the file, and nobody reads it
+again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro.checkpoints import torch_files
+from repro.checkpoints import safetensors_files, state_dicts, torch_files
 from repro.checkpoints.pickle_standins import ArrayStandin, Refused, TensorStandin, VariableStandin
 from repro.checkpoints.pickles import interpret, require_end
 from repro.checkpoints.tensors import build_tensors, require_sound
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 LIMIT = 4 << 30
 
 _DAMAGE = (*UNREADABLE, ArithmeticError, zipfile.BadZipFile)
-_WRAPPERS = ("state_dict", "model", "model_state")  # OpenMMLab; Detectron2 and torchvision; pytorchvideo
 _OTHERS = {
     b"<": "an HTML or XML page: the download gave a web page (a login, an error, a preview) instead of the file",
     b"version https://git-lfs": "a git-lfs pointer: the file itself is fetched with `git lfs pull`",
@@ -53,18 +52,19 @@ class Contents:
 
     tensors: dict[str, Tensor]
     meta: dict[str, Any]
-    container: str  #: "torch zip", "torch legacy" or "detectron2 pickle"
+    container: str  #: "torch zip", "torch legacy", "safetensors" or "detectron2 pickle"
     sha256: str  #: of the bytes that the tensors were made of
     size: int  #: bytes of the file
 
 
-def read(path: Path, digest: str | None = None) -> Contents:
+def read(path: Path, digest: str | None = None, part: str | None = None) -> Contents:
     """Read the weights in `path`. Nothing that the file holds is executed.
 
     Symbolic links to files are followed. The state dict is the file's top level or its "state_dict", "model" or
-    "model_state".
+    "model_state", if it is the only one.
 
     Args:
+        part: the name of the state dict, where there are several or it has another name.
         digest: what the file was recognised by ("sha256:..." or "md5:...", or how it begins); another file in its
             place is refused.
 
@@ -82,32 +82,35 @@ def read(path: Path, digest: str | None = None) -> Contents:
         )
     try:
         value, storages, container = _parse(content, Path(path).suffix)
-        tensors, meta = _build_contents(value, storages, len(content))
+        tensors, meta = _build_contents(value, storages, len(content), part)
         return Contents(tensors, meta, container, digests.sha256, len(content))
     except Refused as error:
-        reason = str(error)
+        reason, advice = str(error), error.advice
     except MemoryError as error:
         raise describe_unreadable(Path(path), error, "weights") from None
     except _DAMAGE as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        reason = f"it is damaged ({''.join(filter(str.isprintable, first))})"
-    raise ReproError(
-        f"weights {path} cannot be read: {reason}. Nothing in the file was run. Fetch it again from its publisher, or "
-        "give a file of a state dict that torch.save wrote."
-    )
+        damage = Refused(f"it is damaged ({''.join(filter(str.isprintable, first))})")
+        reason, advice = str(damage), damage.advice
+    raise ReproError(f"weights {path} cannot be read: {reason}. Nothing in the file was run. {advice}".rstrip())
 
 
 def _parse(content: bytes, suffix: str) -> tuple[Any, Mapping[str, memoryview], str]:
     """The value in the file, the bytes of its storages, and the name of its format."""
     if not content:
         raise Refused("the file is empty")
+    if safetensors_files.recognise(content):
+        return *safetensors_files.parse(content), "safetensors"
     if content.startswith(torch_files.ZIP):
         return *torch_files.parse_zip(content), "torch zip"
     if content.startswith(torch_files.LEGACY):
         return *torch_files.parse_legacy(content), "torch legacy"
     if content[:1] == b"\x80":
         if suffix != ".pkl":
-            raise Refused("it is a plain pickle, which only Detectron2's weights are, whose names end in .pkl")
+            raise Refused(
+                "it is a plain pickle, which only Detectron2's weights are, whose names end in .pkl",
+                advice="If it is Detectron2's, let its name end so.",
+            )
         stream = BytesIO(content)
         value, _ = interpret(stream, len(content), tensors=False)
         require_end(stream)
@@ -116,20 +119,17 @@ def _parse(content: bytes, suffix: str) -> tuple[Any, Mapping[str, memoryview], 
         raise Refused("it is a tar archive (torch wrote such files before 0.2), which cannot be read safely")
     for beginning, meaning in _OTHERS.items():
         if content[:64].lstrip().startswith(beginning):
-            raise Refused(f"it is {meaning}")
-    raise Refused(f"it begins with {content[:8]!r}, as no torch file and no pickle does")
+            raise Refused(f"it is {meaning}", advice="")
+    raise Refused(f"it begins with {content[:8]!r}, as no torch file, no safetensors file and no pickle does")
 
 
 def _build_contents(
-    value: object, storages: Mapping[str, memoryview], size: int
+    value: object, storages: Mapping[str, memoryview], size: int, part: str | None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors, and what is stated beside them, from the whole value of a file of `size` bytes."""
     if not isinstance(value, dict):
         raise Refused(f"it holds a {_name_type(value)}, no state dict (a mapping of parameter names to tensors)")
-    wrappers = [name for name in _WRAPPERS if isinstance(value.get(name), dict)]
-    if len(wrappers) > 1:
-        raise Refused(f"it holds several state dicts ({', '.join(wrappers)})")
-    state, beside = (value[wrappers[0]], value) if wrappers else (value, {})
+    state, beside = state_dicts.select(value, part)
     entries = {key: _require_tensor(key, entry) for key, entry in state.items()}
     if not entries:
         raise Refused("it holds no tensors")

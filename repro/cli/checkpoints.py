@@ -177,7 +177,7 @@ def convert(
     elif entry:
         with show_bar(entry.id, entry.size, of_bytes=True) as report:
             path = fetching.fetch(entry, report).path
-    tensors = weight_files.read(path, chosen.digest).tensors
+    tensors = weight_files.read(path, chosen.digest, chosen.part).tensors
 
     import torch
 

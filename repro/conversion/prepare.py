@@ -43,7 +43,7 @@ def prepare(
         ReproError: the file cannot be fetched, is not what its publisher says, holds code, or is of another network.
     """
     fetched = fetch_chosen(choice, progress)
-    contents = weight_files.read(fetched.path, choice.digest)
+    contents = weight_files.read(fetched.path, choice.digest, choice.part)
     format = choice.format or conversion.recognise(contents.tensors)
     converted = conversion.convert(contents.tensors, format, choice.network(experiment))
     checkpoint = Checkpoint(
@@ -62,6 +62,8 @@ def prepare(
         reported=dict(choice.reported),
     )
     origin = f"{choice.id}, {choice.entry.source}" if choice.entry else f"file {fetched.path.name}"
+    if choice.part is not None:
+        origin += f", its {choice.part}"
     weights = Weights(sha256=contents.sha256, origin=origin, converter=CONVERTER, checkpoint=checkpoint)
     return Prepared(conversion.build(converted, engine), weights, checkpoint)
 

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from repro.checkpoints import registry
 from repro.checkpoints.choice import Choice
+from repro.checkpoints.weight_names import add_part
 from repro.errors import ReproError
 from repro.experiments import Experiment, mini
 from repro.files.regular_files import hash_file, sha256
@@ -104,7 +105,7 @@ def confirm_unchanged(order: WorkOrder) -> None:
         if weights.file and weights.entry:
             weights.entry.check(weights.file, hash_file(weights.file))
         elif weights.file:
-            weights = replace(weights, identity=sha256(weights.file))
+            weights = replace(weights, identity=add_part(sha256(weights.file), weights.part))
         key = keys.evaluation_key(experiment, settings, weights)
     if key != order.key:
         raise ReproError(

@@ -246,7 +246,7 @@ def test_a_pickle_of_arrays_is_no_torch_file(read_bytes):
         (torch_zip({"epoch": 3}), "its entry 'epoch' is of type int"),
         (torch_zip({1: torch.ones(2)}), "its entry 1 is of type Tensor"),
         (torch_zip({("a",): torch.ones(2)}), "a dict has a key of type tuple"),
-        (torch_zip({"state_dict": STATE, "model": STATE}), r"several state dicts \(state_dict, model\)"),
+        (torch_zip({"state_dict": STATE, "model": STATE}), r"several state dicts, state_dict and model"),
         (torch_zip({"w": torch.tensor([1.0, float("nan")])}), "the weight 'w' has values that are not finite"),
         (torch_legacy({"a": torch.ones(1), "w": torch.tensor([-float("inf")])}), "the weight 'w' has values"),
         (torch_zip({"w": torch.ones(2, dtype=torch.complex64)}), "ComplexFloatStorage"),
@@ -259,6 +259,26 @@ def test_a_pickle_of_arrays_is_no_torch_file(read_bytes):
 def test_other_files_are_refused_with_the_reason(read_bytes, content, reason):
     with pytest.raises(ReproError, match=reason):
         read_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(b"weights"), torch_zip({"w": torch.tensor([float("nan")])}), torch_zip({"m": STATE, "ema": STATE})],
+)
+def test_what_another_copy_would_not_help_is_not_to_be_fetched_again(read_bytes, content):
+    with pytest.raises(ReproError) as error:
+        read_bytes(content)
+    assert "Fetch it again" not in str(error.value)
+
+
+def test_a_machine_with_too_little_memory_is_no_damaged_file(read_bytes, monkeypatch):
+    def fail(content: bytes) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("repro.checkpoints.torch_files.parse_zip", fail)
+    with pytest.raises(ReproError, match=r"there is not enough memory\. Close other programs") as error:
+        read_bytes(torch_zip(STATE))
+    assert "Fetch it again" not in str(error.value)
 
 
 def test_paths_that_are_no_file(tmp_path):
