@@ -16,7 +16,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro.checkpoints import safetensors_files, state_dicts, torch_files
+from repro.checkpoints import LIMIT, safetensors_files, state_dicts, torch_files
 from repro.checkpoints.pickle_standins import ArrayStandin, Refused, TensorStandin, VariableStandin
 from repro.checkpoints.pickles import interpret, require_end
 from repro.checkpoints.tensors import build_tensors, require_sound
@@ -25,9 +25,6 @@ from repro.files.regular_files import describe_unreadable, hash_bytes, read_regu
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-#: Bytes of the largest file that is read. The largest public one that is listed has less than a quarter of it.
-LIMIT = 4 << 30
 
 _DAMAGE = (*UNREADABLE, ArithmeticError, zipfile.BadZipFile)
 _OTHERS = {
