@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -35,7 +34,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)  # of a process with this number that was killed, or a link by someone else
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -44,22 +44,6 @@ def write_atomically(path: Path, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise unwritable(path, error) from error
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes, read in blocks.
-
-    Raises:
-        ReproError: the file cannot be read.
-    """
-    total = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                total.update(block)
-    except OSError as error:
-        raise ReproError(f"{path} cannot be read: {error.strerror}") from None
-    return total.hexdigest()
 
 
 def unwritable(path: Path, error: OSError) -> ReproError:

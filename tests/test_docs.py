@@ -16,6 +16,7 @@ import typer.main
 import yaml
 from places import REFERENCE, ROOT
 
+from repro import paper
 from repro.cli import app
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
@@ -123,10 +124,15 @@ def test_the_readme_says_what_is_verified():
     truncated, off = explained["match", True], explained["ledger", True]
     text = " ".join((ROOT / "README.md").read_text().split())
     assert f"{len(cells)} cells" in text
-    assert f"{len(cells) - len(counted)} cells: none has been measured" in text
-    assert f"{len(counted)} cells of Tables 2 to 5: all counted" in text
-    assert f"{explained['match', False]} match by rounding" in text
-    assert f"{truncated} by truncation. {off} do not match. " in text
+    datasets = {(table.number, group.name): group.dataset for table in paper.load_all() for group in table.groups}
+    distinct = {(c["experiment"], datasets[c["table"], c["group"]], c["column"]) for c in cells if c not in counted}
+    assert f"{len(cells) - len(counted)} cells: none of the {len(distinct)} distinct numbers has been measured" in text
+    once = len({(cell["experiment"], cell["column"]) for cell in counted})
+    assert f"{len(counted)} cells of Tables 2 to 5: all {once} distinct numbers counted" in text
+    same = sum(cell["verdict"] == "match" and cell["delta"] == 0 for cell in counted)
+    near = explained["match", False] - same
+    assert f"{same} cells print the same, {near} FLOPs are one printed digit off and {truncated} parameters" in text
+    assert f"truncated. {off} cells do not match. " in text
     answers = re.search(
         r"Of 10 statements of the paper, (\d+) holds, 0 are equivalent within the margin, 0 are contrary and (\d+) are "
         r"undecided \(n = 3 seeds\)",

@@ -23,7 +23,7 @@ from repro.errors import ReproError
 from repro.experiments import canonical, digest
 from repro.experiments.conventions import DetectionConventions
 from repro.experiments.preprocessing import CLIPS_TRAINED_HERE, Preprocessing
-from repro.paths import sha256
+from repro.files.regular_files import sha256
 
 #: Height and width of a detector's inputs are multiples of it.
 _DIVISOR = 32

@@ -22,6 +22,7 @@ from repro.analysis.images import (
     prepare_network_input,
 )
 from repro.checkpoints import choice, weight_files
+from repro.checkpoints.weight_names import add_part
 from repro.conversion import prepare
 from repro.data import sources
 from repro.data.coco import CocoDetection
@@ -31,7 +32,6 @@ from repro.experiments import Experiment, mini, preprocessing, readings
 from repro.experiments.conventions import AUTHORS, DetectionConventions
 from repro.experiments.preprocessing import Preprocessing
 from repro.models.context import NonLocalBlock
-from repro.paths import sha256
 from repro.planning import keys
 from repro.records import Checkpoint, cache_key
 from repro.settings import Settings
@@ -113,16 +113,18 @@ def load_experiment(name: str, settings: Settings, random: bool) -> Subject:
     if chosen is None:
         path = _find_trained_weights(experiment, settings)
         model = _build_network(experiment, settings)
-        model.load_state_dict(weight_files.read(path).tensors)
+        contents = weight_files.read(path)
+        model.load_state_dict(contents.tensors)
         subject = _build_subject(experiment, model, _choose_inputs(model), f"trained here, {path}")
-        subject = replace(subject, weights_sha256=sha256(path))
+        subject = replace(subject, weights_sha256=contents.sha256)
     else:
         prepared = prepare.prepare(experiment, chosen, "", lambda stage, done, total: None, settings.engine)
         weights = prepared.weights
         inputs = _choose_inputs(prepared.model, weights.checkpoint)
         subject = _build_subject(experiment, prepared.model, inputs, weights.origin)
         subject = replace(subject, differs=chosen.differs, weights_sha256=weights.sha256)
-    return replace(subject, key=cache_key(spec=experiment.spec_hash, weights=subject.weights_sha256))
+    identity = add_part(subject.weights_sha256 or "", chosen.part if chosen else None)
+    return replace(subject, key=cache_key(spec=experiment.spec_hash, weights=identity))
 
 
 def load_user_network(reference: str) -> Subject:

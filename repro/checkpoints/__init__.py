@@ -6,5 +6,7 @@ A file is refused in one of three places: `transfer` refuses a download with ano
 
 #: What translates state dicts of other frameworks, as records name it. Raise the number when a translation changes.
 CONVERTER = "repro conversion 1"
+#: Bytes of the largest file that is fetched or read. The largest of those that are listed has less than a quarter.
+LIMIT = 4 << 30
 #: The format of the `weights.pt` that a training here ends in.
 OWN_FORMAT = "gcnet-repro"

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass
@@ -20,7 +21,8 @@ from typing import BinaryIO
 from filelock import FileLock
 
 from repro.errors import ReproError
-from repro.paths import sha256, unwritable, write_atomically
+from repro.files.regular_files import open_regular, read_regular, sha256
+from repro.paths import unwritable, write_atomically
 
 #: Bytes that a download leaves free for whatever else uses the disk.
 MARGIN = 100 << 20
@@ -86,10 +88,10 @@ class Partial:
         self._hashes = _begin_hashes()
         self._file: BinaryIO | None = None
         self.source = _read_source(self._notes)
-        if self.source is None:
+        if self.source is None or not _is_ours(path):
             self.discard()
-        elif path.exists():
-            with _report_unwritable(path), open(path, "rb") as file:
+        elif os.path.lexists(path):
+            with open_regular(path) as file, _report_unwritable(path):
                 while block := file.read(1 << 20):
                     self._count(block)
 
@@ -117,7 +119,8 @@ class Partial:
         """
         with _report_unwritable(self.path):
             if self._file is None:
-                self._file = open(self.path, "ab")  # noqa: SIM115 closed by close()
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+                self._file = open(os.open(self.path, flags, 0o666), "ab")  # noqa: SIM115 closed by close()
             self._file.write(block)
         self._count(block)
 
@@ -166,7 +169,10 @@ class Cache:
     @staticmethod
     def is_whole(path: Path) -> bool:
         """Whether a stored file still has the sha256 under which it is stored."""
-        return sha256(path) == path.parent.name
+        try:
+            return sha256(path) == path.parent.name
+        except ReproError:  # no regular file, or one that may not be read
+            return False
 
     @staticmethod
     def read_source_url(path: Path) -> str | None:
@@ -216,7 +222,7 @@ class Cache:
         return path
 
     def require_room(self, size: int) -> None:
-        """Make sure, before `size` bytes are fetched, that the disk has room for them.
+        """Make sure, before `size` more bytes are fetched, that the disk has room for them.
 
         Raises:
             ReproError: fewer bytes are free than that and `MARGIN` together.
@@ -234,11 +240,20 @@ class Cache:
 def _read_source(path: Path) -> DownloadSource | None:
     """The notes in `path`; None if there are none, or if they are damaged."""
     try:
-        source = DownloadSource(**json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
+        source = DownloadSource(**json.loads(read_regular(path, 1 << 20)))
+    except (ReproError, ValueError, TypeError, RecursionError):
         return None
     kinds = str, str | None, int | None, str | None
     return source if all(isinstance(value, kind) for value, kind in zip(astuple(source), kinds, strict=True)) else None
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a partial file is a regular one that has no other name, so that to write it changes no other file."""
+    try:
+        state = os.lstat(path)
+    except OSError:
+        return True  # it is not there
+    return stat.S_ISREG(state.st_mode) and state.st_nlink == 1
 
 
 def _begin_hashes() -> tuple[hashlib._Hash, hashlib._Hash]:

@@ -9,9 +9,10 @@ from typing import Literal, get_args
 
 from repro.checkpoints import OWN_FORMAT, registry
 from repro.checkpoints.registry import CheckpointEntry
+from repro.checkpoints.weight_names import add_part, is_path, split_part
 from repro.errors import ReproError
 from repro.experiments import Classifier, Detector, Experiment
-from repro.paths import sha256
+from repro.files.regular_files import Digests, hash_file
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,17 @@ class Choice:
     id: str  #: the entry's in the registry, or "file"
     match: Literal["exact", "near"]
     differs: str  #: how the weights differ from the experiment's, in words; empty if they are the very row's
-    identity: str  #: what stands for the file in cache keys: its published hash, or else its sha256
+    identity: str  #: what stands for the weights in cache keys: the file's published hash, or else its sha256; #part
     format: str | None  #: None: to be recognised by the file's keys
     entry: CheckpointEntry | None = None
     file: Path | None = None
+    part: str | None = None  #: which state dict of the file, if one was named
     reported: Mapping[str, float] = field(default_factory=dict)  #: by their publisher; keys are columns of the tables
+
+    @property
+    def digest(self) -> str:
+        """What the file's bytes have to match when they are used: "sha256:..." or "md5:...", or how it begins."""
+        return self.entry.digest if self.entry and self.entry.digest else f"sha256:{self.identity.partition('#')[0]}"
 
     def network(self, experiment: Experiment) -> Detector | Classifier:
         """The network of the file: the experiment's, changed where the registry says that it differs."""
@@ -37,7 +44,8 @@ def choose(experiment: Experiment, weights: str | None) -> Choice:
 
     Args:
         weights: an id of the registry, a file, ID=FILE for a copy of an entry that was fetched by hand, or FORMAT=FILE;
-            None for the authors' weights of this very row or, if they released none, the nearest ones.
+            all with #PART if the file holds several state dicts; None for the authors' weights of this very row or, if
+            they released none, the nearest ones.
 
     Raises:
         ReproError: there are none, they do not belong to the experiment, something stands in the way, or a file is not
@@ -46,16 +54,19 @@ def choose(experiment: Experiment, weights: str | None) -> Choice:
     if weights is None:
         return _choose_nearest(experiment)
     known = registry.load()
-    id_, separator, file = weights.partition("=")
-    if separator and any(entry.id == id_ for entry in known.entries):
-        return _choose_entry(experiment, known.get(id_), Path(file))
-    if separator and id_ in (OWN_FORMAT, *get_args(registry.Format)) and Path(file).is_file():
-        return Choice("file", "near", "a file of unknown origin", sha256(Path(file)), id_, file=Path(file))
-    if Path(weights).is_file():
-        if entry := known.identify(Path(weights)):
-            return _choose_entry(experiment, entry, Path(weights))
-        return Choice("file", "near", "a file of unknown origin", sha256(Path(weights)), None, file=Path(weights))
-    return _choose_entry(experiment, known.get(weights))
+    named, part = split_part(weights)
+    id_, separator, file = named.partition("=")
+    ids = {entry.id for entry in known.entries}
+    if separator and id_ in ids:
+        return _choose_entry(experiment, known.get(id_), Path(file), part)
+    if separator and id_ in (OWN_FORMAT, *get_args(registry.Format)):
+        return _choose_unknown(Path(file), part, hash_file(Path(file)), id_)
+    if not is_path(named, ids):
+        return _choose_entry(experiment, known.get(named), part=part)
+    digests = hash_file(Path(named))
+    if entry := known.identify(digests):
+        return _choose_entry(experiment, entry, Path(named), part, digests)
+    return _choose_unknown(Path(named), part, digests)
 
 
 def find_exact(experiment: Experiment) -> Choice | None:
@@ -64,6 +75,11 @@ def find_exact(experiment: Experiment) -> Choice | None:
         if serves.match == "exact" and entry.obstacle is None:
             return _choose_entry(experiment, entry)
     return None
+
+
+def _choose_unknown(file: Path, part: str | None, digests: Digests, format: str | None = None) -> Choice:
+    identity = add_part(digests.sha256, part)
+    return Choice("file", "near", "a file of unknown origin", identity, format, file=file, part=part)
 
 
 def _choose_nearest(experiment: Experiment) -> Choice:
@@ -76,7 +92,14 @@ def _choose_nearest(experiment: Experiment) -> Choice:
     )
 
 
-def _choose_entry(experiment: Experiment, entry: CheckpointEntry, file: Path | None = None) -> Choice:
+def _choose_entry(
+    experiment: Experiment,
+    entry: CheckpointEntry,
+    file: Path | None = None,
+    part: str | None = None,
+    digests: Digests | None = None,
+) -> Choice:
+    """The choice of `entry`, or of a copy of it by hand, which is hashed if its `digests` are not known yet."""
     serves = entry.find_service(experiment.name)
     if entry.withdrawn or (file is None and entry.obstacle is not None):
         raise ReproError(f"weights {entry.id} cannot be evaluated: {entry.obstacle}")
@@ -84,16 +107,18 @@ def _choose_entry(experiment: Experiment, entry: CheckpointEntry, file: Path | N
         experiments = ", ".join(s.experiment for s in entry.serves)
         raise ReproError(f"weights {entry.id} do not belong to {experiment.name}; they serve {experiments}.")
     if file is not None:
-        entry.check(file)
-    identity = entry.digest or (sha256(file) if file else None)
+        digests = digests or hash_file(file)
+        entry.check(file, digests)
+    identity = entry.digest or (digests.sha256 if digests else None)
     assert identity is not None  # a file without a published hash has an obstacle
     return Choice(
         id=entry.id,
         match=serves.match,
         differs=serves.differs,
-        identity=identity,
+        identity=add_part(identity, part),
         format=entry.format,
         entry=entry,
         file=file,
+        part=part,
         reported=entry.reported,
     )

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from repro.checkpoints import download, fetching, registry
 from repro.checkpoints.registry import CheckpointEntry
+from repro.checkpoints.weight_names import add_part, is_path, split_part
 from repro.errors import ReproError
-from repro.paths import sha256
+from repro.files.regular_files import sha256
 
 
 def locate(weights: str) -> Path:
@@ -35,7 +36,7 @@ def fetch(weights: str) -> Path:
         ReproError: no URL gives a file whose sha256 begins as published.
     """
     path = _locate_in_torch_hub(weights)
-    if path.exists() and sha256(path).startswith(get_sha256_prefix(weights)):
+    if os.path.isfile(path) and sha256(path).startswith(get_sha256_prefix(weights)):
         return path
     try:
         return fetching.fetch(registry.load().get_initial(weights)).path
@@ -46,14 +47,14 @@ def fetch(weights: str) -> Path:
         ) from None
 
 
-def fetch_given(text: str) -> Path:
-    """The path of the file that --init names, fetched if `text` is an id of the registry.
+def fetch_given(text: str) -> tuple[Path, str | None]:
+    """The path of the file that --init names, fetched if `text` is an id of the registry, and which state dict of it.
 
     Raises:
         ReproError: it is neither, or cannot be fetched.
     """
-    path = Path(text)
-    return path if path.is_file() else fetching.fetch(_get_entry(text)).path
+    named, part = split_part(text)
+    return Path(named) if _names_file(named) else fetching.fetch(_get_entry(named)).path, part
 
 
 def identify_given(text: str) -> str:
@@ -64,8 +65,12 @@ def identify_given(text: str) -> str:
     Raises:
         ReproError: `text` is neither a file nor an id of the registry.
     """
-    path = Path(text)
-    return sha256(path) if path.is_file() else _get_entry(text).sha256 or text
+    named, part = split_part(text)
+    return add_part(sha256(Path(named)) if _names_file(named) else _get_entry(named).sha256 or named, part)
+
+
+def _names_file(text: str) -> bool:
+    return is_path(text, {entry.id for entry in registry.load().entries})
 
 
 def _get_entry(text: str) -> CheckpointEntry:

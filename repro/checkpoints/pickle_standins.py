@@ -13,19 +13,36 @@ from typing import Any
 import numpy as np
 
 MAX_DIMENSIONS = 16
+#: Bytes of an element, by torch's name of its type.
+ITEMSIZES = {
+    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1,
+    "bool": 1,
+}  # fmt: skip
 
 
 class Refused(ValueError):
-    """The pickle holds something that no weights file needs, or that cannot be true."""
+    """A file holds something that no weights file needs, or that cannot be true; `advice` says what to do about it."""
+
+    def __init__(
+        self,
+        reason: str,
+        advice: str = "Fetch it again from its publisher, or give a file of a state dict that torch.save wrote.",
+    ) -> None:
+        super().__init__(reason)
+        self.advice = advice
 
 
 @dataclass(frozen=True)
 class StorageStandin:
-    """The memory of a tensor: `numel` elements of `itemsize` bytes, stored in the file under `key`."""
+    """The memory of a tensor: `numel` elements of `dtype` (torch's name), stored in the file under `key`."""
 
     key: str
     numel: int
-    itemsize: int
+    dtype: str
+
+    @property
+    def nbytes(self) -> int:
+        return self.numel * ITEMSIZES[self.dtype]
 
 
 @dataclass(frozen=True)
@@ -36,6 +53,10 @@ class TensorStandin:
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.size) * ITEMSIZES[self.storage.dtype]
 
     def __post_init__(self) -> None:
         if (
@@ -62,12 +83,16 @@ class VariableStandin:
     def __init__(self, data: TensorStandin | VariableStandin | None = None, grad: bool = True) -> None:
         if not isinstance(data, (TensorStandin, VariableStandin, type(None))):
             raise Refused("a parameter is made of something that is no tensor")
+        #: None as long as it is empty
+        self.tensor: TensorStandin | None = data.tensor if isinstance(data, VariableStandin) else data
 
     def __setstate__(self, state: tuple) -> None:
         match state:
             case (StorageStandin() as storage, offset, size, stride):
-                TensorStandin(storage, offset, size, stride)
-            case (TensorStandin() | VariableStandin(), _, hooks, bool(), _) | (bool(), _, hooks) if not hooks:
+                self.tensor = TensorStandin(storage, offset, size, stride)
+            case (TensorStandin() | VariableStandin() as data, _, hooks, bool(), _) if not hooks:
+                self.tensor = data.tensor if isinstance(data, VariableStandin) else data
+            case (bool(), _, hooks) if not hooks:
                 pass
             case _:
                 raise Refused("a parameter is not as torch.save writes it")
@@ -96,10 +121,16 @@ class ArrayStandin:
 
     value: np.ndarray
 
+    @property
+    def nbytes(self) -> int:
+        return self.value.nbytes
+
     def __setstate__(self, state: tuple) -> None:
         match state:
             case (_, tuple(shape), DtypeStandin(dtype=dtype), bool() | 0 | 1 as fortran, bytes() | str() as data):
                 value = np.frombuffer(_to_bytes(data), dtype)
+                if dtype == np.bool_ and (value.view(np.uint8) > 1).any():
+                    raise Refused("an array of truth values holds other bytes than 0 and 1")
             case _:
                 raise Refused("an array is not as numpy writes arrays of numbers")
         if len(shape) > MAX_DIMENSIONS or not all(map(_is_length, shape)) or math.prod(shape) != value.size:
@@ -147,7 +178,7 @@ def _make_parameter(
     """`torch._utils._rebuild_parameter`."""
     if not isinstance(data, (TensorStandin, VariableStandin)) or type(grad) is not bool or hooks:
         raise Refused("a parameter is not as torch.save writes it")
-    return data
+    return VariableStandin(data) if isinstance(data, VariableStandin) else data
 
 
 #: numpy's names, with inert stand-ins. The two spellings are of numpy 1 and numpy 2.
@@ -165,10 +196,12 @@ TORCH: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter": _make_parameter,
     "torch.nn.parameter.Parameter": VariableStandin,
 }
-_ITEMSIZES = {
-    "Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1, "Bool": 1
+#: torch's names of storages, and of the type of their elements.
+STORAGES = {
+    "torch.DoubleStorage": "float64", "torch.FloatStorage": "float32", "torch.HalfStorage": "float16",
+    "torch.BFloat16Storage": "bfloat16", "torch.LongStorage": "int64", "torch.IntStorage": "int32",
+    "torch.ShortStorage": "int16", "torch.CharStorage": "int8", "torch.ByteStorage": "uint8",
+    "torch.BoolStorage": "bool",
 }  # fmt: skip
-#: torch's names of storages and the bytes of an element.
-STORAGES = {f"torch.{kind}Storage": itemsize for kind, itemsize in _ITEMSIZES.items()}
-TORCH |= {f"torch.{kind}Tensor": _make_empty for kind in _ITEMSIZES}
+TORCH |= {name.replace("Storage", "Tensor"): _make_empty for name in STORAGES}
 NEW = (VariableStandin, _make_empty)  #: what may be made by __new__ too

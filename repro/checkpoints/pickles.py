@@ -12,7 +12,8 @@ import pickletools
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from io import SEEK_END, BytesIO
+from typing import Any
 
 from repro.checkpoints.pickle_standins import (
     NEW,
@@ -28,14 +29,6 @@ from repro.checkpoints.pickle_standins import (
 
 #: Over ten times what 700 tensors and their optimizer state take; bounds the time and memory of a forged file.
 MAX_INSTRUCTIONS = 500_000
-
-
-class Stream(Protocol):
-    """Bytes whose `read(n)` gives no more than there are, without allocating for more (mmap, io.BytesIO)."""
-
-    def read(self, size: int, /) -> bytes: ...
-    def readline(self) -> bytes: ...
-    def tell(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -60,10 +53,8 @@ class _Interpreter:
         if tensors:
             self.names |= {name: _Name(name, None) for name in STORAGES}
 
-    def run(self, stream: Stream) -> object:
-        # mmap is not typeshed's IO[bytes], and genops reads nothing but the three methods of a `Stream`.
-        instructions = pickletools.genops(stream)  # type: ignore[arg-type]
-        for count, (instruction, argument, position) in enumerate(instructions):
+    def run(self, stream: BytesIO) -> object:
+        for count, (instruction, argument, position) in enumerate(pickletools.genops(stream)):
             if count == MAX_INSTRUCTIONS:
                 raise Refused(f"its pickle has more than {MAX_INSTRUCTIONS} instructions")
             if instruction.name == "STOP":
@@ -98,6 +89,8 @@ class _Interpreter:
                 self._take_since_mark(tuple)
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 length = int(instruction[-1])
+                if len(stack) < length:
+                    raise Refused(f"it takes {length} values where there are fewer (byte {position} of the pickle)")
                 stack[-length:] = [tuple(stack[-length:])]
             case "APPEND":
                 value = stack.pop()
@@ -206,7 +199,7 @@ def _put(target: object, items: list[Any]) -> None:
         target[key] = value
 
 
-def interpret(stream: Stream, size: int, *, tensors: bool) -> tuple[Any, dict[str, StorageStandin]]:
+def interpret(stream: BytesIO, size: int, *, tensors: bool) -> tuple[Any, dict[str, StorageStandin]]:
     """Interpret one pickle: its value, and the storages that its tensors mention, by key.
 
     Numbers of numpy become Python's, arrays `ArrayStandin`, tensors `TensorStandin`.
@@ -222,3 +215,14 @@ def interpret(stream: Stream, size: int, *, tensors: bool) -> tuple[Any, dict[st
     """
     interpreter = _Interpreter(4 * size, tensors)
     return interpreter.run(stream), interpreter.storages
+
+
+def require_end(stream: BytesIO) -> None:
+    """Make sure that `stream` was read to its end.
+
+    Raises:
+        Refused: there is more in it, which nothing has read.
+    """
+    position = stream.tell()
+    if rest := stream.seek(0, SEEK_END) - position:
+        raise Refused(f"{rest} bytes follow its end: it is damaged, or holds several objects")

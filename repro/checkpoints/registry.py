@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -17,6 +16,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_
 from repro import experiments, paper
 from repro.errors import ReproError, unknown
 from repro.experiments import Classifier, Detector
+from repro.files.regular_files import Digests
 from repro.files.schema import FrozenModel, describe_violation
 from repro.files.yaml_files import load_yaml
 from repro.paths import CHECKPOINTS
@@ -148,16 +148,16 @@ class CheckpointEntry(FrozenModel):
         """
         return _replace_fields(network, self.network, "network")
 
-    def check(self, path: Path) -> str:
-        """Check that the file at `path` is this one, and return what it was compared with, in words.
+    def check(self, path: Path, digests: Digests) -> str:
+        """Check that the file at `path`, which has these `digests`, is this one; what was compared, in words.
 
         Raises:
-            ReproError: its hash is another (both are named), or it cannot be read.
+            ReproError: its hash is another; both are named.
         """
         if self.digest is None:
             return "nothing: no hash is published"
         kind, expected = self.digest.split(":")
-        actual = _compute_digests(path)[kind]
+        actual: str = getattr(digests, kind)
         if not actual.startswith(expected):
             dots = "..." if len(expected) < len(actual) else ""
             raise ReproError(f"{path} is not {self.id}: its {kind} is {actual}, not {expected}{dots}")
@@ -207,16 +207,11 @@ class Registry:
         """The entry whose published sha256 is this one or begins it; None if there is none."""
         return next((e for e in self.entries if e.sha256 and hex.lower().startswith(e.sha256)), None)
 
-    def identify(self, path: Path) -> CheckpointEntry | None:
-        """The entry that the file at `path` is by its sha256 or md5; None if it is none.
-
-        Raises:
-            ReproError: the file cannot be read.
-        """
-        digests = _compute_digests(path)
-        if entry := self.find_by_sha256(digests["sha256"]):
+    def identify(self, digests: Digests) -> CheckpointEntry | None:
+        """The entry that a file with these `digests` is by its sha256 or md5; None if it is none."""
+        if entry := self.find_by_sha256(digests.sha256):
             return entry
-        return next((e for e in self.entries if e.md5 and digests["md5"].startswith(e.md5)), None)
+        return next((e for e in self.entries if e.md5 and digests.md5.startswith(e.md5)), None)
 
 
 @cache
@@ -302,16 +297,3 @@ def _replace_fields(spec: Any, changes: dict[str, Any], where: str) -> Any:
         except ValidationError as error:
             raise ValueError(f"{where}.{field}: {error.errors(include_url=False)[0]['msg']}") from None
     return dataclasses.replace(spec, **values)
-
-
-def _compute_digests(path: Path) -> dict[str, str]:
-    """Compute sha256 and md5 of a file, hex, reading it once."""
-    totals = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                for total in totals.values():
-                    total.update(block)
-    except OSError as error:
-        raise ReproError(f"{path} cannot be read: {error.strerror}") from None
-    return {kind: total.hexdigest() for kind, total in totals.items()}

@@ -12,6 +12,8 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from email.message import Message
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPMessage, HTTPResponse, InvalidURL, responses
 from typing import IO
 from urllib.error import HTTPError, URLError
@@ -19,9 +21,11 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
 from repro import __version__
+from repro.checkpoints import LIMIT
 from repro.checkpoints.cache import Cache, DownloadSource, Partial, Wanted
 
 _BLOCK = 1 << 16
+_ROOM_EVERY = 8 << 20  # bytes after which the room on the disk is looked at again
 #: Statuses that may be gone a moment later: timeouts, too many requests, and a server's own troubles.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:([0-9]{1,18})|\*)")
@@ -33,7 +37,11 @@ class Unavailable(Exception):
 
 
 class _Interrupted(Exception):
-    """This connection did not bring the file to its end; another may."""
+    """This connection did not bring the file to its end; another may, after `wait` seconds if the server says so."""
+
+    def __init__(self, problem: str, wait: float = 0) -> None:
+        super().__init__(problem)
+        self.wait = wait
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,7 @@ class Patience:
     pause: float = 1  #: seconds between connections, doubled after each but the first that brings nothing new
     rate: float = 1024  #: bytes a second, on average over each `window`; a server that gives fewer is not waited for
     window: float = 60  #: seconds
+    wait: float = 120  #: seconds that a server may ask to be left alone for (Retry-After), before another is tried
 
 
 def complete(
@@ -78,14 +87,16 @@ def complete(
         try:
             return _connect(opener, partial, url, wanted, cache, progress, patience)
         except _Interrupted as interruption:
-            problem = str(interruption)
+            problem, wait = str(interruption), interruption.wait
         if wanted.is_met(partial):  # the server announced more than there is
             return None
         fruitless = 0 if partial.size > furthest else fruitless + 1
         furthest = max(furthest, partial.size)
         if fruitless == patience.tries:
             break
-        time.sleep(patience.pause * 2 ** max(fruitless - 1, 0))
+        if wait > patience.wait:
+            raise Unavailable(f"{problem}; it asks to be left alone for {wait:.0f} seconds: try again then")
+        time.sleep(max(patience.pause * 2 ** max(fruitless - 1, 0), wait))
     raise Unavailable(problem)
 
 
@@ -112,6 +123,8 @@ def _connect(
             source = DownloadSource(url, _read_validator(response.headers), _read_length(response.headers))
             if source.total is not None and wanted.size not in (None, source.total):
                 raise Unavailable(f"it announces {source.total} bytes, and the file has {wanted.size}")
+            if source.total is not None and source.total > LIMIT:
+                raise Unavailable(f"it announces {source.total} bytes, and no weights have more than {LIMIT}")
             partial.restart(source)
             left = wanted.size if source.total is None else source.total
         else:
@@ -120,7 +133,14 @@ def _connect(
         total = source.total or wanted.size
         if progress:
             progress(partial.size, total)
+        checked = partial.size
         for block in _read_blocks(response, left, patience):
+            if partial.size + len(block) > LIMIT:
+                partial.discard()
+                raise Unavailable(f"it sends more than {LIMIT} bytes, which no weights have")
+            if partial.size - checked >= _ROOM_EVERY:  # others fill the disk too, and a length may be unknown
+                cache.require_room(len(block))
+                checked = partial.size
             partial.append(block)
             if progress:
                 progress(partial.size, total)
@@ -142,9 +162,11 @@ def _open(opener: OpenerDirector, request: Request, timeout: float, partial: Par
         if error.code == 416 and request.has_header("Range"):
             partial.discard()
             raise _Interrupted("the file changed at the server to a shorter one") from None
-        kind = _Interrupted if error.code in _PASSING else Unavailable
         hint = ", too often or to nowhere" if 300 <= error.code < 400 else ""
-        raise kind(f"HTTP status {error.code} ({responses.get(error.code, 'unknown')}{hint})") from None
+        problem = f"HTTP status {error.code} ({responses.get(error.code, 'unknown')}{hint})"
+        if error.code in _PASSING:
+            raise _Interrupted(problem, _read_wait(error.headers)) from None
+        raise Unavailable(problem) from None
     except (OSError, HTTPException, ValueError) as error:
         raise _classify_failure(error) from None
 
@@ -212,6 +234,17 @@ def _read_length(headers: HTTPMessage) -> int | None:
     """Bytes of the body; None if they are not announced, or the announcement does not count (RFC 9112, 6.3)."""
     value = headers.get("Content-Length", "")
     return int(value) if _LENGTH.fullmatch(value) and "Transfer-Encoding" not in headers else None
+
+
+def _read_wait(headers: Message) -> float:
+    """Seconds after which the server wants to be asked again: Retry-After, a number or a date (RFC 9110, 10.2.3)."""
+    value = headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", value):
+        return int(value)
+    try:
+        return max(parsedate_to_datetime(value).timestamp() - time.time(), 0)
+    except (ValueError, TypeError, OverflowError):
+        return 0
 
 
 def _describe(reason: BaseException | str) -> str:

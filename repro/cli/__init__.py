@@ -30,6 +30,7 @@ from repro.cli import (
     submit,
     table,
     tables,
+    tolerances,
     verify,
 )
 from repro.cli import list as list_
@@ -58,6 +59,7 @@ app.command("record-external")(record_external.command)
 app.command("analyze")(analyze.command)
 app.command("figure")(figure.command)
 app.command("verify")(verify.command)
+app.command("tolerances")(tolerances.command)
 app.command("status")(status.command)
 app.command("explain")(explain.command)
 app.command("diff")(diff.command)

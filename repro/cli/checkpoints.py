@@ -129,22 +129,22 @@ def verify(
     """
     from repro.checkpoints import registry, weight_files
     from repro.errors import ReproError
-    from repro.paths import sha256
+    from repro.files.regular_files import hash_file
 
     known = registry.load()
-    digest = sha256(file)
-    entry = known.get(id_) if id_ is not None else known.identify(file)
-    print(f"sha256: {digest}")
+    digests = hash_file(file)
+    entry = known.get(id_) if id_ is not None else known.identify(digests)
+    print(f"sha256: {digests.sha256}")
     if entry is None:
         _fail(f"{file} is not in {known.path.name}")
     try:
-        verified = entry.check(file)
+        verified = entry.check(file, digests)
     except ReproError as error:
         _fail(str(error))
     print(f"entry: {entry.id} of {entry.source}, by {verified}")
     if entry.withdrawn:
         _fail(f"{file} is not to be used: {entry.obstacle}")
-    contents = weight_files.read(file)
+    contents = weight_files.read(file, f"sha256:{digests.sha256}")
     numbers = sum(tensor.numel() for tensor in contents.tensors.values())
     print(f"contents: {len(contents.tensors)} tensors, {numbers / 1e6:.2f} M numbers, no code ({contents.container})")
     for serves in entry.serves:
@@ -166,17 +166,18 @@ def convert(
 
     from repro.checkpoints import choice, fetching, weight_files
     from repro.experiments import get
+    from repro.files.regular_files import hash_file
     from repro.paths import write_atomically
 
     chosen = choice.choose(get(experiment), weights)
     entry = chosen.entry
     if chosen.file:
         path = chosen.file
-        print(f"{path}: {f'by {entry.check(path)}' if entry else 'unverified: not in the registry'}")
+        print(f"{path}: {f'by {entry.check(path, hash_file(path))}' if entry else 'unverified: not in the registry'}")
     elif entry:
         with show_bar(entry.id, entry.size, of_bytes=True) as report:
             path = fetching.fetch(entry, report).path
-    tensors = weight_files.read(path).tensors
+    tensors = weight_files.read(path, chosen.digest, chosen.part).tensors
 
     import torch
 

@@ -37,8 +37,9 @@ def command(
 ) -> None:
     """Test every row against its group's baseline on the same images, from the stored predictions.
 
-    AP is tested by a paired bootstrap over images, top-1 and top-5 by McNemar's test. Every test is stored in
-    RESULTS/effects and not repeated.
+    AP is tested by a paired bootstrap over images, top-1 and top-5 by McNemar's test, from RESULTS/evidence or from the
+    stored predictions. Every test is stored in RESULTS/effects and not repeated. Two experiments stand once, however
+    many rows they are.
 
     Example: repro effects --table 2
     """
@@ -46,19 +47,17 @@ def command(
     from repro.records import Store
     from repro.verification.effects import paired_effects
     from repro.verification.effects.paired_tests import PairedTests
+    from repro.verification.integrity import admit
     from repro.verification.measurements import Profile
 
     chosen = paper.load_all() if table is None else (paper.load(table),)
-    records = Store(results / "records").all()
+    records = admit(Store(results / "records")).records
     tester = PairedTests(
         results, data_root, resamples, seed, threads=_count_processors(), say=lambda text: print(text, file=sys.stderr)
     )
     profiles: tuple[Profile, ...] = ("full", "mini")
     effects = {
-        (loaded.number, profile): paired_effects.compare_pairs(
-            paired_effects.pair_rows(loaded, records, profile), tester.test
-        )
-        for loaded in chosen
+        profile: paired_effects.compare_pairs(paired_effects.pair_tables(chosen, records, profile), tester.test)
         for profile in profiles
     }
     if json:
@@ -68,7 +67,8 @@ def command(
         print(json_.dumps(output, indent=1, ensure_ascii=False, allow_nan=False))
         return
     for loaded in chosen:
-        _print(loaded, effects[loaded.number, "full"], effects[loaded.number, "mini"])
+        full, mini = ([row for row in effects[p] if row.pair.table is loaded] for p in ("full", "mini"))
+        _print(loaded, full, mini)
 
 
 def _count_processors() -> int:
@@ -80,14 +80,15 @@ def _count_processors() -> int:
 def _print(table: Table, full: list[RowEffects], mini: list[RowEffects]) -> None:
     print(f"Table {table.number}: {table.title}")
     if not full:
-        print("  no row has a baseline to be compared with\n")
+        print("  no row has a baseline to be compared with, but for those of other tables\n")
         return
     _print_section("Full profile", full)
     title = "MINI profile: generated data and scaled-down networks. The numbers are not comparable with the paper's"
     _print_section(title, mini)
     if any(row.columns for row in (*full, *mini)):
         print(
-            "\nIntervals and p-values over images or videos say what others like them would give, not another training."
+            "\nAn interval and its p-value cover images (or videos) only, what others like them would give, or seeds "
+            "only, the\nmedian over other trainings on the same images. None covers both."
         )
 
 
@@ -96,10 +97,15 @@ def _print_section(title: str, rows: list[RowEffects]) -> None:
     print(f"\n{title}: {len(tested)} of {len(rows)} rows tested")
     if tested:
         published = any(column.published is not None for row in tested for column in row.columns)
-        head = ("row", "column", *(("published",) if published else ()), "ours", "95 % interval", "p", "n", "of")
+        head = ("row", "column", *(("published",) if published else ()), "ours", "interval", "p", "n", "covers")
         lines = [line for row in tested for column in row.columns for line in _write_lines(row, column, published)]
         for line in align_columns([head, *lines]):
             print(f"  {line}")
+    for row in tested:
+        if row.pair.also:
+            print(f"  {_write_name(row)} is also {', '.join(row.pair.also)}")
+    for note in dict.fromkeys(row.pair.shared_start for row in tested if row.pair.shared_start):
+        print(f"  note: {note}")
     untested: dict[str, list[str]] = {}
     for row in rows:
         for reason in row.missing:
@@ -114,7 +120,7 @@ def _write_name(row: RowEffects) -> str:
 
 
 def _write_lines(row: RowEffects, effect: ColumnEffect, published: bool) -> list[tuple[str, ...]]:
-    """Write a line for each seed, and one for their mean."""
+    """Write a line for each seed, and one for all of them."""
     from repro.paper import COLUMNS, DATASETS
 
     digits = effect.decimals + 1
@@ -124,11 +130,14 @@ def _write_lines(row: RowEffects, effect: ColumnEffect, published: bool) -> list
     items = DATASETS[row.pair.group.dataset].items
     lines: list[tuple[str, ...]] = []
     for test, difference in effect.tests:
-        limits = f"{difference.low:+.{digits}f} to {difference.high:+.{digits}f}"
-        of = f"{items}, seed {test.seed}" if test.source == "trained" else items
+        limits = f"{difference.low:+.{digits}f} to {difference.high:+.{digits}f} ({test.confidence:.0%})"
+        covers = f"{items} only" + (f" (seed {test.seed})" if test.source == "trained" else "")
         p = f"{difference.p:.3f}" if difference.p >= 0.001 else f"{difference.p:.1e}"
-        lines.append((*begin, f"{difference.difference:+.{digits}f}", limits, p, str(test.n), of))
-    if effect.low is not None:
-        limits = f"{effect.low:+.{digits}f} to {effect.high:+.{digits}f}"
-        lines.append((*begin, f"{effect.mean:+.{digits}f}", limits, "", str(len(effect.tests)), "seeds: their mean"))
+        p = f"<= {p}" if test.has_least_p(difference) else p
+        lines.append((*begin, f"{difference.difference:+.{digits}f}", limits, p, str(test.n), covers))
+    if len(effect.tests) > 1:
+        limits = "none of fewer than 3 seeds"
+        if effect.low is not None and effect.confidence is not None:
+            limits = f"{effect.low:+.{digits}f} to {effect.high:+.{digits}f} ({effect.confidence:.0%}, median)"
+        lines.append((*begin, f"{effect.mean:+.{digits}f}", limits, "", str(len(effect.tests)), "seeds only (mean)"))
     return lines

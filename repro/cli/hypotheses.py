@@ -24,6 +24,7 @@ def command(
     """
     from repro import paper
     from repro.records import Store
+    from repro.verification.integrity import admit
 
     chosen = paper.load_all() if table is None else (paper.load(table),)
     store = Store(results / "records")
@@ -35,7 +36,7 @@ def command(
 
         output = []
         for loaded in chosen:
-            answers = answer_table(loaded, store.all())
+            answers = answer_table(loaded, admit(store).records)
             power = estimate_power(answers)
             output += [
                 a.as_dict() | {"would_decide": str(power[a.hypothesis.id]) if a.hypothesis.id in power else None}
@@ -50,9 +51,10 @@ def write_answers(table: Table, store: Store) -> str:
     """Write what the mini profile answers to the statements of a table; empty where nothing is asked."""
     from repro.rendering.grid import write_p, write_signed
     from repro.verification.hypotheses import answer_table, count_answers, describe_registration
+    from repro.verification.integrity import admit
     from repro.verification.power import estimate_power
 
-    answers = answer_table(table, store.all())
+    answers = answer_table(table, admit(store).records)
     if not answers:
         return ""
     power = estimate_power(answers)

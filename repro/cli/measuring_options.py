@@ -44,7 +44,8 @@ class MeasuringOptions:
             "--weights",
             metavar="ID|FILE|ID=FILE|FORMAT=FILE",
             help="Weights to evaluate: an id of checkpoints.yaml, a file, a file that is a copy of an "
-            "id's, or a file in a format (torchvision, timm, gcnet-repro, ...).",
+            "id's, or a file in a format (torchvision, timm, gcnet-repro, ...). FILE#NAME takes one of several state "
+            "dicts in it, such as model_ema.",
         ),
     ] = None
     results: Results = RESULTS

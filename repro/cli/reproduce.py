@@ -15,7 +15,9 @@ from repro.cli.measuring_options import MeasuringOptions, describe_readings, mea
 @measuring
 def command(
     table: options.Table,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0..N-1 of every experiment.")] = 1,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Seeds 0..N-1 of every experiment, declared before they are run.")
+    ] = 1,
     jobs: Annotated[int, typer.Option("--jobs", min=0, help="Processes side by side; 0: one per core.")] = 0,
     *,
     chosen: MeasuringOptions,
@@ -34,6 +36,7 @@ def command(
     from repro.errors import ReproError
     from repro.experiments import get
     from repro.measuring import runner
+    from repro.measuring.seeds import declare_seeds
     from repro.planning.plan import attention_experiments, plan
     from repro.rendering.tables import render, write_generated
     from repro.verification.coverage import Coverage
@@ -67,6 +70,8 @@ def command(
 
     complexity.count_experiments(map(get, published.experiments), settings.store)
 
+    if not settings.training_options:
+        declare_seeds(steps, settings, seeds)
     outcomes = runner.run(ready, settings, jobs, shlex.join(["repro", *sys.argv[1:]]), console)
     print(render(published, settings.store, "md"))
     paths = write_generated(published, settings.store)

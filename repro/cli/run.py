@@ -91,12 +91,18 @@ def command(
 
 def _describe_interval(metric: Metric, data: DataSet) -> str:
     """The interval of an accuracy, in words; items that were not evaluated may all be wrong or all be right."""
-    from repro.statistics.intervals import compute_interval_with_missing
+    from repro.statistics.intervals import compute_interval_with_missing, compute_wilson_interval
 
     missing = max(0, data.required - data.evaluated)
-    low, high = compute_interval_with_missing(round(metric.value * metric.n / 100), metric.n, missing)
-    of_all = f" of all {data.required}" if missing else ""
-    return f"95 % interval{of_all} {100 * low:.2f} to {100 * high:.2f}"
+    right = round(metric.value * metric.n / 100)
+    low, high = (100 * end for end in compute_interval_with_missing(right, metric.n, missing))
+    if not missing:
+        return f"95 % interval {low:.2f} to {high:.2f}"
+    own = [100 * end for end in compute_wilson_interval(right, metric.n)]
+    return (
+        f"95 % interval as evaluated, of all {data.required} if it is chance which are missing, {own[0]:.2f} to "
+        f"{own[1]:.2f}; whatever the missing are, {low:.2f} to {high:.2f}"
+    )
 
 
 def _say(text: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from repro.checkpoints import CONVERTER as CONVERTER
+from repro.checkpoints.prefixes import describe_prefix
 from repro.conversion import classification, detectron2, mmaction, mmdetection, own, torchvision
 from repro.conversion.keys import Converted
 from repro.conversion.networks import construct
@@ -68,7 +69,7 @@ def recognise(tensors: Mapping[str, Tensor]) -> str:
     if len(names) != 1:
         raise ReproError(
             f"the framework of these weights cannot be told from keys such as {next(iter(tensors), '(none at all)')}; "
-            f"these formats are understood: {', '.join(FORMATS)}"
+            f"these formats are understood: {', '.join(FORMATS)}.{describe_prefix(tensors)}"
         )
     return names[0]
 

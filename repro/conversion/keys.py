@@ -9,6 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from repro.checkpoints.prefixes import describe_prefix
 from repro.conversion.networks import build_meta_state_dict
 from repro.errors import ReproError
 from repro.experiments import Classifier, Detector
@@ -118,7 +119,7 @@ def translate(
         else:
             problems.append(KeyProblem("unexpected", key))
     if problems:
-        raise ReproError(_explain(problems, causes, recognised=bool(used)))
+        raise ReproError(_explain(problems, causes, recognised=bool(used)) + ("" if used else describe_prefix(tensors)))
     return Converted(translated, tuple(missing), tuple(unexpected), tuple(reshaped), conventions, network)
 
 

@@ -12,7 +12,7 @@ from repro.checkpoints import CONVERTER, fetching, weight_files
 from repro.checkpoints.choice import Choice
 from repro.checkpoints.download import Fetched
 from repro.experiments import Experiment
-from repro.paths import sha256
+from repro.files.regular_files import hash_file
 from repro.records import Checkpoint, Weights
 
 
@@ -43,7 +43,7 @@ def prepare(
         ReproError: the file cannot be fetched, is not what its publisher says, holds code, or is of another network.
     """
     fetched = fetch_chosen(choice, progress)
-    contents = weight_files.read(fetched.path)
+    contents = weight_files.read(fetched.path, choice.digest, choice.part)
     format = choice.format or conversion.recognise(contents.tensors)
     converted = conversion.convert(contents.tensors, format, choice.network(experiment))
     checkpoint = Checkpoint(
@@ -52,9 +52,9 @@ def prepare(
         match=choice.match,
         format=converted.format,
         url=fetched.url,
-        sha256=fetched.sha256,
+        sha256=contents.sha256,
         verified=fetched.verified,
-        size=fetched.size,
+        size=contents.size,
         conventions=converted.conventions.name,
         missing=list(converted.missing),
         unexpected=list(converted.unexpected),
@@ -62,7 +62,9 @@ def prepare(
         reported=dict(choice.reported),
     )
     origin = f"{choice.id}, {choice.entry.source}" if choice.entry else f"file {fetched.path.name}"
-    weights = Weights(sha256=fetched.sha256, origin=origin, converter=CONVERTER, checkpoint=checkpoint)
+    if choice.part is not None:
+        origin += f", its {choice.part}"
+    weights = Weights(sha256=contents.sha256, origin=origin, converter=CONVERTER, checkpoint=checkpoint)
     return Prepared(conversion.build(converted, engine), weights, checkpoint)
 
 
@@ -74,6 +76,7 @@ def fetch_chosen(choice: Choice, progress: Callable[[str, int, int], None]) -> F
     """
     if choice.file is not None:
         verified = choice.entry is not None and choice.entry.digest is not None
-        return Fetched(choice.file, sha256(choice.file), choice.file.stat().st_size, None, verified)
+        digests = hash_file(choice.file)
+        return Fetched(choice.file, digests.sha256, digests.size, None, verified)
     assert choice.entry is not None  # a choice is an entry, a file, or both
     return fetching.fetch(choice.entry, lambda done, total: progress("download", done, total or max(done, 1)))

@@ -16,7 +16,7 @@ from repro.data.layout import TRAINING_IMAGES, find_annotations
 from repro.data.synsets import OFFICIAL
 from repro.errors import ReproError
 from repro.experiments import Experiment
-from repro.paths import sha256
+from repro.files.regular_files import sha256
 from repro.records import cache_key
 
 Split = Literal["train", "val"]

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from repro.errors import ReproError
-from repro.paths import sha256, write_atomically
+from repro.files.regular_files import sha256
+from repro.paths import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,1 +1,1 @@
-"""Reading and writing of the project's own files: checked YAML and JSON, locks."""
+"""Opening, hashing and checking files: regular ones within a bound, the project's own YAML and JSON, locks."""

@@ -22,6 +22,7 @@ from repro.planning.work_order import CheckpointWork, TrainedWork, WorkOrder, co
 from repro.records import Cost, Record, cache_key
 from repro.records.environment import describe_environment
 from repro.tasks import Task
+from repro.verification.effects.evidence import keep_evidence
 
 
 class Execution(ABC):
@@ -118,6 +119,7 @@ class Execution(ABC):
             key=cache_key(predictions=predictions_sha256, evaluator=task.evaluator, training=self.order.key),
         )
         settings.store.add(record)
+        keep_evidence(settings.results, record, self.order.experiment.dataset, lambda: task.validation_data)
         predictor.clean()
         return record
 

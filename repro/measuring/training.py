@@ -10,13 +10,14 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from repro.checkpoints import initial_weights
+from repro.checkpoints.weight_names import add_part
 from repro.engine.devices import compile_model, convert_memory_format, count_loading_processes
 from repro.engine.loop import fit
 from repro.engine.schedule import count_iterations, count_iterations_per_epoch
 from repro.evaluation.predictor import ProgressReport
+from repro.files.regular_files import sha256
 from repro.measuring.batch_division import BatchDivision, effective_recipe
 from repro.models import norm
-from repro.paths import sha256
 from repro.planning.work_order import TrainedWork
 from repro.records import Segment, Training, Weights
 from repro.tasks import Task
@@ -41,6 +42,7 @@ class StartingPoint:
     path: Path | None  #: of the initial weights; None: random ones
     origin: str  #: in words
     sha256: str | None
+    part: str | None = None  #: which state dict of the file, if one was named
 
 
 def train(
@@ -61,8 +63,8 @@ def train(
     model = _initialise_network(task)
     recipe = effective_recipe(experiment, settings)
     per_epoch = count_iterations_per_epoch(task.training_items, recipe.batch_size)
-    if start.path:
-        task.load_initial(model, start.path)
+    if start.path and start.sha256:
+        task.load_initial(model, start.path, start.sha256, start.part)
     if division.synchronised:
         model = norm.synchronise(model)
     convert_memory_format(model, task.choose_memory_format(fabric))
@@ -127,8 +129,8 @@ def find_starting_point(
     if "random" in (settings.initial, wanted) and settings.initial in (None, "random"):
         return StartingPoint(None, "trained here from random weights", None)
     if settings.initial:
-        path = initial_weights.fetch_given(settings.initial)
-        return StartingPoint(path, f"trained here from {path.name}", sha256(path))
+        path, part = initial_weights.fetch_given(settings.initial)
+        return StartingPoint(path, f"trained here from {add_part(path.name, part)}", sha256(path), part)
     if starts_from:
         path = starts_from.training.directory / "weights.pt"
         return StartingPoint(path, f"trained here from {wanted}, which was trained here", sha256(path))

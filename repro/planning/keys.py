@@ -118,7 +118,8 @@ def initial_weights_key(experiment: Experiment, settings: Settings) -> str:
         return settings.initial
     given = initial_weights.identify_given(settings.initial)
     public = wanted != "random" and wanted not in EXPERIMENTS
-    return wanted if public and given.startswith(initial_weights.get_sha256_prefix(wanted)) else given
+    whole = public and "#" not in given
+    return wanted if whole and given.startswith(initial_weights.get_sha256_prefix(wanted)) else given
 
 
 def weights_to_evaluate(experiment: Experiment, settings: Settings) -> Choice | None:

@@ -14,9 +14,10 @@ from pydantic import TypeAdapter
 
 from repro.checkpoints import registry
 from repro.checkpoints.choice import Choice
+from repro.checkpoints.weight_names import add_part
 from repro.errors import ReproError
 from repro.experiments import Experiment, readings
-from repro.paths import sha256
+from repro.files.regular_files import hash_file, sha256
 from repro.planning import keys
 from repro.settings import Settings
 
@@ -119,9 +120,9 @@ def confirm_unchanged(order: WorkOrder) -> None:
     else:
         weights = order.weights
         if weights.file and weights.entry:
-            weights.entry.check(weights.file)
+            weights.entry.check(weights.file, hash_file(weights.file))
         elif weights.file:
-            weights = replace(weights, identity=sha256(weights.file))
+            weights = replace(weights, identity=add_part(sha256(weights.file), weights.part))
         key = keys.evaluation_key(experiment, settings, weights)
     if key != order.key:
         raise ReproError(

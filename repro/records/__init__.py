@@ -3,6 +3,7 @@
 The names below are the package's vocabulary: import them from here.
 """
 
+from repro.records.declared_seeds import DeclaredSeeds, TrainedAlike
 from repro.records.record import (
     Checkpoint,
     Complexity,
@@ -25,11 +26,13 @@ __all__ = [
     "Cost",
     "Count",
     "DataSet",
+    "DeclaredSeeds",
     "Metric",
     "Record",
     "Segment",
     "Store",
     "Submitted",
+    "TrainedAlike",
     "Training",
     "Weights",
     "cache_key",

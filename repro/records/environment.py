@@ -7,7 +7,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from repro.paths import TABLES, sha256
+from repro.files.regular_files import sha256
+from repro.paths import TABLES
 
 _PACKAGES = ("torch", "torchvision", "detectron2", "lightning-fabric", "faster-coco-eval", "pillow", "numpy")
 

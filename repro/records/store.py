@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from repro.errors import ReproError
 from repro.files.schema import FrozenModel, describe_violation
 from repro.paths import write_atomically
+from repro.records.declared_seeds import DeclaredSeeds, TrainedAlike
 from repro.records.record import Count, Record
 
 
@@ -53,13 +54,32 @@ class Store:
     def add_count(self, count: Count) -> Path:
         """Write a complexity count. Counting is deterministic, so a count of the same specification is replaced."""
         path = self.directory / "complexity" / count.filename
-        write_atomically(path, (count.model_dump_json(indent=1) + "\n").encode())
+        write_atomically(path, _sealed((count.model_dump_json(indent=1) + "\n").encode()))
         return path
 
     def counts(self) -> dict[str, Count]:
-        """Every complexity count by spec hash, in the order of the file names."""
-        counts = (_read(path, Count) for path in self._files(self.directory / "complexity"))
+        """Every complexity count by spec hash, in the order of the file names.
+
+        One without a seal is none: nothing tells whether it was edited, and counting it again is a matter of seconds.
+        """
+        paths = self._files(self.directory / "complexity")
+        counts = (_read(path, Count) for path in paths if _SEAL.search(path.read_bytes()))
         return {count.spec_hash: count for count in counts}
+
+    def declare_seeds(self, declared: DeclaredSeeds) -> Path:
+        """Write down how many seeds of an experiment will be run. What was declared before stays."""
+        path = self.directory / "seeds" / declared.filename
+        if not path.exists():
+            write_atomically(path, _sealed((declared.model_dump_json(indent=1) + "\n").encode()))
+        return path
+
+    def declared_seeds(self) -> dict[TrainedAlike, int]:
+        """The largest number of seeds that was declared for an experiment."""
+        largest: dict[TrainedAlike, int] = {}
+        for path in self._files(self.directory / "seeds"):
+            declared = _read(path, DeclaredSeeds)
+            largest[declared.of] = max(declared.seeds, largest.get(declared.of, 0))
+        return largest
 
 
 def read(path: Path) -> Record:
@@ -73,7 +93,7 @@ def read(path: Path) -> Record:
 
 _Model = TypeVar("_Model", bound=FrozenModel)
 _REMEDY = "Delete it to have it measured again, or restore it from a backup; the other records are untouched."
-#: The last key of a record's file: the sha256 of the file without it. Older records have none.
+#: The last key of a file: the sha256 of the file without it. Older records have none.
 _SEAL = re.compile(rb',\s*"content_sha256":\s*"([0-9a-f]{64})"')
 
 

@@ -8,8 +8,9 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from repro.errors import ReproError
+from repro.files.regular_files import sha256
 from repro.files.schema import FrozenModel, describe_violation
-from repro.paths import sha256, write_atomically
+from repro.paths import write_atomically
 from repro.records.record import Cost, DataSet, Training, Weights
 
 EVALUATION_SERVER = "COCO evaluation server"

@@ -23,10 +23,11 @@ from repro.records import Store
 from repro.rendering.provenance import LOCK
 from repro.rendering.tables import write_generated
 from repro.verification.effects import paired_effects
+from repro.verification.effects.evidence import EVIDENCE, locate_evidence
 
 MANIFEST = "MANIFEST.sha256"
 #: The parts of a store that a bundle takes, by their place below --results and in the archive.
-_STORED = ("records", "records/complexity", "effects")
+_STORED = ("records", "records/complexity", "records/seeds", "effects", EVIDENCE)
 #: No file of a bundle is nearly as large, and no bundle has nearly as many files.
 _LARGEST, _ALL, _MANY = 64 << 20, 512 << 20, 100_000
 
@@ -36,8 +37,10 @@ GCNet, reproduced: what was measured, for a review
 
 Written by gcnet-repro {version}.
 
-  records/            every measurement, one JSON file each; records/complexity/ has the counts
+  records/            every measurement, one JSON file each; records/complexity/ has the counts, records/seeds/ how many
+                      seeds were declared before they were run
   effects/            paired tests between rows, where they were computed
+  evidence/           which detections match, or which items are right: what paired tests are computed from
   tables/             the paper's five tables beside ours: Markdown, LaTeX, CSV
   report.html         everything as one page; it needs no network
   inputs/             what decides: published numbers, tolerances, ledger, claims, checkpoints, the lock file
@@ -48,6 +51,8 @@ Written by gcnet-repro {version}.
 To check that the files are whole:            sha256sum -c {manifest}
 To check that the tables and the report are renderings of these records, with the same version of the package:
                                               repro bundle --verify BUNDLE.zip
+To repeat the paired tests from the evidence, without predictions and data (delete effects/ before):
+                                              repro effects --results .
 To render a table again from the unpacked files:
                                               repro table 2 --results .
 """
@@ -64,8 +69,9 @@ def write(results: Path, path: Path) -> int:
         raise ReproError(f"{store.directory} has no records: nothing to bundle. Check --results.")
     paired_effects.load(results)
     files = {}
+    evidence = [file for file in (locate_evidence(results, record) for record in store.all()) if file.exists()]
     for part in _STORED:
-        for file in sorted((results / part).glob("*.json")):
+        for file in sorted(evidence if part == EVIDENCE else (results / part).glob("*.json")):
             try:
                 files[f"{part}/{file.name}"] = file.read_bytes()
             except OSError as error:
@@ -93,6 +99,7 @@ def verify(path: Path) -> list[str]:
     wrong = _compare_with_manifest(inside)
     stored = {name: data for name, data in inside.items() if str(PurePosixPath(name).parent) in _STORED}
     made = _build_content(stored)
+    wrong += _find_evidence_of_nothing(stored)
     for name in sorted(made.keys() | inside.keys()):
         if name == MANIFEST or name in stored:
             continue
@@ -104,6 +111,19 @@ def verify(path: Path) -> list[str]:
             what = "not this version's" if name.startswith("inputs/") else "not what its records give with this version"
             wrong.append(f"{name}: {what}")
     return list(dict.fromkeys(wrong))
+
+
+def _find_evidence_of_nothing(stored: Mapping[str, bytes]) -> list[str]:
+    """Find evidence that belongs to no record of the bundle."""
+    with tempfile.TemporaryDirectory() as directory:
+        records = Path(directory) / "records"
+        records.mkdir()
+        for name, data in stored.items():
+            if PurePosixPath(name).parent == PurePosixPath("records"):
+                (records / PurePosixPath(name).name).write_bytes(data)
+        known = {f"{EVIDENCE}/{locate_evidence(Path(directory), r).name}" for r in Store(records).all()}
+    names = sorted(name for name in stored if name.startswith(f"{EVIDENCE}/") and name not in known)
+    return [f"{name}: evidence of no record in the bundle" for name in names]
 
 
 def _build_content(stored: Mapping[str, bytes]) -> dict[str, bytes]:

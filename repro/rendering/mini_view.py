@@ -91,7 +91,9 @@ def build_mini(table: Table, measured: Mapping[str, Measurement], rules: Hypothe
 
 _ABOUT_ORDERINGS = (
     "Exploratory, not asked before: every two rows that the paper prints apart, each pair of experiments once. p is of "
-    "an exact rank test, two-sided; adjusted after Benjamini and Hochberg. Only the sign of a difference is compared."
+    "an exact rank test, two-sided; adjusted after Benjamini and Hochberg. Only the sign of a difference is compared. "
+    "A printed difference is one of at most 0.2 points: within the scatter of the paper's own single trainings, it "
+    "says nothing about which row is better."
 )
 _ABOUT_STATISTICS = (
     "Mean distances between the positions of an image or a clip: those of the paper, and those of the scaled-down "
@@ -164,12 +166,20 @@ def build_answers_grid(answers: Sequence[Answer]) -> Grid:
     return Grid(("statement", "n", "effect", "p", "adjusted p", "answer"), (tuple(lines),))
 
 
+#: Two printed numbers this near each other may have come out in either order (docs/hypotheses.md).
+_WITHIN_SCATTER = 0.2
+
+
+def _mark_printed(ordering: Ordering) -> str:
+    return ", a printed difference" if ordering.published <= _WITHIN_SCATTER + 1e-9 else ""
+
+
 def _build_orderings_grid(orderings: Sequence[Ordering]) -> Grid:
     """A line per pair of rows, those against their baseline first: the published gap, ours, p and adjusted p."""
     lines = tuple(
         (
             Text(f"({o.group.name}) {o.better.label} > {o.worse.label}"),
-            Text(write_signed(o.published, o.better.require(o.column).decimals)),
+            Text(write_signed(o.published, o.better.require(o.column).decimals) + _mark_printed(o)),
             Text(write_signed(o.ours, 1)),
             Text(str(o.n)),
             Text(write_p(o.p)),

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from repro import __version__
+from repro.files.regular_files import sha256
 from repro.paper import COLUMNS, Table
 from repro.paper.hypotheses import HYPOTHESES, load_hypotheses
 from repro.paper.tolerances import Fixed, Retrained, Tolerances
-from repro.paths import PUBLISHED, TABLES, sha256
+from repro.paths import PUBLISHED, TABLES
 from repro.records import Record
 from repro.verification import ledger
 from repro.verification.integrity import Problem

@@ -27,7 +27,7 @@ def write_summary(verified: Verified) -> str:
         head = "✓ no cell is off"
     else:
         head = "– nothing was measured"
-    lines = [f"## Verification against the paper: {head}", ""]
+    lines = [f"## Verification against the paper: {head}", "", f"{_escape(coverage.describe())}.", ""]
     lines += _write_grid(("table", "cells", *VERDICTS), _count_by_table(verified))
     if verified.problems:
         lines += ["", "### Records that are not what they say", ""]
@@ -76,7 +76,7 @@ def _list_cells(cells: Sequence[CellVerdict]) -> list[str]:
                 _escape(f"Table {cell.cell.table} {_write_place(cell)}"),
                 cell.cell.printed,
                 _escape(cell.shown),
-                f"{cell.delta:+g}",
+                "" if cell.delta is None else f"{cell.delta:+g}",
                 "" if cell.tolerance is None else f"{cell.tolerance:.{cell.cell.decimals + 1}f}",
                 _escape(cell.reason),
             )

@@ -14,7 +14,7 @@ from repro.rendering.provenance import describe_tolerances, trace_provenance
 from repro.verification.agreement import explain_no_tolerance
 from repro.verification.coverage import Coverage
 from repro.verification.hypotheses import collect_mini
-from repro.verification.integrity import find_problems
+from repro.verification.integrity import admit
 from repro.verification.judgement import verify
 from repro.verification.measurements import Measurement
 from repro.verification.orderings import Effect, effects_over_baseline
@@ -64,8 +64,8 @@ def build(table: Table, store: Store) -> TableView:
     Raises:
         ReproError: a record, the ledger or the tolerances are damaged; the file is named.
     """
-    files, counts, rules = store.files(), store.counts(), tolerances.load()
-    records, problems = list(files.values()), find_problems(files)
+    admitted, counts, rules = admit(store), store.counts(), tolerances.load()
+    records, problems = admitted.records, admitted.problems
     verification = verify(table, records, counts, rules, problems)
     mini = collect_mini(table, records)
     notes, deviations = Notes(), Notes()

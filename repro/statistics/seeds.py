@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 
 
@@ -113,16 +113,3 @@ def compute_run_half_width(deviation: float, n: int, freedom: int, confidence: f
         deviation: between runs, of a normal distribution, estimated with `freedom` degrees of freedom.
     """
     return compute_student_quantile(confidence, freedom) * deviation * math.sqrt(1 + 1 / n)
-
-
-def compute_mean_half_width(values: Sequence[float], confidence: float) -> float:
-    """Compute half the width of the interval around the mean of `values` that holds the true mean.
-
-    >>> round(compute_mean_half_width([38.0, 38.2, 38.4], confidence=0.95), 3)
-    0.497
-
-    Args:
-        values: at least two.
-    """
-    n = len(values)
-    return compute_student_quantile(confidence, n - 1) * _compute_deviation(tuple(values)) / math.sqrt(n)

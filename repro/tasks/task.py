@@ -13,10 +13,12 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from repro.checkpoints import initial_weights, weight_files
+from repro.checkpoints.prefixes import describe_prefix
 from repro.data import sources
 from repro.data.miniature.coco import Tagger
 from repro.engine.loop import fit
 from repro.engine.sampler import TrainingData
+from repro.errors import ReproError
 from repro.evaluation.predictor import Evaluation, ProgressReport
 from repro.experiments import Experiment, mini
 from repro.files.locks import hold_directory_lock
@@ -120,13 +122,22 @@ class Task(ABC, Generic[Result, Model, Data]):
         """Load the images with tags for a mini experiment whose initial weights are "pretraining"."""
         raise NotImplementedError
 
-    def load_initial(self, model: Model, path: Path) -> None:
-        """Load the weights in `path` into `model`, as far as the recipe starts from them.
+    def load_initial(self, model: Model, path: Path, sha256: str, part: str | None) -> None:
+        """Load the weights in `path`, which have this `sha256`, into `model`, as far as the recipe starts from them.
+
+        Args:
+            part: which state dict of the file, if one was named.
 
         Raises:
-            ReproError: the file cannot be read, or is of another network.
+            ReproError: the file cannot be read, was exchanged, or is of another network.
         """
-        self.start_from(model, weight_files.read(path).tensors)
+        tensors = weight_files.read(path, f"sha256:{sha256}", part).tensors
+        try:
+            self.start_from(model, tensors)
+        except ReproError as error:
+            if hint := describe_prefix(tensors):
+                raise ReproError(f"{error}.{hint}") from None
+            raise
 
     @abstractmethod
     def start_from(self, model: Model, tensors: Mapping[str, Tensor]) -> None:

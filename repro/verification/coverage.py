@@ -1,4 +1,4 @@
-"""How much of a table is verified: cells counted by verdict and reason. Every verb and every format counts here."""
+"""How many numbers of a table are measured or counted, and agree, by verdict and reason. Every format counts here."""
 
 from __future__ import annotations
 
@@ -6,17 +6,31 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from repro import paper
 from repro.paper import COLUMNS
 from repro.verification.verdicts import CellVerdict, Verdict
 
 
 @dataclass(frozen=True)
+class Share:
+    """How many of the distinct numbers of one kind there are here, and how many the cells print."""
+
+    here: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Coverage:
-    """How many cells have which verdict, and for which reasons."""
+    """How many cells have which verdict, and for which reasons.
+
+    A number is distinct by its experiment, data set and column: the baseline of Table 2 is printed six times.
+    """
 
     total: int
-    measured: int  #: of the total, those that take data and weights; the others are counted
-    like_baseline: int  #: compatible ones that are compatible with their baseline's print as well
+    measured: Share  #: numbers that take data and weights
+    counted: Share  #: parameters and operations
+    same: int  #: cells of counts that print the same as ours
+    like_baseline: int  #: compatible cells that are compatible with their baseline's print as well
     verdicts: Mapping[Verdict, int]  #: only those that occur
     reasons: Mapping[Verdict, Counter[str]]
 
@@ -25,29 +39,56 @@ class Coverage:
         """Count the verdicts of `cells` and their reasons."""
         verdicts: Counter[Verdict] = Counter(cell.verdict for cell in cells)
         reasons = {verdict: Counter(cell.reason for cell in cells if cell.verdict == verdict) for verdict in verdicts}
-        measured = sum(COLUMNS[cell.cell.column].measured for cell in cells)
-        return cls(len(cells), measured, sum(cell.like_baseline for cell in cells), dict(verdicts), reasons)
+        measured, counted = ([c for c in cells if COLUMNS[c.cell.column].measured is kind] for kind in (True, False))
+        return cls(
+            len(cells), _count_distinct(measured), _count_distinct(counted),
+            sum(cell.delta == 0 and cell.verdict == "match" for cell in counted),
+            sum(cell.like_baseline for cell in cells), dict(verdicts), reasons,
+        )  # fmt: skip
 
     def __getitem__(self, verdict: Verdict) -> int:
         return self.verdicts.get(verdict, 0)
 
     def describe(self) -> str:
-        """Say in one line how many cells agree, are off, inconclusive and not run, and why."""
+        """Say in one line what was measured and what was counted, what agrees, and what is off, undecided or not run.
+
+        Measured numbers come first and apart: that counts agree says nothing about them.
+        """
         parts = []
-        if self.measured:
+        if self.measured.total:
             like = f" ({self.like_baseline} with their baseline's as well)" if self.like_baseline else ""
-            parts.append(f"{self['compatible']} of {self.measured} measured numbers compatible with the print{like}")
-        if counted := self.total - self.measured:
-            parts.append(f"{self['match']} of {counted} counts match")
+            cells = f": {_count(self['compatible'])} compatible with the print{like}" if self.measured.here else ""
+            parts.append(f"{self.measured.here} of {self.measured.total} distinct numbers measured{cells}")
+        if self.counted.total:
+            how = [f"{_count(self.same)} print{'s' if self.same == 1 else ''} the same"]
+            how += [f"{near} within the rule for counts"] if (near := self["match"] - self.same) else []
+            how += [f"{self['ledger']} explained in the ledger"] if self["ledger"] else []
+            cells = f": {', '.join(how)}" if self.counted.here else ""
+            parts.append(f"{self.counted.here} of {self.counted.total} distinct counts made{cells}")
         parts.append(f"{self['off']} off")
-        if self["ledger"]:
-            parts.append(f"{self['ledger']} explained in the ledger")
         undecided: tuple[Verdict, ...] = ("inconclusive", "not run")
         for verdict in undecided:
             reasons = self.reasons.get(verdict, Counter())
             if len(reasons) == 1:
-                parts.append(f"{self[verdict]} {verdict}: {next(iter(reasons))}")
+                parts.append(f"{_count(self[verdict])} {verdict}: {next(iter(reasons))}")
             elif reasons:
                 each = "; ".join(f"{number}: {reason}" for reason, number in reasons.most_common())
-                parts.append(f"{self[verdict]} {verdict} ({each})")
-        return ", ".join(parts)
+                parts.append(f"{_count(self[verdict])} {verdict} ({each})")
+        return "; ".join(parts)
+
+
+def _count(cells: int) -> str:
+    return f"{cells} cell{'' if cells == 1 else 's'}"
+
+
+def _count_distinct(cells: Sequence[CellVerdict]) -> Share:
+    every = {_identify(cell) for cell in cells}
+    return Share(len({_identify(cell) for cell in cells if cell.ours is not None}), len(every))
+
+
+def _identify(verdict: CellVerdict) -> tuple[str, str, str]:
+    """The same for every cell that prints one number."""
+    cell = verdict.cell
+    group = next(group for group in paper.load(cell.table).groups if group.name == cell.group)
+    dataset = group.dataset if COLUMNS[cell.column].measured else ""
+    return verdict.experiment, dataset, cell.column

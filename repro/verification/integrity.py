@@ -1,6 +1,6 @@
 """Whether the records of a store are what they say: each by itself, and compared with the others.
 
-A number from a record with a problem gets no verdict. Imports no torch.
+Whoever uses records for a number, a claim, an ordering or an effect takes those that `admit` lets in. Imports no torch.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from itertools import chain
 
 from repro.experiments import EXPERIMENTS, readings
 from repro.paper import COLUMNS, DATASETS
-from repro.records import Record, cache_key
+from repro.records import Record, Store, TrainedAlike, cache_key
 from repro.records.submission import EVALUATION_SERVER
+from repro.verification.contradictions import find_contradictions
+from repro.verification.trainings import compare_trainings
 
 
 @dataclass(frozen=True)
@@ -23,30 +25,50 @@ class Problem:
     file: str
     record: Record
     text: str
-    by_itself: bool = False  #: whether the record alone shows it; if not, it contradicts other records
 
     def __str__(self) -> str:
         return f"record {self.file}: {self.text}"
 
 
-def find_problems(files: Mapping[str, Record]) -> tuple[Problem, ...]:
+@dataclass(frozen=True)
+class Admitted:
+    """The records of a store that are what they say, all of its files, and what is wrong with the others."""
+
+    records: tuple[Record, ...]
+    problems: tuple[Problem, ...]
+    files: Mapping[str, Record]
+
+
+def admit(store: Store) -> Admitted:
+    """Admit the records of a store with which nothing is wrong; no number may come from another one.
+
+    Raises:
+        ReproError: a file is damaged; it is named.
+    """
+    files = store.files()
+    problems = find_problems(files, store.declared_seeds())
+    wrong = {problem.file for problem in problems}
+    return Admitted(tuple(record for file, record in files.items() if file not in wrong), problems, files)
+
+
+def find_problems(files: Mapping[str, Record], declared: Mapping[TrainedAlike, int]) -> tuple[Problem, ...]:
     """Find everything that is wrong with the records of a store, ordered by file.
 
     Args:
         files: the records by the names of their files (`Store.files`).
+        declared: how many seeds were going to be run (`Store.declared_seeds`).
     """
     submissions = defaultdict(list)
     for record in files.values():
         if record.submitted:
             submissions[record.submitted.key].append(record)
     single = (
-        Problem(file, record, text, by_itself=True)
+        Problem(file, record, text)
         for file, record in files.items()
         for text in _inspect_alone(file, record, submissions[record.submitted.key] if record.submitted else [])
     )
-    return tuple(
-        sorted(chain(single, _compare_datasets(files), _find_duplicates(files)), key=lambda problem: problem.file)
-    )
+    compared = (Problem(file, record, text) for file, record, text in compare_trainings(files, declared))
+    return tuple(sorted(chain(single, _compare_datasets(files), compared), key=lambda problem: problem.file))
 
 
 def _inspect_alone(file: str, record: Record, submission: list[Record]) -> Iterator[str]:
@@ -76,6 +98,7 @@ def _inspect_alone(file: str, record: Record, submission: list[Record]) -> Itera
         yield f"{_get_heading(name)} stands in it twice"
     if len(set(data.failed)) < len(data.failed):
         yield "an item failed twice"
+    yield from find_contradictions(record)
 
 
 def _get_heading(metric: str) -> str:
@@ -121,19 +144,3 @@ def _get_name(record: Record) -> tuple:
 
 def _get_content(record: Record) -> tuple[str, str]:
     return record.dataset.annotations_sha256, record.dataset.ids_sha256
-
-
-def _find_duplicates(files: Mapping[str, Record]) -> Iterator[Problem]:
-    """Find trainings with the predictions of another: one is a copy. Detectors that find nothing predict the same."""
-    by_predictions: dict[str, tuple[str, Record]] = {}
-    for file, record in sorted(files.items(), key=lambda item: (item[1].created, item[0])):
-        if record.training is None or record.submitted or not any(metric.value for metric in record.metrics):
-            continue
-        other, first = by_predictions.setdefault(record.predictions_sha256, (file, record))
-        if first is record:
-            continue
-        if first.key == record.key:
-            yield Problem(file, record, f"is the same measurement as {other}")
-        elif (first.experiment, first.seed) != (record.experiment, record.seed):
-            differs = "seed" if first.experiment == record.experiment else "experiment"
-            yield Problem(file, record, f"has the predictions of {other}, which is of another {differs}")

@@ -18,7 +18,7 @@ from repro.records import Count, Record, Store
 from repro.statistics.seeds import compute_deviation
 from repro.verification import ledger
 from repro.verification.agreement import FUZZ, Assessment, adjust_family, assess, decide
-from repro.verification.integrity import Problem, find_problems
+from repro.verification.integrity import Problem, admit
 from repro.verification.measurements import Measurement, collect
 from repro.verification.verdicts import CellVerdict, RowVerdict, Verdict, Verification, Verified
 
@@ -29,10 +29,9 @@ def verify_all(tables: Sequence[Table], store: Store) -> Verified:
     Raises:
         ReproError: a record, the ledger or the tolerances are damaged; the file is named.
     """
-    files, counts, rules = store.files(), store.counts(), tolerances.load()
-    records, problems = list(files.values()), find_problems(files)
-    verifications = tuple(verify(table, records, counts, rules, problems) for table in tables)
-    return Verified(verifications, problems, files)
+    admitted, counts, rules = admit(store), store.counts(), tolerances.load()
+    verifications = tuple(verify(table, admitted.records, counts, rules, admitted.problems) for table in tables)
+    return Verified(verifications, admitted.problems, admitted.files)
 
 
 def verify_store(table: Table, store: Store) -> Verification:
@@ -51,9 +50,13 @@ def verify(
 
     Args:
         counts: by spec hash.
-        suspected: problems of records; no verdict rests on such a record.
+        suspected: what is wrong with records that are not among them.
     """
-    wrong = {problem.record.key: problem for problem in reversed(suspected)}
+    wrong = {
+        (problem.record.experiment, problem.record.dataset.name): problem
+        for problem in reversed(suspected)
+        if problem.record.profile == "full"
+    }
     measured, unused = collect(records, {name: get(name) for name in table.experiments}, "full")
     outdated = {(record.experiment, record.dataset) for record in unused if record.stale}
     chosen = {
@@ -71,8 +74,9 @@ def verify(
             count = counts.get(get(row.experiment).spec_hash)
             count = count if count and count.counter == COUNTER else None
             stale = measurement is None and (row.experiment, group.dataset) in outdated
+            problem = wrong.get((row.experiment, group.dataset))
             cells = tuple(
-                _state_measured(cell, row, group, measurement, judged.get(cell.address), stale, wrong)
+                _state_measured(cell, row, group, measurement, judged.get(cell.address), stale, problem)
                 if COLUMNS[cell.column].measured
                 else _judge_counted(cell, row, count, counts)
                 for cell in row.cells
@@ -169,8 +173,10 @@ def _state_measured(
     measurement: Measurement | None,
     judged: _Judged | None,
     stale: bool,
-    wrong: Mapping[str, Problem],
+    problem: Problem | None,
 ) -> CellVerdict:
+    if measurement is None and problem:
+        return CellVerdict(cell, row.experiment, "inconclusive", str(problem))
     if measurement is None:
         needs = DATASETS[group.dataset].needs
         reason = "its record is stale (the network or the recipe has changed)" if stale else f"needs {needs}"
@@ -179,9 +185,7 @@ def _state_measured(
         return CellVerdict(cell, row.experiment, "not run", f"its records lack {COLUMNS[cell.column].heading}")
     measurement, one = judged.measurement, judged.now
     values = list(measurement.values_by_seed(cell.column).values())
-    verdict, reason, note, loosened = judged.verdict, judged.reason, judged.note, judged.loosened
-    if problem := next((wrong[record.key] for record in measurement.records if record.key in wrong), None):
-        verdict, reason, note, loosened = "inconclusive", str(problem), "", False
+    verdict, note = judged.verdict, judged.note
     baseline = _find_baseline_compatible_too(cell, row, group, judged) if verdict == "compatible" else None
     if baseline:
         also = f"as near to the baseline's {baseline.printed}: it shows no effect of the row"
@@ -189,13 +193,13 @@ def _state_measured(
     first = measurement.first
     errors = [record.require(cell.column).standard_error for record in measurement.records]
     return CellVerdict(
-        cell, row.experiment, verdict, reason,
+        cell, row.experiment, verdict, judged.reason,
         ours=fmean(values), spread=compute_deviation(values), n=len(values),
         standard_error=errors[0] if len(errors) == 1 else None,
         low=one.interval and one.interval[0], high=one.interval and one.interval[1],
         source=first.answered_by, engine=first.engine,
         tolerance=one.width, applied=one.rule.applies_to, rationale=one.rule.rationale,
-        note=note, loosened=loosened, like_baseline=baseline is not None,
+        note=note, loosened=judged.loosened, like_baseline=baseline is not None,
         records=tuple(record.filename for record in measurement.records),
     )  # fmt: skip
 

@@ -67,7 +67,8 @@ class CellVerdict:
         elif self.standard_error is not None:
             text += f" ± {self.standard_error:.{digits}f} (standard error)"
         if self.low is not None:
-            text += f", from {self.low:.{digits}f} to {self.high:.{digits}f} with the missing items"
+            text += " as evaluated (of all items, if it is chance which are missing)"
+            text += f", from {self.low:.{digits}f} to {self.high:.{digits}f} whatever the missing items are"
         return text + (f" over {self.n} seeds" if self.n > 1 else "")
 
     def __str__(self) -> str:

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections import namedtuple
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,10 @@ from faulty_server import Server, hang_up, raw, redirect, send, status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from repro.checkpoints import cache, download
+from repro.checkpoints import cache, download, transfer
 from repro.checkpoints.transfer import Patience
 from repro.errors import ReproError
-from repro.paths import cache_directory
+from repro.paths import cache_directory, write_atomically
 
 BODY = random.Random(1).randbytes(300_000)
 OTHER = random.Random(2).randbytes(300_000)
@@ -359,6 +360,28 @@ class TestRefusals:
         with pytest.raises(ReproError, match="timed out"):
             fetch(server, tmp_path, patience=Patience(timeout=0.1, tries=2, pause=0))
 
+    @pytest.mark.parametrize("code", [429, 503])
+    def test_a_server_is_left_alone_as_long_as_it_asks_for(self, server, tmp_path, monkeypatch, code):
+        pauses = []
+        monkeypatch.setattr(time, "sleep", pauses.append)
+        date = formatdate(time.time() + 61, usegmt=True)
+        waits = ["30", date, "Wed, 21 Oct 2015 07:28:00 GMT", "soon", "-3", "120"]
+        server.answers["/w.pth"] = [status(code, Retry_After=wait) for wait in waits]
+        assert fetch(server, tmp_path, patience=Patience(tries=9)).path.read_bytes() == BODY
+        assert pauses[0] == 30
+        assert 50 < pauses[1] <= 61
+        assert pauses[2:] == [4, 8, 16, 120]
+
+    def test_a_server_that_asks_for_too_long_is_left_for_another(self, server, tmp_path, monkeypatch):
+        pauses = []
+        monkeypatch.setattr(time, "sleep", pauses.append)
+        server.answers["/busy.pth"] = [status(429, Retry_After="3600")] * 9
+        with pytest.raises(ReproError, match=r"429 \(Too Many Requests\); it asks to be left alone for 3600 seconds"):
+            fetch(server, tmp_path, "/busy.pth")
+        assert fetch(server, tmp_path, "/busy.pth", "/w.pth").url == server.url + "/w.pth"
+        assert [visit.path for visit in server.visits] == ["/busy.pth", "/busy.pth", "/w.pth"]
+        assert pauses == []
+
     def test_pauses_grow_with_tries_in_vain_and_are_bounded(self, server, tmp_path, monkeypatch):
         pauses = []
         monkeypatch.setattr(time, "sleep", pauses.append)
@@ -482,6 +505,72 @@ class FullDisk:
         self.file.close()
 
 
+def left_unfinished(server, directory):
+    """The file of a download that ended early."""
+    server.answers["/w.pth"] = [send(cut=200_000)] + [status(503)] * EAGER.tries
+    with pytest.raises(ReproError, match="503"):
+        fetch(server, directory)
+    (partial,) = [path for path in unfinished(directory) if path.suffix != ".json"]
+    assert 0 < partial.stat().st_size <= 200_000
+    return partial
+
+
+def make_link(partial, victim):
+    partial.symlink_to(victim)
+
+
+def make_hard_link(partial, victim):
+    os.link(victim, partial)
+
+
+def make_pipe(partial, victim):
+    os.mkfifo(partial)
+
+
+class TestLinks:
+    @pytest.mark.parametrize("make", [make_link, make_hard_link, make_pipe])
+    @pytest.mark.parametrize("suffix", ["", ".json"])
+    def test_no_other_file_is_written_through_a_partial_one(self, server, tmp_path, make, suffix):
+        victim = tmp_path / "victim"
+        victim.write_bytes(BODY[:1000] if not suffix else b"{}")
+        before = victim.read_bytes()
+        partial = left_unfinished(server, tmp_path / "cache")
+        other = partial.with_name(partial.name + suffix)
+        other.unlink()
+        make(other, victim)
+        assert fetch(server, tmp_path / "cache").path.read_bytes() == BODY
+        assert victim.read_bytes() == before
+        assert unfinished(tmp_path / "cache") == []
+
+    def test_a_link_that_appears_while_bytes_arrive_is_not_followed(self, server, tmp_path, monkeypatch):
+        victim = tmp_path / "victim"
+        victim.write_bytes(b"precious")
+        restart = cache.Partial.restart
+
+        def restart_and_plant(partial, source):
+            restart(partial, source)
+            partial.path.symlink_to(victim)
+
+        monkeypatch.setattr(cache.Partial, "restart", restart_and_plant)
+        with pytest.raises(ReproError, match="cannot write"):
+            fetch(server, tmp_path / "cache")
+        assert victim.read_bytes() == b"precious"
+
+    def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(self, tmp_path):
+        (tmp_path / "victim").write_bytes(b"precious")
+        (tmp_path / f".notes.{os.getpid()}").symlink_to("victim")
+        write_atomically(tmp_path / "notes", b"new")
+        assert (tmp_path / "victim").read_bytes() == b"precious"
+        assert (tmp_path / "notes").read_bytes() == b"new"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "victim"]
+
+    def test_what_is_no_file_in_the_cache_is_fetched_again(self, server, tmp_path):
+        stored = fetch(server, tmp_path).path
+        stored.unlink()
+        os.mkfifo(stored)
+        assert fetch(server, tmp_path).path.read_bytes() == BODY
+
+
 class TestDisk:
     def test_room_is_looked_for_first(self, server, tmp_path, monkeypatch):
         monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: Usage(1e9, 9e8, cache.MARGIN + 299_999))
@@ -490,6 +579,36 @@ class TestDisk:
         assert published(tmp_path) == []
         monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: Usage(1e9, 9e8, cache.MARGIN + 300_000))
         fetch(server, tmp_path)
+
+    @pytest.mark.parametrize("framing", ["chunked", "none", "length"])
+    def test_room_is_looked_for_again_while_bytes_arrive(self, server, tmp_path, monkeypatch, framing):
+        """A length may be unknown, and others fill the disk too."""
+        monkeypatch.setattr(transfer, "_ROOM_EVERY", 50_000)
+        free = iter([cache.MARGIN + 300_000, *[cache.MARGIN + 299_999] * 2, *[cache.MARGIN - 1] * 9])
+        monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: Usage(1e9, 9e8, next(free)))
+        server.answers["/w.pth"] = [send(framing=framing)]
+        with pytest.raises(ReproError, match="not enough room in"):
+            fetch(server, tmp_path)
+        (rest,) = [path for path in unfinished(tmp_path) if path.suffix != ".json"]
+        assert 100_000 < rest.stat().st_size < 250_000
+        monkeypatch.undo()
+        server.answers.clear()
+        assert fetch(server, tmp_path).path.read_bytes() == BODY
+
+    @pytest.mark.parametrize("framing", ["chunked", "none"])
+    def test_an_endless_body_ends_at_what_weights_can_have(self, server, tmp_path, monkeypatch, framing):
+        monkeypatch.setattr(transfer, "LIMIT", 200_000)
+        server.answers["/w.pth"] = [send(framing=framing)] * 9
+        with pytest.raises(ReproError, match="it sends more than 200000 bytes, which no weights have"):
+            fetch(server, tmp_path)
+        assert len(server.visits) == 1
+        assert unfinished(tmp_path) == []
+
+    def test_an_announced_length_beyond_what_weights_can_have(self, server, tmp_path, monkeypatch):
+        monkeypatch.setattr(transfer, "LIMIT", 299_999)
+        with pytest.raises(ReproError, match="it announces 300000 bytes, and no weights have more than 299999"):
+            fetch(server, tmp_path)
+        assert unfinished(tmp_path) == []
 
     def test_only_for_what_is_missing(self, server, tmp_path, monkeypatch):
         server.answers["/w.pth"] = [send(cut=200_000)] + [status(503)] * EAGER.tries

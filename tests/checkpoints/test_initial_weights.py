@@ -48,6 +48,25 @@ def test_the_ids_of_the_recipes_are_in_the_registry():
         initial_weights.get_sha256_prefix("torchvision/resnet50")
 
 
+def test_a_file_or_one_state_dict_of_it_is_given(site, tmp_path):
+    weights, _ = site
+    file = tmp_path / "own.pth"
+    torch.save({"model": STATE, "model_ema": STATE}, file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert initial_weights.fetch_given(str(file)) == (file, None)
+    assert initial_weights.fetch_given(f"{file}#model_ema") == (file, "model_ema")
+    assert initial_weights.identify_given(str(file)) == digest
+    assert initial_weights.identify_given(f"{file}#model_ema") == f"{digest}#model_ema"
+    path, part = initial_weights.fetch_given(f"{weights}#model")
+    assert (path, part) == (initial_weights.fetch(weights), "model")
+    assert initial_weights.identify_given(f"{weights}#model") == f"{weights[-8:]}#model"
+    for read_given in (initial_weights.fetch_given, initial_weights.identify_given):
+        with pytest.raises(ReproError, match=r"--init nowhere: no such file, and no id"):
+            read_given("nowhere")
+    with pytest.raises(ReproError, match=r"nowhere\.pth cannot be read: it does not exist"):
+        initial_weights.identify_given("nowhere.pth")
+
+
 def test_a_file_is_fetched_once(site):
     weights, server = site
     assert not initial_weights.locate(weights).exists()

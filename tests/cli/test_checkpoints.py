@@ -250,7 +250,7 @@ def test_verify_runs_nothing_even_of_a_file_with_the_published_hash(site, tmp_pa
 
 
 def test_verify_names_a_missing_file():
-    assert "nowhere.pth cannot be read: No such file" in refused(repro("verify", "nowhere.pth"))
+    assert "nowhere.pth cannot be read: it does not exist" in refused(repro("verify", "nowhere.pth"))
 
 
 # -- convert ---------------------------------------------------------------------------------------------------------

@@ -21,10 +21,10 @@ from repro.data.kinetics import LABELS
 from repro.data.miniature import coco as miniature
 from repro.evaluation import ATTENTION_EVALUATOR, EVALUATORS
 from repro.experiments import digest, get, mini, preprocessing, readings
+from repro.files.regular_files import sha256
 from repro.measuring import attention, worker
 from repro.measuring.attention import measure_attention
 from repro.measuring.measure import measure
-from repro.paths import sha256
 from repro.planning import keys, lookup, plan
 from repro.planning.work_order import order_work
 from repro.records import Metric, Store, cache_key

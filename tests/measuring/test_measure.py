@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from repro.data.miniature import coco as miniature
 from repro.engine.launch import Processes
 from repro.errors import ReproError
+from repro.evaluation.matches import load_matches
 from repro.experiments import mini, readings
 from repro.measuring import training
 from repro.measuring.batch_division import divide_batch
 from repro.measuring.deviations import protocol_deviations, recipe_overrides
 from repro.measuring.measure import measure
+from repro.paths import TABLES
 from repro.planning.work_order import order_work
 from repro.settings import Settings
+from repro.statistics.precision import compute_average_precision
+from repro.verification.effects.evidence import locate_evidence
 
 pytestmark = pytest.mark.rounding
 
@@ -78,8 +84,20 @@ def test_the_record_is_whole(whole):
     assert (record.dataset.expected, record.dataset.evaluated) == (8, 8)
     assert (record.training.iterations, record.training.effective_batch) == (6, 4)
     assert "not comparable" in record.deviations[0]
-    assert record.weights.sha256 == __import__("hashlib").sha256(weights(settings)).hexdigest()
+    assert record.weights.sha256 == hashlib.sha256(weights(settings)).hexdigest()
     assert settings.store.all() == [record]
+    assert record.hypotheses == hashlib.sha256((TABLES / "hypotheses.yaml").read_bytes()).hexdigest()
+
+
+def test_its_evidence_gives_the_recorded_numbers(whole):
+    settings, record = whole
+    matches = load_matches(locate_evidence(settings.results, record))
+    assert matches.predictions_sha256 == record.predictions_sha256
+    everything = np.ones((record.dataset.evaluated, 1), dtype=np.int32)
+    for kind in ("box", "mask"):
+        found = compute_average_precision(matches, kind, everything)[:, 0]
+        recorded = [record.require(f"{metric}_{kind}").value for metric in ("ap", "ap50", "ap75")]
+        assert found == pytest.approx(recorded, abs=1e-9)
 
 
 def test_nothing_is_measured_twice(whole):

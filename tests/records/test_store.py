@@ -127,3 +127,20 @@ def test_records_do_not_change(store):
     with pytest.raises(ValidationError, match="frozen"):
         written.seed = 5
     assert Record.model_validate_json(written.model_dump_json()) == written
+
+
+def test_the_largest_number_of_seeds_that_was_declared_stands_and_nothing_is_replaced(tmp_path):
+    from repro.records import DeclaredSeeds
+
+    store = Store(tmp_path / "records")
+    assert store.declared_seeds() == {}
+    for seeds, at in ((3, "2026-01-01"), (5, "2026-01-02"), (1, "2026-01-03"), (3, "2026-01-04")):
+        store.declare_seeds(
+            DeclaredSeeds(experiment="x", profile="full", engine="torchvision", seeds=seeds, declared=at)
+        )
+    assert store.declared_seeds() == {("x", "full", "torchvision"): 5}
+    (path,) = (tmp_path / "records" / "seeds").glob("*.n3.json")
+    assert "2026-01-01" in path.read_text()
+    path.write_text(path.read_text().replace('"seeds": 3', '"seeds": 2'))
+    with pytest.raises(ReproError, match="was changed after it was written"):
+        store.declared_seeds()

@@ -65,6 +65,11 @@ def test_a_changed_file_is_named_even_with_a_manifest_that_fits(packed, tmp_path
     assert all(line.startswith(f"{name}: ") for line in wrong)
 
 
+def test_evidence_of_no_record_is_named(packed, tmp_path):
+    wrong = bundle.verify(changed(packed, tmp_path / "b.zip", {"evidence/other.npz": b"PK"}, True))
+    assert wrong == ["evidence/other.npz: evidence of no record in the bundle"]
+
+
 @pytest.mark.parametrize("name", ["../evil", "/evil", "records/../../evil", "a\\b", "C:evil", "folder/"])
 def test_entries_that_lead_out_are_refused(packed, tmp_path, name):
     with pytest.raises(ReproError, match="refused"):

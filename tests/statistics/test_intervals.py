@@ -2,10 +2,16 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.stats import binomtest
 
-from repro.statistics.intervals import compute_interval_with_missing, compute_normal_quantile, compute_wilson_interval
-from repro.statistics.seeds import compute_mean_half_width, compute_run_half_width
+from repro.statistics.intervals import (
+    compute_interval_with_missing,
+    compute_median_interval,
+    compute_normal_quantile,
+    compute_wilson_interval,
+)
+from repro.statistics.seeds import compute_run_half_width
 
 pytestmark = pytest.mark.rounding
 
@@ -90,5 +96,32 @@ def test_the_interval_of_one_more_run_covers_it(n):
     assert next_run_covered(half_width_of_own_spread, n) == pytest.approx(0.95, abs=4 * np.sqrt(0.05 * 0.95 / 4000))
 
 
-def test_the_interval_of_the_mean_would_not():
-    assert next_run_covered(compute_mean_half_width, 5) < 0.8
+@pytest.mark.parametrize("n", [2, 3, 5, 6, 8, 9, 20])
+def test_the_interval_of_a_median_is_of_order_statistics(n):
+    """Its confidence is the probability that the number of draws below the median lies within its places."""
+    values = np.random.default_rng(n).permutation(np.arange(n)).tolist()
+    low, high, confidence = compute_median_interval(values)
+    assert low == n - 1 - high
+    assert confidence == pytest.approx(1 - 2 * stats.binom.cdf(low, n, 0.5))
+    assert confidence >= 0.95 or low == 0
+    if low + 1 < high - 1:
+        assert 1 - 2 * stats.binom.cdf(low + 1, n, 0.5) < 0.95  # the next narrower pair has less
+
+
+@pytest.mark.parametrize("n", [3, 5, 8])
+def test_it_covers_as_often_as_it_says_also_the_median_of_two_modes(n):
+    generator = np.random.default_rng(n)
+
+    def draw(number):
+        return np.where(generator.random(number) < 0.4, 40, 75) + generator.normal(0, 2, number)
+
+    median = np.median(draw(2_000_000))
+    draws = draw((4000, n))
+    found = [compute_median_interval(one) for one in draws.tolist()]
+    covered = np.mean([low <= median <= high for low, high, _ in found])
+    assert covered == pytest.approx(found[0][2], abs=0.02)
+
+
+def test_one_value_has_no_interval():
+    with pytest.raises(ValueError, match="no interval"):
+        compute_median_interval([1.0])

@@ -147,8 +147,10 @@ def send(
     return answer
 
 
-def status(code: int) -> Callable[[Handler], None]:
-    return lambda handler: handler.head(code, {"Content-Length": "0"})
+def status(code: int, **headers: str) -> Callable[[Handler], None]:
+    """An answer without a body; `Retry_After="3"` is the header Retry-After."""
+    others = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda handler: handler.head(code, {"Content-Length": "0", **others})
 
 
 def redirect(location: str, code: int = 302) -> Callable[[Handler], None]:

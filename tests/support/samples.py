@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from repro.checkpoints import CONVERTER
+from repro.checkpoints import CONVERTER, initial_weights, registry
 from repro.complexity import COUNTER
+from repro.data.sources import SOURCES
+from repro.experiments import EXPERIMENTS, Experiment
 from repro.experiments.readings import get_experiment
 from repro.paper import DATASETS, Table, tolerances
 from repro.records import Checkpoint, Cost, Count, DataSet, Metric, Record, Training, Weights, cache_key
@@ -26,8 +28,8 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
     `checkpoint` holds fields of the evaluated checkpoint: the record is of weights that others trained.
     """
     checkpoint = changes.pop("checkpoint", None)
-    if "spec_hash" not in changes:
-        changes["spec_hash"] = get_experiment(name, profile, changes.get("readings", {}).items()).spec_hash
+    experiment = get_experiment(name, profile, changes.get("readings", {}).items())
+    changes.setdefault("spec_hash", experiment.spec_hash)
     size = 5000 if profile == "full" else 128
     dataset = {
         "name": "coco-val2017" if profile == "full" else "mini-val2017",
@@ -38,6 +40,7 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
         "evaluated": size,
         **{key: changes.pop(key) for key in list(changes) if key in DataSet.model_fields},
     }
+    identity = [name, seed, profile, repr(changes)]  # what another training would be
     fields = {
         "experiment": name,
         "profile": profile,
@@ -50,14 +53,18 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
         "metrics": [Metric(name=k, value=v, unit="%", n=dataset["evaluated"]) for k, v in metrics.items()],
         "evaluator": "faster-coco-eval 1.8.0",
         "predictions_sha256": cache_key(name=name, metrics=metrics, seed=seed, profile=profile, changes=repr(changes)),
-        "weights": Weights(sha256="d" * 64, origin="trained here"),
+        "weights": Weights(
+            sha256=STAGE1 if name == "imagenet-r50-stage1" else cache_key(weights=identity),
+            origin="trained here",
+            initial_sha256=initial_sha256(experiment),
+        ),
         "dataset": DataSet(**dataset),
         "training": Training(
-            key="e" * 64,
-            iterations=100,
-            recipe_iterations=100,
-            effective_batch=16,
-            learning_rate=0.02,
+            key=cache_key(training=identity),
+            iterations=count_recipe(experiment),
+            recipe_iterations=count_recipe(experiment),
+            effective_batch=experiment.recipe.batch_size,
+            learning_rate=experiment.recipe.learning_rate,
             world_size=1,
             final_loss=1.0,
         ),
@@ -68,13 +75,16 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
         **changes,
     }
     if checkpoint is not None:
+        match = checkpoint.get("match", "exact")
+        serving = registry.load().list_serving(name)
+        entry = next((entry for entry, serves in serving if serves.match == match), None)
         made = {
             "key": "1" * 64,
-            "id": "gcnet_r50_syncbn_baseline_1x",
-            "match": "exact",
+            "id": entry.id if entry else "gcnet/none",
+            "match": match,
             "format": "mmdetection1",
             "url": None,
-            "sha256": "2" * 64,
+            "sha256": ((entry.sha256 if entry else None) or "").ljust(64, "2"),
             "verified": True,
             "size": 1,
             "conventions": "mmdetection 1",
@@ -94,6 +104,28 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
         parts = {"predictions": fields["predictions_sha256"], "evaluator": fields["evaluator"]}
         fields["key"] = cache_key(**parts, training=evaluated)
     return Record(**fields)
+
+
+#: sha256 of the weights that ImageNet's second stage starts from: those of a record of imagenet-r50-stage1.
+STAGE1 = "5" * 64
+
+
+def initial_sha256(experiment: Experiment) -> str | None:
+    """Of what the recipe says that a training starts from."""
+    wanted = experiment.recipe.initial_weights
+    if wanted in EXPERIMENTS:
+        return STAGE1
+    if wanted in ("random", "pretraining"):
+        return None
+    return initial_weights.get_sha256_prefix(wanted).ljust(64, "0")
+
+
+def count_recipe(experiment: Experiment) -> int:
+    """Count the iterations of the whole recipe on the paper's data; of the mini profile, some number."""
+    if experiment.profile == "mini":
+        return 100
+    source, recipe = SOURCES[experiment.dataset], experiment.recipe
+    return recipe.epochs * -(-source.training_items // recipe.batch_size)
 
 
 def published(table: Table, name: str) -> dict[str, float]:

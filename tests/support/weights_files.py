@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from repro.checkpoints.weight_files import Contents
+
 STATE = OrderedDict(
     {
         "conv1.weight": torch.linspace(-1, 1, 24).reshape(2, 3, 2, 2),
@@ -23,6 +25,17 @@ STATE = OrderedDict(
     }
 )
 MAGIC = 0x1950A86A20F9469CFC6C
+
+
+def assert_state(contents: Contents, state=STATE) -> None:
+    assert list(contents.tensors) == list(state)
+    for key, expected in state.items():
+        tensor = contents.tensors[key]
+        assert type(tensor) is torch.Tensor
+        assert tensor.dtype == expected.dtype
+        assert tensor.device.type == "cpu"
+        assert not tensor.requires_grad
+        assert torch.equal(tensor, expected.detach())
 
 
 def mmcv(state: dict = STATE) -> dict:

@@ -98,6 +98,7 @@ def test_changes_are_sorted_into_what_they_are_of():
         ("identity", "key"),
         ("evaluation", "predictions_sha256"),
         ("weights", "weights.sha256"),
+        ("training", "training.key"),
         ("data", "dataset.evaluated"),
         ("environment", "environment.torch"),
     }

@@ -24,8 +24,9 @@ class InitialWeights(PathHandler):
         from repro.checkpoints import initial_weights, weight_files
         from repro.paths import cache_directory, write_atomically
 
-        source = initial_weights.fetch(path.removeprefix(PREFIX))
-        tensors = weight_files.read(source).tensors
+        id_ = path.removeprefix(PREFIX)
+        source = initial_weights.fetch(id_)
+        tensors = weight_files.read(source, f"sha256:{initial_weights.get_sha256_prefix(id_)}").tensors
         weights = {f"backbone.bottom_up.{name}": value for name, value in tensors.items() if not name.startswith("fc.")}
         renamed = cache_directory() / "detectron2" / f"{source.stem}.pth"
         buffer = io.BytesIO()

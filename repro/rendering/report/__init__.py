@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro import paper
+from repro.files.regular_files import sha256
 from repro.paper import COLUMNS, Cell
-from repro.paths import TEMPLATES, sha256
+from repro.paths import TEMPLATES
 from repro.records import Record, Store
 from repro.rendering import provenance, view
 from repro.rendering.grid import NOT_RUN, write_signed
@@ -26,6 +27,7 @@ from repro.verification.claims.audit import Audited
 from repro.verification.coverage import Coverage
 from repro.verification.effects import paired_effects
 from repro.verification.effects.paired_effects import RowEffects
+from repro.verification.integrity import admit
 from repro.verification.ledger import LedgerEntry
 from repro.verification.verdicts import CellVerdict, Verdict
 
@@ -64,6 +66,7 @@ class ReportPage:
     """What the page shows."""
 
     views: tuple[TableView, ...]
+    headline: str  #: what was measured and counted, of all tables
     coverage: tuple[CoverageLine, ...]
     costs: tuple[tuple[str, tuple[Scatter, ...]], ...]
     agreement: tuple[Scatter, ...]
@@ -94,26 +97,30 @@ def build(results: Path) -> ReportPage:
         ReproError: a record, a stored effect, the ledger, the claims or the tolerances are damaged; the file is named.
     """
     store = Store(results / "records")
-    records, stored = store.all(), paired_effects.load(results)
+    admitted, stored = admit(store), paired_effects.load(results)
+    records = admitted.records
     views = tuple(view.build(table, store) for table in paper.load_all())
     costs, effects = [], []
+    tables = [built.verification.table for built in views]
+    tests = paired_effects.compare_pairs(
+        paired_effects.pair_tables(tables, records, "full"), paired_effects.look_up(stored)
+    )
     for built in views:
         if scatters := plots.plot_costs(built):
             costs.append((f"Table {built.number}", scatters))
-        pairs = paired_effects.pair_rows(built.verification.table, records, "full")
-        rows = paired_effects.compare_pairs(pairs, paired_effects.look_up(stored))
-        if tested := tuple(row for row in rows if row.columns):
+        if tested := tuple(row for row in tests if row.columns and row.pair.table is built.verification.table):
             effects.append((built.number, tested))
     return ReportPage(
         views=views,
+        headline=Coverage.count([cell for built in views for cell in built.verification.cells]).describe(),
         coverage=_count_coverage(views),
         costs=tuple(costs),
         agreement=plots.plot_agreement(views),
         effects=tuple(effects),
         claims=audit.audit(audit.load(), store),
         ledger=_list_ledger(),
-        records=tuple(records),
-        versions=_list_versions(records),
+        records=tuple(admitted.files.values()),
+        versions=_list_versions(tuple(admitted.files.values())),
     )
 
 

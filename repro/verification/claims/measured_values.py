@@ -18,7 +18,7 @@ from repro.verification.claims.uncertainty import (
     estimate_trained,
     shrink_scatter,
 )
-from repro.verification.integrity import find_problems
+from repro.verification.integrity import admit
 from repro.verification.ledger import SCALE
 from repro.verification.measurements import Measurement, collect, describe_conditions
 
@@ -64,10 +64,7 @@ class Measured:
         experiments = {name: get(name) for table in tables for name in table.experiments}
         counts = {count.spec_hash: count for count in store.counts().values() if count.counter == COUNTER}
         counted = {name: counts.get(experiment.spec_hash) for name, experiment in experiments.items()}
-        files = store.files()
-        wrong = {problem.record.key for problem in find_problems(files) if problem.by_itself}
-        records = [record for record in files.values() if record.key not in wrong]
-        measured, _ = collect(records, experiments, "full")
+        measured, _ = collect(admit(store).records, experiments, "full")
         self._rows: dict[tuple[int, str, str], _Row] = {}
         for number, group in ((table.number, group) for table in tables for group in table.groups):
             for row in group.rows:

@@ -37,7 +37,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Scatter:
+class SeedScatter:
     """The standard deviation over seeds of one column, with its degrees of freedom; shrunk to the prior `declared`."""
 
     deviation: float
@@ -45,18 +45,18 @@ class Scatter:
     declared: float
 
 
-def shrink_scatter(runs: Sequence[Sequence[float]], declared: float, freedom: int) -> Scatter:
+def shrink_scatter(runs: Sequence[Sequence[float]], declared: float, freedom: int) -> SeedScatter:
     """Estimate how one column scatters over seeds from several rows' runs and a prior worth `freedom` degrees of it.
 
     >>> shrink_scatter([[38.0], [39.0]], declared=0.15, freedom=10)
-    Scatter(deviation=0.15, freedom=10, declared=0.15)
+    SeedScatter(deviation=0.15, freedom=10, declared=0.15)
     """
     squares = freedom * declared**2 + sum((len(run) - 1) * variance(run) for run in runs if len(run) > 1)
     freedom += sum(len(run) - 1 for run in runs)
-    return Scatter((squares / freedom) ** 0.5, freedom, declared)
+    return SeedScatter((squares / freedom) ** 0.5, freedom, declared)
 
 
-def estimate_trained(run: Sequence[float], scatter: Scatter | None) -> Estimate:
+def estimate_trained(run: Sequence[float], scatter: SeedScatter | None) -> Estimate:
     """Estimate from own trainings, one value per seed; without `scatter`, no prior is declared for the column."""
     value, n = Fraction(fmean(run)), len(run)
     if scatter is not None:

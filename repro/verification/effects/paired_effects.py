@@ -1,15 +1,15 @@
 """What a row gains over its baseline, tested item by item: published difference, ours, interval, p-value.
 
-A test says whether two networks differ on items like those that were evaluated. It says nothing about another
-training: the interval over seeds does. Reading stored effects imports no torch;
-`repro.verification.effects.paired_tests` computes them.
+A test says whether two networks differ on items like those that were evaluated: its interval covers images (or videos)
+only. It says nothing about another training: the interval over seeds does, and covers seeds only. None covers both.
+Reading stored effects imports no torch; `repro.verification.effects.paired_tests` computes them.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -22,11 +22,16 @@ from repro.files.schema import FrozenModel, describe_violation
 from repro.paper import COLUMNS, DATASETS, Cell, Group, Row, Table
 from repro.paths import write_atomically
 from repro.records import Record
-from repro.statistics import seeds
+from repro.statistics.intervals import compute_median_interval
 from repro.verification.measurements import SHARES, Measurement, Profile, collect
 from repro.verification.orderings import differ_only_in_network
 
-CONFIDENCE = 0.95  #: of every interval
+CONFIDENCE = 0.95  #: of every interval over items, and asked for of those over seeds
+SEEDS = 3  #: fewer give no interval over seeds
+
+SHARED_STAGE_1 = (
+    "all seeds were finetuned from one stage 1: they are replicates of a row against a row, not of the printed numbers"
+)
 
 
 class _FiniteModel(FrozenModel):
@@ -66,6 +71,10 @@ class StoredEffect(_FiniteModel):
     resampling_seed: int | None = None
     differences: tuple[Difference, ...]
     key: str = Field(description="sha256 of what can change the numbers, and nothing else")
+
+    def has_least_p(self, difference: Difference) -> bool:
+        """Whether a p-value is the least that so many resamples can give: the true one may be smaller."""
+        return self.resamples is not None and difference.p <= 2 / (self.resamples + 1) * (1 + 1e-9)
 
     def difference(self, column: str) -> Difference | None:
         """The difference in one column, if it was tested."""
@@ -118,6 +127,15 @@ class RowPair:
     profile: Profile
     runs: tuple[tuple[Record, Record], ...] = ()  #: (row's, baseline's), by seed
     reason: str = ""
+    also: tuple[str, ...] = ()  #: addresses of the other rows that are the same two experiments
+
+    @property
+    def shared_start(self) -> str:
+        """What all seeds of an ImageNet row share, in words; empty if nothing."""
+        starts = {record.weights.initial_sha256 for run in self.runs for record in run}
+        if len(self.runs) < 2 or self.group.dataset != "imagenet-val" or len(starts) != 1 or None in starts:
+            return ""
+        return SHARED_STAGE_1
 
 
 @dataclass(frozen=True)
@@ -129,8 +147,10 @@ class ColumnEffect:
     published: float | None
     tests: tuple[tuple[StoredEffect, Difference], ...]  #: one for each seed
     mean: float
-    low: float | None = None  #: Student's interval of the mean over seeds; None of one seed
+    #: Interval of the median over seeds, exact for every distribution; None of fewer than `SEEDS`.
+    low: float | None = None
     high: float | None = None
+    confidence: float | None = None  #: that it has: a range of few seeds has less than was asked for
 
 
 @dataclass(frozen=True)
@@ -149,12 +169,21 @@ class RowEffects:
                 "column": effect.column,
                 "published": effect.published,
                 "mean": effect.mean,
-                "low": effect.low,
-                "high": effect.high,
+                "over_seeds": None
+                if effect.low is None
+                else {
+                    "covers": "seeds only",
+                    "of": "median",
+                    "low": effect.low,
+                    "high": effect.high,
+                    "confidence": effect.confidence,
+                },
                 "seeds": len(effect.tests),
                 "tests": [
                     {"seed": test.seed, "n": test.n, "method": test.method, "effect": test.key}
+                    | {"covers": f"{DATASETS[pair.group.dataset].items} only", "confidence": test.confidence}
                     | difference.model_dump(exclude={"column"})
+                    | {"p_is_at_most": test.has_least_p(difference)}
                     for test, difference in effect.tests
                 ],
             }
@@ -163,8 +192,26 @@ class RowEffects:
         return {
             "table": pair.table.number, "group": pair.group.name, "row": pair.row.label,
             "baseline": pair.baseline.label, "experiment": pair.row.experiment, "profile": pair.profile,
-            "confidence": CONFIDENCE, "columns": columns, "missing": list(self.missing),
+            "also": list(pair.also), "note": pair.shared_start, "columns": columns, "missing": list(self.missing),
         }  # fmt: skip
+
+
+def pair_tables(tables: Iterable[Table], records: Sequence[Record], profile: Profile) -> list[RowPair]:
+    """Pair the rows of several tables as `pair_rows` does; two experiments on one data set stand once.
+
+    The first of the rows that are the same two experiments has the addresses of the others.
+    """
+    found: dict[tuple[str, str, str], RowPair] = {}
+    for table in tables:
+        for pair in pair_rows(table, records, profile):
+            where = "" if profile == "mini" else pair.group.dataset
+            key = pair.row.experiment, pair.baseline.experiment, where
+            if key in found:
+                address = f"{table.number}/{pair.group.name}/{pair.row.label}"
+                found[key] = replace(found[key], also=(*found[key].also, address))
+            else:
+                found[key] = pair
+    return list(found.values())
 
 
 def pair_rows(table: Table, records: Sequence[Record], profile: Profile) -> list[RowPair]:
@@ -266,7 +313,8 @@ def _summarise(pair: RowPair, cell: Cell, tests: Sequence[StoredEffect]) -> Colu
         published = round(cell.value - theirs.value, cell.decimals) + 0.0
     differences = [difference.difference for _, difference in tested]
     mean = fmean(differences)
-    if len(differences) == 1:
+    if len(differences) < SEEDS:
         return ColumnEffect(cell.column, cell.decimals, published, tested, mean)
-    half = seeds.compute_mean_half_width(differences, CONFIDENCE)
-    return ColumnEffect(cell.column, cell.decimals, published, tested, mean, mean - half, mean + half)
+    return ColumnEffect(
+        cell.column, cell.decimals, published, tested, mean, *compute_median_interval(differences, CONFIDENCE)
+    )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from repro.errors import ReproError
 from repro.evaluation import EVALUATORS
-from repro.evaluation.matches import KINDS, Matches, load_matches, match, save_matches
+from repro.evaluation.correctness import Correctness
+from repro.evaluation.matches import KINDS
 from repro.experiments import get, mini
 from repro.records import Record, cache_key
 from repro.settings import Settings
@@ -18,7 +20,11 @@ from repro.statistics.bootstrap import Replicates, compare, draw_resamples, repl
 from repro.statistics.mcnemar import Discordance, compute_interval, compute_mid_p
 from repro.statistics.precision import METRICS
 from repro.verification.effects import paired_effects
+from repro.verification.effects.evidence import obtain_correctness, obtain_matches
 from repro.verification.effects.paired_effects import CONFIDENCE, Difference, StoredEffect
+
+if TYPE_CHECKING:
+    from repro.data.coco import CocoDetection
 
 #: By the experiments' data sets. The number is raised when the same input gives another result.
 _MCNEMAR = "McNemar's test, mid-p, Bonett-Price interval, 1"
@@ -27,7 +33,7 @@ METHODS = {
     "imagenet": _MCNEMAR,
     "kinetics": _MCNEMAR,
 }
-_SHARES = {"top1": 1, "top5": 5}
+_SHARES = ("top1", "top5")  #: the columns of `Correctness.right`
 _EQUAL = 1e-6  #: percent points, between what the predictions give and what is recorded
 
 
@@ -107,7 +113,7 @@ class PairedTests:
     def _replicate(self, record: Record) -> dict[str, Replicates]:
         which = record.predictions_sha256, record.dataset.annotations_sha256
         if which not in self._replicates:
-            matches = self._match(record)
+            matches = obtain_matches(self.results, record, lambda: self._open_data(record), self.say)
             self.say(f"resampling {record.experiment}, {record.profile} profile, seed {record.seed}")
             n = len(matches.image_ids)
             counts = draw_resamples(n, self.number, np.random.default_rng(self.seed))  # the same for all networks
@@ -118,47 +124,13 @@ class PairedTests:
             self._replicates[which] = both
         return self._replicates[which]
 
-    def _match(self, record: Record) -> Matches:
-        """Match the predictions with the annotations, or load the file in which that is kept beside the predictions.
-
-        Raises:
-            ReproError: the predictions or the annotations are missing, or others than the record's.
-        """
-        expected = (record.predictions_sha256, record.dataset.annotations_sha256, record.dataset.ids_sha256)
-        predictions = find_predictions(self.results, record)
-        path = predictions.with_name("matches.npz")
-        if path.exists():
-            matches = load_matches(path)
-            if (matches.predictions_sha256, matches.annotations_sha256, matches.ids_sha256) == expected:
-                return matches
-        from repro.evaluation.coco import load_predictions
+    def _open_data(self, record: Record) -> CocoDetection:
+        """Open what a record's detector was evaluated on."""
         from repro.tasks.detection import Detection
 
-        self.say(f"matching the predictions of {record.experiment}, {record.profile} profile, seed {record.seed}")
-        detections = load_predictions(predictions, record.predictions_sha256)
         experiment = mini.get_at_profile(record.experiment, record.profile)
         settings = Settings(results=self.results, profile=record.profile, data_root=self.data_root)
-        dataset = Detection(experiment, settings).validation_data
-        if (dataset.annotations_sha256, dataset.ids_sha256) != expected[1:]:
-            raise ReproError(
-                f"{dataset.annotations_path} is not what {record.filename} was evaluated on: it has changed"
-            )
-        matches = match(detections, dataset, record.predictions_sha256)
-        save_matches(matches, path)
-        return matches
-
-
-def find_predictions(results: Path, record: Record) -> Path:
-    """Find the file in which a run keeps its predictions.
-
-    Raises:
-        ReproError: they are not in `results`.
-    """
-    name = f"{record.experiment}.{record.profile}.*.{(record.measured_by or 'unknown')[:12]}"
-    paths = sorted((results / "runs").glob(f"{name}/predictions.*"))
-    if not paths:
-        raise ReproError(f"the predictions of {record.filename} are not in {results / 'runs' / name}")
-    return paths[0]
+        return Detection(experiment, settings).validation_data
 
 
 def _check_agreement(record: Record, metric: str, value: float) -> None:
@@ -174,13 +146,13 @@ def _check_agreement(record: Record, metric: str, value: float) -> None:
 
 def _compare_classifiers(results: Path, ours: Record, theirs: Record) -> tuple[int, tuple[Difference, ...]]:
     """(items that both were evaluated on, differences of top-1 and top-5)."""
-    first, second = (_load_correct(find_predictions(results, record), record) for record in (ours, theirs))
-    common = sorted(first.keys() & second.keys())
-    if not common:
+    first, second = (_load_correctness(results, record) for record in (ours, theirs))
+    common, *places = np.intersect1d(first.item_ids, second.item_ids, assume_unique=True, return_indices=True)
+    if not len(common):
         raise ReproError(f"{ours.filename} and {theirs.filename} have no image or video in common")
     differences = []
     for place, column in enumerate(_SHARES):
-        right = [np.array([correct[item][place] for item in common]) for correct in (first, second)]
+        right = [one.right[where, place] for one, where in zip((first, second), places, strict=True)]
         counts = Discordance.count(*right)
         low, high = compute_interval(counts, CONFIDENCE)
         differences.append(
@@ -193,19 +165,9 @@ def _compare_classifiers(results: Path, ours: Record, theirs: Record) -> tuple[i
     return len(common), tuple(differences)
 
 
-def _load_correct(path: Path, record: Record) -> dict[str, tuple[bool, ...]]:
-    """Whether each image or video is right at top-1 and top-5, by its id."""
-    correct: dict[str, tuple[bool, ...]]
-    if get(record.experiment).dataset == "imagenet":
-        from repro.evaluation.topk import load_predictions
-
-        predictions = load_predictions(path, record.predictions_sha256)
-        correct = {p.image_id: tuple(p.is_correct(k) for k in _SHARES.values()) for p in predictions}
-    else:
-        from repro.evaluation.multiview import load_scores
-
-        scores = load_scores(path, record.predictions_sha256)
-        correct = {video.video_id: tuple(video.is_correct(k) for k in _SHARES.values()) for video in scores}
+def _load_correctness(results: Path, record: Record) -> Correctness:
+    """Which images or videos are right, checked against what is recorded."""
+    correctness = obtain_correctness(results, record, get(record.experiment).dataset)
     for place, column in enumerate(_SHARES):
-        _check_agreement(record, column, 100 * sum(item[place] for item in correct.values()) / len(correct))
-    return correct
+        _check_agreement(record, column, 100 * float(correctness.right[:, place].mean()))
+    return correctness

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pycocotools.mask as pycoco_mask
@@ -13,7 +15,7 @@ import pytest
 import typer
 from PIL import Image
 from samples import record
-from scipy.stats import binomtest, ttest_1samp
+from scipy.stats import binom, binomtest
 from typer.testing import CliRunner
 
 from repro import paper
@@ -21,12 +23,21 @@ from repro.cli import effects as verb
 from repro.data.coco import CocoDetection, Detections
 from repro.errors import ReproError
 from repro.evaluation import coco, multiview, topk
-from repro.evaluation.matches import match
+from repro.evaluation.correctness import load_correctness, save_correctness
+from repro.evaluation.matches import match, save_matches
 from repro.experiments import get, mini
 from repro.records import Store, Submitted
+from repro.rendering import bundle
 from repro.statistics.bootstrap import compare, draw_resamples, replicate
 from repro.verification.effects import paired_effects
-from repro.verification.effects.paired_tests import PairedTests, find_predictions
+from repro.verification.effects.evidence import (
+    find_predictions,
+    keep_evidence,
+    locate_evidence,
+    obtain_correctness,
+    obtain_matches,
+)
+from repro.verification.effects.paired_tests import PairedTests
 
 BASELINE, GC, NL = "coco-r50-baseline", "coco-r50-gc-r16", "coco-r50-1nl"
 HEIGHT, WIDTH = 40, 60
@@ -142,7 +153,7 @@ def invoke(*arguments):
 # -- COCO -------------------------------------------------------------------------------------------------------------
 
 
-def test_each_seed_is_tested_and_the_mean_over_seeds_has_students_interval(store):
+def test_each_seed_is_tested_and_the_median_over_seeds_has_an_exact_interval(store):
     row = paired_rows(store)["a", "+all GC"]
     assert row.missing == ()
     assert [one.column for one in row.columns] == [cell.column for cell in row.pair.row.cells if cell.unit == "%"]
@@ -155,8 +166,8 @@ def test_each_seed_is_tested_and_the_mean_over_seeds_has_students_interval(store
         assert [one.difference for _, one in column.tests] == pytest.approx(expected, abs=1e-9)
         assert [test.seed for test, _ in column.tests] == [0, 1, 2]
         assert column.mean == pytest.approx(np.mean(expected))
-        student = ttest_1samp(expected, 0).confidence_interval(0.95)
-        assert (column.low, column.high) == pytest.approx((student.low, student.high))
+        assert (column.low, column.high) == pytest.approx((min(expected), max(expected)))
+        assert column.confidence == pytest.approx(1 - 2 * binom.pmf(0, 3, 0.5))  # all above the median, or all below
 
 
 def test_the_test_is_the_bootstrap_of_the_two_predictions(store, whole):
@@ -194,9 +205,11 @@ def test_nothing_is_done_twice_and_nothing_stored_is_changed(store):
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-def test_matches_are_kept_beside_the_predictions_and_need_no_data_afterwards(store):
+def test_evidence_is_kept_and_needs_neither_data_nor_predictions_afterwards(store):
     first = paired_rows(store)
+    assert len(list((store / "evidence").glob("*.npz"))) == 6
     shutil.rmtree(store / "data")
+    shutil.rmtree(store / "runs")
     shutil.rmtree(store / "effects")
     assert paired_rows(store) == first
 
@@ -265,10 +278,11 @@ def test_matches_of_other_predictions_are_not_used(store, whole):
 def test_damaged_matches(store):
     paired_rows(store)
     shutil.rmtree(store / "effects")
-    path = of_seed_0(store, GC).with_name("matches.npz")
+    records = Store(store / "records").all()
+    path = locate_evidence(store, next(r for r in records if (r.experiment, r.seed) == (GC, 0)))
     path.write_bytes(path.read_bytes()[:-20])
     (reason,) = paired_rows(store)["a", "+all GC"].missing
-    assert "matches.npz is damaged" in reason
+    assert f"{path.name} is damaged" in reason
     path.unlink()
     assert paired_rows(store)["a", "+all GC"].missing == ()
 
@@ -287,6 +301,7 @@ def test_a_seed_of_one_alone(store):
     row = paired_rows(store)["a", "+all GC"]
     assert [test.seed for test, _ in row.columns[0].tests] == [0]
     assert (row.columns[0].low, row.columns[0].high) == (None, None)
+    assert row.as_dict()["columns"][0]["over_seeds"] is None
     for path in (store / "records").glob(f"{GC}*seed0*"):
         path.unlink()
     assert paired_rows(store)["a", "+all GC"].missing == ("no seed was run with both",)
@@ -326,6 +341,44 @@ def test_reading_stored_effects_imports_no_torch(store):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
     assert (done.stdout, done.stderr) == ("6\n", "")
+
+
+def test_a_p_value_that_more_resamples_could_lower_is_said_to_be_an_upper_limit(store):
+    """Of 99 resamples none is below zero: the least that they can give is 2 / 100."""
+    text = invoke("--table", 2, "--results", store, "--resamples", 99).stdout
+    line = next(line for line in text.splitlines() if "(a) +all GC" in line and "AP box" in line)
+    assert "<= 0.020" in line
+    rows = json.loads(invoke("--table", 2, "--results", store, "--resamples", 99, "--json").stdout)
+    tests = [one for row in rows for column in row["columns"] for one in column["tests"]]
+    assert {one["p_is_at_most"] for one in tests if one["p"] == pytest.approx(0.02)} == {True}
+    assert {one["p_is_at_most"] for one in tests if one["p"] > 0.021} <= {False}
+
+
+def test_two_seeds_have_no_interval_over_seeds(store):
+    for path in (store / "records").glob("*seed2*"):
+        path.unlink()
+    row = paired_rows(store)["a", "+all GC"]
+    assert (len(row.columns[0].tests), row.columns[0].low) == (2, None)
+    assert "none of fewer than 3 seeds" in invoke("--table", 2, "--results", store, "--resamples", 200).stdout
+
+
+def test_two_experiments_stand_once_in_all_tables(store):
+    rows = json.loads(invoke("--results", store, "--resamples", 200, "--json").stdout)
+    tested = [row for row in rows if row["columns"]]
+    assert [(row["table"], row["group"], row["row"]) for row in tested] == [(2, "a", "+all GC")]
+    assert "3/a/R50 +GC r16" in tested[0]["also"]
+
+
+def test_imagenets_seeds_are_said_to_share_stage_1(tmp_path):
+    for seed in (0, 1, 2):
+        for name, share in (("imagenet-r50-baseline", 0.7), ("imagenet-r50-1gc", 0.8)):
+            right = np.random.default_rng(seed).random(100) < share
+            weights = record(name, {}).weights.model_copy(update={"initial_sha256": "7" * 64})
+            classified(tmp_path, name, right, seed=seed, weights=weights)
+    row = paired_rows(tmp_path, "full", table=4)["a", "+1GC"]
+    assert len(row.pair.runs) == 3
+    assert "finetuned from one stage 1" in row.as_dict()["note"]
+    assert "note: all seeds were finetuned from one stage 1" in invoke("--table", 4, "--results", tmp_path).stdout
 
 
 def test_of_several_stored_tests_the_one_of_most_resamples_is_read(store):
@@ -482,11 +535,15 @@ def test_what_is_printed_of_the_mini_profile(store):
     assert done.exit_code == 0, done.output
     text = done.stdout
     assert "MINI profile: generated data and scaled-down networks. The numbers are not comparable" in text
-    assert "6 of 22 rows tested" in text
+    assert "1 of 17 rows tested" in text
+    assert text.count("(a) +all GC  AP box") == 3 + 1  # a line of each seed, and one of all
+    assert "(a) +all GC is also 2/b/after1x1, 2/c/c3+c4+c5, 2/d/r16+LN+ReLU, 2/e/ratio 16, 2/f/att+add" in text
     assert "published" not in text
     line = next(line for line in text.splitlines() if "(a) +all GC" in line and "AP box" in line)
-    assert line.endswith("25  images, seed 0")
-    assert "seeds: their mean" in text
+    assert line.endswith("25  images only (seed 0)")
+    (over_seeds,) = (line for line in text.splitlines() if "AP box" in line and "seeds only (mean)" in line)
+    assert "(75%, median)" in over_seeds
+    assert "None covers both." in text
     assert f"not tested: (a) +1 NL: no mini-profile record of {NL}" in text
 
 
@@ -494,15 +551,19 @@ def test_json_has_the_same_and_nothing_published_of_the_mini_profile(store):
     done = invoke("--table", 2, "--results", store, "--resamples", 200, "--json")
     rows = json.loads(done.stdout)
     assert {row["profile"] for row in rows} == {"full", "mini"}
-    assert len(rows) == 44
+    assert len(rows) == 2 * 17
     mini_rows = [row for row in rows if row["columns"]]
-    assert len(mini_rows) == 6
+    assert len(mini_rows) == 1
+    first = mini_rows[0]["columns"][0]
+    assert (first["over_seeds"]["covers"], first["over_seeds"]["confidence"]) == ("seeds only", 0.75)
+    assert {one["covers"] for one in first["tests"]} == {"images only"}
     assert all(column["published"] is None for row in mini_rows for column in row["columns"])
     assert [one["seed"] for one in mini_rows[0]["columns"][0]["tests"]] == [0, 1, 2]
 
 
 def test_what_is_printed_of_the_full_profile(tmp_path):
     right = np.arange(100) % 2 == 0
+    classified(tmp_path, "imagenet-r50-stage1", right)
     classified(tmp_path, "imagenet-r50-baseline", right)
     classified(tmp_path, "imagenet-r50-1gc", right | (np.arange(100) < 20))
     text = invoke("--table", 4, "--results", tmp_path).stdout
@@ -513,3 +574,85 @@ def test_what_is_printed_of_the_full_profile(tmp_path):
 
 def test_tables_without_a_baseline(tmp_path):
     assert "no row has a baseline" in invoke("--table", 1, "--results", tmp_path).stdout
+
+
+# -- evidence ---------------------------------------------------------------------------------------------------------
+
+
+def refuse():
+    raise AssertionError("the data were opened")
+
+
+def repeat_from_bundle(results, directory):
+    """What `repro effects --json` gives from an unpacked bundle of `results` without its stored effects."""
+    bundle.write(results, directory / "bundle.zip")
+    assert bundle.verify(directory / "bundle.zip") == []
+    unpacked = directory / "unpacked"
+    with zipfile.ZipFile(directory / "bundle.zip") as archive:
+        archive.extractall(unpacked)
+    shutil.rmtree(unpacked / "effects", ignore_errors=True)
+    assert not (unpacked / "runs").exists()
+    done = invoke("--results", unpacked, "--resamples", 200, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_a_reviewer_repeats_every_test_from_a_bundle_alone(store, tmp_path):
+    paired_rows(store)
+    ours = json.loads(invoke("--results", store, "--resamples", 200, "--json").stdout)
+    found = repeat_from_bundle(store, tmp_path)
+    tested = [row for row in found if row["columns"]]
+    assert [row["columns"] for row in tested] == [row["columns"] for row in ours if row["columns"]]
+    assert len(tested[0]["columns"][0]["tests"]) == 3
+
+
+def test_a_reviewer_repeats_mcnemar_too(tmp_path):
+    right = np.arange(100) % 2 == 0
+    for name, which in (("imagenet-r50-baseline", right), ("imagenet-r50-1gc", right | (np.arange(100) < 20))):
+        one = classified(tmp_path / "results", name, which)
+        assert keep_evidence(tmp_path / "results", one, "imagenet", refuse).exists()
+    (row,) = (row for row in repeat_from_bundle(tmp_path / "results", tmp_path) if row["columns"])
+    (test,) = row["columns"][0]["tests"]
+    assert (test["discordant"], test["difference"]) == ([10, 0], pytest.approx(10))
+
+
+def test_evidence_of_other_predictions_is_not_used(tmp_path):
+    right = np.arange(100) % 2 == 0
+    first = classified(tmp_path, "imagenet-r50-1gc", right)
+    path = keep_evidence(tmp_path, first, "imagenet", refuse)
+    content = load_correctness(path)
+    assert content.right[:, 0].tolist() == right.tolist()
+    save_correctness(replace(content, predictions_sha256="0" * 64, right=~content.right), path)
+    assert obtain_correctness(tmp_path, first, "imagenet").right[:, 0].tolist() == right.tolist()
+
+
+def test_evidence_that_the_record_contradicts_is_named(store):
+    one = next(r for r in Store(store / "records").all() if (r.experiment, r.seed) == (GC, 0))
+    paired_rows(store)
+    matches = obtain_matches(store, one, refuse)
+    none = {kind: np.zeros_like(bits) for kind, bits in matches.true.items()}
+    save_matches(replace(matches, true=none), locate_evidence(store, one))
+    shutil.rmtree(store / "effects")
+    reason = paired_rows(store)["a", "+all GC"].missing[0]
+    assert reason.startswith(f"seed 0: {one.filename} says ap_box")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content[:-30], "is damaged"),
+        (lambda content: b"PK" + content, "is damaged"),
+        (lambda content: b"", "is damaged"),
+    ],
+)
+def test_damaged_evidence_of_a_classifier_is_named(tmp_path, damage, message):
+    one = classified(tmp_path, "imagenet-r50-1gc", np.ones(20, dtype=bool))
+    path = keep_evidence(tmp_path, one, "imagenet", refuse)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ReproError, match=message):
+        load_correctness(path)
+
+
+def test_a_submission_has_no_evidence(tmp_path):
+    submitted = record(GC, {"ap_box": 36.0}, submitted=Submitted(key="1" * 64, files={"bbox": "2" * 64}))
+    assert keep_evidence(tmp_path, submitted, "coco", refuse) is None

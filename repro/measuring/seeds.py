@@ -1,0 +1,27 @@
+"""Seeds are declared before they are run. Imports no torch."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+
+from repro.planning.plan import Step
+from repro.records import DeclaredSeeds
+from repro.settings import Settings
+
+
+def declare_seeds(steps: Iterable[Step], settings: Settings, seeds: int) -> None:
+    """Write down that seeds 0..seeds-1 of what is trained will be run, before any of them is.
+
+    What was declared before stays: whoever runs fewer seeds than once declared has chosen among them.
+
+    Raises:
+        ReproError: the directory of results cannot be written.
+    """
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    asked_for = (step for step in steps if step.source == "trained" and step.order and not step.needed_by)
+    for name in dict.fromkeys(step.experiment.name for step in asked_for):
+        declared = DeclaredSeeds(
+            experiment=name, profile=settings.profile, engine=settings.engine, seeds=seeds, declared=now
+        )
+        settings.store.declare_seeds(declared)

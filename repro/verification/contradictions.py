@@ -1,0 +1,140 @@
+"""What a record says against what its experiment, its data set and the registry of weights say. Imports no torch.
+
+A record that says itself that it departs from the paper's recipe (`Record.departures`) contradicts nothing by that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from repro.checkpoints import initial_weights, registry
+from repro.checkpoints.registry import CheckpointEntry
+from repro.data.sources import SOURCES
+from repro.engine.schedule import count_iterations, count_iterations_per_epoch
+from repro.errors import ReproError
+from repro.experiments import EXPERIMENTS, Experiment, mini
+from repro.paper import COLUMNS, DATASETS
+from repro.records import Checkpoint, Record, Training
+
+#: The second of each pair is never larger: the looser a criterion, the more fulfil it.
+_AT_LEAST = (("ap50_box", "ap_box"), ("ap50_box", "ap75_box"), ("ap50_mask", "ap_mask"), ("ap50_mask", "ap75_mask"),
+             ("top5", "top1"))  # fmt: skip
+#: No copy of Kinetics has all of its videos, so that an epoch is shorter; none that is known lacks more than this.
+_PRESENT = 0.9
+#: What a file may lack: how many batches batch norm has seen, which no evaluation uses.
+_COUNTER = ".num_batches_tracked"
+
+
+def find_contradictions(record: Record) -> Iterator[str]:
+    """Say in what a record contradicts the specification of its experiment, or what can be."""
+    yield from _compare_metrics(record)
+    yield from _compare_size(record)
+    experiment = _find_specification(record)
+    if experiment is None:
+        return
+    if not record.departures and (precision := record.numerics.get("precision", "32-true")) != "32-true":
+        yield f"its precision is {precision}, not float32, and it says nothing of a departure"
+    if record.training and not record.departures:
+        yield from _compare_training(record, record.training, experiment)
+    if record.weights.checkpoint:
+        yield from _compare_checkpoint(record.weights.checkpoint, experiment)
+
+
+def _find_specification(record: Record) -> Experiment | None:
+    """Find the experiment as this version defines it; None if the record is of another or an older one."""
+    try:
+        experiment = EXPERIMENTS[record.experiment]
+        current = mini.shrink(experiment) if record.profile == "mini" else experiment
+    except (KeyError, ReproError):
+        return None
+    return current if current.spec_hash == record.spec_hash else None
+
+
+def _compare_metrics(record: Record) -> Iterator[str]:
+    values = {metric.name: metric.value for metric in record.metrics}
+    for larger, smaller in _AT_LEAST:
+        if larger in values and smaller in values and values[larger] < values[smaller] - 1e-9:
+            a, b = COLUMNS[larger].heading, COLUMNS[smaller].heading
+            yield f"{a} is {values[larger]:g} and below {b}, which is {values[smaller]:g}: that cannot be"
+    shares = [metric.value for metric in record.metrics if metric.unit == "%"]
+    if record.profile == "full" and not record.departures and shares and 0 < max(shares) <= 1:
+        yield f"its accuracies are at most {max(shares):g} %: they look like fractions, not percent"
+
+
+def _compare_size(record: Record) -> Iterator[str]:
+    """Say whether it has more items than there are."""
+    data = record.dataset
+    if data.name not in DATASETS:
+        return
+    official = DATASETS[data.name].size
+    if official is None:
+        official = next(source.validation_items for source in SOURCES.values() if source.validation == data.name)
+    if most := max((n for n in (data.expected, data.evaluated, data.required) if n > official), default=None):
+        yield f"{most} {DATASETS[data.name].items} of {data.name}: the official list has {official}"
+
+
+def _compare_training(record: Record, training: Training, experiment: Experiment) -> Iterator[str]:
+    recipe = experiment.recipe
+    silent = "and it says nothing of a departure"
+    if training.effective_batch != recipe.batch_size:
+        yield f"its batch is {training.effective_batch}, the recipe's {recipe.batch_size}, {silent}"
+    if abs(training.learning_rate - recipe.learning_rate) > 1e-9 * recipe.learning_rate:
+        yield f"its learning rate is {training.learning_rate:g}, the recipe's {recipe.learning_rate:g}, {silent}"
+    if others := {segment.precision for segment in training.segments} - {"32-true"}:
+        yield f"it was trained with precision {', '.join(sorted(others))}, not float32, {silent}"
+    if training.iterations != training.recipe_iterations:
+        yield f"it was trained for {training.iterations} of {training.recipe_iterations} iterations, {silent}"
+    if record.profile == "full":
+        yield from _compare_length(training, experiment)
+        yield from _compare_start(record.weights.initial_sha256, experiment)
+
+
+def _compare_length(training: Training, experiment: Experiment) -> Iterator[str]:
+    items = SOURCES[experiment.dataset].training_items
+    least = items * _PRESENT if experiment.dataset == "kinetics" else items
+    recipe = experiment.recipe
+    longest, shortest = (
+        count_iterations(recipe, count_iterations_per_epoch(int(n), recipe.batch_size)) for n in (items, least)
+    )
+    if not shortest <= training.recipe_iterations <= longest:
+        yield (
+            f"its recipe has {training.recipe_iterations} iterations; {recipe.epochs} epochs of {items} "
+            f"{SOURCES[experiment.dataset].items} are {longest}"
+        )
+
+
+def _compare_start(initial: str | None, experiment: Experiment) -> Iterator[str]:
+    """Say whether it starts from other weights than the recipe says; those trained here are compared elsewhere."""
+    wanted = experiment.recipe.initial_weights
+    if wanted in EXPERIMENTS:
+        return
+    prefix = None if wanted == "random" else initial_weights.get_sha256_prefix(wanted)
+    if prefix is None and initial is not None:
+        yield f"it starts from weights with sha256 {initial[:12]}..., the recipe from random ones"
+    elif prefix is not None and not (initial or "").startswith(prefix):
+        begin = f"weights with sha256 {initial[:12]}..." if initial else "random weights"
+        yield f"it starts from {begin}, the recipe from {wanted}, whose sha256 begins with {prefix[:12]}"
+
+
+def _compare_checkpoint(checkpoint: Checkpoint, experiment: Experiment) -> Iterator[str]:
+    known = {entry.id: entry for entry in registry.load().entries}
+    entry = known.get(checkpoint.id)
+    if entry is None:
+        if checkpoint.match == "exact":
+            yield f"claims the authors' weights, but checkpoints.yaml has no {checkpoint.id}"
+        return
+    serves = entry.find_service(experiment.name)
+    if serves is None or serves.match != checkpoint.match:
+        how = f"{serves.match} for" if serves else "not of"
+        yield f"claims that {checkpoint.id} is {checkpoint.match} for {experiment.name}; it is {how} this experiment"
+    yield from _compare_file(checkpoint, entry)
+
+
+def _compare_file(checkpoint: Checkpoint, entry: CheckpointEntry) -> Iterator[str]:
+    if entry.digest and not checkpoint.verified:
+        yield f"its file of {checkpoint.id} was not checked against the published hash"
+    if entry.sha256 and not checkpoint.sha256.startswith(entry.sha256):
+        published = entry.sha256[:12]
+        yield f"its file has sha256 {checkpoint.sha256[:12]}..., that of {checkpoint.id} begins with {published}"
+    if lacking := [key for key in checkpoint.missing if not key.endswith(_COUNTER)]:
+        yield f"its file lacks {len(lacking)} weights of the network, {lacking[0]} first"

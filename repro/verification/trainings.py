@@ -1,0 +1,88 @@
+"""The trainings of a store compared with one another: copies, seeds that are missing, and what they start from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from repro.evaluation import is_attention
+from repro.experiments import EXPERIMENTS, mini
+from repro.records import Record, TrainedAlike
+
+#: (file, record, what is wrong with it)
+Finding = tuple[str, Record, str]
+
+
+def compare_trainings(files: Mapping[str, Record], declared: Mapping[TrainedAlike, int]) -> Iterator[Finding]:
+    """Find trainings that are copies of others, lack seeds, or start from weights that nobody trained.
+
+    Args:
+        files: all records, by the names of their files.
+        declared: how many seeds were going to be run.
+    """
+    trained = {file: record for file, record in files.items() if record.training and not record.submitted}
+    yield from _find_copies(trained)
+    yield from _find_gaps(trained, declared)
+    yield from _find_strange_starts(trained)
+
+
+def _find_copies(trained: Mapping[str, Record]) -> Iterator[Finding]:
+    """Find trainings with weights, a key or predictions of another. Detectors that find nothing predict the same."""
+    by_what: dict[tuple[str, str], tuple[str, Record]] = {}
+    for file, record in sorted(trained.items(), key=lambda item: (item[1].created, item[0])):
+        assert record.training is not None, "they are trainings"
+        shared = [("weights", record.weights.sha256), ("training key", record.training.key)]
+        if any(metric.value for metric in record.metrics):
+            shared.append(("predictions", record.predictions_sha256))
+        for what, value in reversed(shared):
+            other, first = by_what.setdefault((what, value), (file, record))
+            if first is record:
+                continue
+            if first.key == record.key:
+                yield file, record, f"is the same measurement as {other}"
+                break
+            if (first.experiment, first.seed) != (record.experiment, record.seed):
+                differs = "seed" if first.experiment == record.experiment else "experiment"
+                yield file, record, f"has the {what} of {other}, which is of another {differs}"
+                break
+
+
+def _find_gaps(trained: Mapping[str, Record], declared: Mapping[TrainedAlike, int]) -> Iterator[Finding]:
+    """Find experiments whose seeds are not 0..n-1, or not all that were declared before they were run."""
+    runs: dict[TrainedAlike, dict[str, Record]] = defaultdict(dict)
+    for file, record in trained.items():
+        if not record.departures and not is_attention(record.evaluator) and _is_current(record):
+            runs[record.experiment, record.profile, record.engine][file] = record
+    for of, own in runs.items():
+        seeds = {record.seed for record in own.values()}
+        planned = declared.get(of, 0)
+        missing = sorted(set(range(max(planned, max(seeds) + 1))) - seeds)
+        which = f"seed {missing[0]} is" if len(missing) == 1 else f"seeds {', '.join(map(str, missing))} are"
+        why = f"{planned} seeds were declared" if planned else f"seeds are run from 0 on, and {max(seeds)} is here"
+        for file, record in own.items():
+            if missing:
+                yield file, record, f"{which} missing ({why}): a choice among seeds is no measurement"
+            elif planned and record.seed >= planned:
+                yield file, record, f"is of seed {record.seed}, but {planned} seeds were declared before they were run"
+
+
+def _is_current(record: Record) -> bool:
+    experiment = EXPERIMENTS.get(record.experiment)
+    if experiment is None:
+        return False
+    current = mini.shrink(experiment) if record.profile == "mini" else experiment
+    return current.spec_hash == record.spec_hash
+
+
+def _find_strange_starts(trained: Mapping[str, Record]) -> Iterator[Finding]:
+    """Find trainings that start from another experiment's weights, and of which no record has those weights."""
+    weights = {(record.experiment, record.profile, record.weights.sha256) for record in trained.values()}
+    for file, record in trained.items():
+        experiment = EXPERIMENTS.get(record.experiment)
+        wanted = experiment.recipe.initial_weights if experiment else ""
+        if wanted not in EXPERIMENTS or record.departures:
+            continue
+        initial = record.weights.initial_sha256
+        if initial is None or (wanted, record.profile, initial) not in weights:
+            begin = f"weights with sha256 {initial[:12]}..." if initial else "random weights"
+            yield file, record, f"it starts from {begin}, which are not those of a record of {wanted}"

@@ -1,0 +1,113 @@
+"""How weights are named: ids, files that are there or not, and one state dict of several."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+import torch
+from weights_files import STATE, torch_zip
+
+from repro.checkpoints import choice
+from repro.checkpoints.prefixes import describe_prefix
+from repro.checkpoints.weight_names import split_part
+from repro.errors import ReproError
+from repro.experiments import get
+
+EXPERIMENT = get("imagenet-r50-baseline")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nowhere.pth", "./nowhere", "/nowhere/weights", "timm=nowhere.pth", "nowhere.safetensors", "nowhere.pt#ema"],
+)
+def test_a_file_that_does_not_exist_is_no_misspelt_id(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ReproError, match=r"nowhere\S* cannot be read: it does not exist") as error:
+        choice.choose(EXPERIMENT, name)
+    assert "did you mean" not in str(error.value)
+
+
+def test_a_misspelt_id_is_answered_with_the_nearest():
+    with pytest.raises(ReproError, match="unknown weights 'torchvision/resnet50-19c8e375': did you mean torchvision/"):
+        choice.choose(EXPERIMENT, "torchvision/resnet50-19c8e375")
+
+
+def test_an_id_is_an_id_where_a_directory_has_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "torchvision" / "resnet50-19c8e357").mkdir(parents=True)
+    assert choice.choose(EXPERIMENT, "torchvision/resnet50-19c8e357").file is None
+
+
+def test_a_path_of_any_length_is_answered(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ReproError, match="File name too long"):
+        choice.choose(EXPERIMENT, "x" * 300 + ".pth")
+
+
+def test_one_state_dict_of_several_is_another_identity(tmp_path):
+    content = torch_zip({"model": STATE, "model_ema": STATE})
+    (tmp_path / "file.pth").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    whole = choice.choose(EXPERIMENT, f"timm={tmp_path / 'file.pth'}")
+    part = choice.choose(EXPERIMENT, f"timm={tmp_path / 'file.pth'}#model_ema")
+    assert (whole.identity, whole.part) == (digest, None)
+    assert (part.identity, part.part, part.format) == (f"{digest}#model_ema", "model_ema", "timm")
+    assert whole.digest == part.digest == f"sha256:{digest}"
+    published = choice.choose(EXPERIMENT, "torchvision/resnet50-19c8e357#model")
+    assert (published.identity, published.digest) == ("sha256:19c8e357#model", "sha256:19c8e357")
+
+
+def test_a_number_sign_in_the_name_of_a_file(tmp_path):
+    (tmp_path / "a#b.pth").write_bytes(b"")
+    for text in (f"{tmp_path}/a#b.pth", f"timm={tmp_path}/a#b.pth"):
+        assert split_part(text) == (text, None)
+        assert split_part(f"{text}#model") == (text, "model")
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        (["module.conv1.weight", "module.fc.bias"], "2 of its 2 keys begin with 'module.': DataParallel"),
+        (["_orig_mod.conv1.weight"], "'_orig_mod.': torch.compile"),
+        (["backbone.conv1.weight", "backbone.bn1.bias", "head.bias"], "2 of its 3 keys begin with 'backbone.'"),
+        (["conv1.weight", "bn1.bias", "ema_conv1_weight"], "1 of its 3 keys begin with 'ema_'"),
+        (["conv1.weight", "module.bias"], ""),
+        ([], ""),
+    ],
+)
+def test_prefixes_are_named(keys, words):
+    assert words in describe_prefix(keys)
+    assert bool(words) == bool(describe_prefix(keys))
+
+
+def test_prefixes_are_named_where_weights_do_not_fit():
+    from repro import conversion
+
+    state = {f"module.{key}": value for key, value in STATE.items()}
+    with pytest.raises(ReproError, match=r"none of its keys.*3 of its 3 keys begin with 'module\.'"):
+        conversion.convert(state, "torchvision", EXPERIMENT.network)
+    with pytest.raises(ReproError, match=r"cannot be told from keys.*3 of its 3 keys begin with 'module\.'"):
+        conversion.recognise(state)
+
+
+def test_prefixes_are_named_in_initial_weights(tmp_path, monkeypatch):
+    from repro.tasks.task import Task
+
+    class Fitting(Task):
+        def start_from(self, model, tensors):
+            if "conv1.weight" not in tensors:
+                raise ReproError("initial weights lack conv1.weight")
+
+    monkeypatch.setattr(Fitting, "__abstractmethods__", frozenset())
+    task, path = object.__new__(Fitting), tmp_path / "w.pth"
+    for prefix in ("", "_orig_mod."):
+        path.write_bytes(torch_zip({"net": {f"{prefix}conv1.weight": torch.ones(1)}}))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if prefix:
+            with pytest.raises(ReproError, match=r"lack conv1\.weight\. 1 of its 1 keys begin with '_orig_mod\.'"):
+                task.load_initial(None, path, digest, "net")
+        else:
+            task.load_initial(None, path, digest, "net")
+        with pytest.raises(ReproError, match="exchanged"):
+            task.load_initial(None, path, "0" * 64, "net")

@@ -1,0 +1,76 @@
+"""Several state dicts in one file: nothing is taken silently, and a name decides."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import pytest
+import torch
+from weights_files import STATE, assert_state, detectron2, mmcv, torch_legacy, torch_zip
+
+from repro.checkpoints.weight_files import read
+from repro.errors import ReproError
+
+EMA = OrderedDict({key: value.clone() * 0 + 3 for key, value in STATE.items()})
+SEVERAL = {
+    "timm": ({"state_dict": STATE, "state_dict_ema": EMA}, "state_dict and state_dict_ema"),
+    "torchvision": ({"model": STATE, "model_ema": EMA, "epoch": 3}, "model and model_ema"),
+    "nested": ({"model": STATE, "ema": {"module": EMA, "updates": 7}}, "model and ema/module"),
+    "only nested": ({"model": {"student": STATE, "teacher": EMA}}, "model/student and model/teacher"),
+    "two frameworks": ({"state_dict": STATE, "model": EMA}, "state_dict and model"),
+    "GAN": ({"generator": STATE, "discriminator": EMA}, "generator and discriminator"),
+}
+
+
+@pytest.fixture
+def read_value(tmp_path):
+    def write_and_read(value, part=None, save=torch_zip):
+        (tmp_path / "weights.pth").write_bytes(save(value))
+        return read(tmp_path / "weights.pth", part=part)
+
+    return write_and_read
+
+
+@pytest.mark.parametrize("save", [torch_zip, torch_legacy])
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_of_several_none_is_taken_silently(read_value, kind, save):
+    value, names = SEVERAL[kind]
+    first, second = names.split(" and ")
+    with pytest.raises(
+        ReproError, match=f"several state dicts, {names}, and.*Say which: FILE#{first}, for example"
+    ) as e:
+        read_value(value, save=save)
+    assert "Fetch it again" not in str(e.value)
+    for part, expected in ((first, STATE), (second, EMA)):
+        assert_state(read_value(value, part, save), expected)
+
+
+def test_of_several_in_a_pickle_of_arrays(tmp_path):
+    arrays = {key: value.numpy() for key, value in EMA.items()}
+    (tmp_path / "model.pkl").write_bytes(detectron2(ema_state=arrays))
+    with pytest.raises(ReproError, match="model and ema_state"):
+        read(tmp_path / "model.pkl")
+    assert_state(read(tmp_path / "model.pkl", part="ema_state"), EMA)
+
+
+def test_a_single_one_of_another_name_has_to_be_named(read_value):
+    value = {"model_ema": EMA, "epoch": 3}
+    with pytest.raises(ReproError, match=r"its only state dict is model_ema.*FILE#model_ema"):
+        read_value(value)
+    contents = read_value(value, "model_ema")
+    assert_state(contents, EMA)
+    assert contents.meta == {"epoch": 3}
+
+
+def test_a_name_that_is_not_there(read_value):
+    with pytest.raises(ReproError, match="no state dict 'ema': its state dicts are model and model_ema"):
+        read_value({"model": STATE, "model_ema": EMA}, "ema")
+    with pytest.raises(ReproError, match="no state dict 'ema': its top level is its only state dict"):
+        read_value(STATE, "ema")
+
+
+def test_states_of_optimizers_are_no_state_dicts(read_value):
+    adam = {"exp_avg": torch.ones(2), "exp_avg_sq": torch.ones(2)}
+    named = {"state": {"w": adam}, "momentum": {"w": torch.ones(2)}}
+    for value in (mmcv(), {"model": STATE, "optimizer": named, "optimizer_state": {0: adam}, "scaler": {"scale": 2.0}}):
+        assert_state(read_value(value))

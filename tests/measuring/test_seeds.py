@@ -1,0 +1,17 @@
+"""What `repro reproduce --seeds` writes down before anything runs."""
+
+from __future__ import annotations
+
+from repro.measuring.seeds import declare_seeds
+from repro.planning.plan import plan
+from repro.settings import Settings
+
+
+def test_what_is_trained_is_declared_with_its_number_of_seeds(tmp_path):
+    settings = Settings(profile="mini", results=tmp_path)
+    steps = plan(["coco-r50-baseline", "imagenet-r50-1gc"], settings, range(3))
+    declare_seeds(steps, settings, 3)
+    assert settings.store.declared_seeds() == {
+        ("coco-r50-baseline", "mini", "torchvision"): 3,
+        ("imagenet-r50-1gc", "mini", "torchvision"): 3,  # and not the first stage, which is run with seed 0 alone
+    }

@@ -1,0 +1,311 @@
+"""Ways to earn a verdict that is not deserved: each is refused, or named with exit code 1.
+
+Each earned a match or a "holds", with exit code 0, by the rules before there were priors, families and contradictions.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from samples import STAGE1, count, published, record
+
+from repro import cli, paper
+from repro.data.sources import SOURCES
+from repro.experiments import get
+from repro.paper import tolerances
+from repro.records import DeclaredSeeds, Store, cache_key
+from repro.verification.hypotheses import answer_table
+from repro.verification.integrity import admit
+
+GC = "coco-r50-1gc"  #: prints 38.1, its baseline 37.2
+ALL = "coco-r50-gc-r16"  #: of which the authors released weights
+SILENT = "says nothing of a departure"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "records")
+
+
+@pytest.fixture
+def verify(monkeypatch, capsys, store):
+    """`repro verify` of one table: exit code, text, and the cell of a row's column."""
+
+    def run(table, row, column):
+        arguments = ["repro", "verify", "--table", str(table), "--results", str(store.directory.parent)]
+        outputs = []
+        for extra in ([], ["--json"]):
+            monkeypatch.setattr("sys.argv", arguments + extra)
+            with pytest.raises(SystemExit) as exit_:
+                cli.main()
+            outputs.append(capsys.readouterr().out)
+        (found,) = json.loads(outputs[1])
+        cell = next(c for c in found["cells"] if (c["row"], c["column"]) == (row, column))
+        return exit_.value.code or 0, outputs[0], cell
+
+    return run
+
+
+def box(value, seed=0, name=GC, **changes):
+    return record(name, {"ap_box": value}, seed=seed, **changes)
+
+
+def refused(verify, words, table=2, row="+1 GC", column="ap_box"):
+    """The record is named, nothing is compatible, and the exit code is 1."""
+    code, out, cell = verify(table, row, column)
+    assert code == 1
+    assert words in out
+    assert cell["verdict"] != "compatible"
+
+
+def changed(made, part, **changes):
+    return made.model_copy(update={part: getattr(made, part).model_copy(update=changes)})
+
+
+def rekeyed(made):
+    """With the cache key that belongs to what is in it, as a careful forger would write it."""
+    key = cache_key(predictions=made.predictions_sha256, evaluator=made.evaluator, training=made.measured_by)
+    return made.model_copy(update={"key": key})
+
+
+@pytest.mark.parametrize("values", [(37.02, 37.20, 37.38), (37.21, 37.29), (36.3, 37.2, 39.9)])
+def test_01_scatter_around_the_baselines_value(store, verify, values):
+    for seed, value in enumerate(values):
+        store.add(box(value, seed))
+    _, _, cell = verify(2, "+1 GC", "ap_box")
+    assert cell["verdict"] != "compatible"
+
+
+def test_04_a_lucky_seed_relabelled_decides_no_statement(store, verify):
+    first = record(ALL, {"ap_box": 60.0, "ap_mask": 60.0}, profile="mini")
+    base = [
+        record("coco-r50-baseline", {"ap_box": 30.0 + s, "ap_mask": 30.0 + s}, seed=s, profile="mini") for s in range(3)
+    ]
+    copies = [rekeyed(first.model_copy(update={"seed": seed})) for seed in (1, 2)]
+    for made in (*base, first, *copies):
+        store.add(made)
+    admitted = admit(store).records
+    assert [r.seed for r in admitted if r.experiment == ALL] == [0]
+    for answer in answer_table(paper.load(2), admitted):
+        assert ALL not in str(answer.hypothesis) or answer.word != "holds"
+    assert verify(2, "+1 GC", "ap_box")[0] == 1
+
+
+@pytest.mark.parametrize("what", ["weights", "training key"])
+def test_05_the_same_training_under_three_seeds_with_other_predictions(store, verify, what):
+    first = box(38.1)
+    store.add(first)
+    for seed in (1, 2):
+        made = box(38.1 + seed / 100, seed)
+        if what == "weights":
+            made = changed(made, "weights", sha256=first.weights.sha256)
+        else:
+            made = rekeyed(changed(made, "training", key=first.training.key))
+        store.add(made)
+    code, out, cell = verify(2, "+1 GC", "ap_box")
+    assert (code, cell["n"]) == (1, 1)
+    assert out.count(f"has the {what} of {first.filename}, which is of another seed") == 2
+
+
+def test_06_a_tolerance_declared_after_the_measurement(store, verify):
+    store.add(box(38.1, tolerances={"confidence": {"retrained": 0.95}}))
+    code, out, cell = verify(2, "+1 GC", "ap_box")
+    assert (code, cell["verdict"], cell["loosened"]) == (1, "inconclusive", True)
+    assert "none then, ±0.52 % now" in out
+
+
+def test_07_no_tolerances_kept_and_any_widening(store, verify, monkeypatch):
+    rules = tolerances.load()
+    prior = {"ap_box": rules.retrained.prior["ap_box"].model_copy(update={"deviation": 9.0})}
+    wide = rules.model_copy(update={"retrained": rules.retrained.model_copy(update={"prior": prior})})
+    store.add(box(33.0, tolerances=None))
+    monkeypatch.setattr(tolerances, "load", lambda: wide)
+    _, _, cell = verify(2, "+1 GC", "ap_box")
+    assert cell["verdict"] == "inconclusive"
+
+
+def test_08_a_hundred_iterations_as_if_they_were_the_recipe(store, verify):
+    store.add(changed(box(38.1), "training", iterations=100, recipe_iterations=100))
+    refused(verify, "its recipe has 100 iterations; 12 epochs of 117266 images are 87960")
+
+
+def test_08_the_recipe_cut_short_in_silence(store, verify):
+    store.add(changed(box(38.1), "training", iterations=100))
+    refused(verify, f"it was trained for 100 of 87960 iterations, and it {SILENT}")
+
+
+def test_09_another_batch_rate_or_precision_in_silence(store, verify):
+    store.add(changed(box(38.1), "training", effective_batch=2, learning_rate=0.0025))
+    refused(verify, f"its batch is 2, the recipe's 16, and it {SILENT}")
+    assert f"its learning rate is 0.0025, the recipe's 0.02, and it {SILENT}" in verify(2, "+1 GC", "ap_box")[1]
+
+
+def test_09_sixteen_bits_in_silence(store, verify):
+    store.add(box(38.1, numerics={"precision": "bf16-mixed"}))
+    refused(verify, f"its precision is bf16-mixed, not float32, and it {SILENT}")
+
+
+def test_what_says_that_it_departs_is_no_finding(store, verify):
+    made = changed(box(38.1, departures=["trained for 100 iterations"]), "training", iterations=100, effective_batch=2)
+    store.add(made.model_copy(update={"numerics": {"precision": "bf16-mixed"}}))
+    code, out, cell = verify(2, "+1 GC", "ap_box")
+    assert (code, cell["verdict"]) == (0, "inconclusive")
+    assert "wrong" not in out
+
+
+def imagenet(name="imagenet-r50-baseline", evaluated=50_000):
+    return record(name, published(paper.load(4), "imagenet-r50-baseline"), name="imagenet-val", required=50_000,
+                  expected=50_000, evaluated=evaluated)  # fmt: skip
+
+
+def test_10_initial_weights_that_nobody_trained(store, verify):
+    store.add(imagenet("imagenet-r50-stage1"))
+    store.add(changed(imagenet(), "weights", initial_sha256="7" * 64))
+    refused(
+        verify,
+        "it starts from weights with sha256 777777777777..., which are not those of a record of imagenet-r50-stage1",
+        table=4,
+        row="baseline",
+        column="top1",
+    )
+
+
+def test_10_the_right_ones_are_no_finding(store, verify):
+    store.add(imagenet("imagenet-r50-stage1"))
+    store.add(imagenet())
+    assert imagenet().weights.initial_sha256 == STAGE1
+    assert verify(4, "baseline", "top1")[0] == 0
+
+
+@pytest.mark.parametrize("initial", ["7" * 64, None])
+def test_10_initial_weights_of_a_detector(store, verify, initial):
+    store.add(changed(box(38.1), "weights", initial_sha256=initial))
+    refused(verify, "the recipe from torchvision/resnet50-19c8e357, whose sha256 begins with 19c8e357")
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "words"),
+    [
+        ({"id": "gcnet/r50-syncbn-gc-r4-1x"}, "claims that gcnet/r50-syncbn-gc-r4-1x is exact for coco-r50-gc-r16"),
+        ({"id": "gcnet/none"}, "claims the authors' weights, but checkpoints.yaml has no gcnet/none"),
+        ({"verified": False}, "was not checked against the published hash"),
+        ({"sha256": "f" * 64}, "its file has sha256 ffffffffffff..."),
+        ({"missing": ["backbone.layer1.0.conv1.weight"]}, "its file lacks 1 weights of the network"),
+    ],
+)
+def test_11_weights_that_are_not_the_authors_of_this_row(store, verify, checkpoint, words):
+    store.add(record(ALL, {"ap_box": 39.4}, checkpoint=checkpoint))
+    refused(verify, words, row="+all GC")
+
+
+def test_11_counters_of_batch_norm_may_be_missing(store, verify):
+    store.add(record(ALL, {"ap_box": 39.4}, checkpoint={"missing": ["bn1.num_batches_tracked"]}))
+    assert (verify(2, "+all GC", "ap_box")[0], verify(2, "+all GC", "ap_box")[2]["verdict"]) == (0, "compatible")
+
+
+def test_12_more_images_than_there_are(store, verify):
+    store.add(box(38.1, expected=6000, evaluated=5000))
+    refused(verify, "6000 images of coco-val2017: the official list has 5000")
+
+
+def test_13_annotations_that_are_not_those_of_the_other_records(store, verify):
+    """No hash of the annotation file is published; records are held against each other, and the report names it."""
+    for name in ("coco-r50-baseline", "coco-r50-1nl"):
+        store.add(record(name, published(paper.load(2), name)))
+    store.add(box(38.1, annotations_sha256="9" * 64))
+    refused(verify, "its annotations of coco-val2017 are not those of 2 other records")
+
+
+def test_14_more_videos_than_there_are(store, verify):
+    values = published(paper.load(5), "kinetics-r50-baseline")
+    store.add(
+        record("kinetics-r50-baseline", values, name="kinetics-val", required=20_500, expected=20_500, evaluated=20_500)
+    )
+    official = SOURCES["kinetics"].validation_items
+    refused(verify, f"20500 videos of kinetics-val: the official list has {official}", 5, "baseline", "top1")
+
+
+def test_15_an_edited_count(store, verify, capsys, monkeypatch):
+    path = store.add_count(count("coco-r50-baseline", 44_400_693, 279.4))
+    assert verify(2, "baseline", "params")[2]["verdict"] == "match"
+    path.write_text(path.read_text().replace("44400693", "44400694"))
+    monkeypatch.setattr("sys.argv", ["repro", "verify", "--table", "2", "--results", str(store.directory.parent)])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == 2
+    assert f"{path.name} was changed after it was written" in capsys.readouterr().err
+
+
+def test_15_a_count_without_its_seal_is_none(store, verify):
+    path = store.add_count(count("coco-r50-baseline", 44_400_693, 279.4))
+    content = json.loads(path.read_text())
+    del content["content_sha256"]
+    path.write_text(json.dumps(content))
+    cell = verify(2, "baseline", "params")[2]
+    assert (cell["verdict"], cell["reason"]) == ("not run", "needs `repro complexity --table 2`")
+
+
+def test_only_seed_seven(store, verify):
+    store.add(box(38.1, seed=7))
+    refused(verify, "seeds 0, 1, 2, 3, 4, 5, 6 are missing (seeds are run from 0 on, and 7 is here)")
+
+
+def declare(store, seeds, name=GC):
+    store.declare_seeds(
+        DeclaredSeeds(
+            experiment=name, profile="full", engine="torchvision", seeds=seeds, declared="2026-01-01T00:00:00"
+        )
+    )
+
+
+def test_stopping_when_the_mean_pleases(store, verify):
+    declare(store, 3)
+    store.add(box(38.1))
+    refused(verify, "seeds 1, 2 are missing (3 seeds were declared)")
+    for seed in (1, 2):
+        store.add(box(38.1 + seed / 100, seed))
+    assert verify(2, "+1 GC", "ap_box")[0] == 0
+
+
+def test_going_on_until_the_mean_pleases(store, verify):
+    declare(store, 1)
+    store.add(box(38.5))
+    store.add(box(37.8, seed=1))
+    code, out, cell = verify(2, "+1 GC", "ap_box")
+    assert (code, cell["n"]) == (1, 1)
+    assert "is of seed 1, but 1 seeds were declared before they were run" in out
+
+
+def test_declaring_fewer_seeds_later_takes_nothing_back(store, verify):
+    declare(store, 3)
+    declare(store, 1)
+    store.add(box(38.1))
+    refused(verify, "3 seeds were declared")
+
+
+def test_accuracies_that_cannot_be(store, verify):
+    store.add(record(GC, {"ap_box": 38.1, "ap50_box": 38.0}))
+    refused(verify, "AP50 box is 38 and below AP box, which is 38.1: that cannot be")
+
+
+def test_top_5_below_top_1(store, verify):
+    store.add(imagenet("imagenet-r50-stage1"))
+    made = record("imagenet-r50-baseline", {"top1": 76.88, "top5": 70.0}, name="imagenet-val", required=50_000,
+                  expected=50_000, evaluated=50_000)  # fmt: skip
+    store.add(made)
+    refused(verify, "Top-5 is 70 and below Top-1", 4, "baseline", "top1")
+
+
+def test_fractions_where_percent_are_meant(store, verify):
+    store.add(record(GC, {"ap_box": 0.381, "ap50_box": 0.6}))
+    refused(verify, "its accuracies are at most 0.6 %: they look like fractions, not percent")
+
+
+def test_the_committed_records_are_without_findings():
+    from repro.rendering.committed_tables import REFERENCE
+
+    store = Store(REFERENCE)
+    assert admit(store).problems == ()
+    assert len(store.counts()) == len(list((REFERENCE / "complexity").glob("*.json")))
+    assert {get(name).spec_hash for name in (GC, ALL)} <= store.counts().keys()
