@@ -82,7 +82,8 @@ _STAGE1 = (
 _STAGE2 = "stage 2 starts from one stage-1 network (seed 0) for all experiments and seeds; without warm-up"
 _VIDEOS = [
     "dropout of 0.5 before the last layer, short sides of 256 to 320 pixels and crops of 224 in training, 10 clips of "
-    "3 crops of 256 in testing, as in [6]; videos are read at their own frame rate",
+    "3 crops of 256 in testing, as in [6]; videos are read at their own frame rate and size, where the code of [6] "
+    "takes 64/30 seconds of a short side of 256, and normalised as for the initial weights, not by its 0.45 and 0.225",
 ]
 
 

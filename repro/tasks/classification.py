@@ -28,7 +28,7 @@ class ImageClassifier(ResNetLayers):
     """A classifier that can be trained. Its state dict, and what it does in evaluation mode, are a `ResNet`'s."""
 
     def __init__(self, network: Classifier, inputs: preprocessing.Preprocessing) -> None:
-        super().__init__(network.backbone, network.num_classes)
+        super().__init__(network.backbone, network.num_classes, network.fc_std)
         self.inputs = inputs
 
     def forward(self, x: ImageBatch | Tensor) -> dict[str, Tensor] | Tensor:

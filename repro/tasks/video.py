@@ -38,7 +38,7 @@ class ClipClassifier(ResNetLayers):
     """A 3-D classifier that can be trained. Its state dict, and what it does in evaluation mode, are a `ResNet`'s."""
 
     def __init__(self, network: Classifier, inputs: preprocessing.Preprocessing, dropout: float = DROPOUT) -> None:
-        super().__init__(network.backbone, network.num_classes)
+        super().__init__(network.backbone, network.num_classes, network.fc_std)
         self.inputs, self.dropout = inputs, dropout
 
     def forward(self, x: ClipBatch | Tensor) -> dict[str, Tensor] | Tensor:

@@ -252,3 +252,13 @@ def test_the_recipe_says_how_weights_are_inflated(inflation):
     taps = {"mean": [1 / 3, 1 / 3, 1 / 3], "centre": [0, 1, 0]}[inflation]
     for tap, share in enumerate(taps):
         torch.testing.assert_close(kernel[:, :, tap], before * share)
+
+
+def test_the_last_layer_of_a_network_to_train_begins_as_slowfasts(tmp_path):
+    """`init_weights` of [6]: N(0, 0.01) and zeros; with PyTorch's default the deviation is 0.013 at 2048 channels."""
+    settings = Settings(results=tmp_path, profile="full", data_root=tmp_path)
+    whole = get("kinetics-r50-baseline")
+    small = replace(whole.network.backbone, width=4)
+    layer = tasks.task_for(replace(whole, network=replace(whole.network, backbone=small)), settings).build_network().fc
+    assert layer.weight.std().item() == pytest.approx(0.01, rel=0.03)
+    assert not layer.bias.any()

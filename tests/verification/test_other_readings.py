@@ -84,5 +84,5 @@ def test_a_full_size_record_that_claims_the_mini_profile_is_found(readings):
 
     full = get_experiment(NAME, "full", readings.items()).spec_hash
     wrong = record(NAME, {"ap_box": 1.0}, profile="mini", readings=readings, spec_hash=full)
-    texts = [problem.text for problem in find_problems({wrong.filename: wrong})]
+    texts = [problem.text for problem in find_problems({wrong.filename: wrong}, {})]
     assert any("the full-size network" in text for text in texts)
