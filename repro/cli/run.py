@@ -101,7 +101,7 @@ def _describe_interval(metric: Metric, data: DataSet) -> str:
     own = [100 * end for end in compute_wilson_interval(right, metric.n)]
     return (
         f"95 % interval as evaluated, of all {data.required} if it is chance which are missing, {own[0]:.2f} to "
-        f"{own[1]:.2f}; whatever the missing are, {low:.2f} to {high:.2f}"
+        f"{own[1]:.2f}; whatever the missing are, with at least 95 %, {low:.2f} to {high:.2f}"
     )
 
 

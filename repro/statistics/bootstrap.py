@@ -103,10 +103,13 @@ def compare(first: Replicates, second: Replicates, confidence: float = 0.95) -> 
 def compute_percentile_interval(replicates: np.ndarray, confidence: float) -> tuple[float, float]:
     """Compute the interval that holds the share `confidence` of the replicates (R,), with as many below as above it.
 
-    >>> compute_percentile_interval(np.arange(101.0), confidence=0.5)
+    Its ends are at the places q (R + 1), where a further replicate is to be expected below with probability q, so that
+    few replicates make it no narrower (Davison and Hinkley 1997, section 5.3.1).
+
+    >>> compute_percentile_interval(np.arange(1.0, 100.0), confidence=0.5)
     (25.0, 75.0)
     """
-    low, high = np.quantile(replicates, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    low, high = np.quantile(replicates, [0.5 - confidence / 2, 0.5 + confidence / 2], method="weibull")
     return float(low), float(high)
 
 

@@ -136,16 +136,24 @@ def answer(hypothesis: Hypothesis, measured: Mapping[str, Measurement]) -> Answe
         return Answer(hypothesis, "not run", "no seed was run with all of its experiments")
     values = {name: tuple(run[seed] for seed in seeds) for name, run in runs.items()}
     strata = group_values(hypothesis, values)
-    if hypothesis.margin is not None:
-        p, p_contrary = (test(strata[0], hypothesis.margin) for test in (compute_equivalence_p, compute_difference_p))
+    p, p_contrary = compute_p_values(hypothesis, values)
+    if hypothesis.test == "equivalence":
         effect = max((fmean(a) - fmean(b) for a, b in combinations(strata[0], 2)), key=abs)
     else:
-        tested = compute_order_p_values(strata)
-        p, p_contrary = tested.p, tested.p_contrary
         effect = fmean(fmean(groups[-1]) - fmean(groups[0]) for groups in strata)
     used = [r for name in hypothesis.experiments for r in measured[name].records if r.seed in seeds]
     undeclared = sum(record.hypotheses != hash_hypotheses() for record in used)
     return Answer(hypothesis, "undecided", "", seeds, values, effect, undeclared, p, p_contrary)
+
+
+def compute_p_values(hypothesis: Hypothesis, values: Mapping[str, Sequence[float]]) -> tuple[float, float]:
+    """Compute the p-values that a statement is not so and that its contrary is not so, from values by experiment."""
+    strata = group_values(hypothesis, values)
+    if hypothesis.margin is not None:
+        margin = hypothesis.margin
+        return compute_equivalence_p(strata[0], margin), compute_difference_p(strata[0], margin)
+    tested = compute_order_p_values(strata)
+    return tested.p, tested.p_contrary
 
 
 def group_values(hypothesis: Hypothesis, values: Mapping[str, Sequence[float]]) -> list[list[list[float]]]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: By the experiments' data sets. The number is raised when the same input gives another result.
 _MCNEMAR = "McNemar's test, mid-p, Bonett-Price interval, 1"
 METHODS = {
-    "coco": "paired bootstrap of AP over images, centred percentile interval, 1",
+    "coco": "paired bootstrap of AP over images, centred percentile interval, 2",
     "imagenet": _MCNEMAR,
     "kinetics": _MCNEMAR,
 }

@@ -370,11 +370,11 @@ def test_two_experiments_stand_once_in_all_tables(store):
 
 
 def test_imagenets_seeds_are_said_to_share_stage_1(tmp_path):
+    classified(tmp_path, "imagenet-r50-stage1", np.arange(100) % 2 == 0)
     for seed in (0, 1, 2):
         for name, share in (("imagenet-r50-baseline", 0.7), ("imagenet-r50-1gc", 0.8)):
-            right = np.random.default_rng(seed).random(100) < share
-            weights = record(name, {}).weights.model_copy(update={"initial_sha256": "7" * 64})
-            classified(tmp_path, name, right, seed=seed, weights=weights)
+            weights = record(name, {}).weights.model_copy(update={"sha256": f"{seed}{len(name)}".ljust(64, "0")})
+            classified(tmp_path, name, np.random.default_rng(seed).random(100) < share, seed=seed, weights=weights)
     row = paired_rows(tmp_path, "full", table=4)["a", "+1GC"]
     assert len(row.pair.runs) == 3
     assert "finetuned from one stage 1" in row.as_dict()["note"]
@@ -438,7 +438,7 @@ def classified(results, name, right, **changes):
         classes = [label, *others[:4]] if one else [*others[:4], label] if number else others
         found.append(topk.Prediction(f"{number:04d}", label, classes, [5.0, 4.0, 3.0, 2.0, 1.0]))
     plain = record(name, {})
-    key = name.encode().hex().ljust(64, "0")[-64:]
+    key = f"{changes.get('seed', 0)}{name.encode().hex()}".ljust(64, "0")[-64:]
     sha256 = topk.save_predictions(found, results / "runs" / f"{name}.full.seed0.{key[:12]}" / "predictions.json.gz")
     metrics = {f"top{k}": 100 * np.mean([one.is_correct(k) for one in found]).item() for k in (1, 5)}
     one = record(
@@ -608,6 +608,7 @@ def test_a_reviewer_repeats_every_test_from_a_bundle_alone(store, tmp_path):
 
 def test_a_reviewer_repeats_mcnemar_too(tmp_path):
     right = np.arange(100) % 2 == 0
+    classified(tmp_path / "results", "imagenet-r50-stage1", right)
     for name, which in (("imagenet-r50-baseline", right), ("imagenet-r50-1gc", right | (np.arange(100) < 20))):
         one = classified(tmp_path / "results", name, which)
         assert keep_evidence(tmp_path / "results", one, "imagenet", refuse).exists()
