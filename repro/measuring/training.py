@@ -91,7 +91,7 @@ def train(
         training=Training(
             key=key,
             iterations=fitted.iterations,
-            recipe_iterations=count_iterations(replace(recipe, iterations=None), per_epoch),
+            recipe_iterations=count_iterations(replace(recipe, iterations=experiment.recipe.iterations), per_epoch),
             effective_batch=fitted.effective_batch,
             learning_rate=recipe.learning_rate,
             world_size=fitted.world_size,

@@ -11,8 +11,7 @@ from repro.checkpoints import initial_weights, registry
 from repro.checkpoints.registry import CheckpointEntry
 from repro.data.sources import SOURCES
 from repro.engine.schedule import count_iterations, count_iterations_per_epoch
-from repro.errors import ReproError
-from repro.experiments import EXPERIMENTS, Experiment, mini
+from repro.experiments import EXPERIMENTS, Experiment, readings
 from repro.paper import COLUMNS, DATASETS
 from repro.records import Checkpoint, Record, Training
 
@@ -42,12 +41,8 @@ def find_contradictions(record: Record) -> Iterator[str]:
 
 def _find_specification(record: Record) -> Experiment | None:
     """Find the experiment as this version defines it; None if the record is of another or an older one."""
-    try:
-        experiment = EXPERIMENTS[record.experiment]
-        current = mini.shrink(experiment) if record.profile == "mini" else experiment
-    except (KeyError, ReproError):
-        return None
-    return current if current.spec_hash == record.spec_hash else None
+    current = readings.find_experiment(record.experiment, record.profile, record.readings.items())
+    return current if current and current.spec_hash == record.spec_hash else None
 
 
 def _compare_metrics(record: Record) -> Iterator[str]:

@@ -474,7 +474,7 @@ def test_the_mini_profile_is_shown_beside_the_paper_and_never_as_a_difference(tm
                 if cell.unit == "":
                     assert cell.printed in mini_section
                     assert f"{1.5 * cell.value:.4f}" in mini_section
-        part = mini_section[mini_section.index("Mean distances") :].split("\n###")[0]
+        part = mini_section[mini_section.index("Mean distances") :].split("\n#")[0].split("Tolerances")[0]
         assert not re.search(r"[+−]\d|\(-?\d", part), part
     rows = list(csv.DictReader(io.StringIO(render(table, store, "csv"))))
     mini_rows = [row for row in rows if row["profile"] == "mini" and row["column"] in COLUMNS]
