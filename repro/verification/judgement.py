@@ -20,6 +20,7 @@ from repro.verification import ledger
 from repro.verification.agreement import FUZZ, Assessment, adjust_family, assess, decide
 from repro.verification.integrity import Problem, find_problems
 from repro.verification.measurements import Measurement, collect
+from repro.verification.other_readings import collect_readings
 from repro.verification.verdicts import CellVerdict, RowVerdict, Verdict, Verification, Verified
 
 
@@ -55,6 +56,7 @@ def verify(
     """
     wrong = {problem.record.key: problem for problem in reversed(suspected)}
     measured, unused = collect(records, {name: get(name) for name in table.experiments}, "full")
+    _, unused_readings = collect_readings(table.experiments, records, "full")
     outdated = {(record.experiment, record.dataset) for record in unused if record.stale}
     chosen = {
         (group.name, row.label): next(
@@ -78,7 +80,7 @@ def verify(
                 for cell in row.cells
             )
             rows.append(RowVerdict(group, row, measurement, count, cells))
-    return Verification(table, tuple(rows), tuple(unused))
+    return Verification(table, tuple(rows), (*unused, *unused_readings))
 
 
 @dataclass(frozen=True)
