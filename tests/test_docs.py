@@ -170,3 +170,12 @@ def test_the_site_has_every_page():
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_nothing_outside_the_repository_is_named(page):
     assert "../shared" not in page.read_text()
+
+
+def test_the_page_on_the_protocol_names_every_reading():
+    """Each where it decides a point, so that nobody looks for it in vain; and no reading that there is not."""
+    page = (ROOT / "docs" / "protocol.md").read_text()
+    named = {
+        name for names in re.findall(r"Readings? ((?:`[\w-]+`(?:, )?)+)", page) for name in re.findall(r"[\w-]+", names)
+    }
+    assert named == {reading["point"] for reading in yaml.safe_load((ROOT / "tables" / "readings.yaml").read_text())}

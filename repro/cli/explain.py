@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -71,6 +72,9 @@ def _write_lines(explanation: Explanation) -> Iterator[str]:
         yield f"  also in      {', '.join(explanation.also)}"
     for number, deviation in enumerate(explanation.deviations, 1):
         yield f"  deviation {number}  {deviation}"
+    for point in explanation.open_points:
+        others = " or ".join(choice for choice in point.choices if choice != point.default)
+        yield f"  open point   {point.point}: {point.default} here, not {others}"
     if explanation.ledger:
         yield f"  ledger       {explanation.ledger.reason}"
         for reading in explanation.ledger.ruled_out:
@@ -83,7 +87,8 @@ def _write_lines(explanation: Explanation) -> Iterator[str]:
     for evidence in explanation.history:
         value = "no such metric" if evidence.value is None else f"{evidence.value:.{cell.decimals + 2}f}"
         error = "" if evidence.standard_error is None else f" ± {evidence.standard_error:.{cell.decimals + 2}f}"
-        yield f"  {evidence.created[:10]}   {value}{error}  {evidence.use}: {evidence.source}, seed {evidence.seed}"
+        use = f"{evidence.use} {evidence.reading}".rstrip()
+        yield f"  {evidence.created[:10]}   {value}{error}  {use}: {evidence.source}, seed {evidence.seed}"
         yield f"               {evidence.items}; {evidence.file}"
         if evidence.wrong:
             yield f"               wrong: {evidence.wrong}"
@@ -91,3 +96,5 @@ def _write_lines(explanation: Explanation) -> Iterator[str]:
         yield f"  record       {', '.join(verdict.records)}"
     for command in explanation.commands:
         yield f"  to get it    {command}"
+    if explanation.open_points:
+        yield f"  evidence     repro readings --row {shlex.quote(cell.address)}"

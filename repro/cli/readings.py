@@ -19,6 +19,7 @@ def command(
         str | None,
         typer.Option("--row", metavar="TABLE/GROUP/ROW[/COLUMN]", help="Only those that touch this row or cell."),
     ] = None,
+    form: Annotated[str, typer.Option("--format", help="text, or md: docs/readings.md, all points.")] = "text",
     json: options.Json = False,
 ) -> None:
     """List the points that neither the paper nor its code settles, with their readings, the evidence and the default.
@@ -33,6 +34,11 @@ def command(
     """
     from repro.paper import addresses, readings
 
+    if options.one_of("--format", form, ("text", "md")) == "md":
+        from repro.rendering.readings_page import write_page
+
+        print(write_page(), end="")
+        return
     points = readings.load() if row is None else readings.list_touching(addresses.find(row))
     if json:
         import json as json_

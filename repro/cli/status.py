@@ -26,7 +26,8 @@ def command(results: options.Results = options.RESULTS, json: options.Json = Fal
         print(f"Table {table.table}   {numbers}{table.cells:>10}")
     print()
     for task in status.holdings:
-        extra = [f"{number} {word}" for number, word in ((task.stale, "stale"), (task.unused, "replaced")) if number]
+        others = ((task.stale, "stale"), (task.unused, "replaced"), (task.readings, "of other readings"))
+        extra = [f"{number} {word}" for number, word in others if number]
         print(
             f"{task.task}: of {task.experiments} experiments {task.measured} measured at full size by {task.full} "
             f"records, {task.mini_measured} in the mini profile by {task.mini}" + "".join(f", {text}" for text in extra)

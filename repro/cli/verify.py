@@ -62,7 +62,9 @@ def command(
 
 def _print(verified: Verified) -> None:
     from repro.verification.coverage import Coverage
+    from repro.verification.other_readings import list_reading_rows
 
+    records = list(verified.files.values())
     for verification in verified.verifications:
         print(f"Table {verification.table.number}: {Coverage.count(verification.cells).describe()}")
         for verdict in verification.cells:
@@ -72,6 +74,8 @@ def _print(verified: Verified) -> None:
         print(f"wrong: {problem}")
     for unused in verified.unused:
         print(f"unused record {unused.filename}: {unused.reason}")
+    for row in (row for v in verified.verifications for row in list_reading_rows(v.table, records, verified.problems)):
+        print(f"no verdict: {row}")
     if verified.mini:
         number = len(verified.mini)
         others = f" and {number - 1} more, which --json names" if number > 1 else ""
@@ -82,13 +86,16 @@ def _print_json(verified: Verified) -> None:
     import json
 
     from repro.verification.coverage import Coverage
+    from repro.verification.other_readings import list_reading_rows
 
+    records = list(verified.files.values())
     wrong = [{"record": problem.file, "reason": problem.text} for problem in verified.problems]
     output = [
         {
             "table": verification.table.number,
             "coverage": Coverage.count(verification.cells).describe(),
             "cells": [verdict.as_dict() for verdict in verification.cells],
+            "readings": [row.as_dict() for row in list_reading_rows(verification.table, records, verified.problems)],
             "unused": [{"record": unused.filename, "reason": unused.reason} for unused in verification.unused],
             "wrong": wrong,
             "mini": verified.mini,

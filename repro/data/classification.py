@@ -14,13 +14,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.transforms.v2.functional import pil_to_tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2.functional import pil_to_tensor, rotate
 
 from repro.errors import ReproError
 from repro.experiments.preprocessing import Preprocessing
 
 #: Shares of R, G and B in a pixel's brightness (ITU-R BT.601).
 _GRAY = np.array([0.299, 0.587, 0.114])
+#: Mean R, G and B of ImageNet, 0 to 255.
+_MEAN = [124.0, 116.0, 104.0]
 #: Principal components of ImageNet's RGB values, 0 to 255: standard deviations, and the directions as columns
 #: (Krizhevsky et al. 2012, Section 4.1; the figures are those of the "bag of tricks" authors' code).
 _DEVIATIONS = np.array([55.46, 4.794, 1.148])
@@ -130,6 +133,8 @@ class Augmentation:
     flip: float = 0.5  #: probability
     jitter: float = 0.4  #: factors are uniform in 1 - jitter to 1 + jitter
     lighting: float = 0.1  #: standard deviation of the noise, in standard deviations of the components
+    shift: int = 0  #: most that is added to a channel of an image, or subtracted, of 255
+    rotation: float = 0.0  #: most degrees by which the square is rotated, its corners filled with ImageNet's mean
 
 
 def prepare_training_image(
@@ -148,6 +153,9 @@ def prepare_training_image(
     square = interpolate(part, (augmentation.size, augmentation.size), mode="bilinear", antialias=True)[0].contiguous()
     if generator.random() < augmentation.flip:
         square = square.flip(-1)
+    if augmentation.rotation:
+        angle = generator.uniform(-augmentation.rotation, augmentation.rotation)
+        square = rotate(square, angle, InterpolationMode.BILINEAR, fill=_MEAN)
     return square, torch.from_numpy(choose_color_change(square, augmentation, generator).astype(np.float32))
 
 
@@ -196,6 +204,8 @@ def choose_color_change(image: Tensor, augmentation: Augmentation, generator: np
         else:  # saturation: towards each pixel's own brightness
             change = (factor * np.eye(3) + (1 - factor) * gray) @ change
     change[:, 3] += _DIRECTIONS @ (generator.normal(0.0, augmentation.lighting, size=3) * _DEVIATIONS)
+    if augmentation.shift:
+        change[:, 3] += generator.integers(-augmentation.shift, augmentation.shift, size=3, endpoint=True)
     return change
 
 

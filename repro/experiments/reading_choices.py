@@ -7,7 +7,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
-from repro.experiments.specification import BEFORE_LAST_OF_C4, Detector, Experiment, GlobalContext, Insertion, NonLocal
+from repro.experiments import kinetics
+from repro.experiments.specification import (
+    BEFORE_LAST_OF_C4,
+    Classifier,
+    Detector,
+    Experiment,
+    GlobalContext,
+    Insertion,
+    NonLocal,
+)
 
 Transform = Callable[[Experiment], Experiment]
 
@@ -106,6 +115,45 @@ def freeze_statistics(experiment: Experiment) -> Experiment:
     )
 
 
+def train_196_epochs(experiment: Experiment) -> Experiment:
+    """Train on Kinetics by the schedule that the text of [6] has for training from scratch."""
+    if not _is_full(experiment, "kinetics"):
+        return experiment
+    kept = {name: getattr(experiment.recipe, name) for name in ("norm_weight_decay", "inflation")}
+    return replace(experiment, recipe=replace(kinetics.RECIPES["196"], **kept))
+
+
+def take_one_frame_in_8(experiment: Experiment) -> Experiment:
+    """Take every eighth frame for a clip, as the text of [6]."""
+    network = experiment.network
+    if not isinstance(network, Classifier) or network.clip_frames != "span":
+        return experiment
+    return replace(experiment, network=replace(network, clip_frames="stride"))
+
+
+def inflate_centre(experiment: Experiment) -> Experiment:
+    """Put a 2-D kernel into the middle tap of a 3-D one."""
+    return replace(experiment, recipe=replace(experiment.recipe, inflation="centre"))
+
+
+def decay_batch_norm(experiment: Experiment) -> Experiment:
+    """Decay the parameters of batch norm in networks for clips as all others."""
+    if experiment.dataset != "kinetics":
+        return experiment
+    return replace(experiment, recipe=replace(experiment.recipe, norm_weight_decay=None))
+
+
+def change_colours(colours: Literal["pixels", "none"]) -> Transform:
+    """Change the colours of ImageNet's training images in another way. The mini profile's patterns have their own."""
+
+    def change(experiment: Experiment) -> Experiment:
+        if not _is_full(experiment, "imagenet"):
+            return experiment
+        return replace(experiment, recipe=replace(experiment.recipe, colours=colours))
+
+    return change
+
+
 def average_over_six(experiment: Experiment) -> Experiment:
     """Average the statistics of attention over the first six images of COCO's validation set."""
     if experiment.dataset != "coco" or not isinstance(_find_block(experiment), NonLocal):
@@ -118,9 +166,7 @@ def leave_padding_out(experiment: Experiment) -> Experiment:
 
     The images of the mini profile have none.
     """
-    if (experiment.dataset, experiment.profile) != ("coco", "full") or not isinstance(
-        _find_block(experiment), NonLocal
-    ):
+    if not _is_full(experiment, "coco") or not isinstance(_find_block(experiment), NonLocal):
         return experiment
     return replace(experiment, attention=replace(experiment.attention, padding=False))
 
@@ -140,6 +186,10 @@ def choose_attention_of(block: Literal["first", "last"]) -> Transform:
 def _find_block(experiment: Experiment) -> NonLocal | GlobalContext | None:
     context = experiment.network.backbone.context
     return context.block if context else None
+
+
+def _is_full(experiment: Experiment, dataset: str) -> bool:
+    return (experiment.dataset, experiment.profile) == (dataset, "full")
 
 
 def _is_simplified(experiment: Experiment) -> bool:

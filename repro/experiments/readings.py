@@ -41,6 +41,15 @@ POINTS: Mapping[str, Mapping[str, Transform]] = {
     "proposals": {"2000": keep, "1000": choices.propose_1000},
     "gpus": {"8x2": keep, "4x4": choices.train_on_4_gpus},
     "frozen-statistics": {"batch": keep, "running": choices.freeze_statistics},
+    "video-recipe": {"118": keep, "196": choices.train_196_epochs},
+    "clip-frames": {"one-in-9": keep, "one-in-8": choices.take_one_frame_in_8},
+    "inflation": {"mean": keep, "centre": choices.inflate_centre},
+    "norm-weight-decay": {"none": keep, "as-all": choices.decay_batch_norm},
+    "colour-jitter": {
+        "factors": keep,
+        "pixels": choices.change_colours("pixels"),
+        "none": choices.change_colours("none"),
+    },
     "attention-images": {"all": keep, "six": choices.average_over_six},
     "attention-padding": {"counted": keep, "left-out": choices.leave_padding_out},
     "attention-block": {
@@ -50,8 +59,13 @@ POINTS: Mapping[str, Mapping[str, Transform]] = {
     },
 }
 
-#: Points that say how a network is trained and nothing of what it computes: published weights have their own.
-OF_TRAINING = frozenset({"nl-start", "snl-start", "plain-bottleneck-start", "gpus", "frozen-statistics"})
+#: Points that say how a network is trained, or fed when it was trained here: published weights have their own.
+OF_TRAINING = frozenset(
+    {
+        "nl-start", "snl-start", "plain-bottleneck-start", "gpus", "frozen-statistics", "video-recipe", "clip-frames",
+        "inflation", "norm-weight-decay", "colour-jitter",
+    }
+)  # fmt: skip
 #: Points that only say what is computed with a network once it is trained: such an experiment trains none of its own.
 OF_EVALUATION = frozenset({"proposals", "attention-images", "attention-padding", "attention-block"})
 #: Points of which nothing but the statistics of attention depends.

@@ -197,6 +197,9 @@ class Recipe:
     precise_norm: int = later(0, before=0)
     #: Of a 3-D kernel's taps, which take a 2-D network's initial weights (`repro.models.resnet3d`).
     inflation: Literal["centre", "mean"] = later("centre", before="centre")
+    #: How ImageNet's colours are changed at random (`repro.data.classification.Augmentation`). factors: as the code of
+    #: [33]; pixels: as the README of [14], with rotations; none.
+    colours: Literal["factors", "pixels", "none"] = later("factors", before="factors")
 
 
 @dataclass(frozen=True)

@@ -67,14 +67,19 @@ def _count_gpus(experiment: Experiment) -> int:
 
 _IMAGES = [
     "test images: short side of 256 pixels, crop of 224 in the centre, as in [33]; the paper says 'single-crop'",
-    "augmentation as in [33] and its authors' code: crops of 8 to 100 % of the area, flips, brightness, contrast "
-    "(the text of [33] says hue) and saturation by 0.6 to 1.4, noise along the principal components of RGB; the text "
-    "of [14] has no change of colour, its authors' code a jitter of the pixels by 20 and rotations by 10 degrees",
     "crops are resized by PyTorch's antialiased bilinear filter, at most 2 of 255 from Pillow's, and colours are "
     "changed without clipping in between",
     "plain momentum and the initialisation of [10]; [33] has Nesterov's and, in its text, Xavier's, in its code a "
     "normal one by the mean of the fans",
 ]
+_COLOURS = {
+    "factors": "brightness, contrast (the text of [33] says hue) and saturation by 0.6 to 1.4, noise along the "
+    "principal components of RGB, as in the code of [33]; the text of [14] has no change of colour, its authors' code "
+    "a jitter of the pixels by 20 and rotations by 10 degrees",
+    "pixels": "up to 20 of 255 added to each channel of an image and rotations by up to 10 degrees, as the README of "
+    "[14] may be understood; [33] changes brightness, contrast, saturation and lighting",
+    "none": "no change of colour, as in the text of [14]; [33] changes brightness, contrast, saturation and lighting",
+}
 _STAGE1 = (
     "stage 1: learning rate of 0.2, in proportion to the 0.1 for 256 images of [10]; the paper does not state it. "
     "Warm-up multiplies the cosine of the whole stage"
@@ -95,10 +100,12 @@ _INFLATED = (
 def _list_classifier_points(experiment: Experiment, settings: Settings, division: BatchDivision) -> list[str]:
     """What the paper leaves open, and what is different here."""
     if experiment.dataset == "imagenet":
+        colours = _COLOURS[experiment.recipe.colours]
+        points = [*_IMAGES, f"augmentation: crops of 8 to 100 % of the area, flips, {colours}"]
         if experiment.recipe.initial_weights == "random":
-            points = [*_IMAGES, _STAGE1]
-        else:
-            points = [*_IMAGES, *([] if settings.initial else [_STAGE2])]
+            points.append(_STAGE1)
+        elif not settings.initial:
+            points.append(_STAGE2)
     else:
         centred = experiment.recipe.inflation == "centre" and settings.initial != "random"
         points = [_describe_schedule(experiment), *_VIDEOS, *([_INFLATED] if centred else [])]

@@ -9,14 +9,15 @@ from typing import Literal
 from repro import paper
 from repro.checkpoints import registry
 from repro.evaluation import is_attention
-from repro.experiments import Experiment, description, get
+from repro.experiments import Experiment, description, get, readings
 from repro.paper import COLUMNS, DATASETS, STATISTICS, Cell, Group
+from repro.paper.readings import ReadingPoint, list_touching
 from repro.records import Store
 from repro.verification import ledger
 from repro.verification.judgement import verify_all
 from repro.verification.verdicts import CellVerdict, RowVerdict, Verified
 
-Use = Literal["used", "another measurement", "replaced", "stale", "mini profile", "another data set"]
+Use = Literal["used", "another measurement", "replaced", "stale", "mini profile", "another data set", "another reading"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Evidence:
     command: str
     commit: str | None
     wrong: str = ""  #: what is wrong with the record
+    reading: str = ""  #: under which it was measured, where that is not the default
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Explanation:
     history: tuple[Evidence, ...]  #: oldest first
     ledger: ledger.LedgerEntry | None
     commands: tuple[str, ...]
+    open_points: tuple[ReadingPoint, ...]  #: of the protocol, that touch the cell
 
     def as_dict(self) -> dict[str, object]:
         """The fields for JSON."""
@@ -80,6 +83,10 @@ class Explanation:
             "history": [asdict(evidence) for evidence in self.history],
             "ledger": self.ledger and self.ledger.model_dump(),
             "commands": self.commands,
+            "open_points": [
+                {"point": point.point, "default": point.default, "choices": list(point.choices)}
+                for point in self.open_points
+            ],
         }
 
 
@@ -124,6 +131,7 @@ def _explain_cell(cell: Cell, row: RowVerdict, verified: Verified) -> Explanatio
         history=history,
         ledger=None if measured else ledger.load().entry(cell),
         commands=tuple(_list_commands(cell, row.group, experiment)),
+        open_points=list_touching((cell,)),
     )
 
 
@@ -141,6 +149,8 @@ def _list_history(cell: Cell, row: RowVerdict, verified: Verified) -> Iterator[E
         left_out = unused.get(record.filename)
         if record.profile == "mini":
             use: Use = "mini profile"
+        elif record.readings:
+            use = "another reading"
         elif record.dataset.name != row.group.dataset:
             use = "another data set"
         elif left_out:
@@ -162,6 +172,7 @@ def _list_history(cell: Cell, row: RowVerdict, verified: Verified) -> Iterator[E
             command=record.command,
             commit=str(commit) if commit else None,
             wrong=wrong.get(file, ""),
+            reading=readings.write(record.readings.items()),
         )
 
 

@@ -39,6 +39,7 @@ class Holding:
     mini_measured: int
     stale: int
     unused: int  #: replaced by later ones
+    readings: int  #: of the current records of both profiles, those of another reading than the default
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _count_records(task: str, title: str, verified: Verified) -> Holding:
     known = {name: experiment for name, experiment in EXPERIMENTS.items() if experiment.dataset == task}
     mine = [record for record in verified.files.values() if record.experiment in known]
     current = _select_current(mine)
-    full, small = ([r for r in current if r.profile == profile] for profile in ("full", "mini"))
+    full, small = ([r for r in current if r.profile == profile and not r.readings] for profile in ("full", "mini"))
     replaced = sum(not unused.stale for unused in verified.unused if unused.experiment in known)
     return Holding(
         task=title,
@@ -93,6 +94,7 @@ def _count_records(task: str, title: str, verified: Verified) -> Holding:
         mini_measured=len({record.experiment for record in small}),
         stale=len(mine) - len(current),
         unused=replaced,
+        readings=sum(bool(record.readings) for record in current),
     )
 
 

@@ -17,6 +17,7 @@ from repro.rendering import view
 from repro.rendering.grid import NOT_RUN, Grid, Text
 from repro.rendering.view import TableView
 from repro.statistics.seeds import compute_deviation
+from repro.verification.other_readings import NO_VERDICT
 
 Format = Literal["md", "tex", "csv"]
 GENERATED = TABLES / "generated"
@@ -191,12 +192,13 @@ def _write_behind(text: Text, deltas: bool) -> str:
 
 _FIELDS: tuple[str, ...] = (
     "table", "group", "row", "column", "unit", "profile", "published", "ours", "spread", "n", "delta", "tolerance",
-    "tolerance_name", "verdict", "reason", "source", "engine", "experiment", "records",
+    "tolerance_name", "verdict", "reason", "source", "engine", "experiment", "records", "reading",
 )  # fmt: skip
 
 
 def write_csv(built: TableView) -> str:
-    """Write a line for every cell, in full precision, then one for every metric of the mini profile."""
+    """Write a line for every cell, in full precision, then one for every metric of other readings and of the mini
+    profile."""
     output = io.StringIO()
     writer = csv.DictWriter(output, _FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -212,6 +214,20 @@ def write_csv(built: TableView) -> str:
                 "experiment": verdict.experiment, "records": " ".join(verdict.records),
             }
         )  # fmt: skip
+    for row in built.readings:
+        for value in row.values:
+            cell, first = value.cell, row.measurement.first
+            writer.writerow(
+                {
+                    "table": cell.table, "group": cell.group, "row": cell.row, "column": cell.column,
+                    "unit": cell.unit, "profile": "full", "published": cell.printed, "ours": value.ours,
+                    "spread": value.spread, "n": value.n, "delta": value.delta, "verdict": "not compared",
+                    "reason": value.shortfall or NO_VERDICT, "source": first.answered_by, "engine": first.engine,
+                    "experiment": row.experiment.name,
+                    "records": " ".join(record.filename for record in row.measurement.records),
+                    "reading": row.name,
+                }
+            )  # fmt: skip
     measurements = list(built.mini_measurements)
     if built.mini and built.mini.statistics:
         measurements += [m.select_for(STATISTICS[0]) for m in built.mini_measurements if m.statistics]

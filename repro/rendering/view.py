@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from repro.paper import COLUMNS, Group, Table, tolerances
+from repro.paper import COLUMNS, Group, Row, Table, tolerances
 from repro.paper.hypotheses import load_hypotheses
 from repro.records import Store
 from repro.rendering.grid import NOT_RUN, Grid, Notes, Text, write_signed
 from repro.rendering.mini_view import MiniView, build_mini
 from repro.rendering.provenance import describe_tolerances, trace_provenance
+from repro.rendering.reading_rows import build_mini_readings, build_reading_line, describe_open_points
 from repro.verification.agreement import explain_no_tolerance
 from repro.verification.coverage import Coverage
 from repro.verification.hypotheses import collect_mini
@@ -18,6 +19,7 @@ from repro.verification.integrity import admit
 from repro.verification.judgement import verify
 from repro.verification.measurements import Measurement
 from repro.verification.orderings import Effect, effects_over_baseline
+from repro.verification.other_readings import ReadingRow, list_reading_rows
 from repro.verification.verdicts import CellVerdict, RowVerdict, Verification
 
 #: What the numbers of a table are in, by the unit of its columns.
@@ -56,6 +58,9 @@ class TableView:
     provenance: tuple[tuple[str, str], ...]
     verification: Verification
     mini_measurements: tuple[Measurement, ...] = ()
+    open_points: tuple[tuple[str, str], ...] = ()  #: of the protocol: the point, and which rows it touches
+    readings: tuple[ReadingRow, ...] = ()  #: measured under others than the default
+    mini_readings: Grid | None = None
 
 
 def build(table: Table, store: Store) -> TableView:
@@ -69,10 +74,11 @@ def build(table: Table, store: Store) -> TableView:
     verification = verify(table, records, counts, rules, problems)
     mini = collect_mini(table, records)
     notes, deviations = Notes(), Notes()
+    readings = list_reading_rows(table, records, problems)
     groups = []
     for group in table.groups:
         rows = [row for row in verification.rows if row.group is group]
-        groups.append(Section(_write_title(group), _build_group_grid(rows, notes, deviations)))
+        groups.append(Section(_write_title(group), _build_group_grid(rows, readings, notes, deviations)))
     effects = effects_over_baseline(verification.rows)
     return TableView(
         number=table.number,
@@ -90,6 +96,9 @@ def build(table: Table, store: Store) -> TableView:
         provenance=trace_provenance(table, verification, mini.values(), problems),
         verification=verification,
         mini_measurements=tuple(mini.values()),
+        open_points=describe_open_points(table),
+        readings=readings,
+        mini_readings=build_mini_readings(table, records),
     )
 
 
@@ -100,10 +109,19 @@ def _write_title(group: Group) -> str:
 # -- the table itself -------------------------------------------------------------------------------------------------
 
 
-def _build_group_grid(rows: Sequence[RowVerdict], notes: Notes, deviations: Notes) -> Grid:
+def _build_group_grid(
+    rows: Sequence[RowVerdict], readings: Sequence[ReadingRow], notes: Notes, deviations: Notes
+) -> Grid:
     columns = rows[0].group.columns
     header = ("row", *(COLUMNS[column].heading for column in columns))
-    return Grid(header, tuple(_build_row(row, columns, notes, deviations) for row in rows))
+    blocks = []
+    for row in rows:
+        lines = list(_build_row(row, columns, notes, deviations))
+        for other in (other for other in readings if (other.group, other.row) == (row.group, row.row)):
+            source = _describe_measurement(other.measurement, row.row, deviations)
+            lines.append(build_reading_line(other, columns, source, notes))
+        blocks.append(tuple(lines))
+    return Grid(header, tuple(blocks))
 
 
 def _build_row(
@@ -127,13 +145,14 @@ def _describe_source(row: RowVerdict, deviations: Notes) -> str:
 
     Where COCO's server evaluated them: `ours (evaluation server: authors' weights; D3)`.
     """
-    measurement = row.measurement
-    if measurement is None:
-        return "ours (counted)" if any(cell.source == "counted" for cell in row.cells) else "ours"
+    if row.measurement:
+        return _describe_measurement(row.measurement, row.row, deviations)
+    return "ours (counted)" if any(cell.source == "counted" for cell in row.cells) else "ours"
+
+
+def _describe_measurement(measurement: Measurement, row: Row, deviations: Notes) -> str:
     texts = dict.fromkeys(
-        text
-        for record in measurement.records_behind(cell.column for cell in row.row.cells)
-        for text in record.deviations
+        text for record in measurement.records_behind(cell.column for cell in row.cells) for text in record.deviations
     )
     numbers = ", ".join(f"D{number}" for number in deviations.number(*texts))
     checkpoint = measurement.first.weights.checkpoint

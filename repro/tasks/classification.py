@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -94,6 +95,14 @@ class ClassifierEvaluation:
         return topk.load_predictions(path, sha256)
 
 
+#: Of `Augmentation`, by the recipe's `colours`.
+_COLOURS: dict[str, Any] = {
+    "factors": {},
+    "pixels": {"jitter": 0.0, "lighting": 0.0, "shift": 20, "rotation": 10.0},
+    "none": {"jitter": 0.0, "lighting": 0.0},
+}
+
+
 class Classification(Accuracy[Prediction, ImageClassifier, ImageNet]):
     """A classifier on ILSVRC2012, or on the generated set of the mini profile."""
 
@@ -107,7 +116,8 @@ class Classification(Accuracy[Prediction, ImageClassifier, ImageNet]):
 
     def load_split(self, split: Split) -> ImageNet:
         if self.settings.profile == "full":
-            augmentation = Augmentation(flip=self.experiment.recipe.flip)
+            recipe = self.experiment.recipe
+            augmentation = Augmentation(flip=recipe.flip, **_COLOURS[recipe.colours])
             return ImageNet(self.root, split, self.inputs, augmentation)
         return ImageNet(
             self.root, split, self.inputs, Augmentation(**mini.imagenet.AUGMENTATION), wnids=mini.imagenet.CLASSES

@@ -20,6 +20,7 @@ from repro.verification import ledger
 from repro.verification.agreement import FUZZ, Assessment, adjust_family, assess, decide
 from repro.verification.integrity import Problem, admit
 from repro.verification.measurements import Measurement, collect
+from repro.verification.other_readings import collect_readings
 from repro.verification.verdicts import CellVerdict, RowVerdict, Verdict, Verification, Verified
 
 
@@ -58,6 +59,7 @@ def verify(
         if problem.record.profile == "full"
     }
     measured, unused = collect(records, {name: get(name) for name in table.experiments}, "full")
+    _, unused_readings = collect_readings(table.experiments, records, "full")
     outdated = {(record.experiment, record.dataset) for record in unused if record.stale}
     chosen = {
         (group.name, row.label): next(
@@ -82,7 +84,7 @@ def verify(
                 for cell in row.cells
             )
             rows.append(RowVerdict(group, row, measurement, count, cells))
-    return Verification(table, tuple(rows), tuple(unused))
+    return Verification(table, tuple(rows), (*unused, *unused_readings))
 
 
 @dataclass(frozen=True)

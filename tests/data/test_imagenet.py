@@ -532,6 +532,37 @@ def test_lighting_noise_is_along_the_principal_components():
     np.testing.assert_allclose(change[:, :3], np.eye(3), atol=1e-12)
 
 
+def test_colours_that_are_not_changed_stay_as_they_are():
+    image = torch.randint(0, 256, (3, 9, 9), dtype=torch.uint8)
+    change = classification.choose_color_change(image, Augmentation(jitter=0.0, lighting=0.0), np.random.default_rng(0))
+    np.testing.assert_allclose(change, np.eye(3, 4), atol=1e-12)
+
+
+def test_a_shift_adds_a_whole_number_to_each_channel():
+    image = torch.zeros(3, 9, 9, dtype=torch.uint8)
+    augmentation, generator = Augmentation(jitter=0.0, lighting=0.0, shift=20), np.random.default_rng(0)
+    shifts = np.stack([classification.choose_color_change(image, augmentation, generator)[:, 3] for _ in range(2000)])
+    assert set(shifts.ravel()) == set(range(-20, 21))
+    assert abs(np.corrcoef(shifts.T)[0, 1]) < 0.1  # channels have their own
+
+
+def test_the_square_is_rotated_about_its_centre_and_its_corners_filled_with_the_mean():
+    image = torch.full((3, 200, 200), 255, dtype=torch.uint8)
+    augmentation = Augmentation(area=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, rotation=10.0)
+    corners, filled = set(), []
+    for seed in range(40):
+        square, _ = classification.prepare_training_image(image, augmentation, np.random.default_rng(seed))
+        assert square[:, 112, 112].tolist() == [255, 255, 255]
+        corners.add(tuple(square[:, 0, 0].tolist()))
+        filled.append(int((square[0] < 255).sum()))
+    assert (124, 116, 104) in corners
+    assert max(filled) > 3 * min(filled)  # by various angles
+    still, _ = classification.prepare_training_image(
+        image, replace(augmentation, rotation=0.0), np.random.default_rng(0)
+    )
+    assert (still == 255).all()
+
+
 @pytest.mark.rounding
 def test_a_batch_is_recolored_image_by_image_and_is_channels_last_then(official):
     data = opened(official, "train")
