@@ -39,11 +39,9 @@ def list_ways(
     kept = [(way, m) for way, m in named if way not in whole or not m.describe_shortfall(dataset)]
     times = Counter(way for way, _ in kept)
     left_out = [
-        Unused(
-            m.experiment, m.first.dataset.name, record.filename, f"{m.describe_shortfall(dataset)}; {_BESIDE}", False
-        )
-        for m in measurements
-        if all(m is not other for _, other in kept)
+        Unused(m.experiment, m.first.dataset.name, record.filename, f"{shortfall}; {_BESIDE}", stale=False)
+        for way, m in named
+        if way in whole and (shortfall := m.describe_shortfall(dataset))
         for record in m.records
     ]
     return [(f"{way}, {m.first.key[:8]}" if times[way] > 1 else way, m) for way, m in kept], left_out
