@@ -25,6 +25,7 @@ LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 #: The value in a file, and the bytes of each storage that its tensors mention, by key.
 Parsed = tuple[Any, dict[str, memoryview]]
 
+_NEWEST = 10  # version of torch's format that torch 2.15 reads
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _SIZES_FOLLOW = 8  # flag of a local header: the sizes stand behind the entry, and in the directory
 _ENCRYPTED = 1
@@ -48,6 +49,9 @@ def parse_zip(content: bytes) -> Parsed:
         raise Refused("it is a zip archive without a data.pkl, not a torch file")
     if bytes(entries.get(f"{top}/byteorder", b"little")) != b"little":
         raise Refused("its numbers are in big-endian order of bytes, which is not read")
+    version = bytes(entries.get(f"{top}/version", b"")).strip()
+    if not re.fullmatch(rb"[1-9][0-9]?", version) or int(version) > _NEWEST:
+        raise Refused(f"its format has the version {version[:20]!r}; 1 to {_NEWEST} are known")
     program = BytesIO(bytes(entries[f"{top}/data.pkl"]))
     value, storages = interpret(program, len(content), tensors=True)
     require_end(program)
