@@ -92,10 +92,14 @@ def _locate_storages(
     for key in keys:
         storage, (numel,) = storages[key], struct.unpack("<q", stream.read(8))
         begin = stream.tell()
-        held = min(numel * ITEMSIZES[storage.dtype], len(content) - begin)
-        if numel < 0 or held != storage.nbytes:
+        if numel != storage.numel or numel < 0:
+            raise Refused(
+                f"its tensors claim {storage.nbytes} bytes in storage {key!r:.40}, which has {numel} numbers of "
+                f"{ITEMSIZES[storage.dtype]} bytes by its own count"
+            )
+        if (held := len(content) - begin) < storage.nbytes:
             raise _describe_short(storage, held)
-        views[key] = memoryview(content)[begin : stream.seek(held, 1)]
+        views[key] = memoryview(content)[begin : stream.seek(storage.nbytes, 1)]
     require_end(stream)
     return views
 

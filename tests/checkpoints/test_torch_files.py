@@ -76,6 +76,7 @@ def with_local_header(offset: int, value: bytes) -> bytes:
 
 
 LEGACY = torch_legacy(STATE)
+ONE = torch_legacy({"w": torch.ones(2)})
 TWO_READINGS = {
     "a folder": (rezipped(write_as_folder), "is a folder"),
     "capitals": (rezipped(write_in_capitals_too), "two entries of one name"),
@@ -92,6 +93,10 @@ TWO_READINGS = {
     "legacy: two objects": (LEGACY + LEGACY, "bytes follow its end"),
     "legacy: big-endian": (LEGACY.replace(b"little_endianq\x02\x88", b"little_endianq\x02\x89"), "big-endian"),
     "legacy: another version": (LEGACY.replace(b"\x80\x02M\xe9\x03", b"\x80\x02M\xea\x03", 1), "unknown version"),
+    "legacy: a longer last storage": (
+        ONE[:-16] + struct.pack("<q", 5) + ONE[-8:],
+        "claim 8 bytes in storage .* 5 numbers",
+    ),
     "a boolean of 2": (torch_legacy({"w": torch.ones(1, dtype=torch.bool)})[:-1] + b"\x02", "other bytes than 0 and 1"),
 }
 
