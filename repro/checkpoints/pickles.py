@@ -41,6 +41,7 @@ class _Name:
 
 class _Interpreter:
     def __init__(self, budget: int, tensors: bool) -> None:
+        self.tensors = tensors
         self.budget = budget  # bytes, for the instructions that copy
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []
@@ -69,8 +70,8 @@ class _Interpreter:
                 pass
             case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT" | "BINBYTES" | "SHORT_BINBYTES" | "BINBYTES8":
                 stack.append(argument)
-            case "BINSTRING" | "SHORT_BINSTRING":
-                stack.append(argument)
+            case "BINSTRING" | "SHORT_BINSTRING":  # Python 2's str: of torch text, of numpy also the bytes of arrays
+                stack.append(argument.encode("latin1").decode() if self.tensors else argument)
             case "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8":
                 argument.encode()  # half a surrogate pair could be neither printed nor stored
                 stack.append(argument)

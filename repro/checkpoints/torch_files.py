@@ -25,6 +25,7 @@ LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 #: The value in a file, and the bytes of each storage that its tensors mention, by key.
 Parsed = tuple[Any, dict[str, memoryview]]
 
+_NEWEST = 10  # version of torch's format that torch 2.15 reads
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _SIZES_FOLLOW = 8  # flag of a local header: the sizes stand behind the entry, and in the directory
 _ENCRYPTED = 1
@@ -48,6 +49,9 @@ def parse_zip(content: bytes) -> Parsed:
         raise Refused("it is a zip archive without a data.pkl, not a torch file")
     if bytes(entries.get(f"{top}/byteorder", b"little")) != b"little":
         raise Refused("its numbers are in big-endian order of bytes, which is not read")
+    version = bytes(entries.get(f"{top}/version", b"")).strip()
+    if not re.fullmatch(rb"[1-9][0-9]?", version) or int(version) > _NEWEST:
+        raise Refused(f"its format has the version {version[:20]!r}; 1 to {_NEWEST} are known")
     program = BytesIO(bytes(entries[f"{top}/data.pkl"]))
     value, storages = interpret(program, len(content), tensors=True)
     require_end(program)
@@ -88,10 +92,14 @@ def _locate_storages(
     for key in keys:
         storage, (numel,) = storages[key], struct.unpack("<q", stream.read(8))
         begin = stream.tell()
-        held = min(numel * ITEMSIZES[storage.dtype], len(content) - begin)
-        if numel < 0 or held != storage.nbytes:
+        if numel != storage.numel or numel < 0:
+            raise Refused(
+                f"its tensors claim {storage.nbytes} bytes in storage {key!r:.40}, which has {numel} numbers of "
+                f"{ITEMSIZES[storage.dtype]} bytes by its own count"
+            )
+        if (held := len(content) - begin) < storage.nbytes:
             raise _describe_short(storage, held)
-        views[key] = memoryview(content)[begin : stream.seek(held, 1)]
+        views[key] = memoryview(content)[begin : stream.seek(storage.nbytes, 1)]
     require_end(stream)
     return views
 

@@ -56,8 +56,10 @@ def _write_lines(explanation: Explanation) -> Iterator[str]:
     cell, verdict = explanation.cell, explanation.verdict
     yield f"{cell}  ({cell.address})"
     yield f"  published    {cell.printed}" + (f" {cell.unit}" if cell.printed[-1].isdigit() and cell.unit else "")
-    if verdict.ours is not None:
+    if verdict.ours is not None and not verdict.ways:
         yield f"  ours         {verdict.shown}  ({verdict.delta:+g} at the printed precision)"
+    for one in verdict.ways:
+        yield f"  way          {one.way}: {str(one).removeprefix(f'{one.cell}: ')}"
     yield f"  verdict      {verdict.verdict}" + (f": {verdict.reason}" if verdict.reason else "")
     if verdict.note:
         yield f"  note         {verdict.note}"

@@ -68,7 +68,11 @@ def _print(verified: Verified) -> None:
     for verification in verified.verifications:
         print(f"Table {verification.table.number}: {Coverage.count(verification.cells).describe()}")
         for verdict in verification.cells:
-            if verdict.verdict in ("off", "ledger", "inconclusive") or verdict.note.startswith("its tolerance"):
+            if (
+                verdict.verdict in ("off", "conflict", "ledger", "inconclusive")
+                or (verdict.ways and verdict.ours is not None)
+                or verdict.note.startswith("its tolerance")
+            ):
                 print(f"  {verdict}")
     for problem in verified.problems:
         print(f"wrong: {problem}")

@@ -30,10 +30,6 @@ class Digests:
     md5: str
     size: int
 
-    def match(self, expected: str) -> bool:
-        """Whether `expected` ("sha256:..." or "md5:...") is one of them or begins it."""
-        return f"sha256:{self.sha256}".startswith(expected) or f"md5:{self.md5}".startswith(expected)
-
 
 def open_regular(path: Path, limit: int | None = None, what: str = "") -> BinaryIO:
     """Open a regular file, or a link to one, for reading. A named pipe or a device is not waited for.
@@ -87,12 +83,6 @@ def hash_file(path: Path) -> Digests:
     totals = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     size = _feed(path, totals)
     return Digests(totals[0].hexdigest(), totals[1].hexdigest(), size)
-
-
-def hash_bytes(content: bytes) -> Digests:
-    """Hash bytes that were read."""
-    md5 = hashlib.md5(content, usedforsecurity=False)
-    return Digests(hashlib.sha256(content).hexdigest(), md5.hexdigest(), len(content))
 
 
 def sha256(path: Path) -> str:

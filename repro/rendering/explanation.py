@@ -12,12 +12,12 @@ from repro.evaluation import is_attention
 from repro.experiments import Experiment, description, get, readings
 from repro.paper import COLUMNS, DATASETS, STATISTICS, Cell, Group
 from repro.paper.readings import ReadingPoint, list_touching
-from repro.records import Store
+from repro.records import Record, Store
 from repro.verification import ledger
 from repro.verification.judgement import verify_all
 from repro.verification.verdicts import CellVerdict, RowVerdict, Verified
 
-Use = Literal["used", "another measurement", "replaced", "stale", "mini profile", "another data set", "another reading"]
+Use = Literal["used", "another measurement", "left out", "stale", "mini profile", "another data set", "another reading"]
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,7 @@ def _explain_cell(cell: Cell, row: RowVerdict, verified: Verified) -> Explanatio
     experiment = get(row.row.experiment)
     verdict = next(verdict for verdict in row.cells if verdict.cell == cell)
     measured = COLUMNS[cell.column].measured
-    measurement = row.measurement and row.measurement.select_for(cell.column)
-    used = measurement.records if measurement and measured else ()
+    used = _list_used(cell, row) if measured else []
     same = {
         other.address
         for table in paper.load_all()
@@ -135,10 +134,15 @@ def _explain_cell(cell: Cell, row: RowVerdict, verified: Verified) -> Explanatio
     )
 
 
+def _list_used(cell: Cell, row: RowVerdict) -> list[Record]:
+    """The records that the verdicts of a cell rest on, in every way of measuring."""
+    return [record for _, measurement in row.measurements for record in measurement.select_for(cell.column).records]
+
+
 def _list_history(cell: Cell, row: RowVerdict, verified: Verified) -> Iterator[Evidence]:
     unused = {unused.filename: unused for unused in verified.verifications[0].unused}
     wrong = {problem.file: problem.text for problem in verified.problems}
-    measurement = row.measurement and row.measurement.select_for(cell.column)
+    used_keys = {record.key for record in _list_used(cell, row)}
     mine = [
         (file, record)
         for file, record in verified.files.items()
@@ -154,10 +158,9 @@ def _list_history(cell: Cell, row: RowVerdict, verified: Verified) -> Iterator[E
         elif record.dataset.name != row.group.dataset:
             use = "another data set"
         elif left_out:
-            use = "stale" if left_out.stale else "replaced"
+            use = "stale" if left_out.stale else "left out"
         else:
-            used = measurement and any(used_record.key == record.key for used_record in measurement.records)
-            use = "used" if used else "another measurement"
+            use = "used" if record.key in used_keys else "another measurement"
         checkpoint, data = record.weights.checkpoint, record.dataset
         commit = record.environment.get("commit")
         yield Evidence(

@@ -7,7 +7,7 @@ cell that is off fails; one that was not run or is inconclusive is skipped, with
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from repro.paper import COLUMNS
@@ -24,7 +24,7 @@ def write_report(verified: Verified, at: datetime) -> bytes:
     root = ElementTree.Element("testsuites")
     suites = [("records", _build_record_cases(verified), "")]
     for verification in verified.verifications:
-        cases = [_build_cell_case(verdict) for verdict in verification.cells]
+        cases = [case for verdict in verification.cells for case in _build_cell_cases(verdict)]
         suites.append((f"Table {verification.table.number}", cases, Coverage.count(verification.cells).describe()))
     for number, (name, cases, output) in enumerate(suites):
         root.append(_build_suite(number, name, cases, output, at))
@@ -66,13 +66,21 @@ def _build_record_cases(verified: Verified) -> list[ElementTree.Element]:
     return cases or [_build_case("records", "every record is what it says")]
 
 
-def _build_cell_case(verdict: CellVerdict) -> ElementTree.Element:
+def _build_cell_cases(verdict: CellVerdict) -> Iterator[ElementTree.Element]:
+    """A case for each way in which a cell was measured, and one for a conflict between them."""
+    for one in verdict.ways:
+        yield _build_cell_case(one, f" [{one.way}]")
+    if not verdict.ways or verdict.verdict == "conflict":
+        yield _build_cell_case(verdict)
+
+
+def _build_cell_case(verdict: CellVerdict, way: str = "") -> ElementTree.Element:
     cell = verdict.cell
     group = f".{cell.group}" if cell.group else ""
-    case = _build_case(f"table{cell.table}{group}", f"{cell.row}, {COLUMNS[cell.column].heading}")
+    case = _build_case(f"table{cell.table}{group}", f"{cell.row}, {COLUMNS[cell.column].heading}{way}")
     text = _make_printable(str(verdict))
-    if verdict.verdict == "off":
-        failure = ElementTree.SubElement(case, "failure", type="off", message=text)
+    if verdict.verdict in ("off", "conflict"):
+        failure = ElementTree.SubElement(case, "failure", type=verdict.verdict, message=text)
         failure.text = _make_printable("\n".join((text, *(f"record: {name}" for name in verdict.records))))
     elif verdict.verdict in ("inconclusive", "not run"):
         ElementTree.SubElement(case, "skipped", message=text)

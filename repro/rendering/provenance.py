@@ -72,7 +72,7 @@ def trace_provenance(
 ) -> tuple[tuple[str, str], ...]:
     """(name, fact): package, records, commits, engines, inputs, what is wrong or unused, and how to render it again."""
     columns = [cell.column for cell in table.cells]
-    used = [m for m in (row.measurement for row in verification.rows) if m] + list(mini)
+    used = [m for row in verification.rows for _, m in row.measurements] + list(mini)
     records = {record.filename: record for measurement in used for record in measurement.records_behind(columns)}
     counts = {row.count.filename: row.count for row in verification.rows if row.count}
     facts = [("package", f"gcnet-repro {__version__}")]

@@ -17,9 +17,11 @@ def write_summary(verified: Verified) -> str:
     """Write the coverage of each table, what is off or inconclusive and why, and how to look further."""
     cells = verified.cells
     off, unclear = ([cell for cell in cells if cell.verdict == which] for which in ("off", "inconclusive"))
+    conflicts = [cell for cell in cells if cell.verdict == "conflict"]
     coverage = Coverage.count(cells)
     if not verified.passed:
         parts = [_count(len(off), "cell") + " off", _count(len(verified.problems), "problem") + " with records"]
+        parts += [f"{_count(len(conflicts), 'cell')} in conflict"] if conflicts else []
         edited = sum(cell.loosened for cell in cells)
         parts += [f"{_count(edited, 'tolerance')} edited after the measurement"] if edited else []
         head = f"✗ {', '.join(parts)}"
@@ -34,6 +36,8 @@ def write_summary(verified: Verified) -> str:
         lines += [f"- `{problem.file}`: {_escape(problem.text)}" for problem in verified.problems]
     if off:
         lines += ["", "### Off", "", *_list_cells(off)]
+    if conflicts:
+        lines += ["", "### In conflict between ways of measuring", "", *_list_cells(conflicts)]
     if unclear:
         lines += ["", "### Inconclusive", "", *_list_cells(unclear)]
     reasons = Counter((cell.cell.table, cell.reason) for cell in cells if cell.verdict == "not run")

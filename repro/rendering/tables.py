@@ -24,8 +24,15 @@ GENERATED = TABLES / "generated"
 
 #: How a verdict is marked beside a delta, per format.
 MARKS = {
-    "md": {"compatible": "≈", "match": "✓", "off": "✗", "inconclusive": "?", "ledger": "§"},
-    "tex": {"compatible": r"$\approx$", "match": r"$\surd$", "off": r"$\times$", "inconclusive": "?", "ledger": r"\S"},
+    "md": {"compatible": "≈", "match": "✓", "off": "✗", "conflict": "⇄", "inconclusive": "?", "ledger": "§"},
+    "tex": {
+        "compatible": r"$\approx$",
+        "match": r"$\surd$",
+        "off": r"$\times$",
+        "conflict": r"$\leftrightarrow$",
+        "inconclusive": "?",
+        "ledger": r"\S",
+    },
 }
 
 
@@ -202,7 +209,7 @@ def write_csv(built: TableView) -> str:
     output = io.StringIO()
     writer = csv.DictWriter(output, _FIELDS, lineterminator="\n")
     writer.writeheader()
-    for verdict in built.verification.cells:
+    for verdict in (one for summary in built.verification.cells for one in summary.each):
         cell = verdict.cell
         writer.writerow(
             {

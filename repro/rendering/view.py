@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from repro.paper import COLUMNS, Group, Row, Table, tolerances
 from repro.paper.hypotheses import load_hypotheses
@@ -127,30 +127,42 @@ def _build_group_grid(
 def _build_row(
     row: RowVerdict, columns: Sequence[str], notes: Notes, deviations: Notes
 ) -> tuple[tuple[Text, ...], ...]:
-    """Two lines: what the paper prints, and below it ours with its delta and verdict."""
+    """What the paper prints, and below it ours with its delta and verdict: a line for each way of measuring."""
     verdicts = {verdict.cell.column: verdict for verdict in row.cells}
-    paper, ours = [Text(row.row.label, bold=True)], [Text(_describe_source(row, deviations))]
+    paper = [Text(row.row.label, bold=True)]
     for column in columns:
-        if verdict := verdicts.get(column):
-            paper.append(Text(verdict.cell.printed))
-            ours.append(_write_ours(verdict, notes))
-        else:
-            paper.append(Text("-"))
-            ours.append(Text("-", notes=notes.number("the paper prints no number here")))
-    return tuple(paper), tuple(ours)
+        paper.append(Text(verdicts[column].cell.printed if column in verdicts else "-"))
+    lines = [tuple(paper)]
+    for number, measurement in enumerate([m for _, m in row.measurements] or [None]):
+        ours = [Text(_describe_source(row, measurement, deviations))]
+        for column in columns:
+            verdict = verdicts.get(column)
+            if verdict is None:
+                ours.append(Text("-", notes=notes.number("the paper prints no number here")))
+            elif verdict.ways:
+                clash = f"conflict: {verdict.reason}" if verdict.verdict == "conflict" else ""
+                written = _write_ours(verdict.ways[number], notes)
+                ours.append(replace(written, notes=tuple(dict.fromkeys((*written.notes, *notes.number(clash))))))
+            elif number and not COLUMNS[column].measured:
+                ours.append(Text(""))  # the count stands in the first line
+            else:
+                ours.append(_write_ours(verdict, notes))
+        lines.append(tuple(ours))
+    return tuple(lines)
 
 
-def _describe_source(row: RowVerdict, deviations: Notes) -> str:
-    """Where the numbers of a row come from: `ours (trained, n = 3; D1, D2)`, `ours (authors' weights; D3)`.
+def _describe_source(row: RowVerdict, measurement: Measurement | None, deviations: Notes) -> str:
+    """Where the numbers of a line come from: `ours (trained, n = 3; D1, D2)`, `ours (authors' weights; D3)`.
 
-    Where COCO's server evaluated them: `ours (evaluation server: authors' weights; D3)`.
+    Where COCO's server evaluated them: `ours (evaluation server: authors' weights; D3)`. Of several ways, each names
+    its engine.
     """
-    if row.measurement:
-        return _describe_measurement(row.measurement, row.row, deviations)
-    return "ours (counted)" if any(cell.source == "counted" for cell in row.cells) else "ours"
+    if measurement is None:
+        return "ours (counted)" if any(cell.source == "counted" for cell in row.cells) else "ours"
+    return _describe_measurement(measurement, row.row, deviations, with_engine=len(row.measurements) > 1)
 
 
-def _describe_measurement(measurement: Measurement, row: Row, deviations: Notes) -> str:
+def _describe_measurement(measurement: Measurement, row: Row, deviations: Notes, *, with_engine: bool = False) -> str:
     texts = dict.fromkeys(
         text for record in measurement.records_behind(cell.column for cell in row.cells) for text in record.deviations
     )
@@ -162,12 +174,14 @@ def _describe_measurement(measurement: Measurement, row: Row, deviations: Notes)
         how = f"{measurement.first.source}, n = {measurement.n}"
     if measurement.first.submitted:
         how = f"{measurement.first.answered_by}: {how}"
+    if with_engine:
+        how += f", {measurement.first.engine}"
     return f"ours ({how}{'; ' + numbers if numbers else ''})"
 
 
 def _write_ours(verdict: CellVerdict, notes: Notes) -> Text:
     if verdict.ours is None:
-        return Text(NOT_RUN, notes=notes.number(f"not run: {verdict.reason}"), about=verdict)
+        return Text(NOT_RUN, notes=notes.number(f"{verdict.verdict}: {verdict.reason}"), about=verdict)
     reason = "" if verdict.verdict in ("compatible", "match", "ledger") else f"{verdict.verdict}: {verdict.reason}"
     spread = "" if verdict.spread is None else f"±{verdict.spread:.{verdict.cell.decimals}f}"
     suffix = "" if verdict.cell.printed[-1].isdigit() else verdict.cell.unit

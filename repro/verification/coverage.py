@@ -66,6 +66,8 @@ class Coverage:
             cells = f": {', '.join(how)}" if self.counted.here else ""
             parts.append(f"{self.counted.here} of {self.counted.total} distinct counts made{cells}")
         parts.append(f"{self['off']} off")
+        if self["conflict"]:
+            parts.append(f"{_count(self['conflict'])} in conflict between ways of measuring")
         undecided: tuple[Verdict, ...] = ("inconclusive", "not run")
         for verdict in undecided:
             reasons = self.reasons.get(verdict, Counter())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from statistics import fmean
 
 from repro.complexity import COUNTER
@@ -22,6 +23,7 @@ from repro.verification.integrity import Problem, admit
 from repro.verification.measurements import Measurement, collect
 from repro.verification.other_readings import collect_readings
 from repro.verification.verdicts import CellVerdict, RowVerdict, Verdict, Verification, Verified
+from repro.verification.ways import combine, list_ways, name_way
 
 
 def verify_all(tables: Sequence[Table], store: Store) -> Verified:
@@ -61,29 +63,31 @@ def verify(
     measured, unused = collect(records, {name: get(name) for name in table.experiments}, "full")
     _, unused_readings = collect_readings(table.experiments, records, "full")
     outdated = {(record.experiment, record.dataset) for record in unused if record.stale}
-    chosen = {
-        (group.name, row.label): next(
-            (m for m in measured[row.experiment] if m.first.dataset.name == group.dataset), None
-        )
-        for group in table.groups
-        for row in group.rows
-    }
-    judged = {one.address: one for one in _judge_table(table, chosen, rules)}
+    chosen: dict[tuple[str, str], list[tuple[str, Measurement]]] = {}
+    for group in table.groups:
+        for row in group.rows:
+            mine = [m for m in measured[row.experiment] if m.first.dataset.name == group.dataset]
+            chosen[group.name, row.label], left_out = list_ways(mine, DATASETS[group.dataset])
+            unused += [one for one in left_out if one not in unused]
+    judged = {(one.address, one.way): one for one in _judge_table(table, chosen, rules)}
     rows = []
     for group in table.groups:
         for row in group.rows:
-            measurement = chosen[group.name, row.label]
+            ways = chosen[group.name, row.label]
             count = counts.get(get(row.experiment).spec_hash)
             count = count if count and count.counter == COUNTER else None
-            stale = measurement is None and (row.experiment, group.dataset) in outdated
+            stale = not ways and (row.experiment, group.dataset) in outdated
             problem = wrong.get((row.experiment, group.dataset))
             cells = tuple(
-                _state_measured(cell, row, group, measurement, judged.get(cell.address), stale, problem)
+                combine(
+                    [_state_measured(cell, row, group, judged.get((cell.address, way)), way) for way, _ in ways]
+                    or [_state_unmeasured(cell, row, group, stale, problem)]
+                )
                 if COLUMNS[cell.column].measured
                 else _judge_counted(cell, row, count, counts)
                 for cell in row.cells
             )
-            rows.append(RowVerdict(group, row, measurement, count, cells))
+            rows.append(RowVerdict(group, row, tuple(ways), count, cells))
     return Verification(table, tuple(rows), (*unused, *unused_readings))
 
 
@@ -92,6 +96,7 @@ class _Judged:
     """A measured cell: by the tolerances in force now, and by those in force when it was measured."""
 
     address: str
+    way: str
     measurement: Measurement
     now: Assessment
     verdict: Verdict
@@ -101,30 +106,37 @@ class _Judged:
 
 
 def _judge_table(
-    table: Table, chosen: Mapping[tuple[str, str], Measurement | None], rules: Tolerances
+    table: Table, chosen: Mapping[tuple[str, str], Sequence[tuple[str, Measurement]]], rules: Tolerances
 ) -> Iterator[_Judged]:
-    """Judge the measured cells of a table together: which are off is said of all numbers that were tested."""
-    cells: list[tuple[Cell, Measurement]] = []
+    """Judge the measured cells of a table: which are off is said of all numbers that were tested in one way."""
+    for family in sorted({name_way(m.first) for ways in chosen.values() for _, m in ways}):
+        yield from _judge_family(table, chosen, rules, family)
+
+
+def _judge_family(
+    table: Table, chosen: Mapping[tuple[str, str], Sequence[tuple[str, Measurement]]], rules: Tolerances, family: str
+) -> Iterator[_Judged]:
+    cells: list[tuple[Cell, str, Measurement]] = []
     numbers: list[Hashable] = []
     now: list[Assessment] = []
     then: list[_Then] = []
     for group in table.groups:
         for row in group.rows:
-            whole = chosen[group.name, row.label]
-            if whole is None:
-                continue
-            for cell in (cell for cell in row.cells if COLUMNS[cell.column].measured):
+            mine = [(way, m) for way, m in chosen[group.name, row.label] if name_way(m.first) == family]
+            for (way, whole), cell in product(mine, [cell for cell in row.cells if COLUMNS[cell.column].measured]):
                 measurement = whole.select_for(cell.column)
                 if measurement.values_by_seed(cell.column):
-                    cells.append((cell, measurement))
-                    numbers.append((row.experiment, group.dataset, cell.column, cell.printed))
+                    cells.append((cell, way, measurement))
+                    numbers.append((row.experiment, group.dataset, cell.column, cell.printed, way))
                     now.append(assess(cell, measurement, DATASETS[group.dataset], rules))
                     then.append(_assess_then(cell, measurement, group, rules, now[-1]))
     adjusted = adjust_family(list(zip(numbers, now, strict=True)))
     adjusted_then = adjust_family([(number, one.by) for number, one in zip(numbers, then, strict=True)])
-    for (cell, measurement), one, p, before, p_before in zip(cells, now, adjusted, then, adjusted_then, strict=True):
+    for (cell, way, measurement), one, p, before, p_before in zip(
+        cells, now, adjusted, then, adjusted_then, strict=True
+    ):
         verdict, reason = decide(one, p)
-        judged = _Judged(cell.address, measurement, one, verdict, reason)
+        judged = _Judged(cell.address, way, measurement, one, verdict, reason)
         yield _hold_against_earlier(judged, cell, before, decide(before.by, p_before)[0])
 
 
@@ -168,23 +180,10 @@ def _hold_against_earlier(judged: _Judged, cell: Cell, then: _Then, earlier: Ver
     return replace(judged, verdict="inconclusive", reason=reason, loosened=True)
 
 
-def _state_measured(
-    cell: Cell,
-    row: Row,
-    group: Group,
-    measurement: Measurement | None,
-    judged: _Judged | None,
-    stale: bool,
-    problem: Problem | None,
-) -> CellVerdict:
-    if measurement is None and problem:
-        return CellVerdict(cell, row.experiment, "inconclusive", str(problem))
-    if measurement is None:
-        needs = DATASETS[group.dataset].needs
-        reason = "its record is stale (the network or the recipe has changed)" if stale else f"needs {needs}"
-        return CellVerdict(cell, row.experiment, "not run", reason)
+def _state_measured(cell: Cell, row: Row, group: Group, judged: _Judged | None, way: str) -> CellVerdict:
     if judged is None:
-        return CellVerdict(cell, row.experiment, "not run", f"its records lack {COLUMNS[cell.column].heading}")
+        lacks = f"its records lack {COLUMNS[cell.column].heading}"
+        return CellVerdict(cell, row.experiment, "not run", lacks, way=way)
     measurement, one = judged.measurement, judged.now
     values = list(measurement.values_by_seed(cell.column).values())
     verdict, note = judged.verdict, judged.note
@@ -202,8 +201,16 @@ def _state_measured(
         source=first.answered_by, engine=first.engine,
         tolerance=one.width, applied=one.rule.applies_to, rationale=one.rule.rationale,
         note=note, loosened=judged.loosened, like_baseline=baseline is not None,
-        records=tuple(record.filename for record in measurement.records),
+        records=tuple(record.filename for record in measurement.records), way=way,
     )  # fmt: skip
+
+
+def _state_unmeasured(cell: Cell, row: Row, group: Group, stale: bool, problem: Problem | None) -> CellVerdict:
+    if problem:
+        return CellVerdict(cell, row.experiment, "inconclusive", str(problem))
+    needs = DATASETS[group.dataset].needs
+    reason = "its record is stale (the network or the recipe has changed)" if stale else f"needs {needs}"
+    return CellVerdict(cell, row.experiment, "not run", reason)
 
 
 def _find_baseline_compatible_too(cell: Cell, row: Row, group: Group, judged: _Judged) -> Cell | None:

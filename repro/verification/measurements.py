@@ -143,9 +143,13 @@ def collect(
         which = describe_conditions(record) + (checkpoint.sha256 if checkpoint else "")
         runs = pools[record.experiment].setdefault(which, {})
         if record.seed in runs:
-            reason = f"replaced by the later {record.filename}"
-            replaced = runs[record.seed].filename
-            unused.append(Unused(record.experiment, record.dataset.name, replaced, reason, stale=False))
+            earlier, left_out = runs[record.seed], record
+            if record.submitted:  # an answer that was entered again, corrected
+                reason, left_out, runs[record.seed] = f"replaced by the later {record.filename}", earlier, record
+            else:
+                reason = f"repeats {earlier.filename}, which stands: a run is not replaced by a better one"
+            unused.append(Unused(record.experiment, record.dataset.name, left_out.filename, reason, stale=False))
+            continue
         runs[record.seed] = record
     measured: dict[str, list[Measurement]] = {}
     attention = {record.network: record for record in looked_at if record.evaluator == ATTENTION_EVALUATOR}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 from statistics import fmean
 
 from repro.experiments import get
@@ -81,7 +81,8 @@ def effects_over_baseline(rows: Sequence[RowVerdict]) -> tuple[Effect, ...]:
             if COLUMNS[cell.column].unit != "%":
                 continue
             published = round(cell.value - baseline.require(cell.column).value, cell.decimals) + 0.0
-            ours = _pair_by_seed(_get_whole(row), _get_whole(other), cell.column)
+            pairs = product(_list_whole(row), _list_whole(other))
+            ours = next(filter(None, (_pair_by_seed(a, b, cell.column) for a, b in pairs)), [])
             mean = fmean(ours) if ours else None
             effects.append(Effect(row, baseline, cell.column, published, mean, compute_deviation(ours), len(ours)))
     return tuple(effects)
@@ -140,7 +141,6 @@ def differ_only_in_network(first: Record, second: Record) -> bool:
     return describe_conditions(first, initial=len(kinds) == 1) == describe_conditions(second, initial=len(kinds) == 1)
 
 
-def _get_whole(row: RowVerdict) -> Measurement | None:
-    """The row's measurement if it is of all that the protocol evaluates."""
-    measurement = row.measurement
-    return measurement if measurement and not measurement.describe_shortfall(DATASETS[row.group.dataset]) else None
+def _list_whole(row: RowVerdict) -> list[Measurement]:
+    """The row's measurements that are of all that the protocol evaluates."""
+    return [m for _, m in row.measurements if not m.describe_shortfall(DATASETS[row.group.dataset])]

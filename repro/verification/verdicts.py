@@ -16,7 +16,8 @@ from repro.verification.measurements import Measurement, Unused
 
 #: A measured number is "compatible" with its print, which is no proof that they are equal. A count is exact: it is a
 #: "match", or stands in `tables/ledger.yaml` with the reason why it is not the print ("ledger").
-Verdict = Literal["compatible", "match", "ledger", "off", "inconclusive", "not run"]
+#: "conflict": one way of measuring is compatible, another one off.
+Verdict = Literal["compatible", "match", "ledger", "off", "conflict", "inconclusive", "not run"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
@@ -47,6 +48,13 @@ class CellVerdict:
     loosened: bool = False  #: whether an edit of its tolerance after the measurement would make the verdict better
     like_baseline: bool = False  #: whether ours is compatible with the print of its group's baseline as well
     records: tuple[str, ...] = ()
+    way: str = ""  #: in which way it was measured, in words
+    ways: tuple[CellVerdict, ...] = ()  #: where it was measured in several: the verdict of each
+
+    @property
+    def each(self) -> tuple[CellVerdict, ...]:
+        """The verdict of each way of measuring; itself where there is one."""
+        return self.ways or (self,)
 
     @property
     def delta(self) -> float | None:
@@ -75,14 +83,18 @@ class CellVerdict:
         """`Table 2(a), +1 NL, AP box: off: published 38.0, ours 36.10 (-1.9): differs by more than ...`."""
         if self.ours is None:
             return f"{self.cell}: {self.verdict}: {self.reason}"
+        if self.ways:
+            each = "; ".join(f"{one.way}: {str(one).removeprefix(f'{one.cell}: ')}" for one in self.ways)
+            return f"{self.cell}: {self.verdict}, measured in {len(self.ways)} ways: {each}"
         numbers = f"published {self.cell.printed}, ours {self.shown} ({self.delta:+g})"
         why = self.reason or self.note
         return f"{self.cell}: {self.verdict}: {numbers}" + (f": {why}" if why else "")
 
     def as_dict(self) -> dict[str, object]:
         """The fields for JSON: the cell's own fields, then ours."""
-        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "cell"}
-        return {**asdict(self.cell), **own, "delta": self.delta, "profile": "full"}
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("cell", "ways")}
+        ways = [one.as_dict() for one in self.ways]
+        return {**asdict(self.cell), **own, "delta": self.delta, "profile": "full", "ways": ways}
 
 
 @dataclass(frozen=True)
@@ -91,7 +103,7 @@ class RowVerdict:
 
     group: Group
     row: Row
-    measurement: Measurement | None
+    measurements: tuple[tuple[str, Measurement], ...]  #: (way, measurement), each with verdicts of its own
     count: Count | None
     cells: tuple[CellVerdict, ...]
 
@@ -110,7 +122,7 @@ class Verification:
 
     @property
     def off(self) -> tuple[CellVerdict, ...]:
-        return tuple(cell for cell in self.cells if cell.verdict == "off")
+        return tuple(cell for cell in self.cells if cell.verdict in ("off", "conflict"))
 
 
 @dataclass(frozen=True)
@@ -132,7 +144,7 @@ class Verified:
 
     @property
     def off(self) -> tuple[CellVerdict, ...]:
-        return tuple(cell for cell in self.cells if cell.verdict == "off")
+        return tuple(cell for cell in self.cells if cell.verdict in ("off", "conflict"))
 
     @property
     def unused(self) -> tuple[Unused, ...]:
@@ -141,7 +153,7 @@ class Verified:
 
     @property
     def passed(self) -> bool:
-        """Whether no cell is off or was made to match, and every record is what it says.
+        """Whether no cell is off, in conflict or helped by an edited tolerance, and every record is what it says.
 
         That anything was measured is another question.
         """

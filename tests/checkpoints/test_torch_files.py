@@ -55,6 +55,10 @@ def write_in_big_endian(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, conten
     archive.writestr(entry.filename, b"big" if entry.filename.endswith("byteorder") else content)
 
 
+def write_as_later_version(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, content: bytes) -> None:
+    archive.writestr(entry.filename, b"11\n" if entry.filename.endswith("/version") else content)
+
+
 def write_plainly(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, content: bytes) -> None:
     archive.writestr(entry.filename, content)
 
@@ -72,6 +76,7 @@ def with_local_header(offset: int, value: bytes) -> bytes:
 
 
 LEGACY = torch_legacy(STATE)
+ONE = torch_legacy({"w": torch.ones(2)})
 TWO_READINGS = {
     "a folder": (rezipped(write_as_folder), "is a folder"),
     "capitals": (rezipped(write_in_capitals_too), "two entries of one name"),
@@ -81,12 +86,17 @@ TWO_READINGS = {
     "another local size": (with_local_header(18, struct.pack("<I", 4)), "described in two ways"),
     "another local method": (with_local_header(8, struct.pack("<H", 8)), "described in two ways"),
     "data elsewhere": (with_local_header(28, struct.pack("<H", 60_000)), "larger than the file"),
+    "a later version": (rezipped(write_as_later_version), "version b'11'; 1 to 10 are known"),
     "bytes before": (b"PK\x03\x04" + PLAIN, "bytes stand before"),
     "a comment": (PLAIN[:-2] + struct.pack("<H", 4) + b"more", "comment"),
     "two values in the pickle": (with_pickle(pickle_of(PLAIN) + b"}."), "2 bytes follow its end"),
     "legacy: two objects": (LEGACY + LEGACY, "bytes follow its end"),
     "legacy: big-endian": (LEGACY.replace(b"little_endianq\x02\x88", b"little_endianq\x02\x89"), "big-endian"),
     "legacy: another version": (LEGACY.replace(b"\x80\x02M\xe9\x03", b"\x80\x02M\xea\x03", 1), "unknown version"),
+    "legacy: a longer last storage": (
+        ONE[:-16] + struct.pack("<q", 5) + ONE[-8:],
+        "claim 8 bytes in storage .* 5 numbers",
+    ),
     "a boolean of 2": (torch_legacy({"w": torch.ones(1, dtype=torch.bool)})[:-1] + b"\x02", "other bytes than 0 and 1"),
 }
 
@@ -115,6 +125,15 @@ def write_as_torch_1_6(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, content
 def test_an_archive_that_was_written_again_is_read(tmp_path, write):
     (tmp_path / "weights.pth").write_bytes(rezipped(write))
     assert_state(read(tmp_path / "weights.pth"))
+
+
+def test_text_of_python_2_is_read_as_torch_reads_it(tmp_path):
+    path = tmp_path / "weights.pth"
+    value = {"w\u00e9": torch.ones(1)}
+    key = "w\u00e9".encode()
+    program = pickle_of(torch_zip(value)).replace(b"X" + struct.pack("<I", 3) + key, b"U\x03" + key)
+    path.write_bytes(with_pickle(program, value))
+    assert list(read(path).tensors) == list(torch.load(path, weights_only=True)) == ["w\u00e9"]
 
 
 @pytest.mark.parametrize("name", ["\u6a21\u578b.pth", "\u00e9.pth", "a b.pth", "data.pkl"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from repro.errors import ReproError
-from repro.files.regular_files import hash_bytes, hash_file, open_regular, read_regular, sha256
+from repro.files.regular_files import hash_file, open_regular, read_regular, sha256
 
 READERS: list[Callable[[Path], object]] = [open_regular, hash_file, sha256, lambda path: read_regular(path, 100)]
 
@@ -69,13 +69,9 @@ def test_a_file_is_read_and_hashed(tmp_path):
     (tmp_path / "link").symlink_to("file")
     assert read_regular(tmp_path / "link", 7) == b"weights"
     digests = hash_file(tmp_path / "link")
-    assert digests == hash_bytes(b"weights")
     assert digests.sha256 == sha256(tmp_path / "file") == hashlib.sha256(b"weights").hexdigest()
     assert digests.md5 == hashlib.md5(b"weights").hexdigest()
     assert digests.size == 7
-    assert digests.match(f"sha256:{digests.sha256[:8]}")
-    assert digests.match(f"md5:{digests.md5}")
-    assert not digests.match(f"md5:{digests.sha256[:8]}")
 
 
 def test_a_file_beyond_the_bound(tmp_path):

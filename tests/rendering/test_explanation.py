@@ -119,11 +119,11 @@ def store(tmp_path):
 def test_everything_about_a_measured_cell(store, explain):
     days = [f"2026-01-0{day}T00:00:00+00:00" for day in range(1, 6)]
     stale = record("coco-r50-1gc", GC, spec_hash="0" * 64, created=days[0])
-    replaced = record("coco-r50-1gc", {**GC, "ap_box": 30.0}, created=days[1], deviations=["one"])
-    used = record("coco-r50-1gc", {**GC, "ap_box": 38.2}, created=days[2], deviations=["one"])
+    used = record("coco-r50-1gc", {**GC, "ap_box": 38.2}, created=days[1], deviations=["one"])
+    repeated = record("coco-r50-1gc", {**GC, "ap_box": 30.0}, created=days[2], deviations=["one"])
     other = record("coco-r50-1gc", GC, created=days[3], deviations=["one", "two"])
     small = record("coco-r50-1gc", GC, created=days[4], profile="mini")
-    for made in (stale, replaced, used, other, small):
+    for made in (stale, used, repeated, other, small):
         store.add(made)
     code, out, _ = explain("2/a/+1GC/ap_box", "--json")
     (found,) = json.loads(out)
@@ -138,12 +138,13 @@ def test_everything_about_a_measured_cell(store, explain):
         38.2,
         "38.1",
     )
-    assert found["deviations"] == ["one"]
+    assert found["deviations"] == ["one", "two"]
+    assert [way["ours"] for way in found["verdict"]["ways"]] == [38.2, 38.1]
     assert [(one["file"], one["use"], one["value"]) for one in found["history"]] == [
         (stale.filename, "stale", 38.1),
-        (replaced.filename, "replaced", 30.0),
         (used.filename, "used", 38.2),
-        (other.filename, "another measurement", 38.1),
+        (repeated.filename, "left out", 30.0),
+        (other.filename, "used", 38.1),
         (small.filename, "mini profile", 38.1),
     ]
     assert found["commands"] == ["repro run coco-r50-1gc --profile full --source trained --data-root DIR"]

@@ -309,3 +309,34 @@ def test_the_committed_records_are_without_findings():
     assert admit(store).problems == ()
     assert len(store.counts()) == len(list((REFERENCE / "complexity").glob("*.json")))
     assert {get(name).spec_hash for name in (GC, ALL)} <= store.counts().keys()
+
+
+def test_02_an_engine_that_agrees_beside_one_that_does_not(store, verify):
+    store.add(box(38.1, engine="detectron2"))
+    store.add(box(36.0))
+    code, out, cell = verify(2, "+1 GC", "ap_box")
+    assert (code, cell["verdict"]) == (1, "conflict")
+    assert {(way["way"], way["verdict"]) for way in cell["ways"]} == {
+        ("trained here, detectron2", "compatible"),
+        ("trained here, torchvision", "off"),
+    }
+    assert "1 cell in conflict between ways of measuring" in out
+
+
+def test_03_own_trainings_that_disagree_beside_the_authors_weights(store, verify):
+    store.add(record(ALL, {"ap_box": 39.4}, checkpoint={}))
+    for seed, value in enumerate((37.0, 37.1, 36.9)):
+        store.add(box(value, seed, ALL))
+    code, out, cell = verify(2, "+all GC", "ap_box")
+    assert (code, cell["verdict"]) == (1, "conflict")
+    assert "authors' weights, torchvision: compatible, 39.40" in cell["reason"]
+    assert "Table 2(a), +all GC, AP box: conflict, measured in 2 ways: authors' weights, torchvision: compatible" in out
+
+
+def test_a_rerun_does_not_replace_what_is_off(store, verify):
+    first = box(36.0, created="2026-01-01T00:00:00+00:00")
+    store.add(first)
+    store.add(box(38.1, created="2026-01-02T00:00:00+00:00"))
+    code, out, cell = verify(2, "+1 GC", "ap_box")
+    assert (code, cell["verdict"], cell["ours"]) == (1, "off", 36.0)
+    assert f"repeats {first.filename}, which stands" in out

@@ -129,12 +129,40 @@ def test_weights_near_a_row_decide_nothing_about_it():
     assert found.reason == "not the paper's training but weights near it: mmdet1_mask_rcnn_r50_fpn_1x"
 
 
-def test_the_authors_weights_come_before_own_training_and_near_weights_after_it():
+def test_every_way_of_measuring_has_a_verdict_of_its_own():
     near = record("coco-r50-baseline", BASELINE, checkpoint={"match": "near"})
     trained = record("coco-r50-baseline", BASELINE, deviations=["one", "two"])
-    exact = record("coco-r50-baseline", BASELINE, checkpoint={}, deviations=["one", "two", "three"])
-    for records, preferred in (([near, trained, exact], exact), ([near, trained], trained), ([near], near)):
-        assert cell(verify_records(records)).records == (preferred.filename,)
+    exact = record("coco-r50-baseline", BASELINE, checkpoint={})
+    other = record("coco-r50-baseline", shifted(ap_box=0.1), engine="detectron2")
+    found = cell(verify_records([near, trained, exact, other]))
+    assert found.verdict == "compatible"
+    assert {(one.way, one.verdict) for one in found.ways} == {
+        ("authors' weights, torchvision", "compatible"),
+        ("trained here, torchvision", "compatible"),
+        ("trained here, detectron2", "compatible"),
+        ("near weights, torchvision", "inconclusive"),
+    }
+    assert [one.ours for one in found.ways if "detectron2" in one.way] == [pytest.approx(37.3)]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_conflict_between_two_ways_is_named_whichever_is_first(order):
+    made = [record("coco-r50-baseline", {"ap_box": value}, **how)
+            for value, how in ((37.2, {"checkpoint": {}}), (35.0, {}))][::order]  # fmt: skip
+    found = cell(verify_records(made))
+    assert found.verdict == "conflict"
+    assert "authors' weights, torchvision: compatible, 37.20" in found.reason
+    assert "trained here, torchvision: off, 35.00" in found.reason
+    assert found in verify_records(made).off
+
+
+def test_each_way_is_a_family_of_its_own():
+    """Many numbers of another way do not make one less off."""
+    other = [
+        record(name, published(TABLE, name), checkpoint={}) for name in TABLE.experiments if name != "coco-r50-1gc"
+    ]
+    made = record("coco-r50-1gc", {"ap_box": 38.1 - 0.53})
+    assert cell(verify_records([*other, made]), row="+1 GC").verdict == "off"
 
 
 def test_delta_is_what_a_reader_gets_who_subtracts_the_printed_numbers():
@@ -312,8 +340,8 @@ def test_a_seed_measured_again_counts_once():
     old = record("coco-r50-baseline", shifted(ap_box=-1.0), created="2026-01-01T00:00:00+00:00")
     new = record("coco-r50-baseline", BASELINE, created="2026-01-02T00:00:00+00:00")
     found = verify_records([new, old])
-    assert (cell(found).n, cell(found).ours) == (1, 37.2)
-    assert [u.filename for u in found.unused] == [old.filename]
+    assert (cell(found).n, cell(found).ours) == (1, 36.2)  # the first stands, though the second is better
+    assert [u.filename for u in found.unused] == [new.filename]
 
 
 def test_runs_under_different_conditions_are_not_averaged():
@@ -321,8 +349,15 @@ def test_runs_under_different_conditions_are_not_averaged():
     part = record("coco-r50-baseline", shifted(ap_box=-9), seed=1, evaluated=80)
     deviating = record("coco-r50-baseline", shifted(ap_box=-5), seed=2, deviations=["trained for 10 iterations"])
     engine = record("coco-r50-baseline", shifted(ap_box=-7), seed=3, engine="detectron2", deviations=["x"])
-    found = cell(verify_records([part, deviating, engine, whole]))
-    assert (found.n, found.ours, found.engine, found.records) == (1, 37.2, "torchvision", (whole.filename,))
+    verification = verify_records([part, deviating, engine, whole])
+    found = {one.ours: one for one in cell(verification).ways}
+    assert {round(ours, 6): (one.n, one.records) for ours, one in found.items()} == {
+        ours: (1, (one.filename,)) for ours, one in ((37.2, whole), (32.2, deviating), (30.2, engine))
+    }
+    assert cell(verification).verdict == "conflict"
+    assert [(u.filename, u.reason) for u in verification.unused] == [
+        (part.filename, "80 of 5000 images were evaluated; the same way has a measurement of all of them")
+    ]
 
 
 # -- counts -----------------------------------------------------------------------------------------------------------
@@ -451,4 +486,4 @@ def test_what_another_recipe_gave_does_not_hide_what_the_papers_gave():
     departed = record("coco-r50-baseline", BASELINE, checkpoint={}, departures=["precision bf16-mixed"])
     trained = record("coco-r50-baseline", BASELINE, deviations=["one", "two"])
     found = cell(verify_records([departed, trained]))
-    assert (found.verdict, found.records) == ("compatible", (trained.filename,))
+    assert (found.verdict, [one.verdict for one in found.ways]) == ("compatible", ["compatible", "inconclusive"])

@@ -216,8 +216,8 @@ def test_two_records_of_one_seed(store, verify):
     old = path_of(store, record(VICTIM, METRICS[VICTIM]))
     store.add(record(VICTIM, {**METRICS[VICTIM], "ap_box": 38.2}, created="2026-01-03T00:00:00+00:00"))
     code, out, _, cell = verify()
-    assert (code, cell["verdict"], cell["n"], cell["ours"]) == (0, "compatible", 1, 38.2)
-    assert f"unused record {old.name}: replaced by the later " in out
+    assert (code, cell["verdict"], cell["n"], cell["ours"]) == (0, "compatible", 1, 38.1)
+    assert f"repeats {old.name}, which stands: a run is not replaced by a better one" in out
 
 
 def test_a_record_under_a_second_name(store, verify):

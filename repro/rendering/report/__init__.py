@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 
 #: How a verdict is marked, beside its word.
 SYMBOLS: dict[Verdict, str] = {
-    "compatible": "≈", "match": "✓", "off": "✗", "inconclusive": "?", "ledger": "§", "not run": NOT_RUN,
+    "compatible": "≈", "match": "✓", "off": "✗", "conflict": "⇄", "inconclusive": "?", "ledger": "§",
+    "not run": NOT_RUN,
 }  # fmt: skip
 WORDS: dict[Verdict, str] = {
-    "compatible": "compatible", "match": "match", "off": "off", "inconclusive": "inconclusive",
+    "compatible": "compatible", "match": "match", "off": "off", "conflict": "conflict", "inconclusive": "inconclusive",
     "ledger": "explained in the ledger", "not run": "not run",
 }  # fmt: skip
 #: Of claims, in the same way.

@@ -61,6 +61,14 @@ def test_wide_scatter_earns_no_agreement(tmp_path):
     assert found.ours_verdict == "undecided"
 
 
+def test_a_gain_that_only_wide_scatter_reaches_is_undecided(tmp_path):
+    """4.0 where 1.1 is printed: within what runs that scatter so lie apart, far beyond what the prior grants."""
+    found = audit_records(tmp_path, *runs(ALL, 40.1, 42.0, 43.9), *runs(ONE, 37.0, 38.0, 39.0))["all-blocks-gain-box"]
+    assert found.ours.value == pytest.approx(4.0)
+    assert 4.0 - 1.1 - 0.2 < found.ours.half < 4.0
+    assert found.ours_verdict == "undecided"
+
+
 def test_a_comparison_is_decided_by_the_interval_of_our_means(tmp_path):
     """At 95 % for the two metrics of a sentence together, each at 97.5 %."""
     limit = stats.t.ppf(1 - 0.025 / 2, 10) * 0.15 * np.sqrt(2)

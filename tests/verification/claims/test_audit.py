@@ -134,6 +134,14 @@ def test_numbers_within_rounding_have_a_witness(name, unrounded, arithmetic, pub
     assert f"{arithmetic(*values):.{claim.decimals}f}" == (claim.stands_for or claim.printed).strip("%M")
 
 
+@pytest.mark.parametrize(("least", "certain"), [(0.25, False), (0.2, True), (0.15, True)])
+def test_a_comparison_is_certain_if_no_rounding_breaks_it(least, certain):
+    """39.4 - 39.1 is 0.3 as printed, and more than 0.2 whatever was rounded: a half is rounded up."""
+    gain = {"difference": ["2/f/att+add/ap_box", "2/f/avg+add/ap_box"]}
+    truth = Parser(PUBLISHED).parse({"greater": [gain, least]}).evaluate(as_printed)
+    assert (truth.holds, truth.possible, truth.certain) == (True, True, certain)
+
+
 def draw_cell(generator, cell):
     """A number that is printed as the cell is: halves are rounded up."""
     whole = Fraction(str(cell.value)) - Fraction(1, 2 * 10**cell.decimals)
