@@ -123,3 +123,19 @@ def test_a_record_names_an_experiment_only_by_readings_that_this_version_has():
     assert readings.find_experiment("coco-r50-baseline", "full", after.items()) is None  # changes nothing of it
     assert readings.find_experiment("coco-r50-1nl", "full", [("gone", "after")]) is None
     assert readings.find_experiment("gone", "full", ()) is None
+
+
+def test_counts_can_move_only_where_the_file_says_so():
+    from repro.models.resnet import ResNetLayers
+    from repro.paper.readings import load
+
+    def count(experiment):
+        return sum(p.numel() for p in ResNetLayers(experiment.network.backbone, 2).parameters())
+
+    for point in load():
+        moved = False
+        for choice in point.choices:
+            for name in readings.list_touched(point.point, choice, "mini"):
+                plain = mini.get_at_profile(name, "mini")
+                moved |= count(readings.apply(plain, [(point.point, choice)])) != count(plain)
+        assert moved == ("counts" in point.concerns), point.point
