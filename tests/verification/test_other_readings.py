@@ -88,6 +88,7 @@ def test_six_images_are_all_that_a_reading_of_six_asks_for():
     values = {"cos_input": 0.4, "cos_att": 0.001}
     statistics = record(
         NAME, {}, readings=reading, evaluator=ATTENTION_EVALUATOR, evaluated=6, training=accuracy.training,
+        weights=accuracy.weights,
         metrics=[Metric(name=k, value=v, unit="", n=6, standard_error=0.01) for k, v in values.items()],
     )  # fmt: skip
     (row,) = other_readings.list_reading_rows(table, [accuracy, statistics])
@@ -97,7 +98,7 @@ def test_six_images_are_all_that_a_reading_of_six_asks_for():
 
 
 def test_a_reading_that_this_version_does_not_have_is_named_as_unused():
-    gone = printed(readings={"single-block-relu": "beside"}, spec_hash="0" * 64)
+    gone = printed(readings=AFTER, seed=1).model_copy(update={"readings": {"single-block-relu": "beside"}})
     old = printed(readings=AFTER, spec_hash="1" * 64)
     verification = judgement.verify(TABLE, [gone, old], {}, tolerances.load())
     reasons = {unused.filename: unused.reason for unused in verification.unused}
@@ -118,7 +119,7 @@ def test_every_format_shows_the_row_below_the_defaults_and_says_that_it_has_no_v
     assert "no verdict, for who chooses a reading" in markdown
     default = tables.render(TABLE, Store(tmp_path / "nothing"), "md")
     assert markdown.splitlines()[4] == default.splitlines()[4]  # what is verified
-    assert "224 not run" in default.splitlines()[4]
+    assert "224 cells not run" in default.splitlines()[4]
     assert "Mini profile, other readings" in markdown
     latex = tables.render(TABLE, store, "tex")
     assert "reading single-block-relu=after" in latex
