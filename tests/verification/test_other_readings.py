@@ -36,7 +36,7 @@ def test_a_reading_fills_no_cell_of_the_default():
     assert {cell.verdict for cell in verification.cells} == {"not run"}
     assert verification.unused == ()  # it is of another row, not stale
     verification = judgement.verify(TABLE, [printed(readings=AFTER, seed=1), printed()], {}, tolerances.load())
-    assert [row.measurement.n for row in verification.rows if row.measurement] == [1]
+    assert [m.n for row in verification.rows for _, m in row.measurements] == [1]
 
 
 def test_a_reading_is_a_measurement_of_its_own():
@@ -74,6 +74,12 @@ def test_a_reading_is_a_row_of_its_own_with_deltas_and_without_a_verdict():
     assert {value.delta for value in row.values} == {0.3}
     assert {value.cell.column for value in row.values} == set(published(TABLE, NAME))
     assert "verdict" not in json.dumps(row.as_dict()["cells"])
+
+
+def test_each_way_of_measuring_has_a_row():
+    made = [printed(readings=AFTER), printed(readings=AFTER, engine="detectron2")]
+    rows = other_readings.list_reading_rows(TABLE, made)
+    assert {row.way for row in rows} == {"trained here, torchvision", "trained here, detectron2"}
 
 
 def test_a_part_of_the_images_has_no_difference():
@@ -138,7 +144,7 @@ def test_verify_and_explain_tell_of_it(tmp_path, capsys, monkeypatch):
     for arguments, expected in (
         (
             ["verify", "--table", "2"],
-            "no verdict: Table 2(a), +1 NL, reading single-block-relu=after: AP box 38.0 (+0)",
+            "no verdict: Table 2(a), +1 NL, reading single-block-relu=after, trained here, torchvision: AP box 38.0 (+0)",
         ),
         (["explain", "2/a/+1 NL/ap_box"], "another reading single-block-relu=after: trained, seed 0"),
         (["explain", "2/a/+1 NL/ap_box"], "open point   nl-scale: divided here, not none or multiplied"),
