@@ -144,7 +144,7 @@ def test_verify_and_explain_tell_of_it(tmp_path, capsys, monkeypatch):
     for arguments, expected in (
         (
             ["verify", "--table", "2"],
-            "no verdict: Table 2(a), +1 NL, reading single-block-relu=after, trained here, torchvision: AP box 38.0 (+0)",
+            "no verdict: Table 2(a), +1 NL, reading single-block-relu=after, trained here, torchvision: AP box 38.0",
         ),
         (["explain", "2/a/+1 NL/ap_box"], "another reading single-block-relu=after: trained, seed 0"),
         (["explain", "2/a/+1 NL/ap_box"], "open point   nl-scale: divided here, not none or multiplied"),
