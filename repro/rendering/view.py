@@ -118,7 +118,8 @@ def _build_group_grid(
     for row in rows:
         lines = list(_build_row(row, columns, notes, deviations))
         for other in (other for other in readings if (other.group, other.row) == (row.group, row.row)):
-            source = _describe_measurement(other.measurement, row.row, deviations)
+            alike = [one for one in readings if (one.group, one.row, one.name) == (row.group, row.row, other.name)]
+            source = _describe_measurement(other.measurement, row.row, deviations, with_engine=len(alike) > 1)
             lines.append(build_reading_line(other, columns, source, notes))
         blocks.append(tuple(lines))
     return Grid(header, tuple(blocks))

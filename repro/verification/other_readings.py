@@ -17,6 +17,7 @@ from repro.statistics.seeds import compute_deviation
 from repro.verification.integrity import Problem
 from repro.verification.measurements import Measurement, Profile, Unused, collect
 from repro.verification.verdicts import round_as_printed
+from repro.verification.ways import list_ways
 
 NO_VERDICT = (
     "under another reading of the protocol than the default (`repro readings`): no verdict, for who chooses a reading "
@@ -44,11 +45,12 @@ class ReadingValue:
 
 @dataclass(frozen=True)
 class ReadingRow:
-    """A row of a table under another reading."""
+    """A row of a table under another reading, measured in one way."""
 
     group: Group
     row: Row
     experiment: Experiment
+    way: str  #: of measuring (`ways`)
     measurement: Measurement
     values: tuple[ReadingValue, ...]  #: of the cells that were measured
 
@@ -58,13 +60,13 @@ class ReadingRow:
         return readings.write(self.experiment.readings)
 
     def __str__(self) -> str:
-        """`Table 2(a), +1 NL, reading nl-scale=none: AP box 38.1 (+0.1), ...`."""
+        """`Table 2(a), +1 NL, reading nl-scale=none, trained here, torchvision: AP box 38.1 (+0.1), ...`."""
         cells = []
         for value in self.values:
             delta = f" ({value.delta:+g})" if value.delta is not None else ""
             cells.append(f"{COLUMNS[value.cell.column].heading} {value.ours:.{value.cell.decimals}f}{delta}")
         place = str(self.row.cells[0]).rpartition(", ")[0]
-        return f"{place}, reading {self.name}: {', '.join(cells) or 'no printed metric'}"
+        return f"{place}, reading {self.name}, {self.way}: {', '.join(cells) or 'no printed metric'}"
 
     def as_dict(self) -> dict[str, object]:
         """The fields for JSON."""
@@ -74,6 +76,7 @@ class ReadingRow:
             "row": self.row.label,
             "experiment": self.experiment.name,
             "readings": dict(self.experiment.readings),
+            "way": self.way,
             "note": NO_VERDICT,
             "cells": [
                 {
@@ -120,14 +123,15 @@ def list_reading_rows(
     """
     wrong = {problem.record.key: str(problem) for problem in problems}
     found, _ = collect_readings(table.experiments, records, "full")
-    return tuple(
-        ReadingRow(group, row, experiment, measurement, tuple(_list_values(row, group, experiment, measurement, wrong)))
-        for group in table.groups
-        for row in group.rows
-        for experiment, measurements in found
-        if experiment.name == row.experiment
-        for measurement in [m for m in measurements if m.first.dataset.name == group.dataset][:1]
-    )
+    rows = []
+    for group in table.groups:
+        for row in group.rows:
+            for experiment, measurements in (one for one in found if one[0].name == row.experiment):
+                mine = [m for m in measurements if m.first.dataset.name == group.dataset]
+                for way, measurement in list_ways(mine, DATASETS[group.dataset])[0]:
+                    values = tuple(_list_values(row, group, experiment, measurement, wrong))
+                    rows.append(ReadingRow(group, row, experiment, way, measurement, values))
+    return tuple(rows)
 
 
 def _list_values(

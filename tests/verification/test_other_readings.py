@@ -36,7 +36,7 @@ def test_a_reading_fills_no_cell_of_the_default():
     assert {cell.verdict for cell in verification.cells} == {"not run"}
     assert verification.unused == ()  # it is of another row, not stale
     verification = judgement.verify(TABLE, [printed(readings=AFTER, seed=1), printed()], {}, tolerances.load())
-    assert [row.measurement.n for row in verification.rows if row.measurement] == [1]
+    assert [m.n for row in verification.rows for _, m in row.measurements] == [1]
 
 
 def test_a_reading_is_a_measurement_of_its_own():
@@ -76,6 +76,12 @@ def test_a_reading_is_a_row_of_its_own_with_deltas_and_without_a_verdict():
     assert "verdict" not in json.dumps(row.as_dict()["cells"])
 
 
+def test_each_way_of_measuring_has_a_row():
+    made = [printed(readings=AFTER), printed(readings=AFTER, engine="detectron2")]
+    rows = other_readings.list_reading_rows(TABLE, made)
+    assert {row.way for row in rows} == {"trained here, torchvision", "trained here, detectron2"}
+
+
 def test_a_part_of_the_images_has_no_difference():
     (row,) = other_readings.list_reading_rows(TABLE, [printed(readings=AFTER, evaluated=80)])
     assert {value.delta for value in row.values} == {None}
@@ -88,6 +94,7 @@ def test_six_images_are_all_that_a_reading_of_six_asks_for():
     values = {"cos_input": 0.4, "cos_att": 0.001}
     statistics = record(
         NAME, {}, readings=reading, evaluator=ATTENTION_EVALUATOR, evaluated=6, training=accuracy.training,
+        weights=accuracy.weights,
         metrics=[Metric(name=k, value=v, unit="", n=6, standard_error=0.01) for k, v in values.items()],
     )  # fmt: skip
     (row,) = other_readings.list_reading_rows(table, [accuracy, statistics])
@@ -97,7 +104,7 @@ def test_six_images_are_all_that_a_reading_of_six_asks_for():
 
 
 def test_a_reading_that_this_version_does_not_have_is_named_as_unused():
-    gone = printed(readings={"single-block-relu": "beside"}, spec_hash="0" * 64)
+    gone = printed(readings=AFTER, seed=1).model_copy(update={"readings": {"single-block-relu": "beside"}})
     old = printed(readings=AFTER, spec_hash="1" * 64)
     verification = judgement.verify(TABLE, [gone, old], {}, tolerances.load())
     reasons = {unused.filename: unused.reason for unused in verification.unused}
@@ -118,7 +125,7 @@ def test_every_format_shows_the_row_below_the_defaults_and_says_that_it_has_no_v
     assert "no verdict, for who chooses a reading" in markdown
     default = tables.render(TABLE, Store(tmp_path / "nothing"), "md")
     assert markdown.splitlines()[4] == default.splitlines()[4]  # what is verified
-    assert "224 not run" in default.splitlines()[4]
+    assert "224 cells not run" in default.splitlines()[4]
     assert "Mini profile, other readings" in markdown
     latex = tables.render(TABLE, store, "tex")
     assert "reading single-block-relu=after" in latex
@@ -137,7 +144,7 @@ def test_verify_and_explain_tell_of_it(tmp_path, capsys, monkeypatch):
     for arguments, expected in (
         (
             ["verify", "--table", "2"],
-            "no verdict: Table 2(a), +1 NL, reading single-block-relu=after: AP box 38.0 (+0)",
+            "no verdict: Table 2(a), +1 NL, reading single-block-relu=after, trained here, torchvision: AP box 38.0",
         ),
         (["explain", "2/a/+1 NL/ap_box"], "another reading single-block-relu=after: trained, seed 0"),
         (["explain", "2/a/+1 NL/ap_box"], "open point   nl-scale: divided here, not none or multiplied"),
