@@ -8,6 +8,9 @@ from typing import Any
 import yaml
 
 from repro.errors import ReproError
+from repro.files.regular_files import read_regular
+
+_LIMIT = 32 << 20  # bytes; the largest of the project has less than a hundredth of it
 
 
 class _UniqueKeyLoader(yaml.CSafeLoader):
@@ -27,9 +30,8 @@ def load_yaml(path: Path) -> Any:
     Raises:
         ReproError: the file cannot be read, is not whole, valid YAML, or has a key twice; the message names it.
     """
+    content = read_regular(path, _LIMIT)
     try:
-        return yaml.load(path.read_bytes(), _UniqueKeyLoader)
-    except OSError as error:
-        raise ReproError(f"{path} cannot be read: {error.strerror}") from None
+        return yaml.load(content, _UniqueKeyLoader)
     except (yaml.YAMLError, ValueError, AttributeError, LookupError, RecursionError) as error:  # !!int x raises any
         raise ReproError(f"{path} is not whole, valid YAML: {' '.join(str(error).split())}") from None

@@ -423,7 +423,7 @@ def test_a_malformed_file_is_refused(text, message, tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ReproError, match=r"r\.yaml cannot be read: No such file"):
+    with pytest.raises(ReproError, match=r"r\.yaml cannot be read: it does not exist"):
         registry.load(tmp_path / "r.yaml")
 
 

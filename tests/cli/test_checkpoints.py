@@ -6,6 +6,7 @@ import functools
 import hashlib
 import http.server
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -289,3 +290,25 @@ def test_convert_refuses_weights_of_another_network(site, state, tmp_path):
     message = refused(repro("convert", entry.id, "--experiment", "small", "--output", output))
     assert "extra" in message
     assert not output.exists()
+
+
+def test_convert_takes_the_named_state_dict_of_several(site, state, tmp_path):
+    average = {key: value + 1 if value.is_floating_point() else value for key, value in state.items()}
+    torch.save({"model": state, "model_ema": average}, tmp_path / "both.pth")
+    site.publish("zoo/small", (tmp_path / "both.pth").read_bytes())
+    output = tmp_path / "out.pt"
+    for weights in ("zoo/small", str(tmp_path / "both.pth"), f"zoo/small={tmp_path / 'both.pth'}"):
+        message = refused(repro("convert", weights, "--experiment", "small", "--output", output))
+        assert "several state dicts, model and model_ema" in message
+        assert not output.exists()
+        assert repro("convert", f"{weights}#model_ema", "--experiment", "small", "--output", output).exit_code == 0
+        written = torch.load(output, weights_only=True)
+        assert all(torch.equal(written[key], average[key]) for key in average)
+        output.unlink()
+
+
+def test_verify_and_convert_wait_for_no_pipe(site, tmp_path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    for command in (("verify",), ("convert", "--experiment", "small", "--output", tmp_path / "out.pt")):
+        message = refused(repro(command[0], tmp_path / "pipe.pth", *command[1:]))
+        assert "pipe.pth cannot be read: it is no regular file but a named pipe" in message

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from repro.errors import ReproError
@@ -18,9 +20,16 @@ def test_what_is_no_yaml_is_one_message(tmp_path, text):
         load_yaml(path)
 
 
-def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(ReproError, match=r"file\.yaml cannot be read: No such file"):
+def test_what_is_no_file(tmp_path):
+    with pytest.raises(ReproError, match=r"file\.yaml cannot be read: it does not exist"):
         load_yaml(tmp_path / "file.yaml")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(ReproError, match=r"pipe\.yaml cannot be read: it is no regular file but a named pipe"):
+        load_yaml(tmp_path / "pipe.yaml")
+    with (tmp_path / "huge.yaml").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ReproError, match=r"huge\.yaml cannot be read: it has 1099511627776 bytes"):
+        load_yaml(tmp_path / "huge.yaml")
 
 
 def test_plain_types(tmp_path):

@@ -174,7 +174,7 @@ def test_a_truncated_file_is_refused(tmp_path, keep):
 
 
 def test_a_missing_file_and_a_table_that_does_not_exist(tmp_path):
-    with pytest.raises(ReproError, match=r"table2\.yaml cannot be read: No such file"):
+    with pytest.raises(ReproError, match=r"table2\.yaml cannot be read: it does not exist"):
         paper.load(2, tmp_path)
     with pytest.raises(ReproError, match="no Table 6"):
         paper.load(6)

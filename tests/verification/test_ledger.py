@@ -155,7 +155,7 @@ def test_a_file_that_is_no_ledger_is_named(tmp_path, content, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ReproError, match=r"nowhere\.yaml cannot be read: No such file"):
+    with pytest.raises(ReproError, match=r"nowhere\.yaml cannot be read: it does not exist"):
         ledger.load(tmp_path / "nowhere.yaml")
 
 
