@@ -7,6 +7,7 @@ from samples import record
 from typer.testing import CliRunner
 
 from repro import cli, complexity, paper
+from repro.experiments import get
 from repro.measuring import runner
 from repro.planning import plan
 from repro.records import Store
@@ -16,8 +17,10 @@ from repro.rendering import tables
 @pytest.fixture
 def nothing_left(monkeypatch):
     """Everything is measured and counted already, and no table is written."""
-    step = SimpleNamespace(status="measured", reason="", source="checkpoint")
-    monkeypatch.setattr(plan, "plan", lambda experiments, *_: [step for _ in experiments])
+    done = {"status": "measured", "reason": "", "source": "checkpoint"}
+    monkeypatch.setattr(
+        plan, "plan", lambda names, *_: [SimpleNamespace(experiment=get(name), **done) for name in names]
+    )
     monkeypatch.setattr(complexity, "count_experiments", lambda *_: None)
     monkeypatch.setattr(runner, "run", lambda *_: [])
     monkeypatch.setattr(tables, "write_generated", lambda *_: [])
