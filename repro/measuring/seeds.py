@@ -20,8 +20,13 @@ def declare_seeds(steps: Iterable[Step], settings: Settings, seeds: int) -> None
     """
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     asked_for = (step for step in steps if step.source == "trained" and step.order and not step.needed_by)
-    for name in dict.fromkeys(step.experiment.name for step in asked_for):
+    for name, readings in dict.fromkeys((step.experiment.name, step.experiment.readings) for step in asked_for):
         declared = DeclaredSeeds(
-            experiment=name, profile=settings.profile, engine=settings.engine, seeds=seeds, declared=now
+            experiment=name,
+            profile=settings.profile,
+            engine=settings.engine,
+            readings=dict(readings),
+            seeds=seeds,
+            declared=now,
         )
         settings.store.declare_seeds(declared)

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from repro.files.schema import FrozenModel
 
-#: (experiment, profile, engine) of trainings that are counted as seeds of one another.
-TrainedAlike = tuple[str, str, str]
+#: (experiment, profile, engine, readings) of trainings that are counted as seeds of one another.
+TrainedAlike = tuple[str, str, str, tuple[tuple[str, str], ...]]
 
 
 class DeclaredSeeds(FrozenModel):
@@ -19,14 +19,17 @@ class DeclaredSeeds(FrozenModel):
     experiment: str
     profile: Literal["full", "mini"]
     engine: str
+    readings: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)  #: as records have them
     seeds: int = Field(ge=1)
     declared: str  #: ISO 8601, UTC
 
     @property
     def of(self) -> TrainedAlike:
         """What it is declared for."""
-        return self.experiment, self.profile, self.engine
+        return self.experiment, self.profile, self.engine, tuple(sorted(self.readings.items()))
 
     @property
     def filename(self) -> str:
-        return f"{self.experiment}.{self.profile}.{self.engine}.n{self.seeds}.json"
+        chosen = ",".join(f"{point}={choice}" for point, choice in sorted(self.readings.items()))
+        parts = [self.experiment, self.profile, self.engine, *([chosen] if chosen else []), f"n{self.seeds}", "json"]
+        return ".".join(parts)

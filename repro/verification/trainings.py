@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from repro.evaluation import is_attention
-from repro.experiments import EXPERIMENTS, mini
+from repro.experiments import EXPERIMENTS, readings
 from repro.records import Record, TrainedAlike
 
 #: (file, record, what is wrong with it)
@@ -52,7 +52,8 @@ def _find_gaps(trained: Mapping[str, Record], declared: Mapping[TrainedAlike, in
     runs: dict[TrainedAlike, dict[str, Record]] = defaultdict(dict)
     for file, record in trained.items():
         if not record.departures and not is_attention(record.evaluator) and _is_current(record):
-            runs[record.experiment, record.profile, record.engine][file] = record
+            followed = tuple(sorted(record.readings.items()))
+            runs[record.experiment, record.profile, record.engine, followed][file] = record
     for of, own in runs.items():
         seeds = {record.seed for record in own.values()}
         planned = declared.get(of, 0)
@@ -67,22 +68,27 @@ def _find_gaps(trained: Mapping[str, Record], declared: Mapping[TrainedAlike, in
 
 
 def _is_current(record: Record) -> bool:
-    experiment = EXPERIMENTS.get(record.experiment)
-    if experiment is None:
-        return False
-    current = mini.shrink(experiment) if record.profile == "mini" else experiment
-    return current.spec_hash == record.spec_hash
+    current = readings.find_experiment(record.experiment, record.profile, record.readings.items())
+    return current is not None and current.spec_hash == record.spec_hash
 
 
 def _find_strange_starts(trained: Mapping[str, Record]) -> Iterator[Finding]:
-    """Find trainings that start from another experiment's weights, and of which no record has those weights."""
-    weights = {(record.experiment, record.profile, record.weights.sha256) for record in trained.values()}
+    """Find trainings that start from another experiment's weights, and of which no record has those weights.
+
+    The record of the other experiment follows the same readings, of those that touch it.
+    """
+    weights = {
+        (record.experiment, record.profile, tuple(sorted(record.readings.items())), record.weights.sha256)
+        for record in trained.values()
+    }
     for file, record in trained.items():
         experiment = EXPERIMENTS.get(record.experiment)
         wanted = experiment.recipe.initial_weights if experiment else ""
         if wanted not in EXPERIMENTS or record.departures:
             continue
         initial = record.weights.initial_sha256
-        if initial is None or (wanted, record.profile, initial) not in weights:
+        current = readings.find_experiment(record.experiment, record.profile, record.readings.items())
+        followed = readings.get_experiment(wanted, record.profile, current.readings).readings if current else ()
+        if initial is None or (wanted, record.profile, followed, initial) not in weights:
             begin = f"weights with sha256 {initial[:12]}..." if initial else "random weights"
             yield file, record, f"it starts from {begin}, which are not those of a record of {wanted}"

@@ -138,7 +138,7 @@ def test_the_largest_number_of_seeds_that_was_declared_stands_and_nothing_is_rep
         store.declare_seeds(
             DeclaredSeeds(experiment="x", profile="full", engine="torchvision", seeds=seeds, declared=at)
         )
-    assert store.declared_seeds() == {("x", "full", "torchvision"): 5}
+    assert store.declared_seeds() == {("x", "full", "torchvision", ()): 5}
     (path,) = (tmp_path / "records" / "seeds").glob("*.n3.json")
     assert "2026-01-01" in path.read_text()
     path.write_text(path.read_text().replace('"seeds": 3', '"seeds": 2'))

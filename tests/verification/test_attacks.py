@@ -251,12 +251,9 @@ def test_only_seed_seven(store, verify):
     refused(verify, "seeds 0, 1, 2, 3, 4, 5, 6 are missing (seeds are run from 0 on, and 7 is here)")
 
 
-def declare(store, seeds, name=GC):
-    store.declare_seeds(
-        DeclaredSeeds(
-            experiment=name, profile="full", engine="torchvision", seeds=seeds, declared="2026-01-01T00:00:00"
-        )
-    )
+def declare(store, seeds, name=GC, readings=None):
+    fields = {"profile": "full", "engine": "torchvision", "declared": "2026-01-01T00:00:00"}
+    store.declare_seeds(DeclaredSeeds(experiment=name, seeds=seeds, readings=readings or {}, **fields))
 
 
 def test_stopping_when_the_mean_pleases(store, verify):
@@ -282,6 +279,48 @@ def test_declaring_fewer_seeds_later_takes_nothing_back(store, verify):
     declare(store, 1)
     store.add(box(38.1))
     refused(verify, "3 seeds were declared")
+
+
+NL = "coco-r50-1nl"
+UNSCALED = {"nl-scale": "none"}
+IMAGENET = {"name": "imagenet-val", "required": 50_000, "expected": 50_000, "evaluated": 50_000}
+
+
+def test_seeds_declared_for_another_reading_ask_nothing_of_the_default(store, verify):
+    declare(store, 3, NL, UNSCALED)
+    store.add(record(NL, {"ap_box": 38.0}))
+    assert verify(2, "+1 NL", "ap_box")[0] == 0
+
+
+def test_a_choice_among_the_seeds_of_another_reading_is_named(store, verify):
+    declare(store, 3, NL, UNSCALED)
+    store.add(record(NL, {"ap_box": 38.0}))
+    store.add(record(NL, {"ap_box": 38.0}, readings=UNSCALED))
+    code, out, cell = verify(2, "+1 NL", "ap_box")
+    assert (code, cell["verdict"]) == (1, "compatible")
+    assert "seeds 1, 2 are missing (3 seeds were declared)" in out
+
+
+def test_a_wrong_record_of_another_reading_is_not_the_cells(store, verify):
+    store.add(record(NL, {"ap_box": 138.0}, readings=UNSCALED))
+    code, out, cell = verify(2, "+1 NL", "ap_box")
+    assert (code, cell["verdict"], cell["reason"]) == (1, "not run", "needs COCO 2017")
+    assert "AP box is 138 %" in out
+
+
+def test_the_default_does_not_start_from_weights_of_another_reading(store, verify):
+    store.add(record("imagenet-r50-stage1", {"top1": 76.9}, readings={"colour-jitter": "none"}, **IMAGENET))
+    store.add(record("imagenet-r50-1gc", {"top1": 77.3}, **IMAGENET))
+    code, out, cell = verify(4, "+1GC", "top1")
+    assert (code, cell["verdict"]) == (1, "inconclusive")
+    assert "which are not those of a record of imagenet-r50-stage1" in out
+
+
+def test_a_reading_starts_from_weights_of_the_same_reading(store, verify):
+    chosen = {"colour-jitter": "none"}
+    store.add(record("imagenet-r50-stage1", {"top1": 76.9}, readings=chosen, **IMAGENET))
+    store.add(record("imagenet-r50-1gc", {"top1": 77.3}, readings={**chosen, "single-block-relu": "after"}, **IMAGENET))
+    assert verify(4, "+1GC", "top1")[0] == 0
 
 
 def test_accuracies_that_cannot_be(store, verify):
