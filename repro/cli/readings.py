@@ -32,9 +32,12 @@ def command(
 
       repro readings --row "2/a/+1 NL"
     """
+    from repro.errors import ReproError
     from repro.paper import addresses, readings
 
     if options.one_of("--format", form, ("text", "md")) == "md":
+        if row is not None or json:
+            raise ReproError("--format md is the whole page: it goes with neither --row nor --json")
         from repro.rendering.readings_page import write_page
 
         print(write_page(), end="")

@@ -10,6 +10,7 @@ from repro.paper import COLUMNS, Table
 from repro.paper.readings import ReadingPoint, list_touching
 from repro.records import Record
 from repro.rendering.grid import NOT_RUN, Grid, Notes, Text, write_mean, write_signed
+from repro.verification.measurements import Measurement
 from repro.verification.other_readings import NO_VERDICT, ReadingRow, ReadingValue, collect_readings
 
 
@@ -37,15 +38,20 @@ def _write_value(value: ReadingValue, notes: Notes) -> Text:
     return Text(f"{value.ours:.{decimals}f}{spread}{suffix}", delta, notes=notes.number(value.shortfall))
 
 
+def collect_mini_readings(table: Table, records: Sequence[Record]) -> tuple[tuple[str, Measurement], ...]:
+    """Collect the best measurement of each experiment of the mini profile under each other reading, which it names."""
+    found, _ = collect_readings(table.experiments, records, "mini")
+    return tuple((readings.write(experiment.readings), measured[0]) for experiment, measured in found if measured)
+
+
 def build_mini_readings(table: Table, records: Sequence[Record]) -> Grid | None:
     """Build the lines of what was measured in the mini profile under other readings, by experiment and reading."""
-    found, _ = collect_readings(table.experiments, records, "mini")
     printed = dict.fromkeys(cell.column for cell in table.cells)
-    best = [(experiment, measurements[0]) for experiment, measurements in found if measurements]
+    best = collect_mini_readings(table, records)
     metrics = [column for column in printed if any(m.values_by_seed(column) for _, m in best)]
     lines = []
-    for experiment, measurement in best:
-        line = [Text(experiment.name), Text(readings.write(experiment.readings)), Text(str(measurement.n))]
+    for reading, measurement in best:
+        line = [Text(measurement.experiment), Text(reading), Text(str(measurement.n))]
         for metric in metrics:
             values = list(measurement.values_by_seed(metric).values())
             line.append(Text(write_mean(values) if COLUMNS[metric].unit else _write_distance(values)))

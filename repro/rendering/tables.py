@@ -235,10 +235,13 @@ def write_csv(built: TableView) -> str:
                     "reading": row.name,
                 }
             )  # fmt: skip
-    measurements = list(built.mini_measurements)
+    small = [("", measurement) for measurement in built.mini_measurements]
+    others = list(built.mini_reading_measurements)
     if built.mini and built.mini.statistics:
-        measurements += [m.select_for(STATISTICS[0]) for m in built.mini_measurements if m.statistics]
-    for measurement in measurements:
+        small += [("", m.select_for(STATISTICS[0])) for _, m in small if m.statistics]
+    if STATISTICS[0] in {cell.column for cell in built.verification.table.cells}:
+        others += [(reading, m.select_for(STATISTICS[0])) for reading, m in others if m.statistics]
+    for reading, measurement in small + others:
         first = measurement.first
         for metric in first.metrics:
             values = list(measurement.values_by_seed(metric.name).values())
@@ -249,7 +252,7 @@ def write_csv(built: TableView) -> str:
                     "verdict": "not compared", "reason": "the mini profile is not comparable with the paper",
                     "source": first.source,
                     "engine": first.engine, "experiment": measurement.experiment,
-                    "records": " ".join(record.filename for record in measurement.records),
+                    "records": " ".join(record.filename for record in measurement.records), "reading": reading,
                 }
             )  # fmt: skip
     return output.getvalue()

@@ -11,7 +11,12 @@ from repro.records import Store
 from repro.rendering.grid import NOT_RUN, Grid, Notes, Text, write_signed
 from repro.rendering.mini_view import MiniView, build_mini
 from repro.rendering.provenance import describe_tolerances, trace_provenance
-from repro.rendering.reading_rows import build_mini_readings, build_reading_line, describe_open_points
+from repro.rendering.reading_rows import (
+    build_mini_readings,
+    build_reading_line,
+    collect_mini_readings,
+    describe_open_points,
+)
 from repro.verification.agreement import explain_no_tolerance
 from repro.verification.coverage import Coverage
 from repro.verification.hypotheses import collect_mini
@@ -61,6 +66,7 @@ class TableView:
     open_points: tuple[tuple[str, str], ...] = ()  #: of the protocol: the point, and which rows it touches
     readings: tuple[ReadingRow, ...] = ()  #: measured under others than the default
     mini_readings: Grid | None = None
+    mini_reading_measurements: tuple[tuple[str, Measurement], ...] = ()  #: with the reading of each
 
 
 def build(table: Table, store: Store) -> TableView:
@@ -99,6 +105,7 @@ def build(table: Table, store: Store) -> TableView:
         open_points=describe_open_points(table),
         readings=readings,
         mini_readings=build_mini_readings(table, records),
+        mini_reading_measurements=collect_mini_readings(table, records),
     )
 
 

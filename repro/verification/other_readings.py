@@ -66,7 +66,8 @@ class ReadingRow:
             delta = f" ({value.delta:+g})" if value.delta is not None else ""
             cells.append(f"{COLUMNS[value.cell.column].heading} {value.ours:.{value.cell.decimals}f}{delta}")
         place = str(self.row.cells[0]).rpartition(", ")[0]
-        return f"{place}, reading {self.name}, {self.way}: {', '.join(cells) or 'no printed metric'}"
+        short = "".join(f"; {why}" for why in dict.fromkeys(value.shortfall for value in self.values) if why)
+        return f"{place}, reading {self.name}, {self.way}: {', '.join(cells) or 'no printed metric'}{short}"
 
     def as_dict(self) -> dict[str, object]:
         """The fields for JSON."""

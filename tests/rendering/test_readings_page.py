@@ -19,3 +19,14 @@ def test_the_page_is_printed_from_the_file(monkeypatch, capsys):
     for point in readings.load():
         assert f"## {point.point}\n" in page
         assert all(f"**`{name}`**" in page for name in point.choices)
+
+
+@pytest.mark.parametrize("option", [["--row", "2/a/+1 NL"], ["--json"]])
+def test_the_page_is_of_all_points_and_refuses_what_it_would_not_heed(monkeypatch, capsys, option):
+    monkeypatch.setattr("sys.argv", ["repro", "readings", "--format", "md", *option])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "--format md is the whole page: it goes with neither --row nor --json" in output.err

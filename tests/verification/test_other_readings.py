@@ -88,6 +88,22 @@ def test_a_part_of_the_images_has_no_difference():
     assert row.values[0].shortfall == "80 of 5000 images were evaluated"
 
 
+def test_the_text_says_why_there_is_no_difference():
+    (row,) = other_readings.list_reading_rows(TABLE, [printed(readings=AFTER, evaluated=80)])
+    assert str(row).endswith("; 80 of 5000 images were evaluated")
+
+
+def test_each_way_of_measuring_a_reading_has_a_row():
+    name, few = "coco-r50-gc-r16", {"proposals": "1000"}
+    made = [record(name, {"ap_box": 39.0}, readings=few), record(name, {"ap_box": 39.4}, readings=few, checkpoint={})]
+    rows = [row for row in other_readings.list_reading_rows(TABLE, made) if row.row.label == "+all GC"]
+    assert {(row.way.split(",")[0], row.values[0].ours) for row in rows} == {
+        ("trained here", 39.0),
+        ("authors' weights", 39.4),
+    }
+    assert {row.as_dict()["way"] for row in rows} == {row.way for row in rows}
+
+
 def test_six_images_are_all_that_a_reading_of_six_asks_for():
     table, reading = paper.load(1), {"attention-images": "six"}
     accuracy = record(NAME, {"ap_box": 38.0}, readings=reading)
@@ -132,6 +148,9 @@ def test_every_format_shows_the_row_below_the_defaults_and_says_that_it_has_no_v
     assert "Open points of the protocol" in latex
     lines = [line for line in csv.DictReader(io.StringIO(tables.render(TABLE, store, "csv"))) if line["reading"]]
     assert {line["verdict"] for line in lines} == {"not compared"}
+    (small,) = [line for line in lines if line["profile"] == "mini"]
+    assert (small["experiment"], small["ours"], small["reading"]) == ("coco-r50-1gc", "90.0", "single-block-relu=after")
+    lines.remove(small)
     assert {line["row"] for line in lines} == {"+1 NL"}
     assert {line["delta"] for line in lines} == {"0.3"}
     page = report.render(tmp_path)
