@@ -67,8 +67,9 @@ def _count_gpus(experiment: Experiment) -> int:
 
 _IMAGES = [
     "test images: short side of 256 pixels, crop of 224 in the centre, as in [33]; the paper says 'single-crop'",
-    "crops are resized by PyTorch's antialiased bilinear filter, at most 2 of 255 from Pillow's, and colours are "
-    "changed without clipping in between",
+    "images are resized by antialiased bilinear filters, Pillow's in the test and, at most 2 of 255 from it, PyTorch's "
+    "in training; [33]'s code does not widen its filter where an image shrinks; colours are changed without clipping "
+    "in between",
     "plain momentum and the initialisation of [10]; [33] has Nesterov's and, in its text, Xavier's, in its code a "
     "normal one by the mean of the fans",
 ]
