@@ -134,8 +134,8 @@ def test_the_readme_says_what_is_verified():
     assert f"{same} cells print the same, {near} FLOPs are one printed digit off and {truncated} parameters" in text
     assert f"truncated. {off} cells do not match. " in text
     answers = re.search(
-        r"Of 10 statements of the paper, (\d+) holds?, 0 are equivalent within the margin, 0 are contrary and (\d+) are "
-        r"undecided \(n = 3 seeds\)",
+        r"Of 10 statements of the paper, (\d+) holds?, 0 are equivalent within the margin, 0 are contrary and (\d+) "
+        r"are undecided \(n = 3 seeds\)",
         (ROOT / "tables" / "generated" / "table2.md").read_text(),
     )
     holding, open_ones = answers.groups()
