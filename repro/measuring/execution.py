@@ -90,7 +90,7 @@ class Execution(ABC):
                 profile=settings.profile,
                 source="trained" if network.training else "checkpoint",
                 engine=network.engine,
-                seed=settings.seed,
+                seed=settings.seed if network.training else 0,  # weights that others trained have none
                 spec_hash=self.order.experiment.spec_hash,
                 deviations=network.deviations,
                 departures=network.departures,

@@ -96,7 +96,7 @@ def submit(
             experiment=name,
             source="checkpoint" if choice else "trained",
             engine=network.engine,
-            seed=settings.seed,
+            seed=0 if choice else settings.seed,  # weights that others trained have none
             spec_hash=experiment.spec_hash,
             deviations=list(network.deviations),
             departures=list(network.departures),

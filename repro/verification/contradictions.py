@@ -31,8 +31,9 @@ def find_contradictions(record: Record) -> Iterator[str]:
     experiment = _find_specification(record)
     if experiment is None:
         return
-    if not record.departures and (precision := record.numerics.get("precision", "32-true")) != "32-true":
-        yield f"its precision is {precision}, not float32, and it says nothing of a departure"
+    if not record.departures and (precision := record.numerics.get("precision")) != "32-true":
+        is_ = "not stated" if precision is None else f"{precision}, not float32"
+        yield f"its precision is {is_}, and it says nothing of a departure"
     if record.training and not record.departures:
         yield from _compare_training(record, record.training, experiment)
     if record.weights.checkpoint:

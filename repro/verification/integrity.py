@@ -85,6 +85,12 @@ def _inspect_alone(file: str, record: Record, submission: list[Record]) -> Itera
         yield f"claims the mini profile, but was measured with {what}"
     if record.profile == "full" and record.dataset.name.startswith("mini-"):
         yield f"claims the full profile, but was measured with {record.dataset.name}"
+    if record.source == "trained" and record.training is None:
+        yield "claims that it was trained here, and says nothing of the training"
+    if record.source == "checkpoint" and record.training is not None:
+        yield "claims weights that others trained, and a training here"
+    if record.source == "checkpoint" and record.seed != 0:
+        yield f"is of seed {record.seed}, but weights that others trained have none: they are evaluated with seed 0"
     data = record.dataset
     if data.evaluated + len(data.failed) > data.expected:
         yield f"{data.evaluated} items evaluated and {len(data.failed)} failed, but there are only {data.expected}"
@@ -125,22 +131,28 @@ def _is_full(record: Record) -> bool:
 
 
 def _compare_datasets(files: Mapping[str, Record]) -> Iterator[Problem]:
-    """Find records of a data set that is not the one of the other records of that name and number of items."""
-    known: dict[tuple, Counter] = defaultdict(Counter)
+    """Find records of a data set that is not the one of the other records of that name and size.
+
+    Annotations belong to the whole data set, whatever part of it was evaluated; the items are compared for equal parts.
+    """
+    annotations: dict[tuple, Counter[str]] = defaultdict(Counter)
+    items: dict[tuple, Counter[str]] = defaultdict(Counter)
     for record in files.values():
-        known[_get_name(record)][_get_content(record)] += 1
+        annotations[_get_name(record)][record.dataset.annotations_sha256] += 1
+        items[_get_name(record), record.dataset.evaluated][record.dataset.ids_sha256] += 1
     for file, record in files.items():
-        (usual, times), *others = known[_get_name(record)].most_common()
-        if others and _get_content(record) != usual:
-            what = "annotations" if _get_content(record)[0] != usual[0] else "items"
-            others_of = f"{times} other records" if times > 1 else "another record"
-            text = f"its {what} of {record.dataset.name} are not those of {others_of}: the data set was changed"
-            yield Problem(file, record, text)
+        data = record.dataset
+        for what, own, known in (
+            ("annotations", data.annotations_sha256, annotations[_get_name(record)]),
+            ("items", data.ids_sha256, items[_get_name(record), data.evaluated]),
+        ):
+            (usual, times), *others = known.most_common()
+            if others and own != usual:
+                others_of = f"{times} other records" if times > 1 else "another record"
+                text = f"its {what} of {data.name} are not those of {others_of}: the data set was changed"
+                yield Problem(file, record, text)
+                break
 
 
 def _get_name(record: Record) -> tuple:
-    return record.profile, record.dataset.name, record.dataset.expected, record.dataset.evaluated
-
-
-def _get_content(record: Record) -> tuple[str, str]:
-    return record.dataset.annotations_sha256, record.dataset.ids_sha256
+    return record.profile, record.dataset.name, record.dataset.expected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from repro.evaluation import is_attention
 from repro.experiments import EXPERIMENTS, readings
@@ -20,10 +20,14 @@ def compare_trainings(files: Mapping[str, Record], declared: Mapping[TrainedAlik
         files: all records, by the names of their files.
         declared: how many seeds were going to be run.
     """
-    trained = {file: record for file, record in files.items() if record.training and not record.submitted}
+    trained = {file: record for file, record in files.items() if record.training}
+    here = {file: record for file, record in trained.items() if not record.submitted}
     yield from _find_copies(trained)
-    yield from _find_gaps(trained, declared)
-    yield from _find_strange_starts(trained)
+    yield from _find_weights_of_others(trained, files.values())
+    yield from _find_gaps(here, declared)
+    # Which seeds are submitted is a choice as well; how many was declared of trainings alone.
+    yield from _find_gaps({file: record for file, record in trained.items() if record.submitted}, {})
+    yield from _find_strange_starts(here)
 
 
 def _find_copies(trained: Mapping[str, Record]) -> Iterator[Finding]:
@@ -45,6 +49,20 @@ def _find_copies(trained: Mapping[str, Record]) -> Iterator[Finding]:
                 differs = "seed" if first.experiment == record.experiment else "experiment"
                 yield file, record, f"has the {what} of {other}, which is of another {differs}"
                 break
+
+
+def _find_weights_of_others(trained: Mapping[str, Record], records: Iterable[Record]) -> Iterator[Finding]:
+    """Find trainings whose final weights are those of the authors."""
+    theirs = [(r.weights.sha256, r.weights.checkpoint) for r in records if r.weights.checkpoint]
+    # A file of no row's authors may be one's own training, evaluated again.
+    checkpoints = {sha256: checkpoint.id for sha256, checkpoint in theirs if checkpoint.match == "exact"}
+    for file, record in trained.items():
+        if record.weights.sha256 in checkpoints:
+            yield (
+                file,
+                record,
+                f"claims that it was trained here, but has the weights of {checkpoints[record.weights.sha256]}",
+            )
 
 
 def _find_gaps(trained: Mapping[str, Record], declared: Mapping[TrainedAlike, int]) -> Iterator[Finding]:
@@ -73,13 +91,14 @@ def _is_current(record: Record) -> bool:
 
 
 def _find_strange_starts(trained: Mapping[str, Record]) -> Iterator[Finding]:
-    """Find trainings that start from another experiment's weights, and of which no record has those weights.
+    """Find trainings by the recipe that start from weights that no record has of a training by its recipe.
 
     The record of the other experiment follows the same readings, of those that touch it.
     """
     weights = {
         (record.experiment, record.profile, tuple(sorted(record.readings.items())), record.weights.sha256)
         for record in trained.values()
+        if not record.departures
     }
     for file, record in trained.items():
         experiment = EXPERIMENTS.get(record.experiment)

@@ -105,6 +105,10 @@ def test_the_authors_weights_are_fetched_converted_evaluated_and_recorded(site, 
     assert len(requests) == 1
 
 
+def test_the_authors_weights_have_no_seed(site, settings):
+    assert run(replace(settings, seed=3)).seed == 0
+
+
 def refuse(*_):
     raise AssertionError("something was fetched or evaluated again")
 

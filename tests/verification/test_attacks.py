@@ -14,7 +14,8 @@ from repro import cli, paper
 from repro.data.sources import SOURCES
 from repro.experiments import get
 from repro.paper import tolerances
-from repro.records import DeclaredSeeds, Store, cache_key
+from repro.records import DeclaredSeeds, Store, Submitted, cache_key
+from repro.records.submission import EVALUATION_SERVER
 from repro.verification.hypotheses import answer_table
 from repro.verification.integrity import admit
 
@@ -379,3 +380,53 @@ def test_a_rerun_does_not_replace_what_is_off(store, verify):
     code, out, cell = verify(2, "+1 GC", "ap_box")
     assert (code, cell["verdict"], cell["ours"]) == (1, "off", 36.0)
     assert f"repeats {first.filename}, which stands" in out
+
+
+def test_a_training_that_says_nothing_of_itself(store, verify):
+    store.add(rekeyed(box(38.1, seed=7).model_copy(update={"training": None})))
+    refused(verify, "claims that it was trained here, and says nothing of the training")
+
+
+def test_a_precision_that_is_not_stated(store, verify):
+    store.add(box(38.1, numerics={}))
+    refused(verify, "its precision is not stated, and it says nothing of a departure")
+
+
+def test_the_authors_weights_under_two_seeds_that_average_to_the_print(store, verify):
+    for seed, value in enumerate((39.0, 39.8)):
+        store.add(record(ALL, {"ap_box": value}, checkpoint={}).model_copy(update={"seed": seed}))
+    refused(verify, "is of seed 1, but weights that others trained have none", row="+all GC")
+
+
+def test_the_authors_weights_as_if_they_were_trained_here(store, verify):
+    theirs = record(ALL, {"ap_box": 39.4}, checkpoint={})
+    store.add(theirs)
+    store.add(changed(box(39.4, name=ALL), "weights", sha256=theirs.weights.sha256))
+    code, out, cell = verify(2, "+all GC", "ap_box")
+    assert (code, cell["way"]) == (1, "authors' weights, torchvision")
+    assert "claims that it was trained here, but has the weights of gcnet/r50-syncbn-gc-r16-1x" in out
+
+
+def test_other_annotations_of_fewer_items(store, verify):
+    store.add(imagenet("imagenet-r50-stage1"))
+    store.add(imagenet("imagenet-r50-1gc"))
+    made = imagenet(evaluated=49_999)
+    store.add(changed(made, "dataset", failed=["ILSVRC2012_val_00000001"], annotations_sha256="9" * 64))
+    refused(verify, "its annotations of imagenet-val are not those of 2 other records", 4, "baseline", "top1")
+
+
+def test_a_first_stage_of_another_recipe(store, verify):
+    store.add(imagenet("imagenet-r50-stage1").model_copy(update={"departures": ["trained for 100 iterations"]}))
+    store.add(imagenet())
+    refused(verify, "which are not those of a record of imagenet-r50-stage1", 4, "baseline", "top1")
+
+
+def test_the_best_of_eight_seeds_sent_to_the_evaluation_server(store, verify):
+    name, metrics = "coco-x101-dcn-cascade-gc-r4", {"ap_box": 48.4}
+    submitted = Submitted(key="5" * 64, files={"bbox": "6" * 64})
+    made = record(name, metrics, seed=7, name="coco-test-dev2017", expected=20288, required=20288, evaluated=20288)
+    key = cache_key(submission=submitted.key, evaluator=EVALUATION_SERVER, metrics=metrics, after=None)
+    store.add(made.model_copy(update={"submitted": submitted, "evaluator": EVALUATION_SERVER, "key": key}))
+    code, out, _ = verify(3, "X101+DCN+Cascade +GC r4", "ap_box")
+    assert (code, "compatible" in out) == (1, False)
+    assert "seeds 0, 1, 2, 3, 4, 5, 6 are missing" in out
