@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from repro.errors import ReproError
+from repro.evaluation.array_files import REMEDY, open_arrays
 from repro.paths import write_atomically
 
 _FORMAT = 1
@@ -49,18 +48,10 @@ def load_correctness(path: Path) -> Correctness:
     Raises:
         ReproError: the file is missing, damaged, or of another version.
     """
-    remedy = "Delete it to have it made again."
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if int(file["format"]) != _FORMAT:
-                raise ReproError(f"{path} is of another version. {remedy}")
-            ids, packed = file["item_ids"], file["right"]
-            right = np.unpackbits(packed, axis=0, count=len(ids)).astype(bool)
-            loaded = Correctness(str(file["predictions_sha256"]), ids, right)
-    except OSError as error:
-        raise ReproError(f"{path} cannot be read: {error.strerror or error}. {remedy}") from None
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ReproError(f"{path} is damaged: {error}. {remedy}") from None
+    with open_arrays(path, _FORMAT) as file:
+        ids, packed = file["item_ids"], file["right"]
+        right = np.unpackbits(packed, axis=0, count=len(ids)).astype(bool)
+        loaded = Correctness(str(file["predictions_sha256"]), ids, right)
     if loaded.right.shape != (len(ids), 2) or len(set(ids.tolist())) != len(ids):
-        raise ReproError(f"{path} is damaged: its parts do not fit each other. {remedy}")
+        raise ReproError(f"{path} is damaged: its parts do not fit each other. {REMEDY}")
     return loaded

@@ -6,8 +6,6 @@ Reading a file of matches takes a hundredth of the time of making it: no mask is
 from __future__ import annotations
 
 import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from repro.errors import ReproError
+from repro.evaluation.array_files import REMEDY, open_arrays
 from repro.files.regular_files import sha256
 from repro.paths import write_atomically
 
@@ -177,17 +176,9 @@ def load_matches(path: Path) -> Matches:
     Raises:
         ReproError: the file is missing, damaged, or of another version.
     """
-    remedy = "Delete it to have it made again."
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if int(file["format"]) != _FORMAT:
-                raise ReproError(f"{path} is of another version. {remedy}")
-            texts = {name: str(file[name]) for name in _TEXTS}
-            arrays = {name: file[name] for name in _ARRAYS}
-    except OSError as error:
-        raise ReproError(f"{path} cannot be read: {error.strerror or error}. {remedy}") from None
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ReproError(f"{path} is damaged: {error}. {remedy}") from None
+    with open_arrays(path, _FORMAT) as file:
+        texts = {name: str(file[name]) for name in _TEXTS}
+        arrays = {name: file[name] for name in _ARRAYS}
     matches = Matches(
         predictions_sha256=texts["predictions_sha256"],
         annotations_sha256=texts["annotations_sha256"],
@@ -202,7 +193,7 @@ def load_matches(path: Path) -> Matches:
         ignored={kind: arrays[f"ignored_{kind}"] for kind in KINDS},
     )
     if not _is_consistent(matches):
-        raise ReproError(f"{path} is damaged: its parts do not fit each other. {remedy}")
+        raise ReproError(f"{path} is damaged: its parts do not fit each other. {REMEDY}")
     return matches
 
 

@@ -63,7 +63,8 @@ class Store:
         One without a seal is none: nothing tells whether it was edited, and counting it again is a matter of seconds.
         """
         paths = self._files(self.directory / "complexity")
-        counts = (_read(path, Count) for path in paths if _SEAL.search(path.read_bytes()))
+        contents = ((path, _read_bytes(path)) for path in paths)
+        counts = (_parse(path, content, Count) for path, content in contents if _SEAL.search(content))
         return {count.spec_hash: count for count in counts}
 
     def declare_seeds(self, declared: DeclaredSeeds) -> Path:
@@ -106,10 +107,17 @@ def _sha256(content: bytes) -> bytes:
 
 
 def _read(path: Path, model: type[_Model]) -> _Model:
+    return _parse(path, _read_bytes(path), model)
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ReproError(f"record {path} cannot be read: {error.strerror}. {_REMEDY}") from None
+
+
+def _parse(path: Path, content: bytes, model: type[_Model]) -> _Model:
     seal = _SEAL.search(content)
     if seal:
         content = content[: seal.start()] + content[seal.end() :]

@@ -150,15 +150,15 @@ def test_publishers_round_differently():
             assert torch.equal(right[:, 0], whole[0, :, :, begin : begin + 256])
 
 
+class Noise(Frames):
+    def frame(self, index):
+        return np.random.default_rng(index).integers(0, 256, (*self._size, 3)).astype(np.uint8)
+
+
 @pytest.mark.rounding
 @pytest.mark.parametrize("size", [(240, 320), (480, 854), (100, 60)])
 def test_pixels_are_those_of_the_filter_in_full_precision(size):
     """PyTorch's own, in float32; of Pillow's for weights that were measured with it."""
-
-    class Noise(Frames):
-        def frame(self, index):
-            return np.random.default_rng(index).integers(0, 256, (*self._size, 3)).astype(np.uint8)
-
     video = Noise(1, *size)
     long = max(size) * 256 // min(size)
     scaled = (256, long) if size[0] <= size[1] else (long, 256)
@@ -178,11 +178,6 @@ def test_pixels_are_those_of_the_filter_in_full_precision(size):
 @pytest.mark.parametrize("size", [(240, 320), (480, 854), (100, 60)])
 def test_floats_are_resized_as_if_they_had_been_normalised_before(size):
     """`tensor_normalize`, then `random_short_side_scale_jitter` and `uniform_crop` of [6], in float64."""
-
-    class Noise(Frames):
-        def frame(self, index):
-            return np.random.default_rng(index).integers(0, 256, (*self._size, 3)).astype(np.uint8)
-
     video = Noise(1, *size)
     long = max(size) * 256 // min(size)
     scaled = (256, long) if size[0] <= size[1] else (long, 256)

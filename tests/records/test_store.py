@@ -100,6 +100,12 @@ def test_a_file_that_may_not_be_read(store):
         store.all()
 
 
+def test_a_count_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "records" / "complexity" / "x.json").mkdir(parents=True)
+    with pytest.raises(ReproError, match=r"x\.json cannot be read"):
+        Store(tmp_path / "records").counts()
+
+
 def test_a_directory_that_cannot_be_written(tmp_path):
     (tmp_path / "records").write_text("a file where the directory should be")
     with pytest.raises(ReproError, match="cannot write"):
