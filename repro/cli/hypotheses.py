@@ -8,8 +8,10 @@ from repro.cli import options
 from repro.cli.terminal_table import align_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from repro.paper import Table
-    from repro.records import Store
+    from repro.records import Record
 
 
 def command(
@@ -27,7 +29,7 @@ def command(
     from repro.verification.integrity import admit
 
     chosen = paper.load_all() if table is None else (paper.load(table),)
-    store = Store(results / "records")
+    records = admit(Store(results / "records")).records
     if json:
         import json as json_
 
@@ -36,7 +38,7 @@ def command(
 
         output = []
         for loaded in chosen:
-            answers = answer_table(loaded, admit(store).records)
+            answers = answer_table(loaded, records)
             power = estimate_power(answers)
             output += [
                 a.as_dict() | {"would_decide": str(power[a.hypothesis.id]) if a.hypothesis.id in power else None}
@@ -44,17 +46,20 @@ def command(
             ]
         print(json_.dumps(output, indent=1, ensure_ascii=False, allow_nan=False))
         return
-    print("\n\n".join(filter(None, (write_answers(loaded, store) for loaded in chosen))))
+    print("\n\n".join(filter(None, (write_answers(loaded, records) for loaded in chosen))))
 
 
-def write_answers(table: Table, store: Store) -> str:
-    """Write what the mini profile answers to the statements of a table; empty where nothing is asked."""
+def write_answers(table: Table, records: Sequence[Record]) -> str:
+    """Write what the mini profile answers to the statements of a table; empty where nothing is asked.
+
+    Args:
+        records: those without findings (`integrity.admit`).
+    """
     from repro.rendering.grid import write_p, write_signed
     from repro.verification.hypotheses import answer_table, count_answers, describe_registration
-    from repro.verification.integrity import admit
     from repro.verification.power import estimate_power
 
-    answers = answer_table(table, admit(store).records)
+    answers = answer_table(table, records)
     if not answers:
         return ""
     power = estimate_power(answers)

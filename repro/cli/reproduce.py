@@ -40,6 +40,7 @@ def command(
     from repro.planning.plan import attention_experiments, plan
     from repro.rendering.tables import render, write_generated
     from repro.verification.coverage import Coverage
+    from repro.verification.integrity import admit
     from repro.verification.judgement import verify_store
 
     settings, why = chosen.settings()
@@ -78,7 +79,7 @@ def command(
     say("written: " + ", ".join(map(str, paths)))
     verification = verify_store(published, settings.store)
     say(Coverage.count(verification.cells).describe())
-    if settings.profile == "mini" and (answers := write_answers(published, settings.store)):
+    if settings.profile == "mini" and (answers := write_answers(published, admit(settings.store).records)):
         say("\n" + answers)
     for cell in verification.off:
         say(f"off: {cell}")
