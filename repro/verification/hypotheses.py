@@ -198,7 +198,8 @@ def count_answers(answers: Sequence[Answer]) -> str:
     words += [f"{number['contrary']} {'is' if number['contrary'] == 1 else 'are'} contrary"]
     words += [f"{number['undecided']} {'is' if number['undecided'] == 1 else 'are'} undecided"]
     words += [f"{number['not run']} not run"] if number["not run"] else []
-    return f"Of {len(answers)} statements of the paper, {', '.join(words[:-1])} and {words[-1]} ({n} seeds)."
+    unit = "seed" if seeds == [1] else "seeds"
+    return f"Of {len(answers)} statements of the paper, {', '.join(words[:-1])} and {words[-1]} ({n} {unit})."
 
 
 def describe_registration(answers: Sequence[Answer]) -> str:
