@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from repro.errors import ReproError
 from repro.files.regular_files import sha256
-from repro.files.schema import FrozenModel, describe_violation
+from repro.files.schema import FrozenModel
+from repro.files.seals import read_sealed, seal
 from repro.paths import write_atomically
 from repro.records.record import Cost, DataSet, Training, Weights
 
@@ -53,7 +54,7 @@ class Submission(FrozenModel):
 
     def save(self, directory: Path) -> None:
         """Write it beside its archives."""
-        write_atomically(directory / SUBMISSION_FILE, (self.model_dump_json(indent=1) + "\n").encode())
+        write_atomically(directory / SUBMISSION_FILE, seal(self))
 
     def check_archives(self, directory: Path) -> None:
         """Whether the archives in `directory` are still the ones that were written.
@@ -74,14 +75,9 @@ def load_submission(directory: Path) -> Submission | None:
     """The submission in `directory`; None where there is none.
 
     Raises:
-        ReproError: its file is damaged.
+        ReproError: its file is damaged, or was edited.
     """
     path = directory / SUBMISSION_FILE
     if not path.exists():
         return None
-    try:
-        return Submission.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ReproError(f"{path} cannot be read: {error.strerror}") from None
-    except ValidationError as error:
-        raise ReproError(f"{path} is no submission: {describe_violation(error)}. Run `repro submit` again.") from None
+    return read_sealed(path, Submission, "submission", "Run `repro submit` again.")

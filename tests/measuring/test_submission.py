@@ -384,8 +384,12 @@ def test_the_wrong_submission(settings, tmp_path, monkeypatch):
     monkeypatch.setitem(paper.DATASETS, "coco-test-dev2017", replace(paper.DATASETS["coco-test-dev2017"], size=20288))
     with pytest.raises(ReproError, match="is of 6 images of coco-test-dev2017; the paper's numbers are of all 20288"):
         answer(settings, directory)
+    written = (directory / "submission.json").read_text()
+    (directory / "submission.json").write_text(written.replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(ReproError, match=r"was changed after it was written.*Run `repro submit` again"):
+        answer(settings, directory)
     (directory / "submission.json").write_text("{}")
-    with pytest.raises(ReproError, match="is no submission"):
+    with pytest.raises(ReproError, match="is not a valid submission"):
         answer(settings, directory)
     assert settings.store.all() == []
 

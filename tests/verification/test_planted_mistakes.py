@@ -65,7 +65,7 @@ def plant(store, **changes):
 
 
 def unsealed(path):
-    """Take the file's own hash away: a record from before there was one."""
+    """Take the file's own hash away."""
     path.write_text(re.sub(r',\n "content_sha256": "[0-9a-f]{64}"', "", path.read_text()))
 
 
@@ -300,14 +300,22 @@ def test_a_key_that_is_not_of_the_content(store, verify):
     assert f"wrong: record {made.filename}: its key is not that of its predictions, evaluator and weights" in out
 
 
-def test_a_record_from_before_files_had_their_hash_is_still_held_against_its_name_and_key(store, verify):
+def test_a_record_whose_seal_was_taken_away(store, verify):
     path = path_of(store, record(VICTIM, METRICS[VICTIM]))
     unsealed(path)
-    assert verify()[0] == 0
-    path.write_text(path.read_text().replace('"seed": 0', '"seed": 5'))
-    code, out, _, _ = verify()
-    assert code == 1
-    assert f"wrong: record {path.name}: the file's name is not that of its content" in out
+    path.write_text(path.read_text().replace('"value": 38.1', '"value": 38.0'))
+    code, out, err, _ = verify()
+    assert (code, out) == (2, "")
+    assert f"{path.name} has no content_sha256: nothing tells whether it was edited" in err
+
+
+@pytest.mark.parametrize("value", ['"38.1"', "true"])
+def test_a_number_that_is_a_string_or_a_truth_value(store, verify, value):
+    path = path_of(store, record(VICTIM, METRICS[VICTIM]))
+    path.write_text(path.read_text().replace('"value": 38.1', f'"value": {value}'))
+    code, _, err, _ = verify()
+    assert code == 2
+    assert f"{path.name} is not a valid record: metrics.0.value: Input should be a valid number" in err
 
 
 @pytest.mark.parametrize("value", [3810.0, -0.5])

@@ -7,18 +7,18 @@ Reading stored effects imports no torch; `repro.verification.effects.paired_test
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from repro.errors import ReproError
 from repro.experiments import get, mini
-from repro.files.schema import FrozenModel, describe_violation
+from repro.files.schema import FrozenModel
+from repro.files.seals import read_sealed, seal
 from repro.paper import COLUMNS, DATASETS, Cell, Group, Row, Table
 from repro.paths import write_atomically
 from repro.records import Record
@@ -27,6 +27,7 @@ from repro.verification.measurements import SHARES, Measurement, Profile, collec
 from repro.verification.orderings import differ_only_in_network
 
 CONFIDENCE = 0.95  #: of every interval over items, and asked for of those over seeds
+EQUAL = 1e-6  #: percent points, between what the predictions give and what is recorded
 SEEDS = 3  #: fewer give no interval over seeds
 
 SHARED_STAGE_1 = (
@@ -80,12 +81,24 @@ class StoredEffect(_FiniteModel):
         """The difference in one column, if it was tested."""
         return next((difference for difference in self.differences if difference.column == column), None)
 
+    def find_contradiction(self, ours: Record, theirs: Record) -> str:
+        """Say where it has other numbers than the records of its networks, evaluated on the same items; or nothing."""
+        for one in self.differences:
+            for record, value in ((ours, one.ours), (theirs, one.baseline)):
+                metric = record.metric(one.column)
+                if metric and metric.n == self.n and abs(metric.value - value) > EQUAL:
+                    return (
+                        f"its stored test has {one.column} {value:g} of {record.experiment}, the record "
+                        f"{metric.value:g}: delete effects/{self.key}.json and run `repro effects` again"
+                    )
+        return ""
+
 
 def store(effect: StoredEffect, results: Path) -> Path:
     """Write an effect into `results`, unless it is there; return its path."""
     path = results / "effects" / f"{effect.key}.json"
     if not path.exists():
-        write_atomically(path, (effect.model_dump_json(indent=1) + "\n").encode())
+        write_atomically(path, seal(effect))
     return path
 
 
@@ -93,19 +106,12 @@ def load(results: Path) -> list[StoredEffect]:
     """Every stored effect, in the order of the keys.
 
     Raises:
-        ReproError: a file is damaged; it is named.
+        ReproError: a file is damaged, or was edited; it is named.
     """
     effects = []
+    remedy = "Delete it and run `repro effects` again."
     for path in sorted((results / "effects").glob("*.json")):
-        remedy = "Delete it and run `repro effects` again."
-        try:
-            effect = StoredEffect.model_validate(json.loads(path.read_bytes()))
-        except OSError as error:
-            raise ReproError(f"effect {path} cannot be read: {error.strerror}. {remedy}") from None
-        except ValidationError as error:
-            raise ReproError(f"effect {path} is not a stored effect: {describe_violation(error)}. {remedy}") from None
-        except (ValueError, RecursionError) as error:
-            raise ReproError(f"effect {path} is damaged (not whole JSON: {error}). {remedy}") from None
+        effect = read_sealed(path, StoredEffect, "effect", remedy)
         if path.name != f"{effect.key}.json":
             raise ReproError(f"effect {path} is not the one of that name: its key is {effect.key}. {remedy}")
         effects.append(effect)
@@ -298,7 +304,10 @@ def look_up(stored: Iterable[StoredEffect]) -> Test:
 
     def test(ours: Record, theirs: Record) -> StoredEffect | str:
         which = ours.predictions_sha256, theirs.predictions_sha256, ours.dataset.annotations_sha256
-        return best.get(which) or "not tested yet: run `repro effects`"
+        found = best.get(which)
+        if found is None:
+            return "not tested yet: run `repro effects`"
+        return found.find_contradiction(ours, theirs) or found
 
     return test
 

@@ -21,7 +21,7 @@ from repro.statistics.mcnemar import Discordance, compute_interval, compute_mid_
 from repro.statistics.precision import METRICS
 from repro.verification.effects import paired_effects
 from repro.verification.effects.evidence import obtain_correctness, obtain_matches
-from repro.verification.effects.paired_effects import CONFIDENCE, Difference, StoredEffect
+from repro.verification.effects.paired_effects import CONFIDENCE, EQUAL, Difference, StoredEffect
 
 if TYPE_CHECKING:
     from repro.data.coco import CocoDetection
@@ -34,7 +34,6 @@ METHODS = {
     "kinetics": _MCNEMAR,
 }
 _SHARES = ("top1", "top5")  #: the columns of `Correctness.right`
-_EQUAL = 1e-6  #: percent points, between what the predictions give and what is recorded
 
 
 class PairedTests:
@@ -77,8 +76,8 @@ class PairedTests:
             predictions_sha256=predictions, annotations_sha256=annotations, method=method, confidence=CONFIDENCE,
             evaluator=EVALUATORS[task], **resampled,
         )  # fmt: skip
-        if key in self._stored:
-            return self._stored[key]
+        if stored := self._stored.get(key):
+            return stored.find_contradiction(ours, theirs) or stored
         try:
             n, differences = (
                 self._compare_detectors(ours, theirs)
@@ -140,7 +139,7 @@ def _check_agreement(record: Record, metric: str, value: float) -> None:
         ReproError: the record says something else.
     """
     recorded = record.metric(metric)
-    if recorded is not None and abs(recorded.value - value) > _EQUAL:
+    if recorded is not None and abs(recorded.value - value) > EQUAL:
         raise ReproError(f"{record.filename} says {metric} {recorded.value:.4f}; its predictions give {value:.4f}")
 
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -405,19 +406,46 @@ def test_without_stored_tests_what_to_do_is_said(store):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text[:-40], "not whole JSON"),
+        (lambda text: text[:-140], "not whole JSON"),
         (lambda text: text.replace('"p":', '"q":', 1), r"differences\.0"),
         (lambda text: text.replace('"low":', '"low": NaN, "x":', 1), r"differences\.0\.low"),
-        (lambda text: text.replace('"key": "', '"key": "0'), "its key is 0"),
+        (lambda text: re.sub(r'"difference": [^,]*', '"difference": 9.5', text, count=1), "was changed after it was"),
+        (lambda text: re.sub(r',\n "content_sha256": .*', "", text), "has no content_sha256"),
     ],
-    ids=["cut short", "another field", "NaN", "another key"],
+    ids=["cut short", "another field", "NaN", "another number", "no seal"],
 )
-def test_a_damaged_effect_is_named(store, change, message):
+def test_a_damaged_or_edited_effect_is_named(store, change, message):
     paired_rows(store)
     path = sorted((store / "effects").iterdir())[0]
     path.write_text(change(path.read_text()))
     with pytest.raises(ReproError, match=rf"{path.stem}.*{message}.*Delete it"):
         paired_effects.load(store)
+
+
+def test_an_effect_under_another_name(store):
+    paired_rows(store)
+    path = sorted((store / "effects").iterdir())[0]
+    path.rename(path.with_name("0.json"))
+    with pytest.raises(ReproError, match=rf"0\.json is not the one of that name: its key is {path.stem}"):
+        paired_effects.load(store)
+
+
+def test_a_stored_test_with_other_numbers_than_the_records_is_not_shown(store):
+    """As somebody would write it who seals again what was edited."""
+    paired_rows(store)
+    (other,) = [one for one in paired_effects.load(store) if one.seed == 1]
+    first = other.differences[0]
+    edited = first.model_copy(update={"ours": first.ours + 3, "difference": first.difference + 3})
+    (store / "effects" / f"{other.key}.json").unlink()
+    paired_effects.store(other.model_copy(update={"differences": (edited, *other.differences[1:])}), store)
+    records = Store(store / "records").all()
+    looked_up = paired_effects.compare_pairs(
+        paired_effects.pair_rows(paper.load(2), records, "mini"), paired_effects.look_up(paired_effects.load(store))
+    )
+    for row in (next(one for one in looked_up if one.columns), paired_rows(store)["a", "+all GC"]):
+        assert [test.seed for test, _ in row.columns[0].tests] == [0, 2]
+        (reason,) = row.missing
+        assert reason.startswith(f"seed 1: its stored test has {first.column} {edited.ours:g} of {GC}, the record ")
 
 
 def test_no_results_no_effects(tmp_path):
