@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import stat
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,19 +16,21 @@ from torch import Tensor
 
 from repro.data import classification, clips
 from repro.data.coco import CocoDetection, compute_resized_size
-from repro.data.imagenet import ImageNet, UnreadableImage
+from repro.data.imagenet import ImageNet
 from repro.data.kinetics import OFFICIAL, Kinetics
 from repro.data.layout import is_val2017
+from repro.data.pictures import DATA_SET_FORMATS, UnreadableImage, read_upright
 from repro.data.video import UnreadableVideo, Video
 from repro.errors import ReproError
 from repro.experiments import canonical, digest
 from repro.experiments.conventions import DetectionConventions
 from repro.experiments.preprocessing import CLIPS_TRAINED_HERE, Preprocessing
-from repro.files.regular_files import sha256
+from repro.files.regular_files import describe_unreadable, sha256
 
 #: Height and width of a detector's inputs are multiples of it.
 _DIVISOR = 32
 _PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_FORMATS = (*DATA_SET_FORMATS, "BMP", "WEBP")
 _VIDEOS = (".mp4", ".mkv", ".webm", ".avi")
 
 
@@ -75,7 +78,10 @@ class CocoImages:
 
     def pixels(self, index: int) -> Tensor:
         """uint8 (3, H, W), RGB."""
-        return self._data.sample(index).image
+        try:
+            return self._data.sample(index).image
+        except UnreadableImage as error:
+            raise Unreadable(str(error)) from error
 
 
 class CentralViews:
@@ -108,7 +114,8 @@ class CentralViews:
 class Photographs:
     """The image files of a directory in the order of their names, or given ones.
 
-    They are resized as for a detector: until the shorter side has `short_side` pixels or the longer `long_side`.
+    They are turned as their EXIF data say and resized as for a detector: until the shorter side has `short_side` pixels
+    or the longer `long_side`.
 
     Raises:
         ReproError: there are none, or two of the same name.
@@ -124,17 +131,12 @@ class Photographs:
 
     @property
     def identity(self) -> str:
-        return digest([*self._sides, *([path.name, sha256(path)] for path in self._paths)])
+        return digest(["upright", *self._sides, *([path.name, sha256(path)] for path in self._paths)])
 
     def pixels(self, index: int) -> Tensor:
         """uint8 (3, H, W), RGB."""
         path = self._paths[index]
-        try:
-            with pillow.open(path) as file:
-                image = file.convert("RGB")
-        # What Pillow raises for a damaged file depends on where the damage is.
-        except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
-            raise ReproError(f"image {path} cannot be read: {error}") from None
+        image = read_upright(path, self.names[index], _FORMATS)
         height, width = compute_resized_size(image.height, image.width, *self._sides)
         if image.size != (width, height):
             image = image.resize((width, height), pillow.Resampling.BILINEAR)
@@ -180,7 +182,7 @@ def holds_videos(paths: Sequence[Path]) -> bool:
     Raises:
         ReproError: they hold both kinds.
     """
-    files = [file for path in paths for file in (path.iterdir() if path.is_dir() else [path])]
+    files = [file for path in paths for file in _list_place(path)]
     kinds = [[file for file in files if file.suffix.lower() in suffixes] for suffixes in (_PHOTOGRAPHS, _VIDEOS)]
     if all(kinds):
         raise ReproError(f"--images: {kinds[0][0]} is a photograph and {kinds[1][0]} a video: show one kind at a time")
@@ -212,17 +214,24 @@ def normalise_and_pad(image: Tensor, conventions: DetectionConventions) -> Tenso
 def _list_files(paths: Sequence[Path], suffixes: tuple[str, ...]) -> list[Path]:
     listed = []
     for path in paths:
-        if path.is_file():
-            listed.append(path)
-            continue
-        if not path.is_dir():
-            raise ReproError(f"--images: there is no {path}")
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes)
+        files = _list_place(path)
+        if files != [path]:
+            files = [file for file in files if file.suffix.lower() in suffixes]
         if not files:
             what = "videos" if suffixes == _VIDEOS else "images"
             raise ReproError(f"--images: {path} has no {what}, that is, no files named {', '.join(suffixes)}")
         listed += files
     return listed
+
+
+def _list_place(path: Path) -> list[Path]:
+    """The files of a directory in the order of their names, without hidden ones; or the path itself, if it is none."""
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            return [path]
+        return sorted(file for file in path.iterdir() if not file.name.startswith("."))
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        raise describe_unreadable(path, error, "--images:") from None
 
 
 def _list_names(paths: Sequence[Path]) -> list[str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from repro.data.annotations import AnnotatedImage, Annotation, RunLengths, read_annotations
 from repro.data.layout import describe_source, find_annotations, find_images, is_labelled
+from repro.data.pictures import read_upright
 from repro.errors import ReproError
 from repro.experiments import digest
 
@@ -156,7 +157,8 @@ class CocoDetection:
         load the data or on where a run was resumed.
 
         Raises:
-            ReproError: the image file is missing, corrupt, or not of the annotated size.
+            UnreadableImage: the image file is missing or corrupt.
+            ReproError: it is not of the annotated size.
         """
         image = self._images[self.image_ids[index]]
         height, width = compute_resized_size(image.height, image.width, self.short_side, self.long_side)
@@ -200,21 +202,25 @@ class CocoDetection:
             )
 
     def _read(self, image: AnnotatedImage) -> pillow.Image:
-        """The decoded image, RGB (COCO has grayscale ones)."""
+        """The decoded image, RGB (COCO has grayscale ones), upright."""
         path = self._directory / image.file_name
-        try:
-            with pillow.open(path) as file:
-                picture = file.convert("RGB")
-        # What Pillow raises for a damaged file depends on where the damage is.
-        except (OSError, ValueError, pillow.DecompressionBombError) as error:
-            what = "cannot be read" if isinstance(error, OSError) and error.errno else "is corrupt"
-            raise ReproError(f"image {image.id} {what}: {path}: {error}. Unpack or download it again.") from None
+        picture = read_upright(path, str(image.id), what=f"image {image.id}:")
         if picture.size != (image.width, image.height):
             raise ReproError(
                 f"image {image.id} has {picture.size} pixels (width, height), the annotations say "
-                f"{(image.width, image.height)}: {path} belongs to another data set or was resized."
+                f"{(image.width, image.height)}: {path} {explain_size(picture.size, image)}."
             )
         return picture
+
+
+def explain_size(size: tuple[int, int], image: AnnotatedImage) -> str:
+    """Explain, in words that follow the file's name, why it may have another (width, height) than is annotated."""
+    if size == (image.height, image.width):
+        return (
+            "lies on its side: its EXIF data turn it, as in the authors' framework, and the annotations are of the "
+            "picture as it is stored, or it belongs to another data set"
+        )
+    return "belongs to another data set or was resized"
 
 
 def compute_resized_size(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:

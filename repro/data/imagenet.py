@@ -14,6 +14,7 @@ import torch
 from repro.data import pictures
 from repro.data.classification import Augmentation, ImageSample, prepare_evaluation_image, prepare_training_image
 from repro.data.devkit import read_validation_classes
+from repro.data.pictures import UndecodablePicture, UnreadableImage
 from repro.data.sources import Split
 from repro.data.storage import Directory, FileStorage, TarArchive
 from repro.data.synsets import OFFICIAL, SOURCE, WNIDS
@@ -22,14 +23,6 @@ from repro.experiments import digest
 from repro.experiments.preprocessing import Preprocessing
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
-
-
-class UnreadableImage(ReproError):
-    """An image that no decoder can read. Training stops; an evaluation counts it and names it."""
-
-    def __init__(self, image_id: str, message: str) -> None:
-        super().__init__(message)
-        self.image_id = image_id
 
 
 class ImageNet:
@@ -107,14 +100,12 @@ class ImageNet:
         """
         image_id, label = self.ids[index], int(self.labels[index])
         try:
-            content = self._files.read(self._index[index])
             if not train:
-                return ImageSample(
-                    prepare_evaluation_image(pictures.decode_image(content), self.preprocessing), image_id, label
-                )
-            image = torch.from_numpy(pictures.decode_pixels(content)).permute(2, 0, 1)
-        except pictures.DAMAGED as error:
-            raise self._describe_unreadable(index, error) from None
+                picture = pictures.decode_image(self._read(index))
+                return ImageSample(prepare_evaluation_image(picture, self.preprocessing), image_id, label)
+            image = torch.from_numpy(pictures.decode_pixels(self._read(index))).permute(2, 0, 1)
+        except UndecodablePicture as error:
+            raise self._describe_corrupt(index, error) from None
         generator = np.random.default_rng([seed, epoch, index])
         square, color = prepare_training_image(image, self.augmentation, generator)
         return ImageSample(square, image_id, label, color)
@@ -126,15 +117,21 @@ class ImageNet:
             UnreadableImage: the file is missing or damaged.
         """
         try:
-            pictures.decode_image(self._files.read(self._index[index]))
-        except pictures.DAMAGED as error:
-            raise self._describe_unreadable(index, error) from None
+            pictures.decode_image(self._read(index))
+        except UndecodablePicture as error:
+            raise self._describe_corrupt(index, error) from None
 
-    def _describe_unreadable(self, index: int, error: Exception) -> UnreadableImage:
-        what = "cannot be read" if isinstance(error, OSError) and error.errno else "is corrupt"
+    def _read(self, index: int) -> bytes:
+        image_id = self.ids[index]
+        try:
+            return self._files.read(self._index[index], pictures.MOST_BYTES, f"image {image_id}:")
+        except ReproError as error:
+            raise UnreadableImage(image_id, str(error)) from None
+
+    def _describe_corrupt(self, index: int, error: UndecodablePicture) -> UnreadableImage:
         where = self._files.describe_place(self._index[index])
         return UnreadableImage(
-            self.ids[index], f"image {self.ids[index]} {what}: {where}: {error}. Unpack or download it again."
+            self.ids[index], f"image {self.ids[index]}: {where} is corrupt: {error}. Unpack or download it again."
         )
 
 

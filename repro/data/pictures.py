@@ -1,40 +1,185 @@
-"""Image files decoded as torchvision's ImageFolder does: whatever Pillow can open, converted to RGB.
+"""Picture files, decoded to RGB: all of them are opened here.
 
-ImageNet has grayscale and CMYK photographs, a PNG file with the name of a JPEG and photographs whose EXIF data ask for
-a rotation. Pillow converts the first three; the rotation is not applied, as in all evaluations through torchvision.
-A file that ends too early is an error.
+Two kinds of readers have to be followed:
+
+- `decode_image`, as torchvision's ImageFolder reads ImageNet, with grayscale and CMYK photographs and a PNG file with
+  the name of a JPEG. A rotation that EXIF data ask for is not applied, as in all evaluations through torchvision.
+- `read_upright`, as detectors read COCO. Both the authors' framework, with OpenCV's `imread`, and Detectron2 turn a
+  picture as its EXIF data say. CMYK is converted as OpenCV does, up to 2 of 255 away from Pillow.
+
+Where one reader clips pixels of 16 bits to white, both do here what OpenCV does: the upper 8 bits remain. Transparency
+is dropped, the colours below it stay.
+
+Only the formats that a data set has are tried: Pillow would open many others, and start Ghostscript for PostScript.
+Whatever a decoder raises becomes an `UndecodablePicture`. A file that ends too early is an error.
 """
 
 from __future__ import annotations
 
 import io
+import struct
+import zlib
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-#: The errors that Pillow raises for damaged files, depending on where the damage is.
-DAMAGED = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+from repro.errors import ReproError
+from repro.files.regular_files import read_regular
+
+#: Formats of the files of COCO, of ImageNet and of the mini profile's data, whatever their names say.
+DATA_SET_FORMATS = ("JPEG", "PNG")
+#: A picture has at most so many pixels. Pillow takes a file with more for an attack, too.
+MOST_PIXELS = 178_956_970
+#: A file has at most so many bytes.
+MOST_BYTES = 2**28
+
+#: What Pillow converts to RGB without a loss: 8 bits or fewer a channel.
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+#: What EXIF's orientations ask for. 1 is upright; other values mean nothing.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def decode_image(content: bytes) -> Image.Image:
-    """Decode an image to RGB. Raises one of `DAMAGED`."""
+class UndecodablePicture(Exception):
+    """Why the bytes of a file are no picture that is read here, in words."""
+
+
+class UnreadableImage(ReproError):
+    """An image that cannot be read, and why. Training stops; `analyze`, `data verify` and accuracies count and name it.
+
+    Args:
+        image_id: its name where failed items are listed.
+    """
+
+    def __init__(self, image_id: str, message: str) -> None:
+        super().__init__(message)
+        self.image_id = image_id
+
+
+def decode_image(content: bytes, formats: Sequence[str] = DATA_SET_FORMATS, *, upright: bool = False) -> Image.Image:
+    """Decode a picture to RGB.
+
+    Args:
+        formats: Pillow's names of those that are tried; no other one is opened.
+        upright: as detectors read it: turned and mirrored as its EXIF data say, CMYK converted as OpenCV does.
+
+    Raises:
+        UndecodablePicture: it is of another format, damaged, or has too many pixels, or too many bits for them.
+    """
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            return image.convert("RGB")
+        with Image.open(io.BytesIO(content), formats=formats) as image:
+            _check_size(*image.size)
+            if content.startswith(_PNG_SIGNATURE):
+                _check_sums(content)
+            image.load()
+            picture = _convert_cmyk(image) if upright and image.mode == "CMYK" else _convert(image)
+            turn = _TURNS.get(_find_orientation(image)) if upright else None
+            return picture if turn is None else picture.transpose(turn)
+    except UndecodablePicture:
+        raise
     except UnidentifiedImageError:
-        raise ValueError("it is no image of a known kind") from None
+        raise UndecodablePicture(f"it is no {' or '.join(formats)} file, or its header is damaged") from None
+    except MemoryError:
+        raise UndecodablePicture("there is not enough memory for it") from None
+    except Exception as error:  # what it is depends on the decoder and on where the damage is
+        raise UndecodablePicture(str(error) or type(error).__name__) from None
 
 
 def decode_pixels(content: bytes) -> np.ndarray:
-    """Decode an image to uint8 (H, W, 3), RGB: equal to `decode_image`, in two thirds of the time for an ordinary JPEG.
+    """Decode a picture to uint8 (H, W, 3), RGB: equal to `decode_image`, in two thirds of the time for most JPEGs.
 
     Both decode with libjpeg-turbo and its defaults, so that their pixels are equal; Pillow makes two more copies.
 
-    Raises one of `DAMAGED`.
+    Raises:
+        UndecodablePicture: as `decode_image`.
     """
-    with suppress(ValueError):  # no JPEG, or a damaged one, is left to Pillow
-        if simplejpeg.decode_jpeg_header(content)[2] in ("YCbCr", "Gray"):
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(content)
+        _check_size(width, height)
+        if space in ("YCbCr", "Gray"):
             return simplejpeg.decode_jpeg(content, "RGB")
+    except UndecodablePicture:
+        raise
+    except Exception:  # no JPEG, or a damaged one, is left to Pillow
+        pass
     return np.array(decode_image(content))  # also CMYK, which the two libraries convert differently
+
+
+def read_upright(
+    path: Path, image_id: str, formats: Sequence[str] = DATA_SET_FORMATS, *, what: str = "image"
+) -> Image.Image:
+    """Read a picture file as detectors do: RGB, turned and mirrored as its EXIF data say.
+
+    Args:
+        image_id: see `UnreadableImage`.
+        what: what it is, for messages, before the path: "image 139:".
+
+    Raises:
+        UnreadableImage: it is no regular file, or cannot be decoded.
+    """
+    try:
+        return decode_image(read_regular(path, MOST_BYTES, what), formats, upright=True)
+    except UndecodablePicture as error:
+        message = f"{what} {path} is corrupt: {error}. Unpack or download it again."
+        raise UnreadableImage(image_id, message) from None
+    except ReproError as error:
+        raise UnreadableImage(image_id, str(error)) from None
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise UndecodablePicture(f"it has {width} x {height} pixels, more than {MOST_PIXELS}")
+
+
+def _check_sums(content: bytes) -> None:
+    """Check all checksums of a PNG file, up to its last chunk. Pillow does not check those of the pixels."""
+    view, at, kind = memoryview(content), len(_PNG_SIGNATURE), b""
+    while kind != b"IEND":
+        if len(content) < at + 12:
+            raise UndecodablePicture("it ends too early")
+        length, kind = struct.unpack_from(">I4s", content, at)
+        end = at + 8 + length
+        if len(content) < end + 4:
+            raise UndecodablePicture("it ends too early")
+        if zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            raise UndecodablePicture(f"a checksum is wrong, that of the part at byte {at}")
+        at = end + 4
+
+
+def _convert(image: Image.Image) -> Image.Image:
+    """The picture in RGB, with what OpenCV's IMREAD_COLOR keeps of it."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode not in _MODES:
+        raise UndecodablePicture(f"its pixels are of another kind (Pillow's mode {image.mode}) than 8 or 16 bits")
+    image.info.pop("transparency", None)  # Pillow warns that it cannot be kept
+    return image.convert("RGB")
+
+
+def _convert_cmyk(image: Image.Image) -> Image.Image:
+    """The picture in RGB by OpenCV's arithmetic, in which a file's values are those of the light that is left."""
+    light = 255 - np.asarray(image).astype(np.int32)
+    black = light[..., 3:]
+    return Image.fromarray((black - ((255 - light[..., :3]) * black >> 8)).astype(np.uint8))
+
+
+def _find_orientation(image: Image.Image) -> int:
+    """EXIF's orientation of a loaded image; of damaged EXIF data 1, as in OpenCV. XMP's is not looked for."""
+    exif = Image.Exif()
+    with suppress(Exception):
+        exif.load(image.info.get("exif", b""))
+        orientation = exif.get(ExifTags.Base.Orientation)
+        return orientation if isinstance(orientation, int) else 1
+    return 1

@@ -21,6 +21,7 @@ import numpy as np
 
 from repro.errors import ReproError
 from repro.experiments import digest
+from repro.files.regular_files import describe_unreadable, open_regular, read_regular
 from repro.paths import cache_directory, write_atomically
 
 
@@ -29,8 +30,16 @@ class FileStorage(Protocol):
 
     names: list[str]  #: relative paths, with slashes
 
-    def read(self, index: int) -> bytes:
-        """Read a file's content. Raises OSError."""
+    def read(self, index: int, limit: int, what: str) -> bytes:
+        """Read a file's content.
+
+        Args:
+            limit: bytes that such a file has at most.
+            what: what the file is, for messages.
+
+        Raises:
+            ReproError: it cannot be read, or is no regular file of at most `limit` bytes.
+        """
 
     def describe_place(self, index: int) -> str:
         """Describe the place of a file in words, for messages."""
@@ -50,8 +59,8 @@ class Directory:
         except OSError as error:
             raise ReproError(f"{error.filename} cannot be listed: {error.strerror}") from None
 
-    def read(self, index: int) -> bytes:
-        return (self.path / self.names[index]).read_bytes()
+    def read(self, index: int, limit: int, what: str) -> bytes:
+        return read_regular(self.path / self.names[index], limit, what)
 
     def describe_place(self, index: int) -> str:
         return str(self.path / self.names[index])
@@ -83,11 +92,22 @@ class TarArchive:
             raise ReproError(f"{path} cannot be read: {error.strerror or error}") from None
         self.names, self._spans = index
 
-    def read(self, index: int) -> bytes:
+    def read(self, index: int, limit: int, what: str) -> bytes:
         offset, size = self._spans[index].tolist()
-        with open(self.path, "rb") as file:
-            file.seek(offset)
-            return file.read(size)
+        if size > limit:
+            raise ReproError(
+                f"{what} {self.describe_place(index)} cannot be read: it has {size} bytes, and such a file has at most "
+                f"{limit}"
+            )
+        with open_regular(self.path, what=what) as file:
+            try:
+                file.seek(offset)
+                content = file.read(size)
+            except (OSError, MemoryError) as error:
+                raise describe_unreadable(self.path, error, what) from None
+        if len(content) < size:
+            raise ReproError(f"{what} {self.describe_place(index)} cannot be read: the archive ends within it")
+        return content
 
     def describe_place(self, index: int) -> str:
         return f"{self.names[index]} in {self.path}"

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from repro.data import pictures
 from repro.data.annotations import AnnotatedImage, read_annotations
 from repro.data.devkit import read_validation_classes
-from repro.data.imagenet import ImageNet, Split, UnreadableImage
+from repro.data.imagenet import ImageNet, Split
 from repro.data.layout import find_annotations, find_images
+from repro.data.pictures import UnreadableImage, read_upright
 from repro.data.synsets import DEVKIT, DEVKIT_MD5, OFFICIAL, WNIDS
 from repro.errors import ReproError
 from repro.experiments import digest
@@ -114,10 +114,7 @@ def _read_truth(root: Path, split: Split) -> dict[str, str]:
 
 
 def _check_image(directory: Path, image: AnnotatedImage) -> None:
-    try:
-        size = pictures.decode_image((directory / image.file_name).read_bytes()).size
-    except pictures.DAMAGED as error:
-        raise UnreadableImage(image.file_name, str(error)) from None
+    size = read_upright(directory / image.file_name, image.file_name).size
     if size != (image.width, image.height):
         raise UnreadableImage(image.file_name, f"{size} pixels, annotated are {(image.width, image.height)}")
 

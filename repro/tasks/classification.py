@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from repro.data.classification import Augmentation, ImageBatch, ImageSample, collate, normalise, recolor
-from repro.data.imagenet import ImageNet, UnreadableImage
+from repro.data.imagenet import ImageNet
+from repro.data.pictures import UnreadableImage
 from repro.data.sources import Split
 from repro.engine.devices import count_loading_processes
 from repro.evaluation import TOPK_EVALUATOR, topk

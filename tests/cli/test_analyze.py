@@ -202,7 +202,7 @@ def test_figures(repro, model, photographs, tmp_path):
         (("coco-r50-1nl", "--profile", "tiny"), "unknown value of --profile"),
         (("coco-r50-1nl",), "repro run coco-r50-1nl --profile mini --seed 0"),
         (("coco-r50-gc-r16", *MINI[1:]), "one attention map for all positions"),
-        ((*MINI, "--images", "nowhere"), "there is no nowhere"),
+        ((*MINI, "--images", "nowhere"), "nowhere cannot be read: it does not exist"),
         (("--model", "nowhere.py:build", "--images", "."), "there is no file"),
         (("--model", "nowhere.py", "--images", "."), "FILE.py:FACTORY"),
     ],

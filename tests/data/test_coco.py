@@ -258,7 +258,7 @@ def test_an_image_that_goes_missing(build):
     dataset = opened(root)
     path = root / "train2017" / "000000000100.jpg"
     path.unlink()
-    with pytest.raises(ReproError, match=f"image 100 cannot be read: {path}: .*No such file"):
+    with pytest.raises(ReproError, match=f"image 100: {path} cannot be read: it does not exist"):
         dataset.sample(0)
 
 
@@ -274,7 +274,7 @@ def test_a_truncated_jpeg(coco_tiny, tmp_path, keep):
     path = tmp_path / "train2017" / "000000032773.jpg"
     path.parent.mkdir()
     path.write_bytes(content[: int(len(content) * keep)])
-    with pytest.raises(ReproError, match=f"image {identity} is corrupt: {path}: "):
+    with pytest.raises(ReproError, match=f"image {identity}: {path} is corrupt: "):
         CocoDetection(tmp_path, "train2017", 80, 800, 1333).sample(0)
 
 
@@ -283,7 +283,7 @@ def test_a_file_that_is_no_image(build, content):
     root = build([an_object()])
     path = root / "train2017" / "000000000100.jpg"
     path.write_bytes(content)
-    with pytest.raises(ReproError, match=f"image 100 is corrupt: {path}"):
+    with pytest.raises(ReproError, match=f"image 100: {path} is corrupt"):
         opened(root).sample(0)
 
 

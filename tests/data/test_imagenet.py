@@ -22,7 +22,8 @@ from torchvision.transforms._presets import ImageClassification
 
 from repro.data import classification, pictures, storage, synsets
 from repro.data.classification import Augmentation, collate, normalise, prepare_evaluation_image, recolor
-from repro.data.imagenet import ImageNet, UnreadableImage
+from repro.data.imagenet import ImageNet
+from repro.data.pictures import UnreadableImage
 from repro.errors import ReproError
 from repro.experiments import preprocessing as formats
 from repro.experiments.preprocessing import Preprocessing
@@ -316,7 +317,7 @@ def test_unreadable_images_are_named(tmp_path, damage, train):
         )
     data.sample(0, train=train)
     with pytest.raises(
-        UnreadableImage, match=r"ILSVRC2012_val_00000002 (is corrupt|cannot be read): .*02\.JPEG"
+        UnreadableImage, match=r"image ILSVRC2012_val_00000002: .*02\.JPEG (is corrupt|cannot be read): "
     ) as caught:
         data.sample(1, train=train)
     assert caught.value.image_id == "ILSVRC2012_val_00000002"
