@@ -19,7 +19,6 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -68,7 +67,7 @@ class UnreadableImage(ReproError):
         self.image_id = image_id
 
 
-def decode_image(content: bytes, formats: Sequence[str] = DATA_SET_FORMATS, *, upright: bool = False) -> Image.Image:
+def decode_image(content: bytes, formats: tuple[str, ...] = DATA_SET_FORMATS, *, upright: bool = False) -> Image.Image:
     """Decode a picture to RGB.
 
     Args:
@@ -118,7 +117,7 @@ def decode_pixels(content: bytes) -> np.ndarray:
 
 
 def read_upright(
-    path: Path, image_id: str, formats: Sequence[str] = DATA_SET_FORMATS, *, what: str = "image"
+    path: Path, image_id: str, formats: tuple[str, ...] = DATA_SET_FORMATS, *, what: str = "image"
 ) -> Image.Image:
     """Read a picture file as detectors do: RGB, turned and mirrored as its EXIF data say.
 

@@ -62,7 +62,7 @@ def test_two_images_of_one_name_are_refused(photographs, tmp_path):
 
 
 def test_images_that_cannot_be_read(tmp_path):
-    with pytest.raises(ReproError, match="--images: .*missing cannot be read: it does not exist"):
+    with pytest.raises(ReproError, match=r"--images: .*missing cannot be read: it does not exist"):
         Photographs([tmp_path / "missing"], 32, 64)
     with pytest.raises(ReproError, match="has no images"):
         Photographs([tmp_path], 32, 64)
