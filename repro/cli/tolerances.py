@@ -23,8 +23,8 @@ def command(
 ) -> None:
     """Print the rules of judgement with their reasons, and what they can tell.
 
-    With --simulate: the probabilities that a number is compatible or off, and that `repro verify` exits with 1, where
-    nothing, half or all of the printed effects is missing.
+    With --simulate: the probabilities that a number is compatible, indistinct or off, and that `repro verify` exits
+    with 1, where nothing, half or all of the printed effects is missing.
 
     Example: repro tolerances --table 2 --simulate
     """
@@ -53,8 +53,8 @@ def write_operating(tables: Sequence[Table], rules: Tolerances) -> list[str]:
     from repro.verification.operating import DRAWS, describe_operating
 
     title = (
-        f"Probabilities in %, {DRAWS} simulated tables each: a number is compatible; and not with its baseline's print "
-        "as well; off. Exit 1: any number of the table is off"
+        f"Probabilities in %, {DRAWS} simulated tables each: a number of a row with a block is compatible; indistinct "
+        "from no effect; off. Exit 1: any number of the table is off"
     )
     return [title, *_indent(describe_operating(tables, rules))]
 

@@ -69,7 +69,7 @@ def _print(verified: Verified) -> None:
         print(f"Table {verification.table.number}: {Coverage.count(verification.cells).describe()}")
         for verdict in verification.cells:
             if (
-                verdict.verdict in ("off", "conflict", "ledger", "inconclusive")
+                verdict.verdict in ("off", "conflict", "ledger", "indistinct", "inconclusive")
                 or (verdict.ways and verdict.ours is not None)
                 or verdict.note.startswith("its tolerance")
             ):

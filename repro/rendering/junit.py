@@ -1,7 +1,8 @@
 """Verdicts as a JUnit report, which continuous integration shows cell by cell.
 
 Keeps to the schema of Ant's JUnit reports (github.com/windyroad/JUnit-Schema) and to that of Jenkins' xUnit plugin. A
-cell that is off fails; one that was not run or is inconclusive is skipped, with the reason, and never passes.
+cell that is off fails; one that was not run, is inconclusive or indistinct is skipped, with the reason, and never
+passes.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def _build_cell_case(verdict: CellVerdict, way: str = "") -> ElementTree.Element
     if verdict.verdict in ("off", "conflict"):
         failure = ElementTree.SubElement(case, "failure", type=verdict.verdict, message=text)
         failure.text = _make_printable("\n".join((text, *(f"record: {name}" for name in verdict.records))))
-    elif verdict.verdict in ("inconclusive", "not run"):
+    elif verdict.verdict in ("indistinct", "inconclusive", "not run"):
         ElementTree.SubElement(case, "skipped", message=text)
     return case
 

@@ -16,7 +16,9 @@ from repro.verification.verdicts import VERDICTS, CellVerdict, Verified
 def write_summary(verified: Verified) -> str:
     """Write the coverage of each table, what is off or inconclusive and why, and how to look further."""
     cells = verified.cells
-    off, unclear = ([cell for cell in cells if cell.verdict == which] for which in ("off", "inconclusive"))
+    off, alike, unclear = (
+        [cell for cell in cells if cell.verdict == which] for which in ("off", "indistinct", "inconclusive")
+    )
     conflicts = [cell for cell in cells if cell.verdict == "conflict"]
     coverage = Coverage.count(cells)
     if not verified.passed:
@@ -38,6 +40,8 @@ def write_summary(verified: Verified) -> str:
         lines += ["", "### Off", "", *_list_cells(off)]
     if conflicts:
         lines += ["", "### In conflict between ways of measuring", "", *_list_cells(conflicts)]
+    if alike:
+        lines += ["", "### Indistinct: within tolerance of the print, and of no effect", "", *_list_cells(alike)]
     if unclear:
         lines += ["", "### Inconclusive", "", *_list_cells(unclear)]
     reasons = Counter((cell.cell.table, cell.reason) for cell in cells if cell.verdict == "not run")

@@ -24,9 +24,18 @@ GENERATED = TABLES / "generated"
 
 #: How a verdict is marked beside a delta, per format.
 MARKS = {
-    "md": {"compatible": "≈", "match": "✓", "off": "✗", "conflict": "⇄", "inconclusive": "?", "ledger": "§"},
+    "md": {
+        "compatible": "≈",
+        "indistinct": "∼",
+        "match": "✓",
+        "off": "✗",
+        "conflict": "⇄",
+        "inconclusive": "?",
+        "ledger": "§",
+    },
     "tex": {
         "compatible": r"$\approx$",
+        "indistinct": r"$\sim$",
         "match": r"$\surd$",
         "off": r"$\times$",
         "conflict": r"$\leftrightarrow$",

@@ -26,7 +26,7 @@ _ENOUGH = 0.95
 #: Runs scatter too much for the prior where it lets that happen more rarely.
 INCREDIBLE = 0.01
 
-Ruling = Literal["compatible", "off", "inconclusive"]
+Ruling = Literal["compatible", "indistinct", "off", "inconclusive"]
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,24 @@ class Assessment:
     undecided: str = ""
     within: Literal["all", "a part", "none"] = "none"
     unclear: str = ""  #: where a part is within: which
+    indistinct: str = ""  #: of what else than the print it is within the tolerance, too: of no effect of its row
     scattered: str = ""  #: why its runs are no measurement of one thing; empty if they are
     p: float | None = None  #: that two like trainings lie so far apart; None where it is not tested
     outside: str = ""  #: how far outside it lies, in words
 
 
-def assess(cell: Cell, measurement: Measurement, dataset: PublishedDataSet, rules: Tolerances) -> Assessment:
+def assess(
+    cell: Cell,
+    measurement: Measurement,
+    dataset: PublishedDataSet,
+    baseline: Cell | None,
+    rules: Tolerances,
+) -> Assessment:
     """Assess a measured number.
 
     Args:
         measurement: of the records that the cell's column is taken from; each has the metric.
+        baseline: what its row prints there without its block (`find_baseline`); None for a baseline itself.
     """
     values = list(measurement.values_by_seed(cell.column).values())
     rule, declared = _find_rule(cell, measurement, rules)
@@ -84,6 +92,9 @@ def assess(cell: Cell, measurement: Measurement, dataset: PublishedDataSet, rule
             f"between {low:.{digits}f} and {high:.{digits}f}, depending on whether the {dataset.items} that were not "
             f"evaluated are wrong or right; only a part of that range is within ±{width:.{digits}f} {cell.unit}"
         )
+    indistinct = ""
+    if baseline is not None and low <= baseline.value + width + FUZZ and high >= baseline.value - width - FUZZ:
+        indistinct = f"within the tolerance of the baseline's {baseline.printed} as well: it shows no effect of the row"
     how = rule.applies_to + ("" if p is None else ", one seed" if n == 1 else f", {n} seeds")
     return Assessment(
         rule,
@@ -91,6 +102,7 @@ def assess(cell: Cell, measurement: Measurement, dataset: PublishedDataSet, rule
         interval,
         within="all" if all(inside) else "a part" if part else "none",
         unclear=unclear,
+        indistinct=indistinct,
         scattered=scattered,
         p=p,
         outside=f"differs by more than {width:.2f} {cell.unit}: {how}",
@@ -151,7 +163,9 @@ def decide(one: Assessment, adjusted: float | None) -> tuple[Ruling, str]:
     if one.undecided:
         return "inconclusive", one.undecided
     if one.within == "all":
-        return ("inconclusive", one.scattered) if one.scattered else ("compatible", "")
+        if one.scattered:
+            return "inconclusive", one.scattered
+        return ("indistinct", one.indistinct) if one.indistinct else ("compatible", "")
     if one.within == "a part":
         return "inconclusive", one.unclear
     if adjusted is None or not isinstance(one.rule, Retrained):

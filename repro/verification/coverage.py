@@ -30,7 +30,6 @@ class Coverage:
     measured: Share  #: numbers that take data and weights
     counted: Share  #: parameters and operations
     same: int  #: cells of counts that print the same as ours
-    like_baseline: int  #: compatible cells that are compatible with their baseline's print as well
     verdicts: Mapping[Verdict, int]  #: only those that occur
     reasons: Mapping[Verdict, Counter[str]]
 
@@ -43,7 +42,7 @@ class Coverage:
         return cls(
             len(cells), _count_distinct(measured), _count_distinct(counted),
             sum(cell.delta == 0 and cell.verdict == "match" for cell in counted),
-            sum(cell.like_baseline for cell in cells), dict(verdicts), reasons,
+            dict(verdicts), reasons,
         )  # fmt: skip
 
     def __getitem__(self, verdict: Verdict) -> int:
@@ -56,8 +55,8 @@ class Coverage:
         """
         parts = []
         if self.measured.total:
-            like = f" ({self.like_baseline} with their baseline's as well)" if self.like_baseline else ""
-            cells = f": {_count(self['compatible'])} compatible with the print{like}" if self.measured.here else ""
+            cells = f": {_count(self['compatible'])} compatible with the print" if self.measured.here else ""
+            cells += f", {self['indistinct']} indistinct from no effect" if self["indistinct"] else ""
             parts.append(f"{self.measured.here} of {self.measured.total} distinct numbers measured{cells}")
         if self.counted.total:
             how = [f"{_count(self.same)} print{'s' if self.same == 1 else ''} the same"]

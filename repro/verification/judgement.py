@@ -6,8 +6,9 @@ Only full-profile records meet a published number. What was measured on a part o
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from statistics import fmean
 
@@ -18,11 +19,12 @@ from repro.paper.tolerances import Tolerances
 from repro.records import Count, Record, Store
 from repro.statistics.seeds import compute_deviation
 from repro.verification import ledger
-from repro.verification.agreement import FUZZ, Assessment, adjust_family, assess, decide
+from repro.verification.agreement import Assessment, adjust_family, assess, decide
+from repro.verification.baselines import find_baseline
 from repro.verification.integrity import Problem, admit
 from repro.verification.measurements import Measurement, collect
 from repro.verification.other_readings import collect_readings
-from repro.verification.verdicts import CellVerdict, RowVerdict, Verdict, Verification, Verified
+from repro.verification.verdicts import WORST_FIRST, CellVerdict, RowVerdict, Verdict, Verification, Verified
 from repro.verification.ways import combine, list_ways, name_way
 
 
@@ -80,7 +82,7 @@ def verify(
             problem = wrong.get((row.experiment, group.dataset))
             cells = tuple(
                 combine(
-                    [_state_measured(cell, row, group, judged.get((cell.address, way)), way) for way, _ in ways]
+                    [_state_measured(cell, row, judged.get((cell.address, way)), way) for way, _ in ways]
                     or [_state_unmeasured(cell, row, group, stale, problem)]
                 )
                 if COLUMNS[cell.column].measured
@@ -122,14 +124,17 @@ def _judge_family(
     then: list[_Then] = []
     for group in table.groups:
         for row in group.rows:
+            baseline = find_baseline(group, row)
             mine = [(way, m) for way, m in chosen[group.name, row.label] if name_way(m.first) == family]
             for (way, whole), cell in product(mine, [cell for cell in row.cells if COLUMNS[cell.column].measured]):
                 measurement = whole.select_for(cell.column)
                 if measurement.values_by_seed(cell.column):
                     cells.append((cell, way, measurement))
                     numbers.append((row.experiment, group.dataset, cell.column, cell.printed, way))
-                    now.append(assess(cell, measurement, DATASETS[group.dataset], rules))
-                    then.append(_assess_then(cell, measurement, group, rules, now[-1]))
+                    without = baseline.cell(cell.column) if baseline else None
+                    assess_by = partial(assess, cell, measurement, DATASETS[group.dataset], without)
+                    now.append(assess_by(rules))
+                    then.append(_assess_then(assess_by, measurement, rules, now[-1]))
     adjusted = adjust_family(list(zip(numbers, now, strict=True)))
     adjusted_then = adjust_family([(number, one.by) for number, one in zip(numbers, then, strict=True)])
     for (cell, way, measurement), one, p, before, p_before in zip(
@@ -149,20 +154,19 @@ class _Then:
     unknown: Record | None = None  #: one that does not say what was in force
 
 
-def _assess_then(cell: Cell, measurement: Measurement, group: Group, rules: Tolerances, now: Assessment) -> _Then:
-    strictest = _Then(now)
+def _assess_then(
+    assess_by: Callable[[Tolerances], Assessment], measurement: Measurement, rules: Tolerances, now: Assessment
+) -> _Then:
+    strictest, indistinct = _Then(now), ""
     for record in measurement.records:
         if record.tolerances is None:
             return replace(strictest, unknown=record)
-        by = assess(cell, measurement, DATASETS[group.dataset], rules.as_of(record.tolerances))
+        by = assess_by(rules.as_of(record.tolerances))
         edited = (by.width, by.p) != (now.width, now.p)
+        indistinct = indistinct or (by.indistinct if edited else "")  # by a wider one, of which it is not the strictest
         if edited and (strictest.record is None or (by.width or 0.0) < (strictest.by.width or 0.0)):
             strictest = _Then(by, record)
-    return strictest
-
-
-#: Better is higher: an edit of a tolerance must not make a verdict better.
-_RANK: dict[Verdict, int] = {"off": 0, "inconclusive": 1, "compatible": 2}
+    return replace(strictest, by=replace(strictest.by, indistinct=indistinct or strictest.by.indistinct))
 
 
 def _hold_against_earlier(judged: _Judged, cell: Cell, then: _Then, earlier: Verdict) -> _Judged:
@@ -174,33 +178,30 @@ def _hold_against_earlier(judged: _Judged, cell: Cell, then: _Then, earlier: Ver
         return judged
     before, after = ("none" if w is None else f"±{w:.2f} {cell.unit}" for w in (then.by.width, judged.now.width))
     note = f"its tolerance was edited after it was measured: {before} then, {after} now ({then.record.filename})"
-    if _RANK[judged.verdict] <= _RANK[earlier]:
+    if judged.verdict in WORST_FIRST[: WORST_FIRST.index(earlier) + 1]:
         return replace(judged, note=note)
+    if earlier == "indistinct":  # a narrower tolerance tells more apart: what it told then stands
+        return replace(judged, verdict=earlier, reason=then.by.indistinct, note=note)
     reason = f"{note}; it was {earlier} then, and would be {judged.verdict} now"
     return replace(judged, verdict="inconclusive", reason=reason, loosened=True)
 
 
-def _state_measured(cell: Cell, row: Row, group: Group, judged: _Judged | None, way: str) -> CellVerdict:
+def _state_measured(cell: Cell, row: Row, judged: _Judged | None, way: str) -> CellVerdict:
     if judged is None:
         lacks = f"its records lack {COLUMNS[cell.column].heading}"
         return CellVerdict(cell, row.experiment, "not run", lacks, way=way)
     measurement, one = judged.measurement, judged.now
     values = list(measurement.values_by_seed(cell.column).values())
-    verdict, note = judged.verdict, judged.note
-    baseline = _find_baseline_compatible_too(cell, row, group, judged) if verdict == "compatible" else None
-    if baseline:
-        also = f"as near to the baseline's {baseline.printed}: it shows no effect of the row"
-        note = f"{note}; {also}" if note else also
     first = measurement.first
     errors = [record.require(cell.column).standard_error for record in measurement.records]
     return CellVerdict(
-        cell, row.experiment, verdict, judged.reason,
+        cell, row.experiment, judged.verdict, judged.reason,
         ours=fmean(values), spread=compute_deviation(values), n=len(values),
         standard_error=errors[0] if len(errors) == 1 else None,
         low=one.interval and one.interval[0], high=one.interval and one.interval[1],
         source=first.answered_by, engine=first.engine,
         tolerance=one.width, applied=one.rule.applies_to, rationale=one.rule.rationale,
-        note=note, loosened=judged.loosened, like_baseline=baseline is not None,
+        note=judged.note, loosened=judged.loosened,
         records=tuple(record.filename for record in measurement.records), way=way,
     )  # fmt: skip
 
@@ -211,17 +212,6 @@ def _state_unmeasured(cell: Cell, row: Row, group: Group, stale: bool, problem: 
     needs = DATASETS[group.dataset].needs
     reason = "its record is stale (the network or the recipe has changed)" if stale else f"needs {needs}"
     return CellVerdict(cell, row.experiment, "not run", reason)
-
-
-def _find_baseline_compatible_too(cell: Cell, row: Row, group: Group, judged: _Judged) -> Cell | None:
-    """Find the baseline's cell, if ours would be compatible with that print as well."""
-    baseline = group.baseline(row)
-    other = baseline.cell(cell.column) if baseline else None
-    if other is None or judged.now.width is None:
-        return None
-    ours = fmean(judged.measurement.values_by_seed(cell.column).values())
-    low, high = judged.now.interval or (ours, ours)
-    return other if max(abs(low - other.value), abs(high - other.value)) <= judged.now.width + FUZZ else None
 
 
 def _judge_counted(cell: Cell, row: Row, count: Count | None, counts: Mapping[str, Count]) -> CellVerdict:

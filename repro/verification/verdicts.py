@@ -14,11 +14,14 @@ from repro.records import Count, Record
 from repro.verification.integrity import Problem
 from repro.verification.measurements import Measurement, Unused
 
-#: A measured number is "compatible" with its print, which is no proof that they are equal. A count is exact: it is a
-#: "match", or stands in `tables/ledger.yaml` with the reason why it is not the print ("ledger").
-#: "conflict": one way of measuring is compatible, another one off.
-Verdict = Literal["compatible", "match", "ledger", "off", "conflict", "inconclusive", "not run"]
+#: A measured number is "compatible" with its print, which is no proof that they are equal. One of a row with a block is
+#: told from the row without it, too, or else it is "indistinct": within tolerance of the print, and of no effect.
+#: A count is exact: it is a "match", or stands in `tables/ledger.yaml` with the reason why it is not the print
+#: ("ledger"). "conflict": one way of measuring is within tolerance, another one off.
+Verdict = Literal["compatible", "indistinct", "match", "ledger", "off", "conflict", "inconclusive", "not run"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+#: The verdicts of a measured number in one way.
+WORST_FIRST: tuple[Verdict, ...] = ("off", "inconclusive", "indistinct", "compatible")
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,8 @@ class CellVerdict:
     tolerance: float | None = None  #: half-width, rounding of the print included
     applied: str | None = None  #: which tolerance that is
     rationale: str | None = None
-    note: str = ""  #: from the ledger, about a tolerance that was edited to no advantage, or about the baseline
+    note: str = ""  #: from the ledger, or about a tolerance that was edited to no advantage
     loosened: bool = False  #: whether an edit of its tolerance after the measurement would make the verdict better
-    like_baseline: bool = False  #: whether ours is compatible with the print of its group's baseline as well
     records: tuple[str, ...] = ()
     way: str = ""  #: in which way it was measured, in words
     ways: tuple[CellVerdict, ...] = ()  #: where it was measured in several: the verdict of each

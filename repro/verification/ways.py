@@ -10,7 +10,7 @@ from repro.paper import PublishedDataSet
 from repro.records import Record
 from repro.verification.agreement import was_evaluated_as_trained
 from repro.verification.measurements import Measurement, Unused
-from repro.verification.verdicts import CellVerdict, Verdict
+from repro.verification.verdicts import WORST_FIRST, CellVerdict, Verdict
 
 _BESIDE = "the same way has a measurement of all of them"
 
@@ -48,20 +48,21 @@ def list_ways(
 
 
 def combine(verdicts: Sequence[CellVerdict]) -> CellVerdict:
-    """Combine the verdicts of a cell in several ways; a conflict between them is one of its own.
+    """Combine the verdicts of a cell in several ways: the worst of those that measured it.
 
-    Of several, the numbers are those of the first that has the verdict; `ways` has all of them.
+    One way that is within tolerance and one that is off are a conflict. The numbers are those of the first that has the
+    verdict; `ways` has all of them.
     """
     if len(verdicts) == 1:
         return verdicts[0]
     found = {verdict.verdict for verdict in verdicts}
-    if {"compatible", "off"} <= found:
-        verdict: Verdict = "conflict"
-    else:
-        order: tuple[Verdict, ...] = ("off", "compatible", "inconclusive", "not run")
-        verdict = next(one for one in order if one in found)
+    verdict: Verdict = next((one for one in WORST_FIRST if one in found), "not run")
+    if verdict == "off" and found & {"compatible", "indistinct"}:
+        verdict = "conflict"
     shown = next((one for one in verdicts if one.verdict == verdict), verdicts[0])
     reason = shown.reason
+    if reason and verdict != "conflict":
+        reason = f"{shown.way}: {reason}"
     if verdict == "conflict":
         reason = "; ".join(f"{one.way}: {one.verdict}, {one.shown}" for one in verdicts if one.ours is not None)
     return replace(

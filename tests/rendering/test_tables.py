@@ -124,7 +124,7 @@ def test_measured_cells_show_value_spread_delta_verdict_and_source(store):
 def test_the_coverage_line_stands_above_the_table_and_adds_up(store):
     text = tables.render(TABLE, store, "md")
     line = next(line for line in text.splitlines() if "distinct numbers measured" in line)
-    words = "cells compatible|cells print the same|within the rule|off|cells? inconclusive|cells? not run"
+    words = "cells compatible|indistinct|cells print the same|within the rule|off|cells? inconclusive|cells? not run"
     counts = [int(n) for n in re.findall(rf"(\d+) (?:{words})", line)]
     assert sum(counts) == 224
     assert "; 1 off; " in line

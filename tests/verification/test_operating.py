@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,11 @@ def test_a_perfect_replication_fails_in_at_most_one_of_twenty_cases(table, n):
     assert simulate_table(table, RULES, n, 0.0).fails <= 0.05
 
 
-@pytest.mark.parametrize("table", [2, 3, 4, 5])
-def test_a_block_without_effect_is_seldom_compatible_and_told(table):
-    found = simulate_table(paper.load(table), RULES, 1, 1.0)
-    assert found.told <= 0.05
+@pytest.mark.parametrize("table", paper.load_all(), ids=lambda table: f"Table {table.number}")
+@pytest.mark.parametrize("n", [1, 3, 5])
+def test_a_block_without_effect_is_compatible_in_at_most_one_of_twenty_cases(table, n):
+    found = simulate_table(table, RULES, n, 1.0)
+    assert 0 < found.compatible <= 0.05
 
 
 def test_the_figures_of_the_proposal_for_one_global_context_block():
@@ -46,34 +48,52 @@ def test_the_figures_of_the_proposal_for_one_global_context_block():
         assert 100 * np.mean(np.abs(gap - 0.9) <= width) == pytest.approx(wrong, abs=0.5)
 
 
+def print_again(table, scatter):
+    """The table as it would be printed of other trainings: the same number in all of its groups."""
+
+    def change(row, cell):
+        value = round(cell.value + scatter.get((row.experiment, cell.column), 0.0), cell.decimals)
+        return cell if cell.unit != "%" else replace(cell, value=value, printed=f"{value:.{cell.decimals}f}")
+
+    return replace(
+        table,
+        groups=tuple(
+            replace(
+                group,
+                rows=tuple(replace(row, cells=tuple(change(row, cell) for cell in row.cells)) for row in group.rows),
+            )
+            for group in table.groups
+        ),
+    )
+
+
 def test_the_simulation_judges_as_verify_does():
     """300 replications of Table 4 that lack half of the effects, by the rules themselves."""
     import numpy as np
 
-    table, draws = paper.load(4), 300
-    generator, counts = np.random.default_rng(3), {"compatible": 0, "off": 0, "all": 0}
-    names = list(table.experiments)
-    true = {name: published(table, name) for name in names}
+    published_table, draws = paper.load(4), 300
+    generator, counts = np.random.default_rng(3), {"compatible": 0, "indistinct": 0, "off": 0, "all": 0}
+    names = list(published_table.experiments)
+    true = {name: published(published_table, name) for name in names}
     sigma = {"top1": 0.1, "top5": 0.07}
-    rows = {row.experiment: row for row in reversed(table.rows)}
+    rows = {row.experiment: row for row in reversed(published_table.rows)}
     for _ in range(draws):
         made = []
         for name in names:
-            group = next(group for group in table.groups if rows[name] in group.rows)
+            group = next(group for group in published_table.groups if rows[name] in group.rows)
             baseline = group.baseline(rows[name])
             for seed in range(3):
                 values = {}
                 for metric, value in true[name].items():
                     gap = value - baseline.require(metric).value if baseline else 0.0
-                    # The print is given here: its own scatter is added to each of ours.
                     values[metric] = value - 0.5 * gap + generator.normal(0, sigma[metric])
                 made.append((name, seed, values))
-        shared = {(name, metric): generator.normal(0, sigma[metric]) for name in names for metric in sigma}
         records = [
-            record(name, {m: v + shared[name, m] for m, v in values.items()}, seed=seed, name="imagenet-val",
-                   required=50_000, expected=50_000, evaluated=50_000)
+            record(name, values, seed=seed, name="imagenet-val", required=50_000, expected=50_000, evaluated=50_000)
             for name, seed, values in made
-        ]  # fmt: skip
+        ]
+        scatter = {(name, metric): generator.normal(0, sigma[metric]) for name in names for metric in sigma}
+        table = print_again(published_table, scatter)
         cells = {
             (cell.experiment, cell.cell.column): cell.verdict
             for row in verify(table, records, {}, RULES).rows
@@ -81,11 +101,11 @@ def test_the_simulation_judges_as_verify_does():
             if cell.cell.unit == "%" and not row.row.is_baseline
         }
         counts["all"] += len(cells)
-        for verdict in ("compatible", "off"):
+        for verdict in ("compatible", "indistinct", "off"):
             counts[verdict] += sum(v == verdict for v in cells.values())
-    found = simulate_table(table, RULES, 3, 0.5)
-    assert counts["compatible"] / counts["all"] == pytest.approx(found.compatible, abs=0.03)
-    assert counts["off"] / counts["all"] == pytest.approx(found.off, abs=0.03)
+    found = simulate_table(published_table, RULES, 3, 0.5)
+    for verdict in ("compatible", "indistinct", "off"):
+        assert counts[verdict] / counts["all"] == pytest.approx(getattr(found, verdict), abs=0.03)
 
 
 def test_the_smallest_effect_is_missed_in_one_of_twenty_cases():

@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 #: How a verdict is marked, beside its word.
 SYMBOLS: dict[Verdict, str] = {
-    "compatible": "≈", "match": "✓", "off": "✗", "conflict": "⇄", "inconclusive": "?", "ledger": "§",
+    "compatible": "≈", "indistinct": "∼", "match": "✓", "off": "✗", "conflict": "⇄", "inconclusive": "?", "ledger": "§",
     "not run": NOT_RUN,
 }  # fmt: skip
 WORDS: dict[Verdict, str] = {
-    "compatible": "compatible", "match": "match", "off": "off", "conflict": "conflict", "inconclusive": "inconclusive",
-    "ledger": "explained in the ledger", "not run": "not run",
+    "compatible": "compatible", "indistinct": "indistinct", "match": "match", "off": "off", "conflict": "conflict",
+    "inconclusive": "inconclusive", "ledger": "explained in the ledger", "not run": "not run",
 }  # fmt: skip
 #: Of claims, in the same way.
 CLAIM_KINDS = {
@@ -83,7 +83,7 @@ class ReportPage:
 
     @property
     def off(self) -> tuple[CellVerdict, ...]:
-        return tuple(cell for cell in self.cells if cell.verdict == "off")
+        return tuple(cell for cell in self.cells if cell.verdict in ("off", "conflict"))
 
     @property
     def unused(self) -> dict[str, str]:
