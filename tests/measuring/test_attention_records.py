@@ -316,7 +316,8 @@ def test_every_row_of_the_full_profile_has_numbers_and_differences(tmp_path):
     assert verification.unused == ()
     for cell in verification.cells:
         if cell.cell.unit == "%":
-            assert (cell.verdict, cell.ours) == ("compatible", pytest.approx(cell.cell.value))
+            assert cell.verdict in ("compatible", "indistinct")  # the print itself: what one seed tells of its effect
+            assert cell.ours == pytest.approx(cell.cell.value)
             continue
         assert cell.ours == pytest.approx(1.5 * cell.cell.value)
         assert cell.delta == round(round(1.5 * cell.cell.value, 3) - cell.cell.value, 3)
