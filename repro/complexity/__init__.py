@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["COUNTER", "count", "count_experiment", "count_experiments"]
 
-#: What counts: part of every `Count`. Raise the number when a handle, a weight or the composition changes.
+#: What counts: part of every `Count`. Raise the number when a change of a handle, a weight or the composition changes
+#: the count of an experiment; counts that were made before it are then made again.
 COUNTER = f"fvcore {version('fvcore')}, handles 1"
 
 

@@ -41,13 +41,21 @@ def trace_operations(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> d
     analysed = analyse(model, inputs)
     with torch.no_grad(), _RecordedConvolutions():
         ingredients = analysed.by_module_and_operator()
-    own = {name: (Counter(counts), Counter(analysed.unsupported_ops(name))) for name, counts in ingredients.items()}
-    for name in ingredients:
+    performed = {name: _split(counts, analysed.unsupported_ops(name)) for name, counts in ingredients.items()}
+    own = {name: (Counter(counts), Counter(unknown)) for name, (counts, unknown) in performed.items()}
+    for name, (counts, unknown) in performed.items():
         if name:
             above = own[name.rpartition(".")[0]]
-            above[0].subtract(ingredients[name])
-            above[1].subtract(analysed.unsupported_ops(name))
+            above[0].subtract(counts)
+            above[1].subtract(unknown)
     return {model.get_submodule(name): Operations(+counts, +unknown) for name, (counts, unknown) in own.items()}
+
+
+def _split(counts: Mapping[str, int], without_handle: Mapping[str, int]) -> tuple[Counter[str], Counter[str]]:
+    """Split what `analyse` counted into ingredients and operators that are not counted."""
+    ingredients = Counter({name: number for name, number in counts.items() if "::" not in name})
+    unknown = Counter({name: number for name, number in counts.items() if "::" in name})
+    return ingredients, unknown + Counter(without_handle)
 
 
 def build_tree(model: nn.Module, own: Mapping[nn.Module, Operations]) -> Counted:
@@ -129,9 +137,24 @@ def _record(dimensions, transposed, input, weight, bias, stride, padding, output
         _repeat(value, dimensions) for value in (stride, padding, output_padding, dilation)
     )
     cudnn = (False, False, False, False)  # benchmark, deterministic, enabled, TF32: nothing is computed
-    return torch._convolution(
-        input, weight, bias, stride, padding, dilation, transposed, output_padding, groups, *cudnn
-    )
+
+    def convolve(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return torch._convolution(
+            input, weight, bias, stride, padding, dilation, transposed, output_padding, groups, *cudnn
+        )
+
+    batch = input if input.dim() == dimensions + 2 else input.unsqueeze(0)
+    output = _convolve_complex(convolve, batch, weight, bias) if input.is_complex() else convolve(batch, weight, bias)
+    return output if batch is input else output.squeeze(0)
+
+
+def _convolve_complex(convolve: Callable[..., Tensor], *operands: Tensor | None) -> Tensor:
+    """Convolve complex numbers by three convolutions of real ones, as torch does on other devices."""
+    real = [operand if operand is None else operand.real for operand in operands]
+    imaginary = [operand if operand is None else operand.imag for operand in operands]
+    both = [operand if operand is None else operand.real + operand.imag for operand in operands]
+    first, second, third = convolve(*real), convolve(*imaginary), convolve(*both)
+    return torch.complex(first - second, third - first - second)
 
 
 def _repeat(value: int | tuple[int, ...], dimensions: int) -> tuple[int, ...]:

@@ -82,7 +82,8 @@ def format_text(counted: Counted, depth: int, heading: str) -> str:
         [
             heading,
             counted.format_tree(depth),
-            "MACs: multiply-accumulates of convolutions, matrix products and linear layers.\n"
+            "MACs: multiply-accumulates of convolutions, matrix products and linear layers; what is not counted "
+            "adds nothing.\n"
             "Paper FLOPs: operations in the paper's convention, which prints them in units of 2^30.",
             f"Not counted: {', '.join(times) or 'nothing'}. Views and copies are no operations.",
         ]
