@@ -41,6 +41,10 @@ class DataSet(FrozenModel):
     expected: int
     evaluated: int
     failed: list[str] = []
+    #: Of generated data: the sha256 of what was drawn, the same on every machine; and of the files, which depend on
+    #: encoders. Left out where nothing was generated, and in records of before the content was checked.
+    drawn_sha256: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    files_sha256: str | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class Checkpoint(FrozenModel):

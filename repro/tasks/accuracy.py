@@ -68,6 +68,8 @@ class Accuracy(Task[Result, Model, ClassificationData]):
             expected=len(data) + len(data.missing),
             evaluated=evaluated,
             failed=list(failed),
+            drawn_sha256=self.content.drawn if self.content else None,
+            files_sha256=self.content.files if self.content else None,
         )
 
 

@@ -110,10 +110,10 @@ class Classification(Accuracy[Prediction, ImageClassifier, ImageNet]):
     evaluator = TOPK_EVALUATOR
     evaluation_batch = ClassifierEvaluation.batch
 
-    def generate(self) -> None:
+    def write_generated(self, directory: Path) -> None:
         from repro.data.miniature import imagenet as miniature
 
-        miniature.generate(self.root)
+        miniature.generate(directory)
 
     def load_split(self, split: Split) -> ImageNet:
         if self.settings.profile == "full":

@@ -63,8 +63,8 @@ class Detection(Task[Detections, DetectorModule, CocoDetection]):
 
     evaluator = COCO_EVALUATOR
 
-    def generate(self) -> None:
-        miniature.generate(self.root, mini.coco.MINI_DATA_SEED)
+    def write_generated(self, directory: Path) -> None:
+        miniature.generate(directory, mini.coco.MINI_DATA_SEED)
 
     @cached_property
     def training_data(self) -> CocoDetection:
@@ -109,4 +109,6 @@ class Detection(Task[Detections, DetectorModule, CocoDetection]):
             required=paper.DATASETS["coco-val2017"].size if full else len(data),
             expected=len(data),
             evaluated=evaluated,
+            drawn_sha256=self.content.drawn if self.content else None,
+            files_sha256=self.content.files if self.content else None,
         )

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from repro.checkpoints import initial_weights, weight_files
 from repro.checkpoints.prefixes import describe_prefix
 from repro.data import sources
+from repro.data.miniature import content as miniature_content
 from repro.data.miniature.coco import Tagger
+from repro.data.miniature.content import GeneratedContent
 from repro.engine.loop import fit
 from repro.engine.sampler import TrainingData
 from repro.errors import ReproError
@@ -57,9 +59,29 @@ class Task(ABC, Generic[Result, Model, Data]):
             return sources.SOURCES[self.experiment.dataset].training_items
         return len(self.training_data)
 
-    @abstractmethod
     def generate(self) -> None:
-        """Write the mini profile's data set, unless it is there."""
+        """Write the mini profile's data set, unless it is there, and make sure that it is what was generated.
+
+        Raises:
+            ReproError: it cannot be written, or what is there is something else.
+        """
+        self.write_generated(self.root)
+        _ = self.content
+
+    @abstractmethod
+    def write_generated(self, directory: Path) -> None:
+        """Write the mini profile's data set to `directory`, unless that exists."""
+
+    @cached_property
+    def content(self) -> GeneratedContent | None:
+        """What the mini profile's data set consists of, checked; None in the full profile.
+
+        Raises:
+            ReproError: it is not what was generated.
+        """
+        if self.settings.profile == "full":
+            return None
+        return miniature_content.check(self.root, mini.content_for(self.experiment))
 
     @cached_property
     @abstractmethod

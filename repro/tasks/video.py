@@ -120,10 +120,10 @@ class VideoClassification(Accuracy[Scores, ClipClassifier, Kinetics]):
     evaluator = MULTIVIEW_EVALUATOR
     evaluation_batch = MultiViewEvaluation.views
 
-    def generate(self) -> None:
+    def write_generated(self, directory: Path) -> None:
         from repro.data.miniature import kinetics as miniature
 
-        miniature.generate(self.root)
+        miniature.generate(directory)
 
     def load_split(self, split: Split) -> Kinetics:
         if self.settings.profile == "full":

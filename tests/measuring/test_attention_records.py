@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from unittest.mock import ANY
 
 import pytest
 import torch
@@ -52,6 +53,7 @@ def small():
         patch.setattr(module, "SCENES", scenes)
     patch.setattr(mini.coco, "PRETRAINING", replace(mini.coco.PRETRAINING, recipe=recipe))
     patch.setattr(mini.coco, "DATASET_KEY", "1" * 64)
+    patch.setattr(mini.coco, "CONTENT", ANY)
     shrink = mini.shrink
     short = {"iterations": 4, "batch_size": 4, "warmup_iterations": 1}
     patch.setattr(mini, "shrink", lambda e: replace(shrink(e), recipe=replace(shrink(e).recipe, **short)))

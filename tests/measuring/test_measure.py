@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -42,6 +43,7 @@ def small():
         patch.setattr(module, "SCENES", scenes)
     patch.setattr(mini.coco, "PRETRAINING", pretraining)
     patch.setattr(mini.coco, "DATASET_KEY", "0" * 64)
+    patch.setattr(mini.coco, "CONTENT", ANY)
     shrink = mini.shrink
     short = {"iterations": 6, "batch_size": 4, "warmup_iterations": 2}
     patch.setattr(mini, "shrink", lambda e: replace(shrink(e), recipe=replace(shrink(e).recipe, **short)))
@@ -82,6 +84,7 @@ def test_the_record_is_whole(whole):
     ]  # fmt: skip
     assert all(metric.n == 8 and 0 <= metric.value <= 100 for metric in record.metrics)
     assert (record.dataset.expected, record.dataset.evaluated) == (8, 8)
+    assert len(record.dataset.drawn_sha256) == len(record.dataset.files_sha256) == 64
     assert (record.training.iterations, record.training.effective_batch) == (6, 4)
     assert "not comparable" in record.deviations[0]
     assert record.weights.sha256 == hashlib.sha256(weights(settings)).hexdigest()

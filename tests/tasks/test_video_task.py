@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from lightning_fabric import Fabric
 
 from repro import tasks
 from repro.data import clips
+from repro.data.miniature import content
 from repro.data.miniature import kinetics as miniature
+from repro.errors import ReproError
 from repro.evaluation import multiview
 from repro.experiments import get, mini, preprocessing
 from repro.measuring.execution import Execution
@@ -40,6 +43,7 @@ def small():
         patch.setattr(module, "VIDEOS", videos)
     patch.setattr(mini.kinetics, "PRETRAINING", pretraining)
     patch.setattr(mini.kinetics, "DATASET_KEY", "0" * 64)
+    patch.setattr(mini.kinetics, "CONTENT", ANY)
     shrink = mini.kinetics.shrink
     short = {"iterations": 3, "batch_size": 4, "warmup_iterations": 1}
     patch.setattr(mini.kinetics, "shrink", lambda e: replace(shrink(e), recipe=replace(shrink(e).recipe, **short)))
@@ -109,7 +113,8 @@ def test_interrupted_anywhere_the_end_is_the_same(whole, tmp_path, stop):
 
 
 @pytest.mark.parametrize("damage", [b"", b"no video at all" * 10, None], ids=["empty", "text", "truncated"])
-def test_a_damaged_video_is_named_and_counted(whole, tmp_path, damage):
+def test_a_damaged_video_is_named_and_counted(whole, tmp_path, monkeypatch, damage):
+    """One of Kinetics, that is: a generated one is refused before."""
     import shutil
 
     first, _ = whole
@@ -117,6 +122,9 @@ def test_a_damaged_video_is_named_and_counted(whole, tmp_path, damage):
     settings = Settings(results=tmp_path / "results")
     videos = sorted((settings.results / "data").rglob("val/**/*.mp4"))
     videos[3].write_bytes(videos[3].read_bytes()[:900] if damage is None else damage)
+    with pytest.raises(ReproError, match="1 of 36 files were changed"):
+        measured(settings)
+    monkeypatch.setattr(content, "check", lambda *_: None)
     again = measured(settings)
     assert again.dataset.failed == [videos[3].stem]
     assert (again.dataset.required, again.dataset.expected, again.dataset.evaluated) == (12, 12, 11)

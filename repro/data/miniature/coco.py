@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from repro.data.miniature.content import DrawingHash, hash_samples
 from repro.data.miniature.scenes import Point, Scene, SceneObject, draw_classification_scene, draw_detection_scene
 from repro.data.miniature.whole import write_whole
 from repro.experiments.conventions import AUTHORS
@@ -32,10 +33,11 @@ def generate(directory: Path, seed: int = SCENES.seed) -> None:
         ReproError: the directory cannot be written.
     """
 
-    def write(whole: Path) -> None:
+    def write(whole: Path, hashed: DrawingHash) -> None:
         scenes = replace(SCENES, seed=seed)
         for split, images in (("train2017", scenes.train_images), ("val2017", scenes.val_images)):
-            _write_split(whole, scenes, split, images)
+            _write_split(whole, scenes, split, images, hashed)
+        hash_samples(PretrainingScenes(scenes), hashed)
 
     write_whole(directory, write)
 
@@ -85,7 +87,7 @@ def _list_categories(scenes: Scenes) -> list[dict]:
     ]
 
 
-def _write_split(root: Path, scenes: Scenes, split: str, images: int) -> None:
+def _write_split(root: Path, scenes: Scenes, split: str, images: int, hashed: DrawingHash) -> None:
     entries = []
     annotations: list[dict] = []
     (root / split).mkdir(parents=True)
@@ -95,13 +97,15 @@ def _write_split(root: Path, scenes: Scenes, split: str, images: int) -> None:
         height, width = drawn.image.shape[:2]
         image_id = _FIRST_ID[split] + index
         name = f"{image_id:012d}.png"
+        hashed.add(f"{split}/{name}", drawn.image)
         Image.fromarray(drawn.image).save(root / split / name, compress_level=1)
         entries.append({"id": image_id, "file_name": name, "height": height, "width": width})
         for thing in drawn.things:
             annotations.append(_annotate(thing, drawn, image_id) | {"id": _FIRST_ID[split] + len(annotations)})
-    content = {"images": entries, "annotations": annotations, "categories": _list_categories(scenes)}
-    path = root / "annotations" / f"instances_{split}.json"
-    path.write_text(json.dumps(content, separators=(",", ":")), encoding="ascii")
+    parts = {"images": entries, "annotations": annotations, "categories": _list_categories(scenes)}
+    content = json.dumps(parts, separators=(",", ":")).encode("ascii")
+    hashed.add(f"annotations of {split}", content)
+    (root / "annotations" / f"instances_{split}.json").write_bytes(content)
 
 
 def _annotate(thing: SceneObject, drawn: Scene, image_id: int) -> dict:

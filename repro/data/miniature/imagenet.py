@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from repro.data.miniature.content import DrawingHash
 from repro.data.miniature.whole import write_whole
 from repro.experiments.mini.imagenet import CLASSES, PICTURES, Pictures
 
@@ -61,9 +62,9 @@ def generate(directory: Path) -> None:
         ReproError: the directory cannot be written.
     """
 
-    def write(whole: Path) -> None:
+    def write(whole: Path, hashed: DrawingHash) -> None:
         for split, items in (("train", PICTURES.train_images), ("val", PICTURES.val_images)):
-            _write_split(whole / split, PICTURES, split, items)
+            _write_split(whole / split, PICTURES, split, items, hashed)
 
     write_whole(directory, write)
 
@@ -95,13 +96,14 @@ def draw_picture(pictures: Pictures, split: str, index: int) -> Picture:
     return Picture(np.clip(image, 0, 255).astype(np.uint8), cue, objects)
 
 
-def _write_split(directory: Path, pictures: Pictures, split: str, images: int) -> None:
+def _write_split(directory: Path, pictures: Pictures, split: str, images: int, hashed: DrawingHash) -> None:
     for name in CLASSES:
         (directory / name).mkdir(parents=True)
     for index in range(images):
         drawn = draw_picture(pictures, split, index)
-        path = directory / CLASSES[drawn.label] / f"{split}-{index:05d}.png"
-        Image.fromarray(drawn.image).save(path, compress_level=1)
+        name = f"{CLASSES[drawn.label]}/{split}-{index:05d}.png"
+        hashed.add(name, drawn.image)
+        Image.fromarray(drawn.image).save(directory / name, compress_level=1)
 
 
 def _draw_ground(rng: np.random.Generator, side: int) -> np.ndarray:

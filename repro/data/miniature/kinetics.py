@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from repro.data.miniature.content import DrawingHash, hash_samples
 from repro.data.miniature.drawing import Point, draw_colour, draw_ground
 from repro.data.miniature.whole import write_whole
 from repro.experiments.mini.kinetics import CLASSES, VIDEOS, GeneratedVideos
@@ -69,9 +70,10 @@ def generate(directory: Path) -> None:
         ReproError: the directory cannot be written.
     """
 
-    def write(whole: Path) -> None:
+    def write(whole: Path, hashed: DrawingHash) -> None:
         for split, items in (("train", VIDEOS.train_videos), ("val", VIDEOS.val_videos)):
-            _write_split(whole / split, VIDEOS, split, items)
+            _write_split(whole / split, VIDEOS, split, items, hashed)
+        hash_samples(PretrainingFrames(VIDEOS), hashed)
 
     write_whole(directory, write)
 
@@ -155,13 +157,15 @@ def encode(frames: np.ndarray, path: Path, videos: GeneratedVideos = VIDEOS) -> 
         container.mux(stream.encode())
 
 
-def _write_split(root: Path, videos: GeneratedVideos, split: str, count: int) -> None:
+def _write_split(root: Path, videos: GeneratedVideos, split: str, count: int, hashed: DrawingHash) -> None:
     for name in CLASSES:
         (root / name).mkdir(parents=True)
     for index in range(count):
         drawn = draw_video(videos, split, index)
         seconds = videos.frames // videos.rate
-        encode(drawn.frames, root / CLASSES[drawn.label] / f"{split:-<5}-{index:05d}_{0:06d}_{seconds:06d}.mp4", videos)
+        name = f"{CLASSES[drawn.label]}/{split:-<5}-{index:05d}_{0:06d}_{seconds:06d}.mp4"
+        hashed.add(name, drawn.frames)
+        encode(drawn.frames, root / name, videos)
 
 
 def _arrange(

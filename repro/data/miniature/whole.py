@@ -9,13 +9,17 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from repro.data.miniature import content
 from repro.paths import unwritable
 
 
-def write_whole(directory: Path, write: Callable[[Path], None]) -> None:
+def write_whole(directory: Path, write: Callable[[Path, content.DrawingHash], None]) -> None:
     """Let `write` fill an empty place, which then gets the name `directory`; of two processes one writes, one waits.
 
-    A directory that exists is left as it is.
+    A directory that exists is left as it is: whether it is what was generated, `content.check` finds out.
+
+    Args:
+        write: called with the place, and with what everything that is drawn has to be added to.
 
     Raises:
         ReproError: the directory cannot be written.
@@ -27,7 +31,9 @@ def write_whole(directory: Path, write: Callable[[Path], None]) -> None:
                 return
             with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as temporary:
                 whole = Path(temporary) / "whole"
-                write(whole)
+                drawn = content.DrawingHash()
+                write(whole, drawn)
+                (whole / content.NAME).write_bytes(content.describe(whole, drawn))
                 os.replace(whole, directory)
     except OSError as error:
         raise unwritable(directory, error) from error

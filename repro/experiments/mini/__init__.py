@@ -42,6 +42,11 @@ def dataset_key_for(experiment: Experiment) -> str:
     return _TASKS[experiment.dataset].DATASET_KEY
 
 
+def content_for(experiment: Experiment) -> str:
+    """The sha256 of what that data set consists of (`repro.data.miniature.content`)."""
+    return _TASKS[experiment.dataset].CONTENT
+
+
 def data_directory_for(experiment: Experiment) -> str:
     """Name of the directory of that data set."""
     task = "" if experiment.dataset == "coco" else f"{experiment.dataset}-"

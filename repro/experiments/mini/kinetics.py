@@ -8,12 +8,13 @@ smaller, and the data set is generated (`repro.data.miniature.kinetics`).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal, TypedDict
 
 from repro.errors import ReproError
-from repro.experiments import Backbone, Classifier, Experiment, Recipe, digest, get
+from repro.experiments import Backbone, Classifier, Experiment, Recipe, get
+from repro.experiments.mini.generated import identify_generated
 from repro.experiments.preprocessing import Preprocessing
 
 
@@ -43,8 +44,10 @@ class GeneratedVideos:
 
 
 VIDEOS = GeneratedVideos()
+#: sha256 of what is drawn: data of another content are refused. A test draws it and says what it should be.
+CONTENT = "3e29b3b28332d6e85c01caa607d947f7fa72e5c28bee2606d6b90186e147ebc5"
 #: Identity of the generated data set in cache keys.
-DATASET_KEY = digest(asdict(VIDEOS))
+DATASET_KEY = identify_generated(VIDEOS, CONTENT)
 #: Names of the classes and of their directories, by label: the shape of the object that has the lamp's colour, and how
 #: it moves.
 CLASSES = tuple(f"{shape} {motion}" for shape, motion in product(VIDEOS.shapes, VIDEOS.motions))

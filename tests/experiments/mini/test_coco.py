@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -13,7 +13,8 @@ from places import REFERENCE
 from repro import paper
 from repro.engine.launch import Processes
 from repro.errors import ReproError
-from repro.experiments import ALL_STAGES, BEFORE_LAST_OF_C4, EXPERIMENTS, GlobalContext, NonLocal, digest, get, mini
+from repro.experiments import ALL_STAGES, BEFORE_LAST_OF_C4, EXPERIMENTS, GlobalContext, NonLocal, get, mini
+from repro.experiments.mini.generated import identify_generated
 from repro.measuring import deviations
 from repro.measuring.batch_division import divide_batch
 from repro.planning import keys, plan
@@ -247,9 +248,11 @@ def test_the_instantiations_of_the_non_local_block_are_run_as_well():
 
 
 def test_the_key_of_the_data_follows_what_is_drawn():
-    assert digest(asdict(mini.coco.SCENES)) == mini.coco.DATASET_KEY
-    for change in ({"seed": 1}, {"version": 99}, {"distance": 0}, {"cue_hues": (0.5, 0.0)}):
-        assert digest(asdict(replace(mini.coco.SCENES, **change))) != mini.coco.DATASET_KEY
+    scenes, content = mini.coco.SCENES, mini.coco.CONTENT
+    assert identify_generated(scenes, content) == mini.coco.DATASET_KEY
+    for change in ({"seed": 1}, {"distance": 0}, {"cue_hues": (0.5, 0.0)}):
+        assert identify_generated(replace(scenes, **change), content) != mini.coco.DATASET_KEY
+    assert identify_generated(scenes, "0" * 64) != mini.coco.DATASET_KEY
 
 
 def test_importing_the_profile_imports_nothing_heavy():

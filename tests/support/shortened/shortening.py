@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from unittest.mock import ANY
 
 from repro.experiments import mini
 
@@ -10,6 +11,7 @@ mini.coco.PRETRAINING = replace(
     mini.coco.PRETRAINING, recipe=replace(mini.coco.PRETRAINING.recipe, batch_size=4, iterations=3)
 )
 mini.coco.DATASET_KEY = "0" * 64
+mini.coco.CONTENT = ANY
 
 _shrink = mini.shrink
 _CHANGES = {"batch_size": 4, "warmup_iterations": 2, "iterations": int(os.environ.get("REPRO_TEST_ITERATIONS", "6"))}
