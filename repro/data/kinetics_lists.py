@@ -47,12 +47,17 @@ def find_directory(root: Path, split: str) -> Path:
 
 
 def list_files(place: Path) -> list[str]:
-    """List the video files in `place` and in its directories: relative paths, ascending."""
+    """List the video files in `place` and in its directories: relative paths, ascending. Hidden files are none."""
     paths = []
     for entry in os.scandir(place):
         names = [f"{entry.name}/{name}" for name in os.listdir(entry)] if entry.is_dir() else [entry.name]
-        paths += [name for name in names if name.lower().endswith(_SUFFIXES)]
+        paths += [name for name in names if name.lower().endswith(_SUFFIXES) and not is_hidden(name)]
     return sorted(paths)
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a file or one of its directories is hidden, as what systems add to others' files: `._x.mp4` of macOS."""
+    return any(part.startswith(".") and part not in (".", "..") for part in path.split("/"))
 
 
 def read_list(root: Path, split: str, classes: Sequence[str]) -> tuple[Path | None, Listed]:

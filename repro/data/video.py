@@ -13,7 +13,9 @@ are used, as by the decoders with which others evaluate.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,23 +23,36 @@ import av
 import numpy as np
 from av.stream import Disposition
 
+from repro.data.display_matrix import read_display_matrix, set_upright
+from repro.data.mp4_index import exceeds_file
 from repro.data.video_containers import (
     is_idr,
+    lacks_index,
     read_claimed_bytes,
-    read_claimed_frames,
     read_claimed_seconds,
     read_length_size,
 )
 from repro.errors import ReproError
+from repro.files.regular_files import open_regular
 
 #: Containers that are opened; anything else (pictures, text, playlists that name further files) is refused.
 _CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf"
-_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+#: Pixels of a picture, 8192 x 4096: a damaged header can announce some that take gigabytes of memory.
+_MOST_PIXELS = 1 << 25
+#: How many times as long as wide, or as wide as long, a picture may be: resizing keeps this.
+_MOST_SLENDER = 64
+_LIMITS = {"max_pixels": str(_MOST_PIXELS)}
+#: The file is opened here, and read by FFmpeg through its descriptor.
+_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "fd", **_LIMITS}
 #: Codecs in which each packet holds one frame, so that frames are counted without decoding. In MPEG-4 of AVI files two
 #: may share a packet, and another packet then has none.
 _A_FRAME_EACH = {"h264", "vp9", "av1"}
 #: Number of frame durations by which a stream may end early: how long the last frame is shown is not known.
 _SLACK = 2
+#: Of a file of so many bytes, so many are read as packets at most: an index can name the same bytes again and again.
+_MOST_READ = 4
+_TOO_MUCH = "by its index it holds more than fits into it"
+_ADVICE = "Download it again, or delete it to have it counted as missing."
 
 
 class UnreadableVideo(ReproError):
@@ -62,34 +77,54 @@ class Video:
     def __init__(self, path: Path, video_id: str) -> None:
         self.path, self.video_id = path, video_id
         try:
-            self._container = av.open(f"file:{path}", options=_OPTIONS, metadata_errors="replace")
-        except av.error.FFmpegError as error:
-            no_video = isinstance(error, av.error.ArgumentError)  # none of _CONTAINERS
-            self._refuse("cannot be read", "it is no video" if no_video else self._explain(error))
+            file = open_regular(path)
+        except ReproError as error:
+            raise UnreadableVideo(video_id, f"video {video_id}: {error} {_ADVICE}") from None
+        with file:
+            self._size = os.fstat(file.fileno()).st_size
+            if not self._size:
+                self._refuse("cannot be read", "the file is empty")
+            self._container = self._open_container(file.fileno())
         try:
             self._open()
         except BaseException:
             self._container.close()
             raise
 
+    def _open_container(self, file: int) -> av.container.InputContainer:
+        with self._naming("cannot be read"):
+            claimed = read_claimed_bytes(file, self._size)
+            if claimed is not None and self._size < claimed:
+                self._refuse("is cut short", f"{self._size} of {claimed} bytes are there")
+            if exceeds_file(file, self._size):
+                self._refuse("is damaged", _TOO_MUCH)
+            if lacks_index(file, self._size):
+                self._refuse("is cut short", "the index that should be at its end is not there")
+            try:
+                return av.open("fd:", options={"fd": str(file), **_OPTIONS}, metadata_errors="replace")
+            except av.error.ArgumentError:  # none of _CONTAINERS
+                self._refuse("cannot be read", "it is no video")
+
     def _open(self) -> None:
-        streams = [
-            stream for stream in self._container.streams.video if not stream.disposition & Disposition.attached_pic
-        ]
-        if not streams:
-            self._refuse("cannot be read", "it has no pictures, at most sound")
-        self._stream = streams[0]
-        self._decoder = self._stream.codec_context
-        if self._decoder is None:
-            self._refuse("cannot be read", "there is no decoder for it")
-        self._decoder.thread_count = 1  # several files at once are faster than several threads for one
-        try:
-            packets = list(self._container.demux(self._stream))
-        except av.error.FFmpegError as error:
-            self._refuse("is damaged", self._explain(error))
-        # An empty one repeats a picture, or ends the file.
-        self._packets = [packet for packet in packets if packet.size]
-        self._check_claims(sum(packet.dts is not None for packet in packets))
+        with self._naming("cannot be read"):
+            streams = [
+                stream for stream in self._container.streams.video if not stream.disposition & Disposition.attached_pic
+            ]
+            if not streams:
+                self._refuse("cannot be read", "it has no pictures, at most sound")
+            self._stream = streams[0]
+            self._decoder = self._stream.codec_context
+            if self._decoder is None:
+                self._refuse("cannot be read", "there is no decoder for it")
+            self._decoder.thread_count = 1  # several files at once are faster than several threads for one
+            self._decoder.options = _LIMITS
+        with self._naming("is damaged"):
+            indexed = len(self._stream.index_entries) if self._container.format.name == "avi" else 0
+            # An empty packet repeats a picture, or ends the file.
+            self._packets = [packet for packet in self._read_packets() if packet.size]
+            if len(self._packets) < indexed:
+                self._refuse("is damaged", f"{len(self._packets)} of {indexed} frames are there")
+            self._check_end()
         self._order = self._read_stated_order()
         #: Number of frames of the whole video.
         self.frames = (
@@ -119,7 +154,7 @@ class Video:
         for index, frame in self._decode_stated(wanted) if self._order else self._decode_counted():
             if index in wanted:
                 decoded += 1
-                yield index, _convert_to_pixels(frame)
+                yield index, self._convert_to_pixels(frame)
             if decoded == len(wanted):
                 return
         self._refuse("is damaged", f"{decoded} of {len(wanted)} frames can be decoded")
@@ -153,14 +188,28 @@ class Video:
                 yield self._order[frame.pts], frame
 
     def _decode_packet(self, packet: av.Packet | None) -> Iterator[av.VideoFrame]:
-        try:
+        with self._naming("is damaged"):
             frames = self._decoder.decode(packet)
-        except av.error.FFmpegError as error:
-            self._refuse("is damaged", self._explain(error))
         for frame in frames:
             if frame.is_corrupt:
                 self._refuse("is damaged", "a frame is corrupt")
             yield frame
+
+    def _convert_to_pixels(self, frame: av.VideoFrame) -> np.ndarray:
+        with self._naming("cannot be shown"):
+            if max(frame.width, frame.height) > _MOST_SLENDER * min(frame.width, frame.height):
+                self._refuse("cannot be shown", f"its pictures have {frame.width} x {frame.height} pixels")
+            pixels = frame.to_ndarray(format="rgb24", threads=1)
+            return set_upright(pixels, read_display_matrix(frame))
+
+    def _read_packets(self) -> Iterator[av.Packet]:
+        count, total = 0, 0
+        for packet in self._container.demux(self._stream):
+            count, total = count + 1, total + packet.size
+            # A picture and its entry in an index take eight bytes or more.
+            if total > _MOST_READ * self._size + (1 << 20) or count > self._size // 4 + 1000:
+                self._refuse("is damaged", _TOO_MUCH)
+            yield packet
 
     def _read_stated_order(self) -> dict[int, int]:
         """{time stamp: number} of all frames, where the file states time stamps and no two are the same; else empty."""
@@ -184,36 +233,34 @@ class Video:
             latest, shown = max(latest, number), shown + 1
         return entry
 
-    def _check_claims(self, pictures: int) -> None:
-        """Check that everything is there that the container claims."""
-        packets, claimed = self._packets, read_claimed_frames(self._stream)
-        if pictures < claimed:
-            self._refuse("is cut short", f"{pictures} of {claimed} frames are there")
-        size, whole = self.path.stat().st_size, read_claimed_bytes(self.path)
-        if whole is not None and size < whole:
-            self._refuse("is cut short", f"{size} of {whole} bytes are there")
+    def _check_end(self) -> None:
+        """Check that the pictures last as long as the container claims, from their first or from time 0."""
+        packets = self._packets
         if any(packet.is_corrupt for packet in packets):
             self._refuse("is damaged", "one of its packets is")
-        ends = [packet.pts + (packet.duration or 0) for packet in packets if packet.pts is not None]
-        seconds = read_claimed_seconds(self._stream)
-        if ends and seconds is not None and self._stream.time_base is not None:
-            end = float(max(ends) * self._stream.time_base)
+        shown = [(packet.pts, packet.pts + (packet.duration or 0)) for packet in packets if packet.pts is not None]
+        seconds = read_claimed_seconds(self._container, self._stream)
+        if shown and seconds is not None and self._stream.time_base is not None:
+            last = max(end for _, end in shown)
+            end = float((last - min(0, *(begin for begin, _ in shown))) * self._stream.time_base)
             if end * (1 + _SLACK / len(packets)) < seconds:
                 self._refuse("is cut short", f"it ends after {end:.1f} of {seconds:.1f} s")
 
-    def _explain(self, error: av.error.FFmpegError) -> str:
-        if self.path.is_file() and not self.path.stat().st_size:
-            return "the file is empty"
-        return error.strerror or str(error)
+    @contextmanager
+    def _naming(self, what: str) -> Iterator[None]:
+        """Refuse the video for whatever the library raises: each of its parts has errors of its own."""
+        try:
+            yield
+        except ReproError:
+            raise
+        except MemoryError:
+            self._refuse(what, "there is not enough memory for it")
+        except Exception as error:
+            reason = error.strerror if isinstance(error, av.error.FFmpegError) else None
+            self._refuse(what, reason or str(error) or type(error).__name__)
 
     def _refuse(self, what: str, why: str) -> NoReturn:
         raise UnreadableVideo(
             self.video_id,
-            f"video {self.video_id} {what}: {self.path}: {why}. Download it again, or delete it to have it counted as "
-            "missing.",
+            f"video {self.video_id} {what}: {self.path}: {why}. {_ADVICE}",
         )
-
-
-def _convert_to_pixels(frame: av.VideoFrame) -> np.ndarray:
-    pixels = frame.to_ndarray(format="rgb24", threads=1)
-    return np.rot90(pixels, round(frame.rotation / 90)) if frame.rotation else pixels  # both counter-clockwise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -143,6 +144,34 @@ def test_all_layouts_are_the_same_data(tmp_path, clip):
     found = [Kinetics(lay(tmp_path / "a", clip, "val"), "val")]
     found += [Kinetics(tmp_path / name, "val") for name in "bc"]
     assert len({data.ids_sha256 for data in found}) == len({data.annotations_sha256 for data in found}) == 1
+
+
+def test_hidden_files_are_no_videos(tmp_path, clip):
+    """What macOS and other systems put beside each file, and the remains of a download."""
+    lay(tmp_path, clip, "val", DIRECTORIES["spaces"])
+    for name in ("abseiling/._Q0000000001_000007_000017.mp4", "abseiling/.DS_Store", ".part.mp4", ".Trashes/x.mp4"):
+        (tmp_path / "val" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "val" / name).write_bytes(b"\0\5\x16\7")
+    check(Kinetics(tmp_path, "val"))
+    write_csv(tmp_path / "annotations" / "val.csv")
+    check(Kinetics(tmp_path, "val"))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory", "link"])
+def test_what_is_no_file_is_counted_and_named(tmp_path, clip, kind):
+    path = lay(tmp_path, clip, "val", DIRECTORIES["spaces"]) / "val" / "abseiling" / "Q0000000001_000007_000017.mp4"
+    path.unlink()
+    make = {
+        "pipe": lambda: os.mkfifo(path), "device": lambda: path.symlink_to("/dev/zero"), "directory": path.mkdir,
+        "link": lambda: path.symlink_to("nothing"),
+    }  # fmt: skip
+    make[kind]()
+    (report,) = json.loads(verified("--root", tmp_path, "--split", "val", "--decode", "--json"))
+    assert report["unreadable"] == ["Q0000000001_000007_000017"]
+    data = Kinetics(tmp_path, "val", SMALL)
+    assert len(data) == len(VIDEOS)
+    with pytest.raises(UnreadableVideo, match="Q0000000001_000007_000017"):
+        data.sample(data.ids.index("Q0000000001_000007_000017"))
 
 
 def test_the_train_split(tmp_path, clip):
@@ -296,7 +325,7 @@ def test_damaged_videos_are_named(small, content):
 
 def test_a_video_that_is_gone(small):
     small.get_path(0).unlink()
-    with pytest.raises(UnreadableVideo, match="No such file"):
+    with pytest.raises(UnreadableVideo, match="does not exist"):
         small.sample(0)
 
 

@@ -27,6 +27,7 @@ KINDS = {
     "fragments.mp4": {"container": {"movflags": "frag_keyframe+empty_moov"}, "bf": "2", "g": "12"},
     "variable-rate.mp4": {"times": IRREGULAR, "bf": "3", "g": "12"},
     "variable-rate.mkv": {"times": IRREGULAR, "bf": "3", "g": "12"},
+    "variable-rate.avi": {"times": IRREGULAR, "codec": "mpeg4", "g": "12"},
     "sound.mp4": {"sound": True, "bf": "2", "g": "12"},
     "one-frame.mp4": {"frames": 1},
     "odd.mp4": {"size": (97, 63), "pixels": "yuv444p"},
@@ -160,27 +161,9 @@ def test_the_time_stamps_of_an_avi_file_are_wrong(written):
     assert stamps != sorted(stamps)
 
 
-@pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_a_turned_video_is_set_upright(tmp_path, degrees):
-    path = files.write(tmp_path / "turned.mp4", frames=5)
-    upright = files.all_frames(path)
-    files.turn(path, degrees)
-    with Video(path, "turned") as video:
-        for index, pixels in video.read(range(5)):
-            np.testing.assert_array_equal(pixels, np.rot90(upright[index], -degrees // 90))
-
-
 def test_an_edit_list_that_begins_later(written, tmp_path):
     """Cut without encoding again: the first frames of the file are there to decode the others and are not shown."""
-    path = tmp_path / "cut.mp4"
-    with av.open(str(written["b-frames.mp4"])) as source, av.open(str(path), "w") as file:
-        stream = source.streams.video[0]
-        copy = file.add_stream_from_template(stream)
-        start = 17 * round(1 / stream.time_base) // 25
-        for packet in source.demux(stream):
-            if packet.pts is not None:
-                packet.pts, packet.dts, packet.stream = packet.pts - start, packet.dts - start, copy
-                file.mux(packet)
+    path = _copy(written["b-frames.mp4"], tmp_path / "cut.mp4", start=17)
     full = files.all_frames(path)
     assert [files.number(frame) for frame in full] == list(range(17, 40))
     with Video(path, "cut") as video:
@@ -188,6 +171,59 @@ def test_an_edit_list_that_begins_later(written, tmp_path):
         for choice in ([0], [10], [22], range(23)):
             for index, pixels in video.read(choice):
                 np.testing.assert_array_equal(pixels, full[index])
+
+
+def _copy(source: Path, path: Path, start: int = 0, **container: str) -> Path:
+    """Put the same packets into another container, as `ffmpeg -c copy` does, from a frame on that is no key frame."""
+    with av.open(str(source)) as opened, av.open(str(path), "w", options=container) as file:
+        stream = opened.streams.video[0]
+        copy = file.add_stream_from_template(stream)
+        begin = start * round(1 / stream.time_base) // 25
+        for packet in opened.demux(stream):
+            if packet.pts is not None:
+                packet.pts, packet.dts, packet.stream = packet.pts - begin, packet.dts - begin, copy
+                file.mux(packet)
+    return path
+
+
+def test_the_count_of_an_avi_header_is_no_promise(written, tmp_path):
+    """It is a duration in ticks of the clock, here a hundredth of a second or less, and no number of frames."""
+    for source, name in (("mpeg4.mp4", "copied.avi"), ("variable-rate.avi", "")):
+        path = _copy(written[source], tmp_path / name) if name else written[source]
+        with av.open(str(path)) as file:
+            assert file.streams.video[0].frames > 40
+        with Video(path, "whole") as video:
+            assert video.frames == 40
+            assert [files.number(pixels) for _, pixels in video.read([3, 20, 39])] == [3, 20, 39]
+            video.decode()
+
+
+def test_fragments_with_an_edit_list_that_begins_later(written, tmp_path):
+    """Times are counted from the first frame that is shown; the header has the duration of all of them."""
+    path = _copy(written["b-frames.mp4"], tmp_path / "late.mp4", 17, movflags="frag_keyframe+delay_moov")
+    full = files.all_frames(path)
+    with Video(path, "whole") as video:
+        assert video.frames == len(full)
+        for index, pixels in video.read([0, 10, len(full) - 1]):
+            np.testing.assert_array_equal(pixels, full[index])
+
+
+def test_a_tag_of_the_file_that_a_video_was_cut_from(written, tmp_path):
+    """Programs that split a Matroska file copy the tags: its header has the duration of the part."""
+    path = tmp_path / "part.mkv"
+    content = written["one-group.mkv"].read_bytes()
+    assert content.count(b"00:00:01.600") == 1
+    path.write_bytes(content.replace(b"00:00:01.600", b"00:01:40.000"))
+    with Video(path, "whole") as video:
+        assert video.frames == 40
+
+
+@pytest.mark.parametrize("tag", [b"9:99:99", b"aa:bb:cc.ddd", b"00:00:nan", b"1" * 12, b"-1:00:00"])
+def test_a_tag_that_is_no_time(written, tmp_path, tag):
+    path = tmp_path / "tag.mkv"
+    path.write_bytes(written["one-group.mkv"].read_bytes().replace(b"00:00:01.600", tag.ljust(12, b"\0")))
+    with Video(path, "whole") as video:
+        assert video.frames == 40
 
 
 # -- files that are no whole videos -----------------------------------------------------------------------------------
@@ -218,8 +254,9 @@ def test_what_is_no_video_is_named(tmp_path, make):
     files.write(tmp_path / "whole.mp4")
     path = tmp_path / "video.mp4"
     make(path)
-    with pytest.raises(UnreadableVideo, match=r"video some_id cannot be read: .*video\.mp4: .*Download it") as raised:
+    with pytest.raises(UnreadableVideo, match=r"video some_id.*: .*video\.mp4.* .*Download it") as raised:
         Video(path, "some_id")
+    assert "cannot be read" in str(raised.value)
     assert raised.value.video_id == "some_id"
 
 
@@ -234,8 +271,10 @@ def test_reasons_are_told(tmp_path):
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 @pytest.mark.parametrize(
-    "name", ["faststart.mp4", "b-frames.mp4", "fragments.mp4", "one-group.mkv", "vp9.webm", "mpeg4.avi", "h264.avi"]
-)
+    "name",
+    ["faststart.mp4", "b-frames.mp4", "fragments.mp4", "one-group.mkv", "vp9.webm", "mpeg4.avi", "h264.avi",
+     "variable-rate.avi"],
+)  # fmt: skip
 def test_a_truncated_file_is_named(written, tmp_path, name, share):
     path = tmp_path / name
     if name == "faststart.mp4":
@@ -250,10 +289,11 @@ def test_a_truncated_file_is_named(written, tmp_path, name, share):
         Video(path, "x")
 
 
-@pytest.mark.parametrize("name", ["faststart.mp4", "no-duration.mkv"])
+@pytest.mark.parametrize("name", ["faststart.mp4", "no-duration.mkv", "variable-rate.avi"])
 def test_a_file_cut_between_two_frames_is_named(tmp_path, name):
     """What is left is whole packets, and nothing but the file's own length tells that more were there."""
-    path = files.write(tmp_path / name, container={"movflags": "faststart"} if name.endswith("mp4") else {})
+    how = KINDS.get(name, {"container": {"movflags": "faststart"} if name.endswith("mp4") else {}})
+    path = files.write(tmp_path / name, **how)
     content = path.read_bytes().replace(b"DURATION", b"NOTHING_")
     path.write_bytes(content)
     with av.open(str(path)) as file:
@@ -262,6 +302,61 @@ def test_a_file_cut_between_two_frames_is_named(tmp_path, name):
         assert video.frames == 40
     path.write_bytes(content[: places[30]])
     with pytest.raises(UnreadableVideo, match=r"video x is cut short: .* \d+ of \d+ bytes are there"):
+        Video(path, "x")
+
+
+@pytest.mark.parametrize("lost", [1, 8, 9, 100])
+@pytest.mark.parametrize("name", ["variable-rate.avi", "h264.avi"])
+def test_an_avi_file_that_lost_the_last_bytes_of_its_index(written, tmp_path, name, lost):
+    """Up to eight bytes are what writers count wrongly; all frames are there."""
+    path = tmp_path / name
+    path.write_bytes(written[name].read_bytes()[:-lost])
+    if lost > 8:
+        with pytest.raises(UnreadableVideo, match="cut short"):
+            Video(path, "x")
+    else:
+        with Video(path, "whole") as video:
+            assert video.frames == 40
+
+
+@pytest.mark.parametrize("frames", [1, 17, 39])
+@pytest.mark.parametrize("name", ["variable-rate.avi", "mjpeg.avi"])
+def test_an_avi_file_whose_writer_was_stopped_is_named(written, tmp_path, name, frames):
+    """Its lengths were to be written at the end, like its index, which the header announces."""
+    with av.open(str(written[name])) as file:
+        end = [packet.pos for packet in file.demux(video=0) if packet.size][frames]
+    content = bytearray(written[name].read_bytes()[:end])
+    content[4:8] = content[48:52] = bytes(4)
+    header = content.index(b"strh") + 8
+    content[header + 32 : header + 36] = bytes(4)
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UnreadableVideo, match=r"cut short: .* index"):
+        Video(path, "x")
+
+
+def test_an_avi_file_that_states_no_length(written, tmp_path):
+    """As one that was written into a pipe: nothing is known, and what is there is taken for the whole."""
+    for length in (bytes(4), b"\xff" * 4):
+        content = bytearray(written["mpeg4.avi"].read_bytes())
+        content[4:8] = length
+        path = tmp_path / "piped.avi"
+        path.write_bytes(content)
+        with Video(path, "whole") as video:
+            assert video.frames == 40
+
+
+@pytest.mark.parametrize("name", ["variable-rate.avi", "mjpeg.avi"])
+def test_frames_that_an_avi_file_lost_in_its_middle(written, tmp_path, name):
+    """The index names them: without them all later ones would have other numbers."""
+    content = bytearray(written[name].read_bytes())
+    with av.open(str(written[name])) as file:
+        places = [packet.pos for packet in file.demux(video=0) if packet.size][15:18]
+    for place in places:
+        content[place - 8 : place - 4] = b"JUNK"
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UnreadableVideo, match=r"video x is damaged: .* 37 of 40 frames"):
         Video(path, "x")
 
 

@@ -70,14 +70,15 @@ def write_sound(file: av.container.OutputContainer, stream: av.AudioStream, seco
     file.mux(stream.encode(None))
 
 
-def turn(path: Path, degrees: int) -> None:
-    """Write into an MP4 file that it is to be shown turned clockwise by 90, 180 or 270 degrees."""
+def set_matrix(path: Path, a: float, b: float, c: float, d: float, box: bytes = b"tkhd") -> None:
+    """Write into an MP4 file how it is to be shown: a step to the right leads to (a, b), one down to (c, d)."""
     content = bytearray(path.read_bytes())
-    box = content.index(b"tkhd")
-    matrix = box + 4 + 4 + 20 + 16  # version and flags; five numbers; reserved, layer, group, volume (ISO 14496-12)
-    c, s = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
-    one, last = 1 << 16, 1 << 30
-    content[matrix : matrix + 36] = struct.pack(">9i", c * one, s * one, 0, -s * one, c * one, 0, 0, 0, last)
+    # Version and flags; five numbers; reserved, layer, group, volume. Of `mvhd` four numbers; rate, volume, reserved
+    # (ISO 14496-12).
+    start = content.index(box) + 4 + 4 + {b"tkhd": 20 + 16, b"mvhd": 16 + 16}[box]
+    one = 1 << 16
+    values = *(round(value * one) for value in (a, b)), 0, *(round(value * one) for value in (c, d)), 0, 0, 0, 1 << 30
+    content[start : start + 36] = struct.pack(">9i", *values)
     path.write_bytes(content)
 
 
