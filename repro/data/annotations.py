@@ -8,10 +8,9 @@ polygons with one number too many (it is ignored). Everything else that would si
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import numpy as np
@@ -26,11 +25,16 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
 )  # fmt: skip
+from pydantic_core import from_json
 
 from repro.errors import ReproError
+from repro.files.json_files import explain_invalid_json
+from repro.files.regular_files import read_regular
+from repro.files.text_files import convert_to_utf8
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 _INT64 = 2**63 - 1  # the evaluator's integers
+_LIMIT = 1 << 33  # bytes; COCO's largest file has 0.5 GB
 
 #: COCO's compressed run-length encoding: {"size": [height, width], "counts": ...}.
 RunLengths = dict[str, Any]
@@ -41,6 +45,15 @@ _Side = Annotated[int, Field(gt=0, le=65535)]  # the largest of a JPEG; the prod
 _Coordinate = Annotated[float, Field(ge=-(2**17), le=2**17)]
 _Length = Annotated[float, Field(ge=0, le=2**17)]
 _Area = Annotated[float, Field(ge=0)]
+
+
+def _check_file_name(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{name!r} leads out of the directory of images")
+    if not path.name or "\0" in name:
+        raise ValueError(f"{name!r} is no name of a file")
+    return name
 
 
 def _drop_pointless(polygons: list[list[float]]) -> list[np.ndarray]:
@@ -114,7 +127,8 @@ class AnnotatedImage:
     __pydantic_config__ = _STRICT
 
     id: _Id
-    file_name: Annotated[str, Field(min_length=1)]
+    #: Of its file: relative to the directory of images, or to the data set's (`val2017/000000000139.jpg`).
+    file_name: Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_check_file_name)]
     height: _Side
     width: _Side
 
@@ -171,16 +185,15 @@ def read_annotations(path: Path, *, labelled: bool = True) -> Annotations:
 
     Raises:
         ReproError: it cannot be read, is not whole JSON, lacks a key, holds a value that is malformed or not finite,
-            repeats an id, or refers to an image or a category that it does not list. File, entry and key are named.
+            repeats an id, names an image file outside of the images' directory, or refers to an image or a category
+            that it does not list. File, entry and key are named.
     """
+    content = read_regular(path, _LIMIT)
+    text = convert_to_utf8(content, str(path))
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ReproError(f"{path} cannot be read: {error.strerror}") from None
-    try:
-        file = TypeAdapter(_File if labelled else _Listing).validate_json(content)
+        file = TypeAdapter(_File if labelled else _Listing).validate_json(text)
     except ValidationError as error:
-        raise _explain(path, content, error) from None
+        raise _explain(path, text, error) from None
     images = {image.id: image for image in sorted(file.images, key=lambda image: image.id)}
     category_ids = sorted({category.id for category in file.categories})
     annotations = file.annotations if isinstance(file, _File) else []
@@ -216,16 +229,13 @@ def _explain(path: Path, content: bytes, error: ValidationError) -> ReproError:
     """The first thing wrong with the file, with the entry's index and, where it has one, its id."""
     first = error.errors(include_url=False)[0]
     if first["type"] == "json_invalid":
-        return ReproError(
-            f"{path} is not whole JSON ({first['ctx']['error']}; the file has {len(content)} bytes). "
-            "It was probably cut short: unpack or download it again."
-        )
+        return explain_invalid_json(path, content, first["ctx"]["error"])
     kinds = ("polygons", "run lengths", "str", "list[constrained-int]")  # alternatives, which are no keys
     location = [part for part in first["loc"] if part not in kinds]
     where = str(path)
     if len(location) >= 2:
-        entry: Any = json.loads(content)[location[0]][location[1]]
-        identity = f" (id {entry['id']})" if isinstance(entry, dict) and "id" in entry else ""
+        entry: Any = from_json(content)[location[0]][location[1]]
+        identity = f" (id {str(entry['id'])[:30]})" if isinstance(entry, dict) and "id" in entry else ""
         where += f": {location[0]}[{location[1]}]{identity}"
         location = location[2:]
     key = ".".join(map(str, location))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from PIL import Image as pillow
 from torch import Tensor
 
 from repro.data.annotations import AnnotatedImage, Annotation, RunLengths, read_annotations
+from repro.data.image_files import ImageFiles
 from repro.data.layout import describe_source, find_annotations, find_images, is_labelled
 from repro.data.pictures import read_upright
 from repro.errors import ReproError
@@ -44,6 +44,8 @@ class Detections:
 
 class CocoDetection:
     """One split of a directory that is laid out as COCO 2017: `annotations/instances_<split>.json`, `<split>/*.jpg`.
+
+    A `file_name` may have directories: below `<split>/`, or from the whole data set's (`ImageFiles`).
 
     A training split (its name begins with "train") leaves out the images without an object to learn (`_is_target`).
     Every other split keeps all images. A test split, whose
@@ -104,7 +106,7 @@ class CocoDetection:
         training = split.startswith("train")
         self.image_ids = [image_id for image_id in self._images if self._targets[image_id] or not training]
         self.ids_sha256 = digest(self.image_ids)
-        self._check_images()
+        self._paths = self._find_images()
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -185,25 +187,28 @@ class CocoDetection:
             masks=masks,
         )
 
-    def _check_images(self) -> None:
-        """Check that all files are there, before hours of work: by one listing, without opening them."""
-        try:
-            present = set(os.listdir(self._directory))
-        except OSError as error:
-            raise ReproError(f"{self._directory} cannot be listed: {error.strerror}") from None
-        missing = [self._images[image_id] for image_id in self.image_ids]
-        missing = [image for image in missing if image.file_name not in present]
+    def _find_images(self) -> dict[int, str]:
+        """The path of each image's file below the directory of images, by id: before hours of work, opening none."""
+        files = ImageFiles(self._directory)
+        paths, missing = {}, []
+        for image_id in self.image_ids:
+            image = self._images[image_id]
+            path = files.find(image.file_name)
+            if path is None:
+                missing.append(f"{image.file_name} (id {image_id})")
+            else:
+                paths[image_id] = path
         if missing:
-            some = ", ".join(f"{image.file_name} (id {image.id})" for image in missing[:3])
             raise ReproError(
                 f"{len(missing)} of {len(self)} images of {self.annotations_path} are missing in {self._directory}: "
-                f"{some}{', ...' if len(missing) > 3 else ''}. "
+                f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}. "
                 f"Unpack {describe_source(self.split)} there again."
             )
+        return paths
 
     def _read(self, image: AnnotatedImage) -> pillow.Image:
         """The decoded image, RGB (COCO has grayscale ones), upright."""
-        path = self._directory / image.file_name
+        path = self._directory / self._paths[image.id]
         picture = read_upright(path, str(image.id), what=f"image {image.id}:")
         if picture.size != (image.width, image.height):
             raise ReproError(

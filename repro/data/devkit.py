@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import tarfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import scipy.io
-from scipy.io.matlab import MatReadError
-
+from repro.data.mat_files import read_structures
+from repro.data.storage import describe_damage
 from repro.data.synsets import DEVKIT, SOURCE
 from repro.errors import ReproError
+from repro.files.regular_files import open_regular
+from repro.files.text_files import decode_text, split_lines
 
 _META = "data/meta.mat"
 _TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
+_LIMIT = 1 << 26  # bytes, packed or unpacked; the official one has 2.6 MB
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def read_validation_classes(root: Path, wnids: Sequence[str]) -> dict[str, str]:
@@ -30,20 +33,19 @@ def read_validation_classes(root: Path, wnids: Sequence[str]) -> dict[str, str]:
         wnids: the classes that are expected.
 
     Raises:
-        ReproError: the devkit is missing or damaged, or has other classes.
+        ReproError: the devkit is missing, damaged or far too large, or has other classes.
     """
     where, files = _read_files(root)
     wnid_of_id = _read_synsets(f"{where}: {_META}", files[_META], set(wnids))
     truth = {}
-    for number, id_ in enumerate(files[_TRUTH].split(), 1):
-        try:
-            wnid = wnid_of_id[int(id_)]
-        except (ValueError, KeyError):
+    for number, text in enumerate(split_lines(decode_text(files[_TRUTH], f"{where}: {_TRUTH}").rstrip()), 1):
+        id_ = text.strip()
+        if not _NUMBER.fullmatch(id_) or int(id_) not in wnid_of_id:
             raise ReproError(
                 f"{where}: {_TRUTH}, line {number}: {id_[:40]!r} is the id of none of the {len(wnid_of_id)} classes in "
                 "meta.mat. Get the devkit again."
-            ) from None
-        truth[f"ILSVRC2012_val_{number:08d}"] = wnid
+            )
+        truth[f"ILSVRC2012_val_{number:08d}"] = wnid_of_id[int(id_)]
     return truth
 
 
@@ -55,40 +57,48 @@ def _read_files(root: Path) -> tuple[Path, dict[str, bytes]]:
             f"no ILSVRC2012 devkit: {path} is missing, which says what the validation images are of. {SOURCE}."
         )
     try:
-        # All of it, so that its checksum is compared: scipy can crash on a damaged .mat file.
-        content = gzip.decompress(path.read_bytes())
-        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-            return path, {name: _extract(tar, f"{DEVKIT}/{name}") for name in (_META, _TRUTH)}
-    except KeyError as error:
-        raise ReproError(f"{path} is no ILSVRC2012 devkit: {error.args[0]}") from None
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise ReproError(f"{path} is damaged: {error}. Download it again.") from None
+        # All of it, so that its checksum is compared.
+        with open_regular(path, _LIMIT, "the devkit") as file, gzip.open(file) as unpacked:
+            content = unpacked.read(_LIMIT + 1)
+        if len(content) > _LIMIT:
+            raise ReproError(f"{path} is no ILSVRC2012 devkit: unpacked, it has more than {_LIMIT} bytes")
+        files = _extract(content)
+    except ReproError:
+        raise
+    except Exception as error:  # what gzip and tarfile raise depends on where the damage is
+        raise ReproError(f"{path} is damaged: {describe_damage(error)}. Download it again.") from None
+    if absent := {_META, _TRUTH} - files.keys():
+        raise ReproError(f"{path} is no ILSVRC2012 devkit: {DEVKIT}/{min(absent)} is not in it")
+    return path, files
 
 
-def _extract(tar: tarfile.TarFile, name: str) -> bytes:
-    file = tar.extractfile(name)
-    if file is None:
-        raise KeyError(f"{name} is no file")
-    return file.read()
+def _extract(archive: bytes) -> dict[str, bytes]:
+    """The two files that are needed, by name."""
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
+        for member in tar:
+            if member.size < 0:  # tarfile would read the same one for ever
+                raise tarfile.TarError(f"{member.name} has {member.size} bytes")
+            name = member.name.removeprefix("./").removeprefix(f"{DEVKIT}/")
+            if name in (_META, _TRUTH):
+                found[name] = archive[member.offset_data : member.offset_data + member.size]
+                if not member.isreg() or member.issparse() or len(found[name]) != member.size:
+                    raise tarfile.TarError(f"{name} is no whole, plain file")
+    return found
 
 
 def _read_synsets(where: str, content: bytes, wnids: set[str]) -> dict[int, str]:
     """{ILSVRC2012_ID: WNID} of the classes: the synsets without children. Inner nodes of WordNet follow them."""
     try:
-        file = io.BytesIO(content)
-        # scipy-stubs lacks file objects, which scipy documents.
-        synsets = scipy.io.loadmat(file, squeeze_me=True, variable_names=["synsets"])["synsets"]  # type: ignore[arg-type]
-        wnid_of_id = {
-            int(synset["ILSVRC2012_ID"]): str(synset["WNID"])
-            for synset in synsets.ravel()
-            if int(synset["num_children"]) == 0
-        }
-    except (MatReadError, ValueError, TypeError, LookupError, OSError, NotImplementedError, zlib.error) as error:
-        raise ReproError(f"{where} cannot be read ({type(error).__name__}: {error}). Get the devkit again.") from None
-    if set(wnid_of_id.values()) != wnids or len(wnid_of_id) != len(wnids):
+        synsets = read_structures(content, "synsets", ("ILSVRC2012_ID", "WNID", "num_children"))
+    except ValueError as error:
+        raise ReproError(f"{where} cannot be read: {error}. Get the devkit again.") from None
+    leaves = [synset for synset in synsets if synset["num_children"] == 0]
+    wnid_of_id = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in leaves}
+    if set(wnid_of_id.values()) != wnids or len(leaves) != len(wnids):
         odd = sorted(set(wnid_of_id.values()) ^ wnids)
         raise ReproError(
-            f"{where} lists {len(wnid_of_id)} classes, which are not the {len(wnids)} of the data set: "
+            f"{where} lists {len(leaves)} classes, which are not the {len(wnids)} of the data set: "
             f"{', '.join(odd[:3]) or 'one is there twice'}{', ...' if len(odd) > 3 else ''}"
         )
     return wnid_of_id

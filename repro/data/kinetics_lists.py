@@ -5,14 +5,16 @@ Imports no torch.
 
 from __future__ import annotations
 
-import csv
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from repro.errors import ReproError
+from repro.files.csv_files import iterate_rows
+from repro.files.text_files import read_text, split_lines
 
 #: {video id: number of the class}.
 Listed = dict[str, int]
@@ -23,11 +25,20 @@ SOURCE = (
 )
 
 _SUFFIXES = (".mp4", ".mkv", ".webm", ".avi")
-_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
+#: The official lists' columns, and the names that ActivityNet's downloader of Kinetics gives them.
+_COLUMNS = {
+    "label": ("label", "label-name"),
+    "youtube_id": ("youtube_id", "video-id"),
+    "time_start": ("time_start", "start-time"),
+    "time_end": ("time_end", "end-time"),
+}
+_LIMIT = 1 << 28  # bytes of a list; the official ones have some 10 MB
 #: Names that the official list of a split has had; the second is that of the authors' own archive, kinetics400.tar.gz.
 _CSV = {"train": ("train.csv", "kinetics_train.csv"), "val": ("val.csv", "validate.csv", "kinetics_val.csv")}
 _TEXT = "kinetics400_{}_list_videos.txt"
 _SECONDS = re.compile(r"_\d{6}_\d{6}$")
+_TIME = re.compile(r"([0-9]{1,6})(?:\.0*)?")
+_NUMBER = re.compile(r"[0-9]{1,6}")
 
 
 def find_directory(root: Path, split: str) -> Path:
@@ -64,12 +75,15 @@ def read_list(root: Path, split: str, classes: Sequence[str]) -> tuple[Path | No
     """Read the list of a split, the official CSV or mmaction2's text file, in `root` or its annotations/: (path, rows).
 
     Raises:
-        ReproError: it is damaged, or has a class that is not in `classes`.
+        ReproError: it is damaged or empty, or has a class that is not in `classes`; file and line are named.
     """
     for names, read in ((_CSV[split], _read_csv), ((_TEXT.format(split),), _read_text)):
         for path in (place / name for name in names for place in (root / "annotations", root)):
             if path.is_file():
-                return path, read(path, tuple(classes))
+                rows = read(path, tuple(classes))
+                if not rows:
+                    raise ReproError(f"{path} lists no video: is it cut short? Download it again. {SOURCE}.")
+                return path, rows
     return None, {}
 
 
@@ -129,11 +143,13 @@ def _number_classes(classes: tuple[str, ...]) -> dict[str, int]:
 
 def _simplify_name(name: str) -> str:
     """A class's name without what tools and file systems change in it: punctuation, underscores, case."""
+    name = unicodedata.normalize("NFC", name)  # or its accents would count as punctuation
     return " ".join(re.sub(r"[^\w ]", "", name).replace("_", " ").split()).casefold()
 
 
 def _remove_suffix(path: str) -> str:
-    return os.path.splitext(os.path.basename(path))[0]
+    """The name of a file without directory and suffix, in the normal form in which names are compared."""
+    return unicodedata.normalize("NFC", os.path.splitext(os.path.basename(path))[0])
 
 
 def _add_once(path_of_id: dict[str, str], video_id: str, path: str, place: Path) -> None:
@@ -144,40 +160,57 @@ def _add_once(path_of_id: dict[str, str], video_id: str, path: str, place: Path)
 
 def _read_csv(path: Path, classes: tuple[str, ...]) -> Listed:
     rows: Listed = {}
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        reader = csv.DictReader(file)
-        absent = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
-        if absent:
-            raise ReproError(f"{path} is no list of Kinetics videos: it has no column {', '.join(absent)}")
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            number = find_class(row["label"] or "", classes)
-            if number is None:
-                raise ReproError(f"{where}: {row['label']!r} is none of the {len(classes)} classes")
-            try:
-                seconds = [int(row[name]) for name in ("time_start", "time_end")]
-            except (TypeError, ValueError):
-                raise ReproError(f"{where}: no time segment; is the file cut short? Download it again.") from None
-            _add_listed(rows, f"{row['youtube_id']}_{seconds[0]:06d}_{seconds[1]:06d}", number, where)
+    for line, row in iterate_rows(path, _LIMIT, _COLUMNS):
+        where = f"{path}, line {line}"
+        number = find_class(row["label"], classes)
+        if number is None:
+            raise ReproError(f"{where}: {row['label'][:60]!r} is none of the {len(classes)} classes")
+        video_id = _check_id(row["youtube_id"], where)
+        start, end = (_read_seconds(row[name], name, where) for name in ("time_start", "time_end"))
+        _add_listed(rows, f"{video_id}_{start:06d}_{end:06d}", number, where)
     return rows
+
+
+def _read_seconds(text: str, name: str, where: str) -> int:
+    """Whole seconds, which pandas writes as 10.0 when a row of the column is empty."""
+    match = _TIME.fullmatch(text)
+    if not match:
+        raise ReproError(
+            f"{where}: {name} is {text[:40]!r}, no number of whole seconds; is the file cut short? Download it again."
+        )
+    return int(match[1])
 
 
 def _read_text(path: Path, classes: tuple[str, ...]) -> Listed:
     """Read mmaction2's list, with a line "<class directory>/<file> <number of the class>" for each video."""
     rows: Listed = {}
-    for line, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for line, text in enumerate(split_lines(read_text(path, _LIMIT)), 1):
+        if not text.strip():
+            continue
         where = f"{path}, line {line}"
-        name, _, number = text.rpartition(" ")
-        if not name or not number.isdecimal() or int(number) >= len(classes):
-            raise ReproError(f"{where}: {text!r} is not a path and the number of one of the {len(classes)} classes")
+        name, _, number = text.strip().rpartition(" ")
+        if not name or not _NUMBER.fullmatch(number) or int(number) >= len(classes):
+            raise ReproError(
+                f"{where}: {text[:80]!r} is not a path and the number of one of the {len(classes)} classes"
+            )
         stated = os.path.basename(os.path.dirname(name))
         if stated and find_class(stated, classes) != int(number):
             raise ReproError(
-                f"{where}: {stated} has the number {number}, but class {number} is {classes[int(number)]!r}: the list "
-                "was numbered in another order. Delete it, and the directories tell the classes."
+                f"{where}: {stated[:60]} has the number {number}, but class {number} is {classes[int(number)]!r}: the "
+                "list was numbered in another order. Delete it, and the directories tell the classes."
             )
-        _add_listed(rows, _remove_suffix(name), int(number), where)
+        _add_listed(rows, _check_id(_remove_suffix(name), where), int(number), where)
     return rows
+
+
+def _check_id(video_id: str, where: str) -> str:
+    """A video's id, in the normal form in which the names of files are compared."""
+    odd = next((character for character in video_id if not character.isprintable() or character in '/\\"'), None)
+    if not video_id:
+        raise ReproError(f"{where}: the video's id is empty")
+    if odd:
+        raise ReproError(f"{where}: {video_id[:60]!r} is no video's id: {odd!r} is in it (U+{ord(odd):04X})")
+    return unicodedata.normalize("NFC", video_id)
 
 
 def _add_listed(rows: Listed, video_id: str, number: int, where: str) -> None:

@@ -24,6 +24,8 @@ from repro.experiments import digest
 from repro.files.regular_files import describe_unreadable, open_regular, read_regular
 from repro.paths import cache_directory, write_atomically
 
+_HEADER_LIMIT = 1 << 20  # bytes
+
 
 class FileStorage(Protocol):
     """Files by their number, the index of their name in `names`. It can be sent to another process."""
@@ -86,10 +88,12 @@ class TarArchive:
             if index is None:
                 index = _index_archive(path)
                 _save_index(kept, *index)
-        except tarfile.TarError as error:
-            raise ReproError(f"{path} is damaged or cut short: {error}. Download it again.") from None
         except OSError as error:
             raise ReproError(f"{path} cannot be read: {error.strerror or error}") from None
+        except ReproError:
+            raise
+        except Exception as error:  # what tarfile raises for a forged header depends on where the damage is
+            raise ReproError(f"{path} is damaged or cut short: {describe_damage(error)}. Download it again.") from None
         self.names, self._spans = index
 
     def read(self, index: int, limit: int, what: str) -> bytes:
@@ -111,6 +115,14 @@ class TarArchive:
 
     def describe_place(self, index: int) -> str:
         return f"{self.names[index]} in {self.path}"
+
+
+def describe_damage(error: Exception) -> str:
+    """Describe what tarfile raised for an archive, in a line."""
+    if isinstance(error, RecursionError):
+        return "more headers in a row than a file has"
+    message = " ".join(str(error).split())[:300]
+    return message if isinstance(error, tarfile.TarError | OSError | EOFError) else f"{type(error).__name__}: {message}"
 
 
 def _list_files(path: Path, prefix: str = "", deeper: bool = True) -> Iterator[str]:
@@ -146,8 +158,10 @@ def _iterate_members(file: BinaryIO, begin: int, length: int) -> Iterator[tuple[
         for member in tar:
             if member.isdir():
                 continue
-            if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
                 raise tarfile.TarError(f"{member.name} is no plain file")
+            if member.size < 0:
+                raise tarfile.TarError(f"{member.name} has {member.size} bytes")
             if member.offset_data + member.size > length:
                 raise tarfile.TarError(f"it ends within {member.name}")
             # Or all 1.28 million of them would be kept in memory.
@@ -175,10 +189,12 @@ class _FileSection(io.RawIOBase):
         return self._at
 
     def read(self, size: int = -1) -> bytes:
-        """No more than there is, whatever a forged header asks for."""
+        """No more than there is, or than headers need, whatever a forged one asks for: tarfile reads only these."""
+        if not 0 <= size <= _HEADER_LIMIT:
+            raise tarfile.TarError(f"a header at byte {self._begin + self._at} has {size} bytes")
         rest = max(0, self._length - self._at)
         self._file.seek(self._begin + self._at)
-        content = self._file.read(rest if size < 0 else min(size, rest))
+        content = self._file.read(min(size, rest))
         self._at += len(content)
         return content
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +10,14 @@ from pathlib import Path
 
 from repro.data.annotations import AnnotatedImage, read_annotations
 from repro.data.devkit import read_validation_classes
+from repro.data.image_files import ImageFiles
 from repro.data.imagenet import ImageNet, Split
 from repro.data.layout import find_annotations, find_images
 from repro.data.pictures import UnreadableImage, read_upright
 from repro.data.synsets import DEVKIT, DEVKIT_MD5, OFFICIAL, WNIDS
 from repro.errors import ReproError
 from repro.experiments import digest
+from repro.files.regular_files import hash_file
 
 #: Called with the number of images that have been decoded and of all images.
 Progress = Callable[[int, int], None]
@@ -71,7 +72,7 @@ def verify_imagenet(root: Path, split: Split, *, decode: bool, progress: Progres
     if data.place.is_file() and (size := data.place.stat().st_size) != OFFICIAL[split].size:
         report.problems.append(f"{data.place} has {size} bytes, the official archive {OFFICIAL[split].size}")
     archive = root / f"{DEVKIT}.tar.gz"
-    if truth and hashlib.md5(archive.read_bytes()).hexdigest() != DEVKIT_MD5:
+    if truth and hash_file(archive).md5 != DEVKIT_MD5:
         report.problems.append(f"{archive} is not the official devkit: its md5 is not {DEVKIT_MD5}")
     if decode:
         decode_all(report, _name_unreadable(data.check), range(len(data)), progress)
@@ -84,14 +85,15 @@ def verify_coco(root: Path, split: str, *, decode: bool, progress: Progress) -> 
     report = DataReport(split, required=images)
     try:
         annotations, directory = read_annotations(find_annotations(root, split)), find_images(root, split)
-        present = set(os.listdir(directory))
+        files = ImageFiles(directory)
+        paths = {image.id: files.find(image.file_name) for image in annotations.images.values()}
     except ReproError as error:
         report.problems.append(str(error))
         return report
     report.place, report.ids_sha256 = str(directory), digest(list(annotations.images))
     report.annotations_sha256 = annotations.sha256
     known = list(annotations.images.values())
-    report.missing = [image.file_name for image in known if image.file_name not in present]
+    report.missing = [image.file_name for image in known if paths[image.id] is None]
     report.images = len(known) - len(report.missing)
     annotated = [annotation for of_image in annotations.objects.values() for annotation in of_image]
     report.classes = len({annotation.category_id for annotation in annotated})
@@ -102,8 +104,8 @@ def verify_coco(root: Path, split: str, *, decode: bool, progress: Progress) -> 
     if len(annotations.category_ids) != _COCO_CATEGORIES:
         report.problems.append(f"{len(annotations.category_ids)} categories, COCO has {_COCO_CATEGORIES}")
     if decode:
-        there = [image for image in known if image.file_name in present]
-        decode_all(report, _name_unreadable(lambda image: _check_image(directory, image)), there, progress)
+        there = [(directory / path, image) for image in known if (path := paths[image.id]) is not None]
+        decode_all(report, _name_unreadable(lambda item: _check_image(*item)), there, progress)
     return conclude(report)
 
 
@@ -113,8 +115,8 @@ def _read_truth(root: Path, split: Split) -> dict[str, str]:
     return read_validation_classes(root, WNIDS) if split == "val" and there else {}
 
 
-def _check_image(directory: Path, image: AnnotatedImage) -> None:
-    size = read_upright(directory / image.file_name, image.file_name).size
+def _check_image(path: Path, image: AnnotatedImage) -> None:
+    size = read_upright(path, image.file_name).size
     if size != (image.width, image.height):
         raise UnreadableImage(image.file_name, f"{size} pixels, annotated are {(image.width, image.height)}")
 

@@ -1,1 +1,1 @@
-"""Opening, hashing and checking files: regular ones within a bound, the project's own YAML and JSON, locks."""
+"""Opening, hashing and checking files: regular ones within a bound, text in any encoding, CSV, YAML, JSON, locks."""

@@ -9,6 +9,7 @@ import yaml
 
 from repro.errors import ReproError
 from repro.files.regular_files import read_regular
+from repro.files.text_files import convert_to_utf8
 
 _LIMIT = 32 << 20  # bytes; the largest of the project has less than a hundredth of it
 
@@ -30,7 +31,7 @@ def load_yaml(path: Path) -> Any:
     Raises:
         ReproError: the file cannot be read, is not whole, valid YAML, or has a key twice; the message names it.
     """
-    content = read_regular(path, _LIMIT)
+    content = convert_to_utf8(read_regular(path, _LIMIT), str(path))
     try:
         return yaml.load(content, _UniqueKeyLoader)
     except (yaml.YAMLError, ValueError, AttributeError, LookupError, RecursionError) as error:  # !!int x raises any

@@ -12,9 +12,12 @@ from pathlib import Path
 from repro import paper
 from repro.errors import ReproError
 from repro.experiments import get, readings
+from repro.files.text_files import read_text
 from repro.measuring.record_assembly import Conditions, MeasuredNetwork, assemble_record, find_complexity
 from repro.records import Metric, Record, Store, Submitted, cache_key
 from repro.records.submission import EVALUATION_SERVER, METRICS, SUBMISSION_FILE, TEST_DEV, Submission, load_submission
+
+_LIMIT = 1 << 20  # bytes of an answer, which has a dozen numbers
 
 
 def read_metrics(path: Path) -> dict[str, float]:
@@ -30,10 +33,9 @@ def read_metrics(path: Path) -> dict[str, float]:
             raise ReproError(f"{path}: {twice[0]} is there twice")
         return dict(pairs)
 
+    text = read_text(path, _LIMIT, "metrics")
     try:
-        content = json.loads(path.read_bytes(), object_pairs_hook=unique)
-    except OSError as error:
-        raise ReproError(f"{path} cannot be read: {error.strerror}") from None
+        content = json.loads(text, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise ReproError(f'{path} is not JSON such as {{"ap_box": 45.0}}: {error}') from None
     if not isinstance(content, dict) or not all(type(value) in (int, float) for value in content.values()):

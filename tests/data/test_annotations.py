@@ -130,12 +130,12 @@ def test_a_truncated_file(write, keep):
 def test_a_file_that_is_no_text(write):
     path = write()
     path.write_bytes(b"\xff\xfe\x00" + path.read_bytes())
-    with pytest.raises(ReproError, match="is not whole JSON"):
+    with pytest.raises(ReproError, match="is not UTF-16-LE"):
         read_annotations(path)
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(ReproError, match="cannot be read: No such file"):
+    with pytest.raises(ReproError, match="cannot be read: it does not exist"):
         read_annotations(tmp_path / "instances_val2017.json")
 
 

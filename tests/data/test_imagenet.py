@@ -1,5 +1,6 @@
 """ImageNet in every layout, from good and bad files, against torchvision's own readers and transforms."""
 
+import gzip
 import hashlib
 import io
 import pickle
@@ -223,7 +224,7 @@ def _devkit_without_truth(root):
 
 def _devkit_unknown_id(root):
     trees.write_devkit(flat(root), change={"data/ILSVRC2012_validation_ground_truth.txt": b"1\n2\n4\n"})
-    return "ground_truth.txt, line 3: b'4' is the id of none of the 3 classes"
+    return "ground_truth.txt, line 3: '4' is the id of none of the 3 classes"
 
 
 def _archive_cut_in_an_image(root):
@@ -260,7 +261,89 @@ def _archive_of_links(root):
     return "ILSVRC2012_val_00000001.JPEG is no plain file"
 
 
-FAULTS = [_no_directory, _empty, _unknown_class, _twice, _no_devkit, _devkit_too_short, _mixed, _devkit_cut,
+def _forge(root, members, name="ILSVRC2012_img_val.tar"):
+    """An archive of headers as given: (name, type, size, content)."""
+    content = []
+    for file, kind, size, data in members:
+        member = tarfile.TarInfo(file)
+        member.type = kind
+        head = bytearray(member.tobuf(tarfile.USTAR_FORMAT))
+        head[124:136] = tarfile.itn(size, 12, tarfile.GNU_FORMAT)
+        head[148:156] = b"        "
+        head[148:156] = b"%06o\0 " % sum(head)
+        content += [bytes(head), data, bytes(-len(data) % 512)]
+    trees.write_devkit(root)
+    trees.write(root, {name: b"".join(content) + bytes(1024)})
+
+
+def _archive_of_many_headers(root):
+    """tarfile reads each header of a file with a function that calls itself."""
+    record = b"16 comment=1234\n"
+    _forge(root, [("p", tarfile.XHDTYPE, len(record), record)] * 10_000)
+    return "damaged or cut short: more headers in a row than a file has"
+
+
+def _archive_of_a_huge_header(root):
+    _forge(root, [("p", tarfile.XHDTYPE, 2 << 30, b"x")])
+    return "damaged or cut short: a header at byte 512 has 2147483648 bytes"
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.DIRTYPE, b"Q"])
+@pytest.mark.parametrize("place", ["archive", "devkit"])
+def test_a_negative_size_does_not_hang(tmp_path, kind, place):
+    if place == "archive":
+        _forge(tmp_path, [("a.JPEG", kind, -512, b"")])
+    else:
+        _forge(tmp_path, [("a", kind, -512, b"")], name="devkit.tar")
+        path = flat(tmp_path) / "ILSVRC2012_devkit_t12.tar.gz"
+        path.write_bytes(gzip.compress((tmp_path / "devkit.tar").read_bytes()))
+    with pytest.raises(ReproError, match=r"is damaged|holds no image|no ILSVRC2012 devkit"):
+        opened(tmp_path)
+
+
+def _archive_of_a_sparse_file(root):
+    """GNU tar leaves out the holes of such a file: what lies in the archive is not its content."""
+    members = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "ILSVRC2012_val_00000001.JPEG",
+               "GNU.sparse.realsize": "2000"}  # fmt: skip
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("GNUSparseFile.0/ILSVRC2012_val_00000001.JPEG")
+        member.pax_headers, data = members, b"1\n1500\n500\n".ljust(512, b"\0") + b"x" * 500
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+    trees.write_devkit(root)
+    trees.write(root, {"ILSVRC2012_img_val.tar": content.getvalue()})
+    return "ILSVRC2012_val_00000001.JPEG is no plain file"
+
+
+def _devkit_that_unpacks_to_more(root):
+    """3 GB in 3 MB."""
+    flat(root)
+    content = gzip.compress(bytes(1 << 24)) * 192
+    assert len(content) < 4 << 20
+    (root / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(content)
+    return "devkit_t12.tar.gz is no ILSVRC2012 devkit: unpacked, it has more than 67108864 bytes"
+
+
+def _devkit_of_many_headers(root):
+    flat(root)
+    record = b"16 comment=1234\n"
+    _forge(root, [("p", tarfile.XHDTYPE, len(record), record)] * 10_000, name="devkit.tar")
+    (root / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(gzip.compress((root / "devkit.tar").read_bytes()))
+    return "devkit_t12.tar.gz is damaged: more headers in a row than a file has"
+
+
+def _devkit_with_a_line_missing(root):
+    """Of the images after it, each would have had the class of the next."""
+    lines = "".join(f"{DEVKIT_IDS[wnid]}\n" for wnid in TRUTH)
+    truth = lines[:2] + "\n" + lines[4:]
+    trees.write_devkit(flat(root), change={"data/ILSVRC2012_validation_ground_truth.txt": truth.encode()})
+    return "ground_truth.txt, line 2: '' is the id of none of the 3 classes"
+
+
+FAULTS = [_archive_of_many_headers, _archive_of_a_huge_header, _archive_of_a_sparse_file,
+          _devkit_that_unpacks_to_more, _devkit_of_many_headers, _devkit_with_a_line_missing,
+          _no_directory, _empty, _unknown_class, _twice, _no_devkit, _devkit_too_short, _mixed, _devkit_cut,
           _devkit_of_others, _devkit_without_truth, _devkit_unknown_id, _archive_cut_in_an_image,
           _archive_cut_after_an_image, _archive_header_damaged, _archive_of_links]  # fmt: skip
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -253,7 +254,14 @@ def test_a_list_numbered_by_sorted_directories(tmp_path, clip):
     [
         ("label,", "class,", "no column label"),
         ("abseiling", "arguing", r"line \d: 'arguing' is none of the 400 classes"),
-        ("Q0000000002,7,17,val", "Q00", r"line 6: no time segment"),
+        ("Q0000000002,7,17,val", "Q00", r"line 6: it has 2 fields, the header 5"),
+        ("Q0000000002,7,17", "Q0000000002,7,", r"line 6: time_end is '', no number of whole seconds"),
+        ("Q0000000002,7,17", "Q0000000002,7.5,17", r"line 6: time_start is '7\.5', no number of whole seconds"),
+        ("Q0000000002,7,17", "Q0000000002,-7,17", r"line 6: time_start is '-7'"),
+        ("Q0000000002", "", r"line 6: the video's id is empty"),
+        ("Q0000000002", "Q000/000002", r"line 6: .*'/' is in it"),
+        ("Q0000000002", 'Q000"000002', r"line 6: .*'\"' is in it"),
+        ("Q0000000002", "Q000\u200b000002", r"line 6: .*U\+200B"),
         ("Q0000000002", "aB_cD_eF_gH", None),
         ("Q0000000002,7,17", "aB_cD_eF_gH,0,10", "listed before, with another class"),
     ],
@@ -269,12 +277,76 @@ def test_a_damaged_list(tmp_path, clip, old, new, message):
         Kinetics(tmp_path, "val")
 
 
-@pytest.mark.parametrize("line", ["abseiling/video.mp4", "abseiling/video.mp4 400", "abseiling/video.mp4 one"])
+@pytest.mark.parametrize("number", ["{}.0", "{}.", "{}.000", "{:06d}", " {} "])
+def test_times_as_other_tools_write_them(tmp_path, clip, number):
+    """Pandas writes 10.0 where a row of the column is empty; a column may be padded."""
+    rows = {(video, number.format(start), number.format(end)): label for (video, start, end), label in VIDEOS.items()}
+    write_csv(lay(tmp_path, clip) / "val.csv", rows)
+    check(Kinetics(tmp_path, "val"))
+
+
+def test_the_columns_of_activitynets_downloader(tmp_path, clip):
+    path = lay(tmp_path, clip) / "val.csv"
+    write_csv(path)
+    text = path.read_text()
+    path.write_text(text.replace("label,youtube_id,time_start,time_end", "label-name,video-id,start-time,end-time"))
+    check(Kinetics(tmp_path, "val"))
+
+
+def test_a_stray_quote_swallows_no_video(tmp_path, clip):
+    path = lay(tmp_path, clip) / "val.csv"
+    write_csv(path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:2], '"' + lines[2], *lines[3:-1], lines[-1] + '"']))
+    with pytest.raises(ReproError, match=r"val\.csv, line 3: a quote is not closed"):
+        Kinetics(tmp_path, "val")
+
+
+@pytest.mark.parametrize("name", ["val.csv", "kinetics400_val_list_videos.txt"])
+def test_an_empty_list(tmp_path, clip, name):
+    (lay(tmp_path, clip) / name).write_text("label,youtube_id,time_start,time_end\n" if name == "val.csv" else "\n")
+    with pytest.raises(ReproError, match=rf"{name} lists no video"):
+        Kinetics(tmp_path, "val")
+
+
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+def test_names_with_accents_in_either_spelling(tmp_path, clip, written):
+    """A list and the file system may spell letters with accents differently."""
+    other = {"NFC": "NFD", "NFD": "NFC"}[written]
+    label, video = "dégustation", "été"
+    directory = tmp_path / "val" / normalize(other, label)
+    directory.mkdir(parents=True)
+    shutil.copy(clip, directory / f"{normalize(other, video)}.mp4")
+    from_directories = Kinetics(tmp_path, "val", labels=[label, "zumba"])
+    listed = f"{normalize(written, label)}/{normalize(written, video)}.mp4 0\n"
+    (tmp_path / "kinetics400_val_list_videos.txt").write_text(listed)
+    from_list = Kinetics(tmp_path, "val", labels=[label, "zumba"])
+    assert from_list.ids == from_directories.ids == [normalize("NFC", video)]
+    assert from_list.annotations_sha256 == from_directories.annotations_sha256
+    assert from_list.get_path(0).exists()
+
+
+LINES = ["abseiling/video.mp4", "abseiling/video.mp4 400", "abseiling/video.mp4 one", "abseiling/v.mp4 " + "9" * 5000,
+         "abseiling/video.mp4 \u0660"]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: line[:30])
 def test_a_damaged_list_of_mmaction2(tmp_path, clip, line):
     write_text(lay(tmp_path, clip, directory=DIRECTORIES["underscores"]))
     path = tmp_path / "kinetics400_val_list_videos.txt"
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(ReproError, match=r"line 6: .* is not a path and the number of one of the 400 classes"):
+        Kinetics(tmp_path, "val")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"), [("abseiling/ 0", "the video's id is empty"), ("a\\b.mp4 0", r"'\\\\' is in it")]
+)
+def test_a_list_of_mmaction2_with_odd_names(tmp_path, clip, line, message):
+    write_text(lay(tmp_path, clip, directory=DIRECTORIES["underscores"]))
+    path = tmp_path / "kinetics400_val_list_videos.txt"
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(ReproError, match=rf"line 6: .*{message}"):
         Kinetics(tmp_path, "val")
 
 
