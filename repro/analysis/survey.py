@@ -16,6 +16,7 @@ from repro import paper
 from repro.analysis.attention import Statistics, compute_statistics
 from repro.analysis.images import Images, Unreadable
 from repro.analysis.subjects import Subject
+from repro.engine import instructions
 from repro.errors import ReproError
 from repro.evaluation import ATTENTION_EVALUATOR
 from repro.experiments import digest
@@ -211,7 +212,7 @@ def _build_survey(
         zeros=zeros,
         positions={name: _find_range(image.blocks[name].positions for image in analysed) for name in blocks},
         not_comparable=_list_differences(subject, images),
-        environment=describe_environment(device),
+        environment=describe_environment(device, instructions.describe_processor()),
     )
 
 

@@ -134,6 +134,8 @@ class MeasuringOptions:
                 raise ReproError("--weights names weights to evaluate; --source trained evaluates what it trains")
             source = "checkpoint"
         profile, why = self._choose_profile(device, source)
+        if profile == "mini" and device == "auto":  # a GPU waits for the launches of so small a network, and rounds
+            device = "cpu"
         settings = Settings(
             results=self.results,
             profile=profile,

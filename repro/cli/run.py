@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -36,12 +37,13 @@ def command(
       repro run coco-r50-gc-r16 --source trained --data-root /data/coco --devices 8
     """
     from repro.data.sources import SOURCES
-    from repro.engine import launch
+    from repro.engine import instructions, launch
     from repro.experiments import get, readings
     from repro.planning.work_order import order_work
 
     get(experiment)
     settings, why = chosen.settings(seed, threads)
+    os.environ.update(instructions.pin(settings.profile))  # what follows computes with them, in other processes, too
     processes = launch.find_processes(settings.devices)
     if processes.to_start:
         from repro.measuring.measure import check

@@ -5,6 +5,7 @@ from __future__ import annotations
 from repro import tasks
 from repro.analysis import subjects
 from repro.analysis.survey import Survey, survey
+from repro.engine import instructions
 from repro.engine.devices import describe_hardware, describe_numerics, set_up_device
 from repro.engine.memory import explain_memory_errors, measure_peak_memory, reset_peak_memory
 from repro.errors import ReproError
@@ -69,7 +70,7 @@ def measure_attention(record: Record, settings: Settings, *, command: str, progr
             predictions_sha256=result.values_sha256,
             dataset=tasks.task_for(experiment, settings).describe_dataset(result.n, result.failed),
             numerics=describe_numerics(settings) | {"precision": "32-true"},
-            environment=describe_environment(describe_hardware(fabric)),
+            environment=describe_environment(describe_hardware(fabric), instructions.describe_processor()),
             cost=Cost(
                 train_seconds=0.0,
                 evaluate_seconds=seconds,

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 
 from repro import tasks
 from repro.conversion import prepare
-from repro.engine import devices, distributed
+from repro.engine import devices, distributed, instructions
 from repro.engine.launch import Processes
 from repro.engine.memory import explain_memory_errors, measure_peak_memory, reset_peak_memory
 from repro.evaluation.predictor import Predicted, Predictor, ProgressReport
@@ -105,7 +105,9 @@ class Execution(ABC):
                 numerics=devices.describe_numerics(
                     settings, task.evaluation_batch, task.choose_memory_format(self.fabric)
                 ),
-                environment=describe_environment(devices.describe_hardware(self.fabric)),
+                environment=describe_environment(
+                    devices.describe_hardware(self.fabric), instructions.describe_processor()
+                ),
                 cost=Cost(
                     train_seconds=network.train_seconds,
                     evaluate_seconds=predictor.seconds,

@@ -29,7 +29,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from repro.engine import launch
+from repro.engine import instructions, launch
 from repro.errors import ReproError
 from repro.measuring.worker import write_task
 from repro.planning.plan import Step
@@ -157,7 +157,12 @@ class _Worker(threading.Thread):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+            env={
+                **os.environ,
+                **instructions.pin(self.settings.profile),
+                "OMP_NUM_THREADS": threads,
+                "MKL_NUM_THREADS": threads,
+            },
             start_new_session=True,  # Ctrl-C reaches this process alone, which then ends its workers
         )
         return self.process

@@ -14,7 +14,7 @@ from repro.checkpoints.choice import Choice
 from repro.data import layout, sources
 from repro.data.coco import CocoDetection, Detections
 from repro.detection import engines
-from repro.engine import devices
+from repro.engine import devices, instructions
 from repro.engine.memory import explain_memory_errors, measure_peak_memory, reset_peak_memory
 from repro.errors import UNREADABLE, ReproError
 from repro.evaluation import coco as evaluation
@@ -113,7 +113,7 @@ def submit(
             ),
             training=network.training,
             numerics=devices.describe_numerics(settings),
-            environment=describe_environment(devices.describe_hardware(fabric)),
+            environment=describe_environment(devices.describe_hardware(fabric), instructions.describe_processor()),
             cost=Cost(
                 train_seconds=network.train_seconds,
                 evaluate_seconds=predictor.seconds,

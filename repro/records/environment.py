@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -28,8 +29,8 @@ def read_commit() -> tuple[str | None, bool]:
         return None, False
 
 
-def describe_environment(device: str) -> dict[str, str | bool | None]:
-    """The versions and the hardware that a record carries."""
+def describe_environment(device: str, processor: Mapping[str, str | None]) -> dict[str, str | bool | None]:
+    """The versions and the hardware that a record carries; `processor` is what the engine says of the CPU."""
     revision, dirty = read_commit()
     versions: dict[str, str | bool | None] = {}
     for package in _PACKAGES:
@@ -45,5 +46,6 @@ def describe_environment(device: str) -> dict[str, str | bool | None]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "device": device,
+        **processor,
         **versions,
     }

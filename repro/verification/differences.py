@@ -51,6 +51,9 @@ _POSSIBLE = {
     "dataset.files_sha256": "the encoding of the generated data",
     "numerics.": "numerics",
     "environment.device": "the device",
+    "environment.cpu": "the CPU",
+    "environment.instructions": "the CPU's instructions",
+    "environment.limited_to": "the instructions that the process was limited to",
     "environment.platform": "the platform",
     "environment.commit": "the package's commit",
     "environment.": "versions of libraries",
@@ -196,7 +199,7 @@ def _conclude(a: Record, b: Record, changed: set[str], deltas: Sequence[MetricDe
         return None, f"every metric that both have is the same, {how}"
     if alike:
         return _conclude_same_predictions(changed)
-    decisive, possible = _name_causes(_DECISIVE, changed), _name_causes(_POSSIBLE, changed)
+    decisive, possible = _name_causes(_DECISIVE, changed - _list_consequences(a, b)), _name_causes(_POSSIBLE, changed)
     if decisive:
         return True, f"another measurement: what changed is {_join(decisive)}"
     if "weights.sha256" not in changed:
@@ -212,6 +215,12 @@ def _conclude(a: Record, b: Record, changed: set[str], deltas: Sequence[MetricDe
         "the same recipe, data, seed, numerics, device and versions ended in other weights: "
         "the training is not deterministic, or something is not recorded"
     )
+
+
+def _list_consequences(a: Record, b: Record) -> set[str]:
+    """Fields that follow from what was trained before: of one training key, initial weights are of one recipe, too."""
+    alike = a.training and b.training and a.training.key == b.training.key
+    return {"weights.initial_sha256"} if alike else set()
 
 
 def _conclude_same_predictions(changed: set[str]) -> tuple[bool, str]:

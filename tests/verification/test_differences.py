@@ -54,6 +54,16 @@ def environment(record, **update):
             "what changed is the length of the training and the batch",
         ),
         (nested(made(**TRAINED), "weights", initial_sha256="5" * 64), True, "what changed is the initial weights"),
+        # Of one training key, what was trained before is of one recipe, too: that its weights are others is a
+        # consequence, not a cause.
+        (
+            environment(
+                nested(nested(made(**TRAINED), "weights", initial_sha256="5" * 64), "training", key=A.training.key),
+                cpu="another",
+            ),
+            True,
+            "what can move a number is the CPU",
+        ),
         (made(**TRAINED, numerics={"precision": "bf16-mixed"}), True, "what changed is the precision"),
         # What can move a number a little.
         (made(**OTHER, numerics={"precision": "32-true", "tf32": True}), True, "a number a little, is numerics"),

@@ -1,0 +1,58 @@
+"""The instruction set that the mini profile computes with. It is chosen before torch is imported.
+
+CPUs of one family of instruction sets round alike; a CPU with wider registers adds in another order, and a training
+ends in other weights. So the mini profile leaves all but AVX2 unused, which x86-64 CPUs have since 2013.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+#: What PyTorch's own kernels, its convolutions (oneDNN) and its matrix products (MKL) read when they are loaded.
+_AVX2 = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "MKL_CBWR": "AVX2",
+}
+
+
+def pin(profile: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables with which a process is to be started that measures in that profile; empty where it is "full".
+
+    Other architectures than x86-64 have kernels of their own: nothing is pinned there.
+
+    Args:
+        environment: what is set already; it wins, so that somebody may measure what other instructions do.
+    """
+    if profile != "mini" or platform.machine().lower() not in ("x86_64", "amd64"):
+        return {}
+    present = os.environ if environment is None else environment
+    return {name: value for name, value in _AVX2.items() if name not in present}
+
+
+def describe_processor() -> dict[str, str | None]:
+    """The CPU's model, what PyTorch computes with on it, and what the process was limited to (None: to nothing)."""
+    import torch
+
+    model = None
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+    return {
+        "cpu": model or platform.processor() or platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "limited_to": _describe_limits(),
+    }
+
+
+def _describe_limits() -> str | None:
+    """What the variables say: "AVX2" where all of them do."""
+    given = {name: os.environ.get(name) for name in _AVX2}
+    if given == _AVX2:
+        return "AVX2"
+    return ", ".join(f"{name}={value}" for name, value in given.items() if value) or None
