@@ -107,7 +107,7 @@ PRODUCT_HANDLES: dict[str, Handle] = {
     **{f"aten::{name}": _count_matmul for name in _MATMUL},
     **{f"aten::{name}": _count_added_matmul for name in ("baddbmm", "baddbmm_", "addmv", "addmv_")},
     **{f"aten::{name}": _count_addbmm for name in ("addbmm", "addbmm_")},
-    **{f"aten::{name}": _count_outer for name in ("outer", "ger", "addr", "addr_", "kron")},
+    **{f"aten::{name}": _count_outer for name in ("outer", "addr", "addr_", "kron")},
     "aten::linalg_vecdot": _count_vecdot,
     "aten::tensordot": _count_tensordot,
     "aten::linalg_multi_dot": _count_chain,

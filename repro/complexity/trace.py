@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -39,16 +39,43 @@ def count(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> Counted:
 def trace_operations(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> dict[nn.Module, Operations]:
     """Trace what `model` and each of its submodules perform themselves, outside their submodules, in a forward pass."""
     analysed = analyse(model, inputs)
-    with torch.no_grad(), _RecordedConvolutions():
-        ingredients = analysed.by_module_and_operator()
+    hook = model.register_forward_hook(_keep_results)
+    try:
+        with torch.no_grad(), _NamedConversions() as conversions, _RecordedConvolutions():
+            ingredients = analysed.by_module_and_operator()
+    finally:
+        hook.remove()
     performed = {name: _split(counts, analysed.unsupported_ops(name)) for name, counts in ingredients.items()}
     own = {name: (Counter(counts), Counter(unknown)) for name, (counts, unknown) in performed.items()}
+    own[""][1].update(conversions.named)
     for name, (counts, unknown) in performed.items():
         if name:
             above = own[name.rpartition(".")[0]]
             above[0].subtract(counts)
             above[1].subtract(unknown)
     return {model.get_submodule(name): Operations(+counts, +unknown) for name, (counts, unknown) in own.items()}
+
+
+def _keep_results(*_: object) -> None:
+    """Make every number that is computed an output of the trace: torch drops from it what leads to no output."""
+    graph = torch._C._get_tracing_state().graph()
+    for node in list(_walk(graph)):
+        for value in node.outputs():
+            if value.isCompleteTensor() and _is_number(value.type().dtype()):
+                graph.registerOutput(value)
+
+
+def _is_number(dtype: torch.dtype) -> bool:
+    """Tell numbers of the network from sizes, which the tracer computes as whole numbers."""
+    return dtype.is_floating_point or dtype.is_complex
+
+
+def _walk(block: Any) -> Iterator[Any]:
+    """List every node of a graph, those of the submodules too."""
+    for node in block.nodes():
+        yield node
+        for inner in node.blocks():
+            yield from _walk(inner)
 
 
 def _split(counts: Mapping[str, int], without_handle: Mapping[str, int]) -> tuple[Counter[str], Counter[str]]:
@@ -83,6 +110,19 @@ def _build_node(name: str, module: nn.Module, own: Mapping[nn.Module, Operations
 def count_parameters(model: nn.Module) -> int:
     """Count the learnable parameters, each once, with those of stages that a recipe freezes."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+class _NamedConversions(TorchFunctionMode):
+    """Names what hands tensors on to numpy: what is computed with them there is not traced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.named: Counter[str] = Counter()
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func in (Tensor.numpy, Tensor.__array__, Tensor.__dlpack__):
+            self.named[f"Tensor.{func.__name__}"] += 1
+        return func(*args, **(kwargs or {}))
 
 
 #: (dimensions, whether transposed)
