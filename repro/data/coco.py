@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +50,7 @@ class CocoDetection:
     A training split (its name begins with "train") leaves out the images without an object to learn (`_is_target`).
     Every other split keeps all images. A test split, whose
     annotations are withheld, has `annotations/image_info_<split>.json` instead: it can be predicted but not evaluated.
-    Only the annotations stay in memory; images and masks are decoded anew for each sample.
+    Only the annotations stay in memory, unless `keep`; images and masks are decoded anew for each sample.
 
     Args:
         root: the directory.
@@ -62,6 +62,7 @@ class CocoDetection:
         inclusive: targets are made as in the authors' framework, where a box ends on its last pixel: one factor scales
             both axes, the last pixel is scaled like the first, and of a resized mask's pixels each takes the old pixel
             that its corner lies in. Otherwise the factors are those of the sizes in whole pixels, and it is its centre.
+        keep: keep what was decoded in memory: a small data set is then decoded once, not in every epoch.
 
     Raises:
         ReproError: something is missing or malformed; it is named, with where to get it.
@@ -77,6 +78,7 @@ class CocoDetection:
         flip: float = 0.0,
         *,
         inclusive: bool = False,
+        keep: bool = False,
     ) -> None:
         self.split = split
         self.num_classes = num_classes
@@ -84,6 +86,7 @@ class CocoDetection:
         self.long_side = long_side
         self.flip = flip
         self.inclusive = inclusive
+        self._decoded: dict[tuple[int, bool], DetectionSample] | None = {} if keep else None
         self.annotations_path = find_annotations(root, split)
         self._directory = find_images(root, split)
         content = read_annotations(self.annotations_path, labelled=is_labelled(split))
@@ -162,6 +165,23 @@ class CocoDetection:
             UnreadableImage: the image file is missing or corrupt.
             ReproError: it is not of the annotated size.
         """
+        sample = self._decode(index, train)
+        if not train or np.random.default_rng([seed, epoch, index]).random() >= self.flip:
+            return sample
+        width = sample.image.shape[-1]
+        return replace(
+            sample,
+            image=sample.image.flip(-1),
+            boxes=torch.stack(
+                [width - sample.boxes[:, 2], sample.boxes[:, 1], width - sample.boxes[:, 0], sample.boxes[:, 3]], dim=1
+            ),
+            masks=sample.masks.flip(-1),
+        )
+
+    def _decode(self, index: int, train: bool) -> DetectionSample:
+        """Load a sample as it is before it may be flipped."""
+        if self._decoded is not None and (index, train) in self._decoded:
+            return self._decoded[index, train]
         image = self._images[self.image_ids[index]]
         height, width = compute_resized_size(image.height, image.width, self.short_side, self.long_side)
         picture = self._read(image)
@@ -174,18 +194,17 @@ class CocoDetection:
             boxes = _scale_inclusive_boxes(targets, scale, (height, width))
         else:
             boxes = _clip_boxes(targets, image) * np.array([width / image.width, height / image.height] * 2)
-        masks = _decode_masks(targets, image, (height, width), self.inclusive)
-        if train and np.random.default_rng([seed, epoch, index]).random() < self.flip:
-            pixels, masks = pixels.flip(-1), masks.flip(-1)
-            boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
-        return DetectionSample(
+        sample = DetectionSample(
             image=pixels.contiguous(),
             image_id=image.id,
             size=(image.height, image.width),
             boxes=torch.from_numpy(boxes.astype(np.float32)),
             labels=torch.tensor([self._label[target.category_id] for target in targets], dtype=torch.int64),
-            masks=masks,
+            masks=_decode_masks(targets, image, (height, width), self.inclusive),
         )
+        if self._decoded is not None:
+            self._decoded[index, train] = sample
+        return sample
 
     def _find_images(self) -> dict[int, str]:
         """The path of each image's file below the directory of images, by id: before hours of work, opening none."""

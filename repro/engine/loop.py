@@ -155,7 +155,7 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         groups = [{"params": others}, {"params": norms, "weight_decay": recipe.norm_weight_decay}]
     decay = recipe.weight_decay
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=decay)
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=decay, fused=True)
     return torch.optim.SGD(
         groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=decay
     )

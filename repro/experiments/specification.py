@@ -178,7 +178,9 @@ class Recipe:
     batch_size: int  #: effective, over all devices
     learning_rate: float
     schedule: Literal["step", "cosine"]
-    initial_weights: str  #: another experiment, an id of checkpoints.yaml, "random", or "pretraining" (mini profile)
+    #: Another experiment, an id of checkpoints.yaml, "random", or, in the mini profile, the "pretraining" or
+    #: the "shared detector" (`repro.experiments.mini`).
+    initial_weights: str
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9
     nesterov: bool = later(False, before=False)  #: the momentum of SGD

@@ -15,12 +15,16 @@ from repro.engine.devices import compile_model, convert_memory_format, count_loa
 from repro.engine.loop import fit
 from repro.engine.schedule import count_iterations, count_iterations_per_epoch
 from repro.evaluation.predictor import ProgressReport
+from repro.experiments import mini
 from repro.files.regular_files import sha256
 from repro.measuring.batch_division import BatchDivision, effective_recipe
 from repro.models import norm
 from repro.planning.work_order import TrainedWork
 from repro.records import Segment, Training, Weights
 from repro.tasks import Task
+
+#: How records name weights that are trained here for several experiments.
+_PRETRAINED = dict(zip(mini.PRETRAINED, ("shared pre-training", "shared detector"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,6 @@ def find_starting_point(
         path = starts_from.training.directory / "weights.pt"
         return StartingPoint(path, f"trained here from {wanted}, which was trained here", sha256(path))
     path = task.obtain_initial_weights(fabric, progress)
-    if wanted == "pretraining":
-        return StartingPoint(path, "trained here from the mini profile's shared pre-training", sha256(path))
+    if wanted in mini.PRETRAINED:
+        return StartingPoint(path, f"trained here from the mini profile's {_PRETRAINED[wanted]}", sha256(path))
     return StartingPoint(path, f"trained here from {wanted}", sha256(path))

@@ -249,8 +249,8 @@ def locate_context_blocks(insertion: Insertion, blocks: tuple[int, ...]) -> set[
     return places
 
 
-def load_initial(model: ResNetLayers, state_dict: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
-    """Load the state dict of a classifier as initial weights; returns the (missing, unexpected) keys.
+def load_initial(model: nn.Module, state_dict: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Load the state dict of a classifier, or of a detector, as initial weights; returns (missing, unexpected) keys.
 
     Missing may be what the paper adds to a pretrained network (context blocks, DCN offsets) and `fc`; unexpected, `fc`.
     An `fc` of another number of classes is both. A 3-D network's state dict comes from `repro.models.resnet3d.inflate`.

@@ -10,7 +10,7 @@ from repro.checkpoints import CONVERTER, choice, initial_weights
 from repro.checkpoints.choice import Choice
 from repro.data import sources
 from repro.errors import ReproError
-from repro.experiments import EXPERIMENTS, Experiment, canonical, mini, preprocessing, readings
+from repro.experiments import EXPERIMENTS, Detector, Experiment, canonical, mini, preprocessing, readings
 from repro.records import cache_key
 from repro.settings import Settings
 
@@ -110,8 +110,8 @@ def initial_weights_key(experiment: Experiment, settings: Settings) -> str:
     if earlier := prerequisite(experiment, settings):
         return training_key(*earlier)
     wanted = experiment.recipe.initial_weights
-    if wanted == "pretraining":
-        return mini.pretraining_for(experiment).spec_hash
+    if pretrainings := mini.list_pretrainings(experiment):
+        return pretraining_key(experiment, pretrainings, settings)
     if settings.initial is None:
         return wanted
     if settings.initial == "random":
@@ -120,6 +120,21 @@ def initial_weights_key(experiment: Experiment, settings: Settings) -> str:
     public = wanted != "random" and wanted not in EXPERIMENTS
     whole = public and "#" not in given
     return wanted if whole and given.startswith(initial_weights.get_sha256_prefix(wanted)) else given
+
+
+def pretraining_key(experiment: Experiment, pretrainings: list[Experiment], settings: Settings) -> str:
+    """The cache key of the last of the trainings that lead to a mini experiment's initial weights, with seed 0."""
+    *earlier, last = pretrainings
+    initial = {"initial": pretraining_key(experiment, earlier, settings)} if earlier else {}
+    engine = {"engine": settings.engine} if isinstance(last.network, Detector) else {}
+    return cache_key(
+        stage="pre-training",
+        version=TRAINING_VERSION,
+        spec=last.spec_hash,
+        data=mini.dataset_key_for(experiment),
+        **initial,
+        **engine,
+    )
 
 
 def weights_to_evaluate(experiment: Experiment, settings: Settings) -> Choice | None:

@@ -20,7 +20,7 @@ from repro.engine.devices import count_loading_processes
 from repro.evaluation import TOPK_EVALUATOR, topk
 from repro.evaluation.predictor import Failed
 from repro.evaluation.topk import Prediction
-from repro.experiments import Classifier, mini, preprocessing
+from repro.experiments import Classifier, Experiment, mini, preprocessing
 from repro.models.resnet import ResNetLayers, load_initial
 from repro.records import Metric
 from repro.tasks.accuracy import Accuracy, build_accuracy_metrics
@@ -137,7 +137,7 @@ class Classification(Accuracy[Prediction, ImageClassifier, ImageNet]):
     def collate(self, samples: Sequence[ImageSample]) -> ImageBatch:
         return collate(samples)
 
-    def start_from(self, model: ImageClassifier, tensors: Mapping[str, Tensor]) -> None:
+    def start_from(self, model: nn.Module, tensors: Mapping[str, Tensor], spec: Experiment) -> None:
         load_initial(model, tensors)
 
     def _build_evaluation(self, model: nn.Module) -> ClassifierEvaluation:

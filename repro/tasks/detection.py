@@ -16,24 +16,29 @@ from repro.data.layout import is_val2017
 from repro.data.miniature import coco as miniature
 from repro.detection import engines
 from repro.detection.detector import DetectorModule
+from repro.engine.sampler import TrainingData
 from repro.evaluation import COCO_EVALUATOR
 from repro.evaluation import coco as evaluation
 from repro.evaluation.predictor import Failed
-from repro.experiments import mini
+from repro.experiments import Detector, Experiment, mini
 from repro.models.resnet import load_initial
 from repro.records import Checkpoint, DataSet, Metric
 from repro.tasks.task import Task
 
 
 class DetectorEvaluation:
-    """A detector on the images of a split, one at a time."""
+    """A detector on the images of a split, `batch` at a time.
+
+    Only images of one size are not padded together: of real ones, one is predicted at a time.
+    """
 
     shard = 100
     suffix = ".json.gz"
 
-    def __init__(self, model: nn.Module, data: CocoDetection) -> None:
+    def __init__(self, model: nn.Module, data: CocoDetection, batch: int = 1) -> None:
         self.model = model
         self.data = data
+        self.batch = batch
 
     def __len__(self) -> int:
         return len(self.data)
@@ -44,11 +49,11 @@ class DetectorEvaluation:
         Raises:
             ReproError: an image cannot be read. COCO's are all there, so none is counted as failed.
         """
-        for index in items:
-            sample = self.data.sample(index)
-            sample.image = sample.image.to(fabric.device)
+        for first in range(items.start, items.stop, self.batch):
+            indices = range(first, min(first + self.batch, items.stop))
+            samples = [fabric.to_device(self.data.sample(index)) for index in indices]
             with torch.inference_mode(), fabric.autocast():
-                detections = self.model([sample])
+                detections = self.model(samples)
             yield from detections
 
     def save(self, results: list[Detections], path: Path) -> str:
@@ -79,19 +84,29 @@ class Detection(Task[Detections, DetectorModule, CocoDetection]):
         return CocoDetection(
             self.root, split, network.num_classes, network.short_side, network.long_side,
             flip=self.experiment.recipe.flip, inclusive=network.pixels == "inclusive",
+            keep=self.settings.profile == "mini",
         )  # fmt: skip
 
     def build_network(self) -> DetectorModule:
         return engines.build(self.settings.engine, self.experiment.detector)
 
-    def load_pretraining_data(self) -> miniature.PretrainingScenes:
+    def build_pretraining_network(self, spec: Experiment) -> nn.Module:
+        if isinstance(spec.network, Detector):
+            return engines.build(self.settings.engine, spec.network)
+        return super().build_pretraining_network(spec)
+
+    def load_pretraining_data(self, spec: Experiment) -> TrainingData:
+        if isinstance(spec.network, Detector):
+            return self._load_split("trainlit2017")
         return miniature.PretrainingScenes()
 
-    def start_from(self, model: DetectorModule, tensors: Mapping[str, Tensor]) -> None:
-        load_initial(model.backbone, tensors)
+    def start_from(self, model: nn.Module, tensors: Mapping[str, Tensor], spec: Experiment) -> None:
+        """Copy a backbone's weights, or those of a whole detector without context blocks."""
+        whole = spec.recipe.initial_weights == "shared detector"
+        load_initial(model if whole else model.get_submodule("backbone"), tensors)
 
     def build_evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> DetectorEvaluation:
-        return DetectorEvaluation(model, self.validation_data)
+        return DetectorEvaluation(model, self.validation_data, 8 if self.settings.profile == "mini" else 1)
 
     def compute_metrics(self, results: Sequence[Detections], failed: Collection[str]) -> list[Metric]:
         data = self.validation_data

@@ -24,8 +24,8 @@ from repro.errors import ReproError
 from repro.evaluation.predictor import Evaluation, ProgressReport
 from repro.experiments import Experiment, mini
 from repro.files.locks import hold_directory_lock
-from repro.planning.keys import TRAINING_VERSION
-from repro.records import Checkpoint, DataSet, Metric, cache_key
+from repro.planning.keys import pretraining_key
+from repro.records import Checkpoint, DataSet, Metric
 from repro.settings import Settings
 
 Result = TypeVar("Result")
@@ -117,21 +117,30 @@ class Task(ABC, Generic[Result, Model, Data]):
         Raises:
             ReproError: the weights cannot be fetched, or trained.
         """
-        wanted = self.experiment.recipe.initial_weights
-        if wanted != "pretraining":
-            return initial_weights.fetch(wanted)
-        spec = mini.pretraining_for(self.experiment)
-        data = mini.dataset_key_for(self.experiment)
-        key = cache_key(stage="pre-training", version=TRAINING_VERSION, spec=spec.spec_hash, data=data)
+        if pretrainings := mini.list_pretrainings(self.experiment):
+            return self._pretrain(pretrainings, fabric, progress)
+        return initial_weights.fetch(self.experiment.recipe.initial_weights)
+
+    def _pretrain(self, pretrainings: list[Experiment], fabric: Fabric, progress: ProgressReport) -> Path:
+        """The file of the weights that the last of these trainings ends in, each of which starts from the one before.
+
+        Raises:
+            ReproError: one of them diverges, or its directory cannot be written.
+        """
+        *earlier, spec = pretrainings
+        start = self._pretrain(earlier, fabric, progress) if earlier else None
+        key = pretraining_key(self.experiment, pretrainings, self.settings)
         directory = self.settings.results / "runs" / f"{spec.name}.{key[:12]}"
         with hold_directory_lock(directory):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                model = Tagger(spec.network.backbone, spec.network.num_classes)
+                model = self.build_pretraining_network(spec)
+            if start:
+                self.start_from(model, weight_files.read(start).tensors, spec)
             fitted = fit(
                 model,
                 spec.recipe,
-                self.load_pretraining_data(),
+                self.load_pretraining_data(spec),
                 identity=key,
                 directory=directory,
                 seed=0,
@@ -140,8 +149,12 @@ class Task(ABC, Generic[Result, Model, Data]):
             )
         return fitted.weights
 
-    def load_pretraining_data(self) -> TrainingData:
-        """Load the images with tags for a mini experiment whose initial weights are "pretraining"."""
+    def build_pretraining_network(self, spec: Experiment) -> nn.Module:
+        """Build the network of one of the trainings that lead to a mini experiment's initial weights."""
+        return Tagger(spec.network.backbone, spec.network.num_classes)
+
+    def load_pretraining_data(self, spec: Experiment) -> TrainingData:
+        """Load the data of one of the trainings that lead to a mini experiment's initial weights."""
         raise NotImplementedError
 
     def load_initial(self, model: Model, path: Path, sha256: str, part: str | None) -> None:
@@ -155,15 +168,15 @@ class Task(ABC, Generic[Result, Model, Data]):
         """
         tensors = weight_files.read(path, f"sha256:{sha256}", part).tensors
         try:
-            self.start_from(model, tensors)
+            self.start_from(model, tensors, self.experiment)
         except ReproError as error:
             if hint := describe_prefix(tensors):
                 raise ReproError(f"{error}.{hint}") from None
             raise
 
     @abstractmethod
-    def start_from(self, model: Model, tensors: Mapping[str, Tensor]) -> None:
-        """Copy initial weights into `model`, as far as the recipe starts from them.
+    def start_from(self, model: nn.Module, tensors: Mapping[str, Tensor], spec: Experiment) -> None:
+        """Copy initial weights into the network `model` of `spec`, as far as its recipe starts from them.
 
         Raises:
             ReproError: the weights are of another network.

@@ -21,7 +21,7 @@ from repro.engine.devices import count_loading_processes
 from repro.evaluation import MULTIVIEW_EVALUATOR, multiview
 from repro.evaluation.multiview import Scores
 from repro.evaluation.predictor import Failed
-from repro.experiments import Classifier, mini, preprocessing
+from repro.experiments import Classifier, Experiment, mini, preprocessing
 from repro.models.resnet import ResNetLayers, load_initial
 from repro.models.resnet3d import inflate
 from repro.records import Metric
@@ -146,7 +146,7 @@ class VideoClassification(Accuracy[Scores, ClipClassifier, Kinetics]):
     def choose_memory_format(self, fabric: Fabric) -> torch.memory_format:
         return torch.channels_last_3d  # a quarter faster, on a CPU too
 
-    def load_pretraining_data(self) -> TrainingData:
+    def load_pretraining_data(self, spec: Experiment) -> TrainingData:
         from repro.data.miniature import kinetics as miniature
 
         return miniature.PretrainingFrames()
@@ -154,8 +154,9 @@ class VideoClassification(Accuracy[Scores, ClipClassifier, Kinetics]):
     def collate(self, samples: Sequence[ClipSample]) -> ClipBatch:
         return collate(samples)
 
-    def start_from(self, model: ClipClassifier, tensors: Mapping[str, Tensor]) -> None:
-        load_initial(model, inflate(tensors, model, self.experiment.recipe.inflation))
+    def start_from(self, model: nn.Module, tensors: Mapping[str, Tensor], spec: Experiment) -> None:
+        assert isinstance(model, ResNetLayers)
+        load_initial(model, inflate(tensors, model, spec.recipe.inflation))
 
     def _build_evaluation(self, model: nn.Module) -> MultiViewEvaluation:
         return MultiViewEvaluation(model, self.validation_data)

@@ -20,7 +20,7 @@ from repro.experiments.mini.coco import SCENES, Scenes
 from repro.models.resnet import ResNetLayers
 
 #: The validation split's ids begin high enough not to meet the training split's.
-_FIRST_ID = {"train2017": 1, "val2017": 500_001}
+_FIRST_ID = {"train2017": 1, "val2017": 500_001, "trainlit2017": 700_001}
 
 
 def generate(directory: Path, seed: int = SCENES.seed) -> None:
@@ -35,7 +35,8 @@ def generate(directory: Path, seed: int = SCENES.seed) -> None:
 
     def write(whole: Path, hashed: DrawingHash) -> None:
         scenes = replace(SCENES, seed=seed)
-        for split, images in (("train2017", scenes.train_images), ("val2017", scenes.val_images)):
+        sizes = {"train2017": scenes.train_images, "val2017": scenes.val_images, "trainlit2017": scenes.lit_images}
+        for split, images in sizes.items():
             _write_split(whole, scenes, split, images, hashed)
         hash_samples(PretrainingScenes(scenes), hashed)
 
@@ -43,7 +44,7 @@ def generate(directory: Path, seed: int = SCENES.seed) -> None:
 
 
 class PretrainingScenes:
-    """The classification set. Its tags are shapes of objects, then colours of the lamp. Images are drawn on demand."""
+    """The classification set. Its tags are shapes of objects, then colours of the light. Images are drawn on demand."""
 
     def __init__(self, scenes: Scenes = SCENES) -> None:
         self.scenes = scenes
@@ -54,8 +55,8 @@ class PretrainingScenes:
     def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> tuple[Tensor, Tensor]:
         """Draw the image, uint8 (3, H, W), and its tags, float32 (T,), 0 or 1, whatever the seed and the epoch."""
         drawn = draw_classification_scene(self.scenes, index)
-        tags = torch.zeros(len(self.scenes.shapes) + len(self.scenes.cues))
-        tags[[*(thing.shape for thing in drawn.things), len(self.scenes.shapes) + drawn.cue]] = 1
+        tags = torch.zeros(len(self.scenes.shapes) + len(self.scenes.lights))
+        tags[[*(thing.shape for thing in drawn.things), len(self.scenes.shapes) + drawn.light]] = 1
         return torch.tensor(drawn.image).permute(2, 0, 1).contiguous(), tags
 
 
@@ -73,17 +74,17 @@ class Tagger(ResNetLayers):
         return {"loss_tags": F.binary_cross_entropy_with_logits(logits, tags)} if self.training else logits
 
 
-def _number_category(shape: int, cue: int) -> int:
+def _number_category(shape: int, light: int) -> int:
     """Number a category; the numbers have gaps, as COCO's have."""
-    return 10 * (shape + 1) + cue + 1
+    return 10 * (shape + 1) + light + 1
 
 
 def _list_categories(scenes: Scenes) -> list[dict]:
-    """One per shape and colour of the lamp, in the order of the detector's labels."""
+    """One per shape and colour of the light, in the order of the detector's labels."""
     return [
-        {"id": _number_category(shape, cue), "name": f"{name} by {colour} light", "supercategory": name}
+        {"id": _number_category(shape, light), "name": f"{name} by {colour} light", "supercategory": name}
         for shape, name in enumerate(scenes.shapes)
-        for cue, colour in enumerate(scenes.cues)
+        for light, colour in enumerate(scenes.lights)
     ]
 
 
@@ -115,7 +116,7 @@ def _annotate(thing: SceneObject, drawn: Scene, image_id: int) -> dict:
     x1, y1, x2, y2 = thing.box
     return {
         "image_id": image_id,
-        "category_id": _number_category(thing.shape, drawn.cue),
+        "category_id": _number_category(thing.shape, drawn.light),
         "iscrowd": int(thing.crowd),
         "area": int(mask.sum()),
         "bbox": [x1, y1, x2 - x1 + 1, y2 - y1 + 1],

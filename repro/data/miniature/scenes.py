@@ -1,9 +1,10 @@
 """The scenes of the mini profile's generated detection data, drawn.
 
-A scene is a wide strip. At one end of it hangs a lamp; well away from the lamp lie a few objects. What an object
-is called depends on its shape, which can be seen at its place, and on the colour of the lamp, which cannot: the lamp is
-at least `Scenes.distance` pixels away. Nothing near an object tells the lamp's colour, so that a detector names objects
-better than by guessing only if it carries information across the image.
+A scene is a wide strip. A coloured light falls on one end of it; well away from that lie a few grey objects. What an
+object is called depends on its shape, which can be seen at its place, and on the colour of the light, which cannot: the
+lit end is at least `Scenes.distance` pixels away. Nothing near an object tells the colour, so that a detector names
+objects better than by guessing only if it carries information across the image. Other scenes are lit from end to end:
+in them a detector learns what objects are called in which light, without any context.
 
 Everything is drawn from a `numpy.random.Generator` in integers or rounded to them: the same pixels on every machine.
 """
@@ -16,17 +17,17 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from repro.data.miniature.drawing import Point, draw_colour, draw_ground
+from repro.data.miniature.drawing import Point, draw_ground
 from repro.experiments.mini.coco import Scenes
 
 Box = tuple[int, int, int, int]
 
 #: Independent random streams of one seed.
-_STREAMS = {"train2017": 0, "val2017": 1, "classification": 2}
+_STREAMS = {"train2017": 0, "val2017": 1, "classification": 2, "trainlit2017": 3}
 _TILT = 0.2  #: radians, to either side
 _PLACES = 30  #: number of places that are tried for an object before it is left out
 _CROWD_SIDE = 7  #: side of each member of a crowd, pixels
-_SPREAD = 0.03  #: largest deviation of a hue
+_WHEEL = 1536  #: hues, in whole steps: six slopes of 256
 
 
 @dataclass(frozen=True)
@@ -52,57 +53,83 @@ class Scene:
     """One image and what is on it."""
 
     image: np.ndarray  #: uint8 (height, width, 3), RGB
-    cue: int  #: index in `Scenes.cues`
-    lamp: Point  #: centre of the lamp, pixels (x, y)
+    light: int  #: index in `Scenes.lights`
+    lit: tuple[int, int]  #: first and last column that the light falls on
     things: tuple[SceneObject, ...]
 
 
 def draw_scene(
-    rng: np.random.Generator, scenes: Scenes, width: int, distance: int, objects: tuple[int, int], crowds: float
+    rng: np.random.Generator,
+    scenes: Scenes,
+    width: int,
+    distance: int | None,
+    objects: tuple[int, int],
+    crowds: float,
 ) -> Scene:
     """Draw a scene of the set `scenes`.
 
     Args:
         width: of the image, pixels.
-        distance: from the lamp to the nearest object, columns of pixels.
+        distance: from the lit columns to the nearest object, columns of pixels; None: all columns are lit.
         objects: least and greatest number of objects.
         crowds: probability of a crowd.
     """
-    height, half = scenes.height, scenes.lamp // 2
-    image = Image.fromarray(draw_ground(rng, height, width, noise=12))
-    canvas = ImageDraw.Draw(image)
-    cue = int(rng.integers(len(scenes.cues)))
+    height = scenes.height
+    light = int(rng.integers(len(scenes.lights)))
     on_the_left = bool(rng.integers(2))
-    column = int(rng.integers(half + 1, scenes.lamp_zone - half))
-    lamp = (column if on_the_left else width - 1 - column, int(rng.integers(half + 1, height - half - 1)))
-    around = [lamp[0] - half, lamp[1] - half, lamp[0] + half, lamp[1] + half]
-    canvas.ellipse(around, fill=draw_colour(rng, scenes.cue_hues[cue], _SPREAD, (0.8, 1), (0.8, 1)))
-    start = column + half + 1 + distance
-    columns = (start, width - 1) if on_the_left else (0, width - 1 - start)
+    ground = draw_ground(rng, height, width, noise=12).astype(np.int64)
+    colours = _draw_light(rng, scenes, light, width)
+    if distance is None:
+        lit, free = (0, width - 1), (0, width - 1)
+    elif on_the_left:
+        lit, free = (0, scenes.lit - 1), (scenes.lit + distance, width - 1)
+    else:
+        lit, free = (width - scenes.lit, width - 1), (0, width - 1 - scenes.lit - distance)
+    ground[:, lit[0] : lit[1] + 1] += colours[:, lit[0] : lit[1] + 1]
+    image = Image.fromarray(ground.clip(0, 255).astype(np.uint8))
+    canvas = ImageDraw.Draw(image)
 
     things: list[SceneObject] = []
     if rng.random() < crowds:
-        _add_if_free(things, _draw_crowd(rng, scenes, columns))
+        _add_if_free(things, _draw_crowd(rng, scenes, free))
     for _ in range(int(rng.integers(objects[0], objects[1] + 1))):
         shape = int(rng.integers(len(scenes.shapes)))
         low, high = (math.log(side) for side in scenes.sides)
         side = round(math.exp(rng.uniform(low, high)))
         for _ in range(_PLACES):
-            if _add_if_free(things, _draw_object(rng, scenes, shape, side, columns)):
+            if _add_if_free(things, _draw_object(rng, scenes, shape, side, free)):
                 break
     for thing in things:
-        hue = scenes.object_hues[int(rng.integers(len(scenes.object_hues)))]
-        value = (0.1, 0.25) if rng.integers(2) else (0.85, 1)  # in clear contrast to the background
-        colour = draw_colour(rng, hue, _SPREAD, (0.1, 0.35), value)
+        grey = int(rng.integers(25, 65) if rng.integers(2) else rng.integers(215, 256))  # in contrast to the ground
         for polygon in thing.polygons:
-            canvas.polygon(polygon, fill=colour)
-    return Scene(np.asarray(image), cue, lamp, tuple(things))
+            canvas.polygon(polygon, fill=(grey, grey, grey))
+    return Scene(np.asarray(image), light, lit, tuple(things))
+
+
+def _draw_light(rng: np.random.Generator, scenes: Scenes, light: int, width: int) -> np.ndarray:
+    """int64 (height, width, 3): what a light adds to the ground, in tiles that differ a little in hue."""
+    sector = _WHEEL // len(scenes.lights)
+    reach = int(scenes.spread * sector) // 2
+    hue = light * sector + sector // 2 + int(rng.integers(-reach, reach + 1))
+    tiles = -(-scenes.height // scenes.tile), -(-width // scenes.tile)
+    jitter = rng.integers(-scenes.jitter, scenes.jitter + 1, (2, *tiles)).sum(axis=0)
+    colours = _mix_hue(hue + jitter) - 128
+    colours = colours * scenes.amplitude // 128
+    return colours.repeat(scenes.tile, axis=0).repeat(scenes.tile, axis=1)[: scenes.height, :width]
+
+
+def _mix_hue(hue: np.ndarray) -> np.ndarray:
+    """RGB (..., 3), 0..255, of saturated hues in steps of the wheel: red at 0, green at a third of it."""
+    offsets = np.array([0, _WHEEL // 3, 2 * _WHEEL // 3])
+    away = np.abs((hue[..., None] - offsets + _WHEEL // 2) % _WHEEL - _WHEEL // 2)
+    return (512 - away).clip(0, 255)
 
 
 def draw_detection_scene(scenes: Scenes, split: str, index: int) -> Scene:
-    """Draw the image at `index` of a split of the detection set."""
+    """Draw the image at `index` of a split of the detection set; those of "trainlit2017" are lit from end to end."""
     rng = np.random.default_rng([scenes.seed, _STREAMS[split], index])
-    return draw_scene(rng, scenes, scenes.width, scenes.distance, scenes.objects, scenes.crowds)
+    distance = None if split == "trainlit2017" else scenes.distance
+    return draw_scene(rng, scenes, scenes.width, distance, scenes.objects, scenes.crowds)
 
 
 def draw_classification_scene(scenes: Scenes, index: int) -> Scene:

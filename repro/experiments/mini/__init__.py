@@ -5,6 +5,8 @@ from __future__ import annotations
 from repro.experiments import Experiment, get
 from repro.experiments.mini import coco, imagenet, kinetics
 
+#: What recipes of the mini profile call initial weights that are trained here for several experiments.
+PRETRAINED = ("pretraining", "shared detector")
 _TASKS = {"coco": coco, "imagenet": imagenet, "kinetics": kinetics}
 
 
@@ -27,9 +29,13 @@ def get_at_profile(name: str, profile: str) -> Experiment:
     return shrink(experiment) if profile == "mini" else experiment
 
 
-def pretraining_for(experiment: Experiment) -> Experiment:
-    """The experiment that a mini experiment starts from, if its initial weights are "pretraining"."""
-    return _TASKS[experiment.dataset].pretraining_for(experiment)
+def list_pretrainings(experiment: Experiment) -> list[Experiment]:
+    """The trainings that lead to a mini experiment's initial weights, the first first; none if it needs none."""
+    chain: list[Experiment] = []
+    while experiment.recipe.initial_weights in PRETRAINED:
+        experiment = _TASKS[experiment.dataset].pretraining_for(experiment)
+        chain.insert(0, experiment)
+    return chain
 
 
 def estimate_seconds(experiment: Experiment) -> float:

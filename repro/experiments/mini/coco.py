@@ -22,23 +22,26 @@ class Scenes:
     """What the generated images hold. All lengths in pixels."""
 
     seed: int = MINI_DATA_SEED
-    version: int = 1  #: raised when the generator draws something else from the same values
+    version: int = 2  #: raised when the generator draws something else from the same values
     height: int = 64
-    width: int = 192
-    train_images: int = 1024
-    val_images: int = 256
+    width: int = 160
+    train_images: int = 1536
+    val_images: int = 512
+    #: Lit from end to end, for the detector that all experiments with one network start from.
+    lit_images: int = 1536
     shapes: tuple[str, ...] = ("disc", "cross", "triangle")
-    cues: tuple[str, ...] = ("red", "cyan")  #: colours of the lamp
-    cue_hues: tuple[float, ...] = (0.0, 0.5)
-    object_hues: tuple[float, ...] = (0.17, 0.3, 0.7, 0.83)  #: none of the lamp's
-    sides: tuple[int, int] = (16, 40)  #: of an object, log-uniform
-    objects: tuple[int, int] = (1, 4)  #: per image
-    lamp: int = 23  #: diameter
-    lamp_zone: int = 32  #: the lamp lies so close to the left or the right end
-    distance: int = 64  #: between the lamp and the nearest object, at least
+    lights: tuple[str, ...] = ("green", "violet")  #: equal sectors of the wheel of hues
+    spread: float = 0.5  #: of its sector, around the middle, in which the hue of a light lies
+    jitter: int = 94  #: of a tile's hue, in 1536ths of the wheel: the sum of two draws up to it, to either side
+    amplitude: int = 60  #: of the colour of a light, grey levels
+    tile: int = 8  #: side
+    sides: tuple[int, int] = (16, 36)  #: of an object, log-uniform
+    objects: tuple[int, int] = (1, 3)  #: per image
+    lit: int = 48  #: columns at one end that the light falls on
+    distance: int = 48  #: columns between them and the nearest object, at least
     crowds: float = 0.1  #: of the images have one
-    classification_images: int = 9600
-    classification_width: int = 96
+    classification_images: int = 6400
+    classification_width: int = 104
     classification_distance: int = 8
 
 
@@ -62,7 +65,7 @@ PRETRAINING = Experiment(
     dataset="imagenet",
     network=Classifier(
         _R50,
-        num_classes=len(SCENES.shapes) + len(SCENES.cues),
+        num_classes=len(SCENES.shapes) + len(SCENES.lights),
         input_size=(SCENES.height, SCENES.classification_width),
     ),
     recipe=Recipe(
@@ -72,10 +75,13 @@ PRETRAINING = Experiment(
     profile="mini",
 )  # fmt: skip
 
-_RECIPE = Recipe(
+#: Of the detector that all experiments with one network start from: trained where the light falls everywhere, so that
+#: it knows what an object is called in which light, and that blocks have only to carry the light to the object.
+_SHARED_RECIPE = Recipe(
     epochs=3, batch_size=8, learning_rate=3e-3, schedule="cosine", warmup_iterations=20, optimizer="adamw",
     weight_decay=0.01, clip_norm=10.0, initial_weights="pretraining",
 )  # fmt: skip
+_RECIPE = replace(_SHARED_RECIPE, epochs=1, learning_rate=2e-3, initial_weights="shared detector")
 
 
 def shrink(experiment: Experiment) -> Experiment:
@@ -102,7 +108,7 @@ def shrink(experiment: Experiment) -> Experiment:
         network=replace(
             network,
             backbone=replace(small, frozen=backbone.frozen, dcn=backbone.dcn, context=backbone.context),
-            num_classes=len(SCENES.shapes) * len(SCENES.cues),
+            num_classes=len(SCENES.shapes) * len(SCENES.lights),
             fpn_channels=16,
             box_channels=64,
             mask_channels=16,
@@ -110,9 +116,9 @@ def shrink(experiment: Experiment) -> Experiment:
             long_side=SCENES.width,
             anchor_scale=4,
             proposals_per_level=(40, 40),
-            proposals=(24, 24),
-            rpn_samples=64,
-            roi_samples=16,
+            proposals=(16, 16),
+            rpn_samples=32,
+            roi_samples=12,
             detections=20,
             # As the committed records were measured.
             pixels="continuous",
@@ -130,7 +136,14 @@ def estimate_seconds(experiment: Experiment) -> float:
 
 
 def pretraining_for(experiment: Experiment) -> Experiment:
-    """The experiment that a mini experiment starts from: one pre-training for all backbones of the same shape."""
+    """The training that a mini experiment starts from.
+
+    The experiments with one network share a detector without context blocks, and the detectors whose backbones have
+    the same shape share a classifier.
+    """
+    if experiment.recipe.initial_weights == "shared detector":
+        network = replace(experiment.detector, backbone=replace(experiment.detector.backbone, context=None))
+        return replace(experiment, name="mini-detector", network=network, recipe=_SHARED_RECIPE)
     backbone = _strip_backbone(experiment.network.backbone)
     return replace(PRETRAINING, network=replace(PRETRAINING.network, backbone=backbone))
 
