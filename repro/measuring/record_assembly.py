@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from repro.paper import tolerances
+from repro.experiments import get
 from repro.paper.hypotheses import hash_hypotheses
 from repro.records import Complexity, Cost, DataSet, Metric, Record, Store, Submitted, Training, Weights
 
@@ -85,7 +86,7 @@ def assemble_record(
         complexity=network.complexity,
         submitted=submitted,
         tolerances=in_force if network.profile == "full" else None,
-        hypotheses=hash_hypotheses() if network.profile == "mini" else None,
+        hypotheses=hash_hypotheses(get(network.experiment).dataset) if network.profile == "mini" else None,
         key=key,
     )
 

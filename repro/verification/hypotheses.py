@@ -17,12 +17,8 @@ from repro.experiments import get
 from repro.paper import Table
 from repro.paper.hypotheses import Hypotheses, Hypothesis, hash_hypotheses, load_hypotheses
 from repro.records import Record
-from repro.statistics.exact_ranks import (
-    compute_difference_p,
-    compute_equivalence_p,
-    compute_order_p_values,
-    count_deals,
-)
+from repro.statistics.equivalence import compute_closeness
+from repro.statistics.exact_ranks import compute_order_p_values, count_deals
 from repro.statistics.multiplicity import adjust_holm
 from repro.verification.measurements import Measurement, collect
 from repro.verification.orderings import differ_only_in_network
@@ -35,8 +31,8 @@ WORDS: tuple[Word, ...] = get_args(Word)
 class Answer:
     """What the runs say to one statement.
 
-    `p` is of the hypothesis that the statement is not so, `p_contrary` that its contrary is not so; `adjusted` are
-    they over the family. `effect` is in points: the mean of the group predicted highest minus that of the one predicted
+    `p` is of the hypothesis that the statement is not so, `p_contrary` that its contrary is not so, `p_close` that
+    some two groups of a statement of order differ by its margin or more; `adjusted` are they over the family. `effect` is in points: the mean of the group predicted highest minus that of the one predicted
     lowest, averaged over strata; of equivalence, the largest difference of two groups' means.
     """
 
@@ -49,8 +45,10 @@ class Answer:
     undeclared: int = 0  #: runs that were made before this version of the statements was written down
     p: float = 1.0
     p_contrary: float = 1.0
+    p_close: float = 1.0
     adjusted: float = 1.0
     adjusted_contrary: float = 1.0
+    adjusted_close: float = 1.0
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -75,8 +73,10 @@ class Answer:
             "effect": self.effect,
             "p": self.p,
             "p_contrary": self.p_contrary,
+            "p_close": self.p_close,
             "adjusted_p": self.adjusted,
             "adjusted_p_contrary": self.adjusted_contrary,
+            "adjusted_p_close": self.adjusted_close,
         }
 
 
@@ -114,9 +114,13 @@ def answer_family(
     answers = [answer(hypothesis, measured) for hypothesis in family]
     adjusted = adjust_holm([a.p for a in answers])
     contrary = adjust_holm([a.p_contrary for a in answers])
+    asked = [a.hypothesis.test == "order" and a.hypothesis.margin is not None for a in answers]
+    close = iter(adjust_holm([a.p_close for a, is_asked in zip(answers, asked, strict=True) if is_asked]))
     return tuple(
-        _decide(replace(a, adjusted=p, adjusted_contrary=q), rules.level)
-        for a, p, q in zip(answers, adjusted, contrary, strict=True)
+        _decide(
+            replace(a, adjusted=p, adjusted_contrary=q, adjusted_close=next(close) if is_asked else 1.0), rules.level
+        )
+        for a, p, q, is_asked in zip(answers, adjusted, contrary, asked, strict=True)
     )
 
 
@@ -136,24 +140,30 @@ def answer(hypothesis: Hypothesis, measured: Mapping[str, Measurement]) -> Answe
         return Answer(hypothesis, "not run", "no seed was run with all of its experiments")
     values = {name: tuple(run[seed] for seed in seeds) for name, run in runs.items()}
     strata = group_values(hypothesis, values)
-    p, p_contrary = compute_p_values(hypothesis, values)
+    p, p_contrary, p_close = compute_p_values(hypothesis, values)
     if hypothesis.test == "equivalence":
         effect = max((fmean(a) - fmean(b) for a, b in combinations(strata[0], 2)), key=abs)
     else:
         effect = fmean(fmean(groups[-1]) - fmean(groups[0]) for groups in strata)
     used = [r for name in hypothesis.experiments for r in measured[name].records if r.seed in seeds]
-    undeclared = sum(record.hypotheses != hash_hypotheses() for record in used)
-    return Answer(hypothesis, "undecided", "", seeds, values, effect, undeclared, p, p_contrary)
+    declared = hash_hypotheses(get(first.experiment).dataset)
+    undeclared = sum(record.hypotheses != declared for record in used)
+    return Answer(hypothesis, "undecided", "", seeds, values, effect, undeclared, p, p_contrary, p_close)
 
 
-def compute_p_values(hypothesis: Hypothesis, values: Mapping[str, Sequence[float]]) -> tuple[float, float]:
-    """Compute the p-values that a statement is not so and that its contrary is not so, from values by experiment."""
-    strata = group_values(hypothesis, values)
+def compute_p_values(hypothesis: Hypothesis, values: Mapping[str, Sequence[float]]) -> tuple[float, float, float]:
+    """Compute the p-values (`Answer.p`, `p_contrary`, `p_close`) of a statement from values by experiment."""
+    p_close = 1.0
     if hypothesis.margin is not None:
-        margin = hypothesis.margin
-        return compute_equivalence_p(strata[0], margin), compute_difference_p(strata[0], margin)
-    tested = compute_order_p_values(strata)
-    return tested.p, tested.p_contrary
+        close = [
+            compute_closeness([[values[name] for name in group] for group in groups], hypothesis.margin)
+            for groups in hypothesis.strata
+        ]
+        if hypothesis.test == "equivalence":
+            return close[0].p, close[0].p_apart, p_close
+        p_close = max(each.p for each in close)
+    tested = compute_order_p_values(group_values(hypothesis, values))
+    return tested.p, tested.p_contrary, p_close
 
 
 def group_values(hypothesis: Hypothesis, values: Mapping[str, Sequence[float]]) -> list[list[list[float]]]:
@@ -165,22 +175,26 @@ def _decide(answered: Answer, level: float) -> Answer:
     if answered.word == "not run":
         return answered
     if answered.adjusted <= level:
-        return replace(answered, word="equivalent" if answered.hypothesis.margin is not None else "holds")
+        return replace(answered, word="equivalent" if answered.hypothesis.test == "equivalence" else "holds")
     if answered.adjusted_contrary <= level:
         return replace(answered, word="contrary")
+    if answered.adjusted_close <= level:
+        return replace(answered, word="equivalent")
     least = find_least_p(answered.hypothesis, len(answered.seeds))
     reason = f"{_count_seeds(answered)} cannot give a p-value below {least:.2g}" if least > level else ""
     return replace(answered, reason=reason)
 
 
 def find_least_p(hypothesis: Hypothesis, seeds: int) -> float:
-    """The least p-value that so many seeds can give: of the one deal in which every run lies as predicted."""
+    """The least p-value that so many seeds can give: of the one deal in which every run lies as predicted.
+
+    Equivalence has none from two seeds on; one seed shows no scatter.
+    """
+    if hypothesis.test == "equivalence":
+        return 1.0 if seeds < 2 else 0.0
     least = 1.0
     for groups in hypothesis.strata:
-        sizes = [len(group) * seeds for group in groups]
-        if hypothesis.test == "equivalence":
-            return max(1 / count_deals(pair) for pair in combinations(sizes, 2))
-        least /= count_deals(sizes)
+        least /= count_deals([len(group) * seeds for group in groups])
     return least
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations, permutations
+from itertools import combinations
 
 import numpy as np
 
 from repro.paper.hypotheses import load_hypotheses
 from repro.statistics.exact_ranks import find_critical_pairs
+from repro.statistics.seeds import compute_student_quantile
 from repro.verification.hypotheses import Answer
 
 POWER = 0.8  #: the chance of an answer that is asked for
@@ -50,28 +51,54 @@ def _search(answer: Answer, level: float) -> Power:
 
 
 def estimate_share_decided(answer: Answer, seeds: int, level: float) -> float:
-    """Estimate the chance that so many seeds decide the statement, either way, at the level."""
+    """Estimate the chance that so many seeds decide the statement, one way or another, at the level."""
     generator = np.random.default_rng(_SEED)
     strata = _draw(answer, seeds, generator)
-    margin = answer.hypothesis.margin
-    if margin is None:
-        critical = find_critical_pairs([[group.shape[1] for group in groups] for groups in strata], level)
-        if math.isinf(critical):
-            return 0.0
-        most = sum(a.shape[1] * b.shape[1] for groups in strata for a, b in combinations(groups, 2))
-        pairs = sum(_count_in_order(a, b) for groups in strata for a, b in combinations(groups, 2))
-        return float(np.mean((pairs >= critical) | (most - pairs >= critical)))
-    (groups,) = strata
-    critical = find_critical_pairs([[groups[0].shape[1], groups[1].shape[1]]], level)
-    alike = np.all([_count_in_order(a, b + margin) >= critical for a, b in permutations(groups, 2)], axis=0)
-    number = len(groups) * (len(groups) - 1)
-    apart_from = find_critical_pairs([[groups[0].shape[1], groups[1].shape[1]]], level / number)
-    apart = np.any([_count_in_order(a + margin, b) >= apart_from for a, b in permutations(groups, 2)], axis=0)
-    return float(np.mean(alike | apart))
+    decided = np.zeros(_DRAWS, dtype=bool)
+    if answer.hypothesis.test == "order":
+        decided |= _decide_order(strata, level)
+    if (margin := answer.hypothesis.margin) is not None:
+        first = strata[0]
+        decided |= np.all([_are_close(a, b, margin, level) for groups in strata for a, b in combinations(groups, 2)], 0)
+        if answer.hypothesis.test == "equivalence":
+            sides = len(first) * (len(first) - 1)
+            decided |= np.any([_are_apart(a, b, margin, level / sides) for a, b in combinations(first, 2)], 0)
+    return float(np.mean(decided))
+
+
+def _decide_order(strata: list[list[np.ndarray]], level: float) -> np.ndarray:
+    """Whether runs are in the predicted order or in its reverse, of each draw: (draws,)."""
+    merged = [[_merge(group) for group in groups] for groups in strata]
+    critical = find_critical_pairs([[group.shape[1] for group in groups] for groups in merged], level)
+    if math.isinf(critical):
+        return np.zeros(_DRAWS, dtype=bool)
+    most = sum(a.shape[1] * b.shape[1] for groups in merged for a, b in combinations(groups, 2))
+    pairs = sum(_count_in_order(a, b) for groups in merged for a, b in combinations(groups, 2))
+    return np.asarray((pairs >= critical) | (most - pairs >= critical))
+
+
+def _are_close(a: np.ndarray, b: np.ndarray, margin: float, level: float) -> np.ndarray:
+    difference, error, quantile = _compare_means(a, b, level)
+    return (margin - difference) >= quantile * error
+
+
+def _are_apart(a: np.ndarray, b: np.ndarray, margin: float, level: float) -> np.ndarray:
+    difference, error, quantile = _compare_means(a, b, level)
+    return (difference - margin) >= quantile * error
+
+
+def _compare_means(a: np.ndarray, b: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """As `repro.statistics.equivalence`: |difference| and its standard error (draws,), the one-sided quantile."""
+    networks, seeds = len(a) + len(b), a.shape[2]
+    freedom = networks * (seeds - 1)
+    squares = sum(each.var(axis=2, ddof=1).sum(axis=0) for each in (a, b)) * (seeds - 1)
+    error = np.sqrt(squares / freedom * (1 / len(a) + 1 / len(b)) / seeds)
+    difference = np.abs(a.mean(axis=(0, 2)) - b.mean(axis=(0, 2)))
+    return difference, error, compute_student_quantile(1 - 2 * level, freedom)
 
 
 def _draw(answer: Answer, seeds: int, generator: np.random.Generator) -> list[list[np.ndarray]]:
-    """Runs of each group of each stratum: (draws, runs)."""
+    """Runs of each group of each stratum: (networks, draws, seeds)."""
     drawn = {}
     for name, values in (answer.values or {}).items():
         observed = np.array(values)
@@ -79,9 +106,14 @@ def _draw(answer: Answer, seeds: int, generator: np.random.Generator) -> list[li
         noise = generator.choice(residuals, (_DRAWS, seeds)) + generator.normal(0, 1e-6, (_DRAWS, seeds))  # no ties
         drawn[name] = observed.mean() + noise
     return [
-        [np.concatenate([drawn[name] for name in group], axis=1) for group in groups]
+        [np.stack([drawn[name] for name in group]) for group in groups]
         for groups in answer.hypothesis.strata
     ]
+
+
+def _merge(group: np.ndarray) -> np.ndarray:
+    """(networks, draws, seeds) -> (draws, runs)."""
+    return group.transpose(1, 0, 2).reshape(group.shape[1], -1)
 
 
 def _count_in_order(low: np.ndarray, high: np.ndarray) -> np.ndarray:

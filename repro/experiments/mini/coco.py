@@ -81,7 +81,7 @@ _SHARED_RECIPE = Recipe(
     epochs=3, batch_size=8, learning_rate=3e-3, schedule="cosine", warmup_iterations=20, optimizer="adamw",
     weight_decay=0.01, clip_norm=10.0, initial_weights="pretraining",
 )  # fmt: skip
-_RECIPE = replace(_SHARED_RECIPE, epochs=1, learning_rate=2e-3, initial_weights="shared detector")
+_RECIPE = replace(_SHARED_RECIPE, epochs=1, batch_size=4, learning_rate=2e-3, initial_weights="shared detector")
 
 
 def shrink(experiment: Experiment) -> Experiment:
