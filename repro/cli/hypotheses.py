@@ -19,7 +19,7 @@ def command(
 ) -> None:
     """Test the paper's statements in the mini profile: holds, contrary, equivalent within a margin, or undecided.
 
-    The statements and their exact tests are in tables/hypotheses.yaml, one family for each table, adjusted after Holm.
+    The statements and their tests are in tables/hypotheses.yaml, one family for each table, adjusted after Holm.
     For what is undecided it is estimated how many seeds would decide it. Exits with 0 whatever is found.
 
     Example: repro hypotheses --table 2
@@ -67,7 +67,7 @@ def write_answers(table: Table, records: Sequence[Record]) -> str:
     for answer in answers:
         numbers = ("", "", "", "")
         if answer.effect is not None:
-            p, adjusted = write_p(answer.p), write_p(answer.adjusted)
+            p, adjusted = map(write_p, answer.p_values)
             numbers = (str(len(answer.seeds)), write_signed(answer.effect, 1), p, adjusted)
         would = power.get(answer.hypothesis.id)
         why = "; ".join(filter(None, (answer.reason, "" if would is None else str(would))))

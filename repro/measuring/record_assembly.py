@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from repro.paper import tolerances
 from repro.experiments import get
+from repro.paper import tolerances
 from repro.paper.hypotheses import hash_hypotheses
 from repro.records import Complexity, Cost, DataSet, Metric, Record, Store, Submitted, Training, Weights
 

@@ -158,8 +158,7 @@ def build_answers_grid(answers: Sequence[Answer]) -> Grid:
             numbers = [
                 Text(str(len(answer.seeds))),
                 Text(effect),
-                Text(write_p(answer.p)),
-                Text(write_p(answer.adjusted)),
+                *(Text(write_p(p)) for p in answer.p_values),
             ]
         why = f" ({answer.reason})" if answer.reason else ""
         lines.append((Text(answer.hypothesis.says), *numbers, Text(answer.shown + why)))

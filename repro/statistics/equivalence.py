@@ -55,7 +55,9 @@ def _compare(first: Group, second: Group, margin: float) -> Closeness:
     variances = (sum(1 / len(network) for network in group) / len(group) ** 2 for group in (first, second))
     error = math.sqrt(squares / freedom * sum(variances))
     difference = abs(fmean(map(fmean, second)) - fmean(map(fmean, first)))
-    return Closeness(_find_upper_tail(margin - difference, error, freedom), _find_upper_tail(difference - margin, error, freedom))
+    return Closeness(
+        _find_upper_tail(margin - difference, error, freedom), _find_upper_tail(difference - margin, error, freedom)
+    )
 
 
 def _find_upper_tail(distance: float, error: float, freedom: int) -> float:

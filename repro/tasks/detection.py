@@ -23,14 +23,15 @@ from repro.evaluation.predictor import Failed
 from repro.experiments import Detector, Experiment, mini
 from repro.models.resnet import load_initial
 from repro.records import Checkpoint, DataSet, Metric
+from repro.settings import Settings
 from repro.tasks.task import Task
+
+#: Generated images that are predicted together.
+_GENERATED_BATCH = 8
 
 
 class DetectorEvaluation:
-    """A detector on the images of a split, `batch` at a time.
-
-    Only images of one size are not padded together: of real ones, one is predicted at a time.
-    """
+    """A detector on the images of a split, `batch` at a time: one, unless all have the same size."""
 
     shard = 100
     suffix = ".json.gz"
@@ -67,6 +68,11 @@ class Detection(Task[Detections, DetectorModule, CocoDetection]):
     """A detector on COCO 2017, or on the generated set of the mini profile."""
 
     evaluator = COCO_EVALUATOR
+
+    def __init__(self, experiment: Experiment, settings: Settings) -> None:
+        super().__init__(experiment, settings)
+        if settings.profile == "mini":  # the generated images have one size
+            self.evaluation_batch = _GENERATED_BATCH
 
     def write_generated(self, directory: Path) -> None:
         miniature.generate(directory, mini.coco.MINI_DATA_SEED)
@@ -106,7 +112,7 @@ class Detection(Task[Detections, DetectorModule, CocoDetection]):
         load_initial(model if whole else model.get_submodule("backbone"), tensors)
 
     def build_evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> DetectorEvaluation:
-        return DetectorEvaluation(model, self.validation_data, 8 if self.settings.profile == "mini" else 1)
+        return DetectorEvaluation(model, self.validation_data, self.evaluation_batch)
 
     def compute_metrics(self, results: Sequence[Detections], failed: Collection[str]) -> list[Metric]:
         data = self.validation_data

@@ -32,8 +32,9 @@ class Answer:
     """What the runs say to one statement.
 
     `p` is of the hypothesis that the statement is not so, `p_contrary` that its contrary is not so, `p_close` that
-    some two groups of a statement of order differ by its margin or more; `adjusted` are they over the family. `effect` is in points: the mean of the group predicted highest minus that of the one predicted
-    lowest, averaged over strata; of equivalence, the largest difference of two groups' means.
+    some two groups of a statement of order differ by its margin or more; `adjusted` are they over the family. `effect`
+    is in points: the mean of the group predicted highest minus that of the one predicted lowest, averaged over strata;
+    of equivalence, the largest difference of two groups' means.
     """
 
     hypothesis: Hypothesis
@@ -59,6 +60,15 @@ class Answer:
     def shown(self) -> str:
         """The word, with the margin where that belongs to it."""
         return f"equivalent within {self.hypothesis.margin:g}" if self.word == "equivalent" else self.word
+
+    @property
+    def p_values(self) -> tuple[float, float]:
+        """(p, adjusted p) of what the answer says: of the statement where nothing is decided."""
+        if self.word == "contrary":
+            return self.p_contrary, self.adjusted_contrary
+        if self.word == "equivalent" and self.hypothesis.test == "order":
+            return self.p_close, self.adjusted_close
+        return self.p, self.adjusted
 
     def as_dict(self) -> dict[str, object]:
         """The fields for JSON: the statement's own, then the answer's."""

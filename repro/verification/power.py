@@ -105,10 +105,7 @@ def _draw(answer: Answer, seeds: int, generator: np.random.Generator) -> list[li
         residuals = (observed - observed.mean()) * math.sqrt(len(observed) / (len(observed) - 1))
         noise = generator.choice(residuals, (_DRAWS, seeds)) + generator.normal(0, 1e-6, (_DRAWS, seeds))  # no ties
         drawn[name] = observed.mean() + noise
-    return [
-        [np.stack([drawn[name] for name in group]) for group in groups]
-        for groups in answer.hypothesis.strata
-    ]
+    return [[np.stack([drawn[name] for name in group]) for group in groups] for groups in answer.hypothesis.strata]
 
 
 def _merge(group: np.ndarray) -> np.ndarray:

@@ -47,11 +47,13 @@ COLUMNS = ["cos_input", "cos_output", "cos_att", "jsd_att"]
 def small():
     """The mini profile of COCO with 16 + 6 images, two iterations of pre-training and four of training."""
     patch = pytest.MonkeyPatch()
-    scenes = replace(mini.coco.SCENES, train_images=16, val_images=6, classification_images=16)
+    scenes = replace(mini.coco.SCENES, train_images=16, val_images=6, lit_images=8, classification_images=16)
     recipe = replace(mini.coco.PRETRAINING.recipe, batch_size=4, iterations=2)
     for module in (mini.coco, miniature):
         patch.setattr(module, "SCENES", scenes)
     patch.setattr(mini.coco, "PRETRAINING", replace(mini.coco.PRETRAINING, recipe=recipe))
+    shared = replace(mini.coco.SHARED_RECIPE, batch_size=4, iterations=2, warmup_iterations=1)
+    patch.setattr(mini.coco, "SHARED_RECIPE", shared)
     patch.setattr(mini.coco, "DATASET_KEY", "1" * 64)
     patch.setattr(mini.coco, "CONTENT", ANY)
     shrink = mini.shrink

@@ -35,12 +35,14 @@ NAME = "coco-r50-gc-r16"
 def small():
     """The mini profile with 24 + 8 images, four iterations of pre-training and six of training."""
     patch = pytest.MonkeyPatch()
-    scenes = replace(mini.coco.SCENES, train_images=24, val_images=8, classification_images=16)
+    scenes = replace(mini.coco.SCENES, train_images=24, val_images=8, lit_images=8, classification_images=16)
     pretraining = replace(
         mini.coco.PRETRAINING, recipe=replace(mini.coco.PRETRAINING.recipe, batch_size=4, iterations=4)
     )
     for module in (mini.coco, miniature):
         patch.setattr(module, "SCENES", scenes)
+    shared = replace(mini.coco.SHARED_RECIPE, batch_size=4, iterations=3, warmup_iterations=1)
+    patch.setattr(mini.coco, "SHARED_RECIPE", shared)
     patch.setattr(mini.coco, "PRETRAINING", pretraining)
     patch.setattr(mini.coco, "DATASET_KEY", "0" * 64)
     patch.setattr(mini.coco, "CONTENT", ANY)

@@ -41,7 +41,11 @@ NETWORK = Detector(
 def coco(tmp_path_factory):
     """Six generated images in the layout of COCO."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(miniature, "SCENES", replace(mini.coco.SCENES, train_images=2, val_images=6, classification_images=2))
+    patch.setattr(
+        miniature,
+        "SCENES",
+        replace(mini.coco.SCENES, train_images=2, val_images=6, lit_images=2, classification_images=2),
+    )
     root = tmp_path_factory.mktemp("data") / "coco"
     miniature.generate(root, 0)
     patch.undo()

@@ -61,7 +61,9 @@ def coco(tmp_path_factory):
     """Generated images in the layout of COCO, test-dev among them: a list of images, and no annotations."""
     patch = pytest.MonkeyPatch()
     patch.setattr(
-        miniature, "SCENES", replace(mini.coco.SCENES, train_images=2, val_images=IMAGES, classification_images=2)
+        miniature,
+        "SCENES",
+        replace(mini.coco.SCENES, train_images=2, val_images=IMAGES, lit_images=2, classification_images=2),
     )
     root = tmp_path_factory.mktemp("data") / "coco"
     miniature.generate(root, 0)

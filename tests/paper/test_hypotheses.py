@@ -41,7 +41,7 @@ def test_what_is_predicted_is_what_the_paper_prints():
 
 
 def test_the_sha256_is_of_the_statements_about_one_data_set(monkeypatch):
-    """A statement about ImageNet that is changed leaves what was declared for COCO as it was, and the other way round."""
+    """A change of a statement about ImageNet leaves what was declared for COCO as it was, and the reverse."""
     before = {name: hash_hypotheses(name) for name in ("coco", "imagenet", "kinetics")}
     assert len({*before.values()}) == 3
     rules = load_hypotheses()

@@ -31,7 +31,10 @@ def test_two_networks_are_two_one_sided_tests_of_scipy():
 
 def test_of_several_groups_the_farthest_pair_counts():
     groups = [[each] for each in draw(70, 70.5, 73)]
-    pairs = [compute_closeness([a, b], 4.0) for a, b in ((groups[0], groups[1]), (groups[1], groups[2]), (groups[0], groups[2]))]
+    pairs = [
+        compute_closeness([a, b], 4.0)
+        for a, b in ((groups[0], groups[1]), (groups[1], groups[2]), (groups[0], groups[2]))
+    ]
     whole = compute_closeness(groups, 4.0)
     assert whole.p == max(pair.p for pair in pairs)
     assert whole.p_apart == min(1.0, 3 * min(pair.p_apart for pair in pairs))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from repro.checkpoints import CONVERTER, initial_weights, registry
 from repro.complexity import COUNTER
 from repro.data.sources import SOURCES
-from repro.experiments import EXPERIMENTS, Experiment
+from repro.experiments import EXPERIMENTS, Experiment, mini
 from repro.experiments.readings import get_experiment
 from repro.paper import DATASETS, Table, tolerances
 from repro.records import Checkpoint, Cost, Count, DataSet, Metric, Record, Training, Weights, cache_key
@@ -115,7 +115,7 @@ def initial_sha256(experiment: Experiment) -> str | None:
     wanted = experiment.recipe.initial_weights
     if wanted in EXPERIMENTS:
         return STAGE1
-    if wanted in ("random", "pretraining"):
+    if wanted in ("random", *mini.PRETRAINED):
         return None
     return initial_weights.get_sha256_prefix(wanted).ljust(64, "0")
 

@@ -180,7 +180,7 @@ def image():
 def second_stage(name: str, trained: nn.Module) -> nn.Module:
     task = task_of(f"imagenet-r50-{name}")
     network = task.build_network()
-    task.start_from(network, trained.state_dict())
+    task.start_from(network, trained.state_dict(), task.experiment)
     return network.eval()
 
 
@@ -221,7 +221,7 @@ def test_weights_of_another_network_are_no_first_stage(trained):
     state = trained.state_dict()
     del state["layer3.5.bn2.running_mean"]
     with pytest.raises(ReproError, match=r"initial weights lack layer3\.5\.bn2\.running_mean"):
-        task.start_from(task.build_network(), state)
+        task.start_from(task.build_network(), state, task.experiment)
 
 
 # -- evaluation -------------------------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ def test_the_inflated_network_begins_as_the_image_network_without_its_last_layer
     torch.manual_seed(0)
     flat = miniature_tagger()
     model = task.build_network()
-    task.start_from(model, flat.state_dict())
+    task.start_from(model, flat.state_dict(), task.experiment)
     model.eval()
     frame = torch.rand(2, 3, 56, 56)
     with torch.no_grad():
@@ -255,7 +255,7 @@ def test_the_recipe_says_how_weights_are_inflated(inflation):
     task = tasks.task_for(experiment, Settings(results=None, profile="full"))
     flat = ResNet(replace(experiment.network.backbone, dimensions=2), 1000)
     model = task.build_network()
-    task.start_from(model, flat.state_dict())
+    task.start_from(model, flat.state_dict(), task.experiment)
     kernel, before = model.layer3[0].conv1.weight, flat.layer3[0].conv1.weight
     taps = {"mean": [1 / 3, 1 / 3, 1 / 3], "centre": [0, 1, 0]}[inflation]
     for tap, share in enumerate(taps):

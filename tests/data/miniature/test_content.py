@@ -21,7 +21,10 @@ from repro.settings import Settings
 
 GENERATORS = {"coco": coco, "imagenet": imagenet, "kinetics": kinetics}
 SMALL = {
-    "coco": ("SCENES", replace(mini.coco.SCENES, train_images=6, val_images=4, classification_images=150)),
+    "coco": (
+        "SCENES",
+        replace(mini.coco.SCENES, train_images=6, val_images=4, lit_images=2, classification_images=150),
+    ),
     "imagenet": ("PICTURES", replace(mini.imagenet.PICTURES, train_images=16, val_images=16)),
     "kinetics": ("VIDEOS", replace(mini.kinetics.VIDEOS, train_videos=12, val_videos=12, images=150)),
 }
@@ -59,7 +62,7 @@ def test_what_this_version_draws_is_what_it_expects(name, tmp_path):
 def test_the_hash_is_of_the_pixels_and_annotations_that_other_readers_find(generated):
     """Computed from the files with Pillow and hashlib alone: images split by split, then what is pre-trained on."""
     root, total = generated.root / "coco", hashlib.sha256()
-    for split in ("train2017", "val2017"):
+    for split in ("train2017", "val2017", "trainlit2017"):
         for path in sorted((root / split).iterdir()):
             pixels = np.asarray(Image.open(path))
             total.update(f"{split}/{path.name}: uint8 {pixels.shape}\n".encode() + pixels.tobytes())
@@ -76,7 +79,7 @@ def test_the_hash_is_of_the_pixels_and_annotations_that_other_readers_find(gener
 @pytest.mark.parametrize("name", GENERATORS)
 def test_other_parameters_draw_other_content(name, generated, tmp_path, monkeypatch):
     variable, values = SMALL[name]
-    change = {"coco": {"lamp": 21}, "imagenet": {"mark": 4}, "kinetics": {"lamp": 9}}[name]
+    change = {"coco": {"tile": 4}, "imagenet": {"mark": 4}, "kinetics": {"lamp": 9}}[name]
     monkeypatch.setattr(GENERATORS[name], variable, replace(values, **change))
     GENERATORS[name].generate(tmp_path / "data")
     assert json.loads((tmp_path / "data" / content.NAME).read_text())["drawn"] != generated.drawn[name]
@@ -122,13 +125,13 @@ def replace_an_image_by_a_directory(directory):
 
 
 DAMAGES = {
-    "other images": (damage_half_of_the_images, "3 of 12 files"),
-    "two exchanged": (swap, "2 of 12 files"),
-    "annotations": (change_an_annotation, "1 of 12 files .*instances_val2017.json"),
-    "one missing": (lambda d: next((d / "train2017").iterdir()).unlink(), "1 of 12 files"),
-    "one cut short": (lambda d: next((d / "val2017").iterdir()).write_bytes(b""), "1 of 12 files"),
-    "one more": (lambda d: (d / "train2017" / "more.png").write_bytes(b"x"), "1 of 12 files .*more.png"),
-    "a directory in its place": (replace_an_image_by_a_directory, "1 of 12 files"),
+    "other images": (damage_half_of_the_images, "3 of 15 files"),
+    "two exchanged": (swap, "2 of 15 files"),
+    "annotations": (change_an_annotation, "1 of 15 files .*instances_val2017.json"),
+    "one missing": (lambda d: next((d / "train2017").iterdir()).unlink(), "1 of 15 files"),
+    "one cut short": (lambda d: next((d / "val2017").iterdir()).write_bytes(b""), "1 of 15 files"),
+    "one more": (lambda d: (d / "train2017" / "more.png").write_bytes(b"x"), "1 of 15 files .*more.png"),
+    "a directory in its place": (replace_an_image_by_a_directory, "1 of 15 files"),
     "no list": (lambda d: (d / content.NAME).unlink(), "it does not exist"),
     "a damaged list": (lambda d: (d / content.NAME).write_bytes(b'{"drawn": 1'), "damaged"),
     "an empty list": (lambda d: (d / content.NAME).write_bytes(b'{"drawn": "", "files": {}}'), "does not name"),

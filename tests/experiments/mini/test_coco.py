@@ -139,46 +139,63 @@ def test_every_ratio_leaves_a_bottleneck_of_its_own():
 # -- initial weights --------------------------------------------------------------------------------------------------
 
 
-def test_there_is_a_pretraining_for_every_public_weights_file_of_the_paper():
+def test_there_is_a_classifier_for_every_public_weights_file_of_the_paper():
     by_file = {}
     for full in FULL:
-        by_file.setdefault(full.recipe.initial_weights, set()).add(
-            mini.coco.pretraining_for(mini.shrink(full)).spec_hash
-        )
+        classifier, _ = mini.list_pretrainings(mini.shrink(full))
+        by_file.setdefault(full.recipe.initial_weights, set()).add(classifier.spec_hash)
     assert len(by_file) == 3  # ResNet-50, ResNet-101, ResNeXt-101
     assert all(len(hashes) == 1 for hashes in by_file.values())
     assert len(set.union(*by_file.values())) == 3
     assert by_file["torchvision/resnet50-19c8e357"] == {mini.coco.PRETRAINING.spec_hash}
 
 
-def test_pretrained_weights_fit_every_experiment():
+def test_experiments_that_differ_in_their_blocks_alone_start_from_one_detector():
+    """Otherwise a difference might be one of the detectors that blocks are inserted into."""
+    shared = {}
+    for full in FULL:
+        small = mini.shrink(full)
+        _, detector = mini.list_pretrainings(small)
+        assert detector.network == replace(small.network, backbone=replace(small.network.backbone, context=None))
+        shared.setdefault(detector.spec_hash, set()).add(small.name)
+    assert sorted(map(len, shared.values())) == [3, 3, 3, 3, 18]
+
+
+def test_weights_that_are_shared_fit_every_experiment():
     from repro.data.miniature.coco import Tagger
     from repro.detection.torchvision import MaskRCNN
     from repro.models.resnet import load_initial
 
     for full in FULL:
         small = mini.shrink(full)
-        spec = mini.coco.pretraining_for(small).network
+        classifier, detector = mini.list_pretrainings(small)
+        shared = MaskRCNN(detector.network)
         missing, unexpected = load_initial(
-            MaskRCNN(small.network).backbone, Tagger(spec.backbone, spec.num_classes).state_dict()
+            shared.backbone, Tagger(classifier.network.backbone, classifier.network.num_classes).state_dict()
         )
         assert set(unexpected) == {"fc.weight", "fc.bias"}
-        new = {".context_block."} if small.network.backbone.context else set()
-        new |= {".conv_offset."} if small.network.backbone.dcn else set()
-        assert {part for part in new for key in missing if part in key} == new
-        assert all(any(part in key for part in new) for key in missing)
+        assert all(".conv_offset." in key for key in missing)
+        assert bool(missing) == bool(small.network.backbone.dcn)
+        missing, unexpected = load_initial(MaskRCNN(small.network), shared.state_dict())
+        assert not unexpected
+        assert all(".context_block." in key for key in missing)
+        assert bool(missing) == bool(small.network.backbone.context)
 
 
-def test_pretrained_weights_of_another_backbone_are_refused():
+def test_weights_of_another_network_are_refused():
     from repro.data.miniature.coco import Tagger
     from repro.detection.torchvision import MaskRCNN
     from repro.models.resnet import load_initial
 
-    spec = mini.coco.PRETRAINING.network
-    weights = Tagger(spec.backbone, spec.num_classes).state_dict()
+    classifier, detector = mini.list_pretrainings(mini.shrink(get("coco-r50-gc-r16")))
+    weights = Tagger(classifier.network.backbone, classifier.network.num_classes).state_dict()
+    shared = MaskRCNN(detector.network).state_dict()
     for name in ("r101-baseline", "x101-baseline"):
+        other = MaskRCNN(mini.shrink(get(f"coco-{name}")).network)
         with pytest.raises(ReproError, match="another network"):
-            load_initial(MaskRCNN(mini.shrink(get(f"coco-{name}")).network).backbone, weights)
+            load_initial(other.backbone, weights)
+        with pytest.raises(ReproError, match="another network"):
+            load_initial(other, shared)
 
 
 # -- planning ---------------------------------------------------------------------------------------------------------
@@ -193,6 +210,9 @@ def test_a_training_key_holds_the_pretraining(tmp_path, monkeypatch):
     monkeypatch.setattr(mini.coco, "PRETRAINING", replace(mini.coco.PRETRAINING, recipe=recipe))
     again = [keys.training_key(experiment, settings) for experiment in small]
     assert not {*before} & {*again}
+    monkeypatch.setattr(mini.coco, "SHARED_RECIPE", replace(mini.coco.SHARED_RECIPE, epochs=2))
+    third = [keys.training_key(experiment, settings) for experiment in small]
+    assert not {*before, *again} & {*third}
 
 
 def test_a_run_by_the_recipe_departs_from_nothing(tmp_path):
@@ -250,7 +270,7 @@ def test_the_instantiations_of_the_non_local_block_are_run_as_well():
 def test_the_key_of_the_data_follows_what_is_drawn():
     scenes, content = mini.coco.SCENES, mini.coco.CONTENT
     assert identify_generated(scenes, content) == mini.coco.DATASET_KEY
-    for change in ({"seed": 1}, {"distance": 0}, {"cue_hues": (0.5, 0.0)}):
+    for change in ({"seed": 2}, {"distance": 0}, {"amplitude": 50}):
         assert identify_generated(replace(scenes, **change), content) != mini.coco.DATASET_KEY
     assert identify_generated(scenes, "0" * 64) != mini.coco.DATASET_KEY
 

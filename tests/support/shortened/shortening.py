@@ -6,10 +6,11 @@ from unittest.mock import ANY
 
 from repro.experiments import mini
 
-mini.coco.SCENES = replace(mini.coco.SCENES, train_images=24, val_images=10, classification_images=16)
+mini.coco.SCENES = replace(mini.coco.SCENES, train_images=24, val_images=10, lit_images=8, classification_images=16)
 mini.coco.PRETRAINING = replace(
     mini.coco.PRETRAINING, recipe=replace(mini.coco.PRETRAINING.recipe, batch_size=4, iterations=3)
 )
+mini.coco.SHARED_RECIPE = replace(mini.coco.SHARED_RECIPE, batch_size=4, iterations=3, warmup_iterations=1)
 mini.coco.DATASET_KEY = "0" * 64
 mini.coco.CONTENT = ANY
 
