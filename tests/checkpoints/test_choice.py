@@ -95,6 +95,8 @@ def test_prefixes_are_named_in_initial_weights(tmp_path, monkeypatch):
     from repro.tasks.task import Task
 
     class Fitting(Task):
+        experiment = EXPERIMENT
+
         def start_from(self, model, tensors, spec):
             if "conv1.weight" not in tensors:
                 raise ReproError("initial weights lack conv1.weight")

@@ -20,7 +20,7 @@ from repro.measuring import training
 from repro.measuring.batch_division import divide_batch
 from repro.measuring.deviations import protocol_deviations, recipe_overrides
 from repro.measuring.measure import measure
-from repro.paths import TABLES
+from repro.paper.hypotheses import hash_hypotheses
 from repro.planning.work_order import order_work
 from repro.settings import Settings
 from repro.statistics.precision import compute_average_precision
@@ -91,7 +91,7 @@ def test_the_record_is_whole(whole):
     assert "not comparable" in record.deviations[0]
     assert record.weights.sha256 == hashlib.sha256(weights(settings)).hexdigest()
     assert settings.store.all() == [record]
-    assert record.hypotheses == hashlib.sha256((TABLES / "hypotheses.yaml").read_bytes()).hexdigest()
+    assert record.hypotheses == hash_hypotheses("coco")
 
 
 def test_its_evidence_gives_the_recorded_numbers(whole):
