@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from repro.data.video import Video
+from repro.data.video import DecodedVideo, Video
 from repro.errors import ReproError
 from repro.experiments.preprocessing import Preprocessing
 
@@ -188,7 +188,9 @@ class ClipAugmentation:
     resizing: Literal["bytes", "floats"] = "floats"
 
 
-def read_training_clip(video: Video, augmentation: ClipAugmentation, generator: np.random.Generator) -> Tensor:
+def read_training_clip(
+    video: Video | DecodedVideo, augmentation: ClipAugmentation, generator: np.random.Generator
+) -> Tensor:
     """Read a random clip: (1, 3, T, size, size), uint8, or float32 if resized values are not rounded.
 
     Starts, lengths of the short side and places of the square are uniformly distributed: lengths before they are

@@ -43,6 +43,7 @@ class ImageNet:
         augmentation: how it is prepared in training.
         wnids: the classes' names in the order of their labels: those of ILSVRC2012, or of another data set in the first
             of the three layouts.
+        keep: keep decoded training images in memory: a small data set is then decoded once, not in every epoch.
 
     Raises:
         ReproError: there is no image, an unknown class, an id twice or an archive cut short; says what to do.
@@ -55,11 +56,14 @@ class ImageNet:
         preprocessing: Preprocessing = Preprocessing(resize=256, crop=224),  # noqa: B008 frozen
         augmentation: Augmentation = Augmentation(),  # noqa: B008 frozen
         wnids: Sequence[str] = WNIDS,
+        *,
+        keep: bool = False,
     ) -> None:
         self.split = split
         self.preprocessing = preprocessing
         self.augmentation = augmentation
         self.wnids = tuple(wnids)
+        self._decoded: dict[int, np.ndarray] | None = {} if keep else None
         self.place, self._files = _open_storage(root, split)
         entries, self._truth = _list_entries(self._files, self.place, root, split, self.wnids)
         self.ids = [image_id for image_id, _, _ in entries]
@@ -103,12 +107,20 @@ class ImageNet:
             if not train:
                 picture = pictures.decode_image(self._read(index))
                 return ImageSample(prepare_evaluation_image(picture, self.preprocessing), image_id, label)
-            image = torch.from_numpy(pictures.decode_pixels(self._read(index))).permute(2, 0, 1)
+            image = torch.from_numpy(self._decode_pixels(index)).permute(2, 0, 1)
         except UndecodablePicture as error:
             raise self._describe_corrupt(index, error) from None
         generator = np.random.default_rng([seed, epoch, index])
         square, color = prepare_training_image(image, self.augmentation, generator)
         return ImageSample(square, image_id, label, color)
+
+    def _decode_pixels(self, index: int) -> np.ndarray:
+        """uint8 (H, W, 3), which is not to be changed: it may be kept."""
+        if self._decoded is None:
+            return pictures.decode_pixels(self._read(index))
+        if index not in self._decoded:
+            self._decoded[index] = pictures.decode_pixels(self._read(index))
+        return self._decoded[index]
 
     def check(self, index: int) -> None:
         """Decode an image.

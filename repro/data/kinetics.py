@@ -13,7 +13,7 @@ from torchvision.models.video import R3D_18_Weights
 from repro.data import kinetics_lists as lists
 from repro.data.clips import ClipAugmentation, ClipSample, read_evaluation_clips, read_training_clip
 from repro.data.sources import Split
-from repro.data.video import Video
+from repro.data.video import DecodedVideo, Video
 from repro.errors import ReproError
 from repro.experiments import digest
 from repro.experiments.preprocessing import CLIPS_TRAINED_HERE, Preprocessing
@@ -43,6 +43,7 @@ class Kinetics:
         preprocessing: how a video is prepared in an evaluation.
         augmentation: how it is prepared in training.
         labels: the classes' names in the order of their numbers: those of Kinetics-400, or of another data set.
+        keep: keep all frames of training videos in memory: a small data set is then decoded once, not in every epoch.
 
     Raises:
         ReproError: there is no video, an unknown class, a video twice or a damaged list; says what to do.
@@ -55,11 +56,14 @@ class Kinetics:
         preprocessing: Preprocessing = CLIPS_TRAINED_HERE,
         augmentation: ClipAugmentation = ClipAugmentation(),  # noqa: B008 frozen
         labels: Sequence[str] = LABELS,
+        *,
+        keep: bool = False,
     ) -> None:
         self.split = split
         self.preprocessing = preprocessing
         self.augmentation = augmentation
         self.classes = tuple(labels)
+        self._decoded: dict[int, DecodedVideo] | None = {} if keep else None
         self.place = lists.find_directory(root, split)
         files = lists.list_files(self.place)
         self.list_path, rows = lists.read_list(root, split, self.classes)
@@ -118,11 +122,24 @@ class Kinetics:
             UnreadableVideo: the file is missing, damaged or no video.
         """
         video_id, label = self.ids[index], int(self.labels[index])
+        if train and self._decoded is not None:
+            return self._cut_training_clip(self._keep(index), index, seed, epoch)
         with Video(self.get_path(index), video_id) as video:
-            if not train:
-                return ClipSample(read_evaluation_clips(video, self.preprocessing), video_id, label)
-            generator = np.random.default_rng([seed, epoch, index])
-            return ClipSample(read_training_clip(video, self.augmentation, generator), video_id, label)
+            if train:
+                return self._cut_training_clip(video, index, seed, epoch)
+            return ClipSample(read_evaluation_clips(video, self.preprocessing), video_id, label)
+
+    def _cut_training_clip(self, video: Video | DecodedVideo, index: int, seed: int, epoch: int) -> ClipSample:
+        generator = np.random.default_rng([seed, epoch, index])
+        clip = read_training_clip(video, self.augmentation, generator)
+        return ClipSample(clip, self.ids[index], int(self.labels[index]))
+
+    def _keep(self, index: int) -> DecodedVideo:
+        assert self._decoded is not None
+        if index not in self._decoded:
+            with Video(self.get_path(index), self.ids[index]) as video:
+                self._decoded[index] = DecodedVideo(video)
+        return self._decoded[index]
 
     def check(self, index: int) -> None:
         """Decode every frame of a video.

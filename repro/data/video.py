@@ -264,3 +264,20 @@ class Video:
             self.video_id,
             f"video {self.video_id} {what}: {self.path}: {why}. {_ADVICE}",
         )
+
+
+class DecodedVideo:
+    """The frames of a video, all in memory.
+
+    Raises:
+        UnreadableVideo: one of them cannot be decoded.
+    """
+
+    def __init__(self, video: Video) -> None:
+        self.frames = video.frames  #: number of frames of the whole video
+        self._pixels = dict(video.read(range(video.frames)))
+
+    def read(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """The frames of these numbers, each once, ascending, as `Video.read`; they are not to be changed."""
+        for index in sorted(set(indices)):
+            yield index, self._pixels[index]

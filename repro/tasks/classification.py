@@ -121,8 +121,9 @@ class Classification(Accuracy[Prediction, ImageClassifier, ImageNet]):
             augmentation = Augmentation(flip=recipe.flip, **_COLOURS[recipe.colours])
             return ImageNet(self.root, split, self.inputs, augmentation)
         return ImageNet(
-            self.root, split, self.inputs, Augmentation(**mini.imagenet.AUGMENTATION), wnids=mini.imagenet.CLASSES
-        )
+            self.root, split, self.inputs, Augmentation(**mini.imagenet.AUGMENTATION),
+            wnids=mini.imagenet.CLASSES, keep=True,
+        )  # fmt: skip
 
     @property
     def inputs(self) -> preprocessing.Preprocessing:

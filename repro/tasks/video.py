@@ -130,8 +130,9 @@ class VideoClassification(Accuracy[Scores, ClipClassifier, Kinetics]):
             flip, frames = self.experiment.recipe.flip, self.experiment.classifier.clip_frames
             return Kinetics(self.root, split, self.inputs, ClipAugmentation(flip=flip, clip_frames=frames))
         return Kinetics(
-            self.root, split, self.inputs, ClipAugmentation(**mini.kinetics.AUGMENTATION), labels=mini.kinetics.CLASSES
-        )
+            self.root, split, self.inputs, ClipAugmentation(**mini.kinetics.AUGMENTATION),
+            labels=mini.kinetics.CLASSES, keep=True,
+        )  # fmt: skip
 
     @property
     def inputs(self) -> preprocessing.Preprocessing:
