@@ -58,21 +58,25 @@ SHAPES: dict[str, Draw] = {
 
 
 def simulate_family(table: int, seeds: int, draws: int, shape: Draw, shifts: dict[str, float]) -> dict[str, float]:
-    """The share of draws in which each statement is decided as holding; under "any" and "contrary", that any is."""
+    """The share of draws in which each statement is decided; under a word, in which any statement has that answer."""
     family = RULES.of_table(table)
+    asked = [statement.test == "order" and statement.margin is not None for statement in family]
     names = sorted({name for statement in family for name in statement.experiments})
     generator = np.random.default_rng([table, seeds, draws])
-    held = dict.fromkeys([statement.id for statement in family] + ["any", "contrary"], 0)
+    decided = dict.fromkeys([statement.id for statement in family] + ["holds", "contrary", "close"], 0)
     for _ in range(draws):
         values = {name: (shape(generator, seeds) + shifts.get(name, 0.0)).tolist() for name in names}
         p_values = [compute_p_values(statement, values) for statement in family]
-        holds = [p <= RULES.level for p in adjust_holm([p for p, _ in p_values])]
-        contrary = [p <= RULES.level for p in adjust_holm([p for _, p in p_values])]
-        for statement, yes in zip(family, holds, strict=True):
-            held[statement.id] += yes
-        held["any"] += any(yes for statement, yes in zip(family, holds, strict=True) if statement.test == "order")
-        held["contrary"] += any(contrary)
-    return {name: number / draws for name, number in held.items()}
+        holds = [p <= RULES.level for p in adjust_holm([p for p, _, _ in p_values])]
+        contrary = [p <= RULES.level for p in adjust_holm([p for _, p, _ in p_values])]
+        within = iter(adjust_holm([p for (_, _, p), is_asked in zip(p_values, asked, strict=True) if is_asked]))
+        close = [is_asked and next(within) <= RULES.level for is_asked in asked]
+        for statement, *words in zip(family, holds, contrary, close, strict=True):
+            decided[statement.id] += any(words)
+        decided["holds"] += any(yes for statement, yes in zip(family, holds, strict=True) if statement.test == "order")
+        decided["contrary"] += any(contrary)
+        decided["close"] += any(close)
+    return {name: number / draws for name, number in decided.items()}
 
 
 def print_errors(draws: int) -> None:
@@ -82,7 +86,7 @@ def print_errors(draws: int) -> None:
         for name, shape in SHAPES.items():
             for seeds in (3, 5) if table == 2 else (3,):
                 found = simulate_family(table, seeds, draws, shape, {})
-                print(f"| {table} | {name} | {seeds} | {100 * found['any']:.1f} | {100 * found['contrary']:.1f} |")
+                print(f"| {table} | {name} | {seeds} | {100 * found['holds']:.1f} | {100 * found['contrary']:.1f} |")
 
 
 def print_nuisance(draws: int) -> None:
@@ -109,14 +113,14 @@ def print_nuisance(draws: int) -> None:
 
 
 def print_equivalence(draws: int) -> None:
-    """How often kinds are called equivalent within 5 points, at p <= 0.05, by how far one of them lies off."""
+    """How often kinds are called equivalent within the margin of 4, at p <= 0.05, by how far one of them lies off."""
     statement = next(one for one in RULES.statements if one.id == "one-block-kinds-on-par")
     print("\n| one kind differs by | seeds | equivalent (%) |")
     print("|:---|---:|---:|")
-    cases = [(f"{shift:g}, sd 2", draw_normal, draw_normal, shift) for shift in (0.0, 2.5, 5.0)]
-    cases.append(("one run in seven, 35 points", lambda g, n: 75 + g.normal(0, 1.5, n), draw_rare_mode, 0.0))
+    cases = [(f"{shift:g}, sd 1", _draw_around_75, _draw_around_75, shift) for shift in (0.0, 2.0, 4.0)]
+    cases.append(("one run in seven, 35 points", _draw_around_75, draw_rare_mode, 0.0))
     for name, shape, other, shift in cases:
-        for seeds in (4, 5, 8):
+        for seeds in (3, 5, 8):
             generator, equivalent = np.random.default_rng(seeds), 0
             for _ in range(draws):
                 values = {one: shape(generator, seeds).tolist() for one in statement.experiments[:2]}
@@ -125,20 +129,43 @@ def print_equivalence(draws: int) -> None:
             print(f"| {name} | {seeds} | {100 * equivalent / draws:.1f} |")
 
 
+def print_close_orders(draws: int) -> None:
+    """Whether statements of order are called equivalent where every two groups differ by the margin: none should be."""
+    print("\n| Table | seeds | any equivalent (%) |")
+    print("|---:|---:|---:|")
+    for table in (2, 4, 5):
+        for seeds in (3, 5):
+            generator, wrong = np.random.default_rng([table, seeds]), 0
+            family = [s for s in RULES.of_table(table) if s.test == "order" and s.margin is not None]
+            for _ in range(draws):
+                p_values = []
+                for statement in family:  # each alone at its worst: experiments have other means in another statement
+                    values = {
+                        name: (_draw_around_75(generator, seeds) + place * (statement.margin or 0.0)).tolist()
+                        for groups in statement.strata
+                        for place, group in enumerate(groups)
+                        for name in group
+                    }
+                    p_values.append(compute_p_values(statement, values)[2])
+                wrong += min(adjust_holm(p_values)) <= RULES.level
+            print(f"| {table} | {seeds} | {100 * wrong / draws:.1f} |")
+
+
 def print_power(draws: int) -> None:
-    """Table 2, if blocks gain what they gained with a brighter lamp: about 35 points, single stages half of it."""
+    """Table 2, if runs scatter by a point, blocks gain 38, c3 two less, scaling one less, smaller ratios more."""
     names = {name for statement in RULES.of_table(2) for name in statement.experiments}
-    shifts = dict.fromkeys(names - {"coco-r50-baseline"}, 34.0)
-    shifts |= {"coco-r50-gc-r16-c3": 2.0, "coco-r50-gc-r16-c4": 15.0, "coco-r50-gc-r16-c5": 15.0}
-    shifts |= {"coco-r50-avg-scale": 15.0, "coco-r50-att-scale": 17.0, "coco-r50-avg-add": 32.0}
-    shifts |= {"coco-r50-1nl": 28.0, "coco-r50-1snl": 28.0, "coco-r50-1gc": 28.0}
-    shifts |= {"coco-r50-gc-r16-plain": 29.0, "coco-r50-gc-r16-relu": 29.0, "coco-r50-gc-r16-after-add": 34.0}
-    shifts |= {"coco-r50-gc-r32": 32.0, "coco-r50-gc-r8": 35.0, "coco-r50-gc-r4": 36.0}
+    shifts = dict.fromkeys(names - {"coco-r50-baseline"}, 38.0)
+    shifts |= {"coco-r50-gc-r16-c3": 36.0, "coco-r50-avg-scale": 37.0, "coco-r50-att-scale": 37.0}
+    shifts |= {"coco-r50-gc-r32": 37.5, "coco-r50-gc-r8": 38.3, "coco-r50-gc-r4": 38.6}
     print("\n| statement | 3 seeds | 5 | 8 |")
     print("|:---|---:|---:|---:|")
-    found = [simulate_family(2, seeds, draws, draw_normal, shifts) for seeds in (3, 5, 8)]
+    found = [simulate_family(2, seeds, draws, lambda g, n: g.normal(37, 1, n), shifts) for seeds in (3, 5, 8)]
     for statement in RULES.of_table(2):
         print(f"| {statement.says} | " + " | ".join(f"{100 * one[statement.id]:.0f}" for one in found) + " |")
+
+
+def _draw_around_75(generator: np.random.Generator, n: int) -> np.ndarray:
+    return generator.normal(75, 1, n)
 
 
 # -- intervals --------------------------------------------------------------------------------------------------------
@@ -225,6 +252,7 @@ def main() -> None:
     print_errors(given.draws)
     print_nuisance(given.draws)
     print_equivalence(given.draws)
+    print_close_orders(given.draws)
     print_power(max(200, given.draws // 10))
     print_bootstrap(given.samples)
 

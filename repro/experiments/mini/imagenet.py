@@ -25,7 +25,7 @@ class Pictures:
     version: int = 1  #: raised when the generator draws something else from the same values
     side: int = 64
     train_images: int = 4000
-    val_images: int = 1600
+    val_images: int = 800
     patterns: tuple[str, ...] = ("checks", "columns", "diagonals", "dots", "grid", "lattice", "rings", "rows")
     grains: tuple[str, ...] = ("coarse", "fine")
     periods: tuple[int, ...] = (8, 4)  #: of a pattern, by its grain

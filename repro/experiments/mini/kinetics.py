@@ -28,7 +28,7 @@ class GeneratedVideos:
     frames: int = 20
     rate: int = 10  #: frames per second
     train_videos: int = 1200
-    val_videos: int = 480
+    val_videos: int = 240
     shapes: tuple[str, ...] = ("disc", "cross", "triangle")
     motions: tuple[str, ...] = ("left", "right", "up", "down")
     hues: tuple[float, ...] = (0.0, 0.5)  #: red and cyan, of the two objects and of the lamp
@@ -106,7 +106,7 @@ PRETRAINING = Experiment(
 )  # fmt: skip
 
 _RECIPE = Recipe(
-    epochs=8, batch_size=16, learning_rate=3e-3, schedule="cosine", warmup_iterations=20, optimizer="adamw",
+    epochs=6, batch_size=16, learning_rate=3e-3, schedule="cosine", warmup_iterations=20, optimizer="adamw",
     weight_decay=0.01, clip_norm=10.0, initial_weights="pretraining", flip=0.0, warmup="line", norm_weight_decay=0.0,
     precise_norm=20,
 )  # fmt: skip

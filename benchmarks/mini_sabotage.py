@@ -1,0 +1,186 @@
+"""Does the mini profile notice a wrong implementation? Blocks are spoilt, and the paper's statements asked again.
+
+    python benchmarks/mini_sabotage.py --reference tables/reference --results DIR [--jobs 2]
+
+Trains the networks of Table 2 that a fault touches, with the seeds 0 to 2, and prints what the statements answer with
+them in place of the committed records. What is trained stays in DIR; the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from repro.engine import instructions
+from repro.records import Record, Store
+
+TABLE, SEEDS, BASELINE = 2, range(3), "coco-r50-baseline"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A way to spoil a block: `touches` says which experiments it changes, by their context block's specification."""
+
+    name: str
+    says: str
+    touches: Callable[[object], bool]
+    spoil: Callable[[], None]
+    trained: int | None = None  #: only so many of them are trained, and have to equal the baseline bit for bit
+
+
+def disconnect_fusion() -> None:
+    from repro.models.context import GlobalContextBlock
+
+    GlobalContextBlock._fuse = lambda self, x, transformed: x + 0 * transformed  # type: ignore[method-assign]
+
+
+def pool_first_position() -> None:
+    from repro.models.context import GlobalContextBlock
+
+    def attend(self: GlobalContextBlock, x):
+        alpha = 0 * self.conv_mask(x).flatten(1)
+        alpha[:, 0] += 1
+        return alpha
+
+    GlobalContextBlock.attention = attend  # type: ignore[method-assign]
+
+
+def add_instead_of_scaling() -> None:
+    from repro.models.context import GlobalContextBlock
+
+    GlobalContextBlock._fuse = lambda self, x, transformed: x + transformed  # type: ignore[method-assign]
+
+
+def _is_context(block: object) -> bool:
+    from repro.experiments import GlobalContext
+
+    return isinstance(block, GlobalContext)
+
+
+FAULTS = {
+    fault.name: fault
+    for fault in (
+        Fault("disconnected", "the fusion of GC, SNL and SE blocks adds nothing", _is_context, disconnect_fusion, 1),
+        Fault(
+            "first-position",
+            "attention pooling takes the first position",
+            lambda block: _is_context(block) and block.pooling == "att",  # type: ignore[attr-defined]
+            pool_first_position,
+        ),
+        Fault(
+            "se-adds",
+            "squeeze-excitation adds what it should scale by",
+            lambda block: _is_context(block) and (block.pooling, block.fusion) == ("avg", "scale"),  # type: ignore[attr-defined]
+            add_instead_of_scaling,
+        ),
+    )
+}
+
+
+def list_touched(fault: Fault) -> list[str]:
+    from repro import paper
+    from repro.experiments import get
+
+    contexts = {name: get(name).network.backbone.context for name in paper.load(TABLE).experiments}
+    return [name for name, context in contexts.items() if context and fault.touches(context.block)]
+
+
+def train(fault: Fault, names: Iterable[str], results: Path) -> None:
+    """Train the networks, spoilt, in this process."""
+    from repro.measuring.measure import measure
+    from repro.planning.work_order import order_work
+    from repro.settings import Settings
+
+    fault.spoil()
+    for seed in SEEDS:
+        for name in names:
+            order = order_work(name, Settings(results=results, seed=seed, device="cpu"))
+            record = measure(order, command=" ".join(sys.argv), progress=lambda *_: None)
+            print(
+                f"{fault.name}: {name} seed {seed}: {record.require('ap_box').value:.2f}", file=sys.stderr, flush=True
+            )
+
+
+def train_side_by_side(fault: Fault, results: Path, jobs: int) -> None:
+    """Train in `jobs` processes, limited as the mini profile's workers are."""
+    names = list_touched(fault)[: fault.trained]
+    environment = {**os.environ, **instructions.pin("mini"), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, "--results", str(results), "--train", fault.name]
+    first = subprocess.run([*command, names[0]], env=environment, check=True)  # what all share is trained once
+    assert first.returncode == 0
+    parts = [names[1:][part::jobs] for part in range(jobs)]
+    running = [subprocess.Popen([*command, *part], env=environment) for part in parts if part]
+    if max(process.wait() for process in running):
+        sys.exit("a training failed; see above")
+
+
+def print_answers(reference: Path, results: Path) -> None:
+    from repro import paper
+    from repro.paper.hypotheses import load_hypotheses
+    from repro.verification.hypotheses import answer_family, collect_mini
+
+    table, rules = paper.load(TABLE), load_hypotheses()
+
+    def select(directory: Path) -> dict[tuple[str, int], Record]:
+        records = (r for r in Store(directory / "records").all() if r.profile == "mini" and r.seed in SEEDS)
+        return {(r.experiment, r.seed): r for r in records if r.experiment in table.experiments}
+
+    sound = select(reference)
+    columns = {"sound": sound}
+    for name, fault in FAULTS.items():
+        spoilt = select(results / name)
+        if fault.trained:
+            for (experiment, seed), record in spoilt.items():
+                if record.predictions_sha256 != sound[BASELINE, seed].predictions_sha256:
+                    sys.exit(f"{experiment} without its blocks' fusion differs from the baseline, seed {seed}")
+            spoilt = {
+                (experiment, seed): sound[experiment, seed].model_copy(
+                    update={"metrics": sound[BASELINE, seed].metrics}
+                )
+                for experiment in list_touched(fault)
+                for seed in SEEDS
+            }
+        columns[name] = sound | spoilt
+    answers = {
+        name: {
+            a.hypothesis.says: a
+            for a in answer_family(rules.of_table(TABLE), collect_mini(table, list(records.values())), rules)
+        }
+        for name, records in columns.items()
+    }
+    print("| statement | " + " | ".join(columns) + " |\n|:---|" + ":---|" * len(columns))
+    for says in answers["sound"]:
+        cells = [f"{a[says].shown} ({a[says].effect:+.1f})" for a in answers.values()]
+        marked = [
+            cells[0],
+            *(cell if cell.split(" (")[0] == cells[0].split(" (")[0] else f"**{cell}**" for cell in cells[1:]),
+        ]
+        print(f"| {says} | " + " | ".join(marked) + " |")
+    for name, fault in FAULTS.items():
+        how = "as the baseline, which one trained network equals" if fault.trained else "trained"
+        print(f"\n{name}: {fault.says}; {len(list_touched(fault))} networks, {how}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reference", type=Path, default=Path("tables/reference"))
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--train", nargs="+", metavar=("FAULT", "EXPERIMENT"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.train:
+        fault, *names = given.train
+        train(FAULTS[fault], names, given.results)
+        return
+    for fault in FAULTS.values():
+        train_side_by_side(fault, given.results / fault.name, given.jobs)
+    print_answers(given.reference, given.results)
+
+
+if __name__ == "__main__":
+    main()
