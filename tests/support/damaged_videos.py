@@ -100,11 +100,15 @@ def make_damaged(container: str, whole: bytes, number: int) -> bytes:
 
 
 def find_difference(path: Path, numbers: list[int], read: list[np.ndarray]) -> str | None:
-    """How `read` differs from the frames of these numbers, by a decoder that decodes all in one pass; None: not."""
+    """How `read` differs from the frames of these numbers, by a decoder that decodes all in one pass; None: not.
+
+    That one fails where a picture itself is damaged: what is put in its place depends on the pictures decoded before.
+    """
     with av.open(str(path), metadata_errors="replace") as file:
         stream = next(stream for stream in file.streams.video)
         stated = stream.codec_context.name == "h264" and file.format.name.startswith(("mov", "matroska"))
         stream.codec_context.thread_count = 1
+        stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
         frames = [(frame.pts, frame.to_ndarray(format="rgb24"), frame.rotation) for frame in file.decode(stream)]
     times = [time for time, _, _ in frames]
     if stated and None not in times and len(set(times)) == len(times):
@@ -136,7 +140,7 @@ def read_damaged(path: Path, number: int) -> str:
         return f"traceback: {error!r}"
     try:
         return f"difference: {different}" if (different := find_difference(path, numbers, read)) else "read"
-    except av.error.FFmpegError:  # damage where nothing was read
+    except av.error.FFmpegError:
         return "read"
 
 
