@@ -122,7 +122,7 @@ def _check_image(path: Path, image: AnnotatedImage) -> None:
     if size != (image.width, image.height):
         raise UnreadableImage(
             image.file_name,
-            f"image {directory / image.file_name} has {size} pixels (width, height), the annotations say "
+            f"image {path} has {size} pixels (width, height), the annotations say "
             f"{(image.width, image.height)}: it {explain_size(size, image)}",
         )
 
