@@ -26,6 +26,7 @@ from repro.statistics.exact_ranks import (
 from repro.statistics.multiplicity import adjust_holm
 from repro.verification.measurements import Measurement, collect
 from repro.verification.orderings import differ_only_in_network
+from repro.verification.ways import group_alike
 
 Word = Literal["holds", "contrary", "equivalent", "undecided", "not run"]
 WORDS: tuple[Word, ...] = get_args(Word)
@@ -80,26 +81,31 @@ class Answer:
         }
 
 
-def collect_mini(table: Table, records: Sequence[Record]) -> dict[str, Measurement]:
-    """Collect the mini-profile measurement of every experiment of the table that has one."""
+def collect_mini(table: Table, records: Sequence[Record]) -> list[tuple[str, dict[str, Measurement]]]:
+    """Collect the mini-profile measurements of the table's experiments: (way, by experiment) for each way."""
     run = {record.experiment for record in records if record.profile == "mini"}
     names = [name for name in table.experiments if name in run]
     if not names:
-        return {}
+        return []
     from repro.experiments.mini import shrink
 
     measured, _ = collect(records, {name: shrink(get(name)) for name in names}, "mini")
-    return {name: measured[name][0] for name in names if measured[name]}
+    return group_alike({name: measured[name] for name in names if measured[name]})
 
 
-def answer_table(table: Table, records: Sequence[Record]) -> tuple[Answer, ...]:
-    """Answer the statements in force of one table with these records; none where nothing is asked of the table.
+def answer_table(table: Table, records: Sequence[Record]) -> list[tuple[str, tuple[Answer, ...]]]:
+    """Answer the statements in force of one table, (way, answers) for each way in which these records were measured.
+
+    No way is preferred. Without a record there is one that has no name, in which nothing was run; a table of which
+    nothing is asked has no answers.
 
     Raises:
         ReproError: the file of the statements is missing or malformed.
     """
     rules = load_hypotheses()
-    return answer_family(rules.of_table(table.number), collect_mini(table, records), rules)
+    family = rules.of_table(table.number)
+    ways = collect_mini(table, records) or [("", {})]
+    return [(way, answer_family(family, measured, rules)) for way, measured in ways]
 
 
 def answer_family(
@@ -108,7 +114,7 @@ def answer_family(
     """Answer the statements of one table, adjusted for all of them.
 
     Args:
-        measured: mini-profile measurements by experiment, as `collect_mini` gives them.
+        measured: mini-profile measurements by experiment, in one way, as `collect_mini` gives them.
         rules: has the level.
     """
     answers = [answer(hypothesis, measured) for hypothesis in family]

@@ -78,12 +78,14 @@ def group_alike(measured: Mapping[Name, Sequence[Measurement]]) -> list[tuple[st
     ]
     merged = [dict(item for group in groups for item in group.items()) for groups in product(*choices) if groups]
     names = [" and ".join(dict.fromkeys(name_way(m.first) for m in group.values())) for group in merged]
-    times = Counter(names)
-    keys = [", ".join(m.first.key[:8] for m in group.values()) for group in merged]
-    return [
-        (f"{name} ({key})" if times[name] > 1 else name, group)
-        for name, key, group in zip(names, keys, merged, strict=True)
-    ]
+    keys = [[m.first.key[:8] for m in group.values()] for group in merged]
+    found = []
+    for name, own, group in zip(names, keys, merged, strict=True):
+        alike = [other for other, of in zip(keys, names, strict=True) if of == name]
+        shared = set.intersection(*map(set, alike))
+        tells = next((key for key in own if key not in shared), "")
+        found.append((f"{name}, {tells}" if len(alike) > 1 and tells else name, group))
+    return found
 
 
 def combine(verdicts: Sequence[CellVerdict]) -> CellVerdict:
