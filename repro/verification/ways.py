@@ -80,11 +80,11 @@ def group_alike(measured: Mapping[Name, Sequence[Measurement]]) -> list[tuple[st
     names = [" and ".join(dict.fromkeys(name_way(m.first) for m in group.values())) for group in merged]
     keys = [[m.first.key[:8] for m in group.values()] for group in merged]
     found = []
-    for name, own, group in zip(names, keys, merged, strict=True):
-        alike = [other for other, of in zip(keys, names, strict=True) if of == name]
+    for way, own, group in zip(names, keys, merged, strict=True):
+        alike = [other for other, of in zip(keys, names, strict=True) if of == way]
         shared = set.intersection(*map(set, alike))
         tells = next((key for key in own if key not in shared), "")
-        found.append((f"{name}, {tells}" if len(alike) > 1 and tells else name, group))
+        found.append((f"{way}, {tells}" if len(alike) > 1 and tells else way, group))
     return found
 
 
