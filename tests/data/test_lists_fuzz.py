@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import faulthandler
 import gzip
 import io
 import json
@@ -83,7 +84,7 @@ def decode(content: bytes) -> str:
     for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig")):
         if content.startswith(mark):
             return content.decode(encoding)
-    return content.decode()
+    return content.decode("utf-16-le" if content[1:2] == b"\0" else "utf-8")
 
 
 def write_annotations() -> bytes:
@@ -191,6 +192,7 @@ def read_synsets_in_a_child(meta: bytes) -> dict[int, str]:
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
+        faulthandler.disable()  # pytest's would print where
         with contextlib.suppress(Exception):
             synsets = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True, variable_names=["synsets"])["synsets"]
             found = {int(s["ILSVRC2012_ID"]): str(s["WNID"]) for s in synsets.ravel() if int(s["num_children"]) == 0}
@@ -260,11 +262,58 @@ def make_damaged(kind: str, number: int) -> bytes:
             content[at : at + length] = content[other : other + length]
         else:
             del content[at:]
+    if kind == "annotations" and draw.random() < 0.7:
+        content = bytearray(make_other_values(draw))
     if kind == "tar" or draw.random() < 0.5:
         content = mend_checksums(content) if binary else content
     if not binary and draw.random() < 0.1:
         return bytes(content).decode(errors="replace").encode(draw.choice(("utf-16", "utf-8-sig", "utf-16-le")))
     return bytes(content)
+
+
+VALUES = [
+    *(None, True, 0, -1, 1, 2, 7, 3, 20, 30, 600, 0.5, 1e308, -1e308, float("nan"), float("inf"), -float("inf")),
+    *(
+        2**31,
+        2**63,
+        10**400,
+        "",
+        "x",
+        "7.jpg",
+        "../7.jpg",
+        "/7.jpg",
+        "P",
+        "[]",
+        [],
+        {},
+        [[[]]],
+        [0, 0, 5],
+        [0, 0, -5, 5],
+    ),
+    *([0, 600], [-1, 601], [100, 50, 449], [1, 2, 3, 4], [[1, 1, 2, 2, 3, 3, 4]], [[1, 1, 2, 2]]),
+    *({"size": size, "counts": counts} for size in ([20, 30], [30, 20]) for counts in ([600], [0, 600], "Pb0", "`b0")),
+]
+
+
+def make_other_values(draw: random.Random) -> bytes:
+    """The annotations with other values, entries left out or twice; NaN and infinities too."""
+    content = json.loads(READERS["annotations"][1])
+    for _ in range(draw.choice((1, 1, 2))):
+        where = [(entry, key) for entries in content.values() for entry in entries for key in entry]
+        where += [(content, key) for key in content] + [(entries, 0) for entries in content.values()]
+        container, key = draw.choice(where)
+        how = draw.random()
+        if how < 0.7:
+            container[key] = draw.choice(VALUES)
+        elif how < 0.8 or not isinstance(container, list):
+            del container[key]
+        else:
+            container.append(container[key])
+        if not all(
+            isinstance(entries, list) and all(isinstance(e, dict) for e in entries) for entries in content.values()
+        ):
+            break
+    return json.dumps(content).encode()
 
 
 def mend_checksums(content: bytearray) -> bytearray:
