@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -13,24 +14,28 @@ import video_files as files
 from repro.data.mp4_index import exceeds_file
 
 MEASURE = """
-import resource, sys, time
+import sys, time
 from pathlib import Path
+from damaged_videos import measure_peak
 from repro.data.mp4_index import exceeds_file
 from repro.data.video import UnreadableVideo, Video
-before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+before, begun = measure_peak(), time.process_time()
 try:
     with Video(Path(sys.argv[1]), "x") as video:
         for _ in video.read(range(0, video.frames, 7)): pass
         print("read")
 except UnreadableVideo:
     print("named")
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, time.process_time() - begun)
+print(measure_peak() - before, time.process_time() - begun)
 """
 
 
 def measure(path: Path) -> tuple[str, int, float]:
     """Outcome, MiB beyond what the interpreter takes, and seconds of processor time."""
-    run = subprocess.run([sys.executable, "-c", MEASURE, path], capture_output=True, text=True, check=True, timeout=300)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run(
+        [sys.executable, "-c", MEASURE, path], capture_output=True, text=True, check=True, timeout=300, env=environment
+    )
     outcome, numbers = run.stdout.splitlines()
     return outcome, int(numbers.split()[0]), float(numbers.split()[1])
 
