@@ -93,7 +93,9 @@ def _print(table: Table, full: list[RowEffects], mini: list[RowEffects]) -> None
         print(
             "\nA line of one seed has an interval and a p-value that cover images (or videos) only: what others like "
             "them would give\nwith the same two trainings. A line of all seeds has the median over seeds and an "
-            "interval that covers seeds only:\nthe median over other trainings, on the same images. None covers both."
+            "interval that covers seeds only:\nthe median over other trainings, on the same images. None covers both. "
+            "Items that were not evaluated are left out:\nwhat is said of a whole set assumes that they are missing at "
+            "random."
         )
 
 

@@ -201,7 +201,7 @@ def _write_ours(verdict: CellVerdict, notes: Notes) -> Text:
     # Of what was measured in another way, a difference would be read as one from the paper.
     undecided = verdict.verdict == "inconclusive" and verdict.reason != explain_no_tolerance(verdict.cell.column)
     delta = "" if undecided or verdict.delta is None else write_signed(verdict.delta, verdict.cell.decimals)
-    return Text(text, delta, verdict.verdict, notes.number(reason, verdict.note), about=verdict)
+    return Text(text, delta, verdict.verdict, notes.number(reason, verdict.note, verdict.assumption), about=verdict)
 
 
 # -- below it ---------------------------------------------------------------------------------------------------------

@@ -159,7 +159,8 @@ class Computed:
 class Compared:
     """What our numbers, measured in one way, make of a claim.
 
-    `half`: how far one more run may lie from `value`, where one is printed. `way` is empty where all are counts.
+    `half`: the limit of the decision, how far the print may lie from `value` and agree, where a number is printed. It
+    is no confidence interval (benchmarks/operating.md). `way` is empty where all are counts.
     """
 
     way: str
@@ -228,7 +229,7 @@ def _describe_ours(ours: tuple[Compared, ...] | Unmeasured) -> dict[str, object]
         return {"reason": ours.reason, "ways": []}
     ways = [
         {"way": one.way or "counted", "verdict": one.agreement, "arithmetic": one.arithmetic, "value": one.value,
-         "half_width": one.half, "reason": one.reason}
+         "limit": one.half, "reason": one.reason}
         for one in ours
     ]  # fmt: skip
     return {"reason": "", "ways": ways}
@@ -337,7 +338,7 @@ def _compare(claim: Claim, way: str, estimates: Mapping[Cell, Estimate]) -> Comp
                         "difference")  # fmt: skip
     text = f"{expression.text(shown)} = {_write_decimal(value, claim.decimals)}{claim.unit}"
     if half is not None:
-        text += f" ± {half:.{claim.decimals + 1}f}"
+        text += f" (limit {half:.{claim.decimals + 1}f})"
     return Compared(way, agreement, text, float(value), half, reason)
 
 

@@ -385,7 +385,7 @@ def test_the_same_arithmetic_with_our_values(tmp_path):
     assert found["all-blocks-gain-box"].ours[0].value == pytest.approx(1.09)
     half = stats.t.ppf(0.975, 10) * 0.15 * 2  # four runs: two of ours, two of the paper's
     assert found["all-blocks-gain-mask"].ours[0].half == pytest.approx(half)
-    assert found["all-blocks-gain-mask"].ours[0].arithmetic == f"35.60 - 34.80 = 0.8% ± {half:.2f}"
+    assert found["all-blocks-gain-mask"].ours[0].arithmetic == f"35.60 - 34.80 = 0.8% (limit {half:.2f})"
     assert found["all-blocks-gain-mask"].ours_verdict == "agrees"
     assert found["all-blocks-better"].ours_verdict == "agrees"
     assert "2/e/ratio 32/ap_box" in [cell.address for cell in found["ratio-32-better-than-baseline"].missing]
@@ -541,8 +541,8 @@ def test_the_command_has_a_line_for_each_way(tmp_path):
     half = stats.t.ppf(0.975, 10) * 0.15 * 2
     text = process.stdout
     assert "Our measurements are in conflict with each other:" in text
-    assert f"    ours, trained here, torchvision: agrees: 39.10 - 38.00 = 1.1% ± {half:.2f}" in text
-    assert f"    ours, trained here, detectron2: disagrees: 40.00 - 38.00 = 2.0% ± {half:.2f}" in text
+    assert f"    ours, trained here, torchvision: agrees: 39.10 - 38.00 = 1.1% (limit {half:.2f})" in text
+    assert f"    ours, trained here, detectron2: disagrees: 40.00 - 38.00 = 2.0% (limit {half:.2f})" in text
     assert "Measured in several ways, none of which is preferred:" in text
     page = report.render(tmp_path)
     assert "trained here, detectron2: " in page
