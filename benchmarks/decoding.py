@@ -17,19 +17,23 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 import torch
 
-from repro.data.clips import PAPER, ClipAugmentation, choose_clip_starts, list_clip_frames, read_evaluation_clips
+from repro.data.clips import ClipAugmentation, choose_clip_starts, list_clip_frames, read_evaluation_clips
 from repro.data.video import Video
 from repro.engine.memory import measure_peak_memory, reset_peak_memory
+from repro.experiments.preprocessing import CLIPS_TRAINED_HERE
 
 #: RGB frames of these numbers, ascending.
 Reader = Callable[[Path, list[int]], "np.ndarray | list[np.ndarray]"]
 TRAINING_CLIPS = 4  #: of each video
+#: Ten clips of one frame in eight, from the first frame to the last.
+VIEWS = replace(CLIPS_TRAINED_HERE, clip_starts="ends", clip_frames="stride")
 
 
 def ours(path: Path, indices: list[int]) -> list[np.ndarray]:
@@ -79,7 +83,7 @@ READERS: dict[str, tuple[Reader, str, str]] = {
 
 def wanted(frames: int) -> dict[str, list[list[int]]]:
     """Numbers of the frames for the 30 views, and for some training clips."""
-    views = list_clip_frames(choose_clip_starts(frames, PAPER), frames, PAPER.frames, PAPER.stride)
+    views = list_clip_frames(choose_clip_starts(frames, VIEWS), frames, VIEWS.frames, VIEWS.stride)
     augmentation, generator = ClipAugmentation(), np.random.default_rng(0)
     span = augmentation.frames * augmentation.stride
     starts = generator.integers(max(frames - span, 0) + 1, size=TRAINING_CLIPS)
@@ -185,7 +189,7 @@ def _read(name: str, path: Path, indices: list[int]) -> object:
 
 def _views(path: Path) -> torch.Tensor:
     with Video(path, path.name) as video:
-        return read_evaluation_clips(video, PAPER)
+        return read_evaluation_clips(video, VIEWS)
 
 
 def _peak(run: Callable, *arguments: object) -> float:

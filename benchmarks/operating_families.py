@@ -29,6 +29,8 @@ from repro.statistics.intervals import (
 )
 from repro.statistics.mcnemar import Discordance, compute_interval
 from repro.statistics.multiplicity import adjust_holm
+from repro.statistics.seeds import compute_run_half_width
+from repro.verification.claims.uncertainty import shrink_scatter
 from repro.verification.hypotheses import compute_p_values
 
 RULES = load_hypotheses()
@@ -216,12 +218,33 @@ def _measure_intervals(draws: int) -> Iterator[tuple[str, str, float, float]]:
             covered = np.mean([low <= median <= high for low, high, _ in found])
             yield f"median over {n} seeds", name, 100 * found[0][2], 100 * float(covered)
     for name, shape in SHAPES.items():
+        for n in (1, 3, 5):
+            yield f"limit of a claim, {n} seeds (no interval)", name, 95.0, 100 * _cover_by_limit(shape, n, draws)
+    for name, shape in SHAPES.items():
         for n in (3, 8):
             sample = shape(generator, n * draws).reshape(draws, n)
             half = stats.t.ppf(0.975, n - 1) * sample.std(axis=1, ddof=1) / np.sqrt(n)
             mean = shape(generator, 2_000_000).mean()
             covered = np.abs(sample.mean(axis=1) - mean) <= half
             yield f"not printed: Student's mean over {n} seeds", name, 95.0, 100 * float(covered.mean())
+
+
+def _cover_by_limit(shape: Draw, n: int, draws: int) -> float:
+    """How often a printed gain of one run of each row is within the limit around ours, of n runs of each.
+
+    The prior is right: sigma_0 is the shape's own standard deviation.
+    """
+    generator = np.random.default_rng(n)
+    deviation = float(shape(generator, 2_000_000).std())
+    covered = 0
+    for _ in range(draws):
+        ours = [shape(generator, n).tolist() for _ in range(2)]
+        printed = shape(generator, 2)
+        scatter = shrink_scatter(ours, deviation, 10)
+        half = compute_run_half_width(scatter.deviation, n, scatter.freedom, 0.95) * np.sqrt(2)
+        gain = np.mean(ours[0]) - np.mean(ours[1])
+        covered += abs(gain - (printed[0] - printed[1])) <= half
+    return covered / draws
 
 
 def print_bootstrap(samples: int) -> None:

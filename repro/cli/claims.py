@@ -17,8 +17,9 @@ def command(
     """Check every quantitative claim of the paper's text against its own tables and, where there are records, ours.
 
     A claim holds under every rounding of the printed cells, at their midpoints, within their rounding, or does not
-    follow from them. Ours agree, disagree, or are too uncertain to decide. Exits with 0 whatever is found: a claim that
-    does not follow is a finding about the paper, not a failure.
+    follow from them. Ours agree, disagree, or are too uncertain to decide, in each way of measuring; ways
+    that contradict each other are in conflict. Exits with 0 whatever is found: a claim that does not follow is a
+    finding about the paper, not a failure.
 
     Example: repro claims --table 2
     """
@@ -39,7 +40,7 @@ def _print(chosen: list[Audited]) -> None:
     from collections import Counter
 
     from repro.paper import COLUMNS
-    from repro.verification.claims.audit import CLAIM_VERDICTS, OURS, Compared
+    from repro.verification.claims.audit import CLAIM_VERDICTS, OURS
 
     head = ("claim", "section", "from the cells", "from ours", "arithmetic of the cells", "what it says")
     lines = [
@@ -51,17 +52,27 @@ def _print(chosen: list[Audited]) -> None:
     for title, claims in (
         ("Does not follow from the printed cells", [a for a in chosen if a.published.verdict == "does not follow"]),
         ("Our measurements disagree", [a for a in chosen if a.ours_verdict == "disagrees"]),
+        ("Our measurements are in conflict with each other", [a for a in chosen if a.ours_verdict == "conflict"]),
     ):
         if claims:
             print(f"\n{title}:")
         for a in claims:
             print(f"  {a.claim.id} ({a.claim.section}), {a.claim.printed or a.claim.kind}: {a.claim.claim}")
-            arithmetic = f"cells: {a.published.arithmetic}"
-            if isinstance(a.ours, Compared) and a.ours_verdict == "disagrees":
-                arithmetic += f"; ours: {a.ours.arithmetic}"
-            print(f"    {arithmetic}")
+            print(f"    cells: {a.published.arithmetic}")
+            for one in a.ways:
+                if len(a.ways) > 1 or one.agreement == "disagrees":
+                    print(f"    ours, {one.way or 'counted'}: {one.agreement}: {one.arithmetic or one.reason}")
             if a.published.verdict == "does not follow" and a.claim.note:
                 print(f"    {a.claim.note}")
+    several = [(a, one) for a in chosen if len(a.ways) > 1 for one in a.ways]
+    if several:
+        print("\nMeasured in several ways, none of which is preferred:")
+        heads = ("claim", "way", "from ours", "arithmetic of ours")
+        ways = [(a.claim.id, one.way, str(one.agreement), one.arithmetic or one.reason) for a, one in several]
+        for line in align_columns([heads, *ways]):
+            print(f"  {line}")
+    if single := dict.fromkeys(one.way for a in chosen if len(a.ways) == 1 for one in a.ways if one.way):
+        print(f"\nMeasured in one way, where not said otherwise: {'; '.join(single)}")
     if unlike := [a for a in chosen if a.unlike]:
         print("\nTrue of the headline metrics, false of another:")
         for a in unlike:

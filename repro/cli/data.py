@@ -24,6 +24,8 @@ _SPLITS: dict[str, tuple[str, ...]] = {
     "coco": ("train2017", "val2017"),
     "kinetics": ("train", "val"),
 }
+#: So many reasons of unreadable items are printed.
+_REASONS = 3
 
 
 @app.callback()
@@ -94,3 +96,7 @@ def _print(report: DataReport) -> None:
         print(f"  sha256 of the annotations: {report.annotations_sha256}")
     for problem in report.problems:
         print(f"  {problem}")
+    for reason in report.reasons[:_REASONS]:
+        print(f"    {reason}")
+    if len(report.reasons) > _REASONS:
+        print(f"    and {len(report.reasons) - _REASONS} more (--json)")

@@ -82,49 +82,60 @@ def _print(table: Table, full: list[RowEffects], mini: list[RowEffects]) -> None
     if not full:
         print("  no row has a baseline to be compared with, but for those of other tables\n")
         return
-    _print_section("Full profile", full)
+    _print_section("Full profile", full, f"`repro reproduce --table {table.number} --profile full`")
     title = "MINI profile: generated data and scaled-down networks. The numbers are not comparable with the paper's"
-    _print_section(title, mini)
+    again = (
+        f"`repro reproduce --table {table.number} --profile mini --results NEW`, where NEW is a new directory: "
+        f"a record that is there is\n  not measured again. Then `repro effects --table {table.number} --results NEW`"
+    )
+    _print_section(title, mini, again)
     if any(row.columns for row in (*full, *mini)):
         print(
-            "\nAn interval and its p-value cover images (or videos) only, what others like them would give, or seeds "
-            "only, the\nmedian over other trainings on the same images. None covers both."
+            "\nA line of one seed has an interval and a p-value that cover images (or videos) only: what others like "
+            "them would give\nwith the same two trainings. A line of all seeds has the median over seeds and an "
+            "interval that covers seeds only:\nthe median over other trainings, on the same images. None covers both. "
+            "Items that were not evaluated are left out:\nwhat is said of a whole set assumes that they are missing at "
+            "random."
         )
 
 
-def _print_section(title: str, rows: list[RowEffects]) -> None:
+def _print_section(title: str, rows: list[RowEffects], remedy: str) -> None:
+    from repro.verification.effects.paired_effects import group_missing, name_row
+
     tested = [row for row in rows if row.columns]
     print(f"\n{title}: {len(tested)} of {len(rows)} rows tested")
     if tested:
         published = any(column.published is not None for row in tested for column in row.columns)
         head = ("row", "column", *(("published",) if published else ()), "ours", "interval", "p", "n", "covers")
-        lines = [line for row in tested for column in row.columns for line in _write_lines(row, column, published)]
+        ways = dict.fromkeys(row.pair.way for row in tested)
+        print(f"  measured in {'one way' if len(ways) == 1 else f'{len(ways)} ways'}: {'; '.join(ways)}")
+        lines = [
+            line
+            for row in tested
+            for column in row.columns
+            for line in _write_lines(row, column, published, f" [{row.pair.way}]" if len(ways) > 1 else "")
+        ]
         for line in align_columns([head, *lines]):
             print(f"  {line}")
     for row in tested:
         if row.pair.also:
-            print(f"  {_write_name(row)} is also {', '.join(row.pair.also)}")
+            print(f"  {name_row(row)} is also {', '.join(row.pair.also)}")
     for note in dict.fromkeys(row.pair.shared_start for row in tested if row.pair.shared_start):
         print(f"  note: {note}")
-    untested: dict[str, list[str]] = {}
-    for row in rows:
-        for reason in row.missing:
-            untested.setdefault(reason, []).append(_write_name(row))
+    untested = group_missing(rows)
     for reason, names in untested.items():
-        print(f"  not tested: {'; '.join(names)}: {reason}")
+        print(f"  not tested: {reason}: {'; '.join(names)}")
+    if untested:
+        print(f"  What is missing is measured, with evidence, by {remedy}.")
 
 
-def _write_name(row: RowEffects) -> str:
-    group = row.pair.group.name
-    return f"({group}) {row.pair.row.label}" if group else row.pair.row.label
-
-
-def _write_lines(row: RowEffects, effect: ColumnEffect, published: bool) -> list[tuple[str, ...]]:
+def _write_lines(row: RowEffects, effect: ColumnEffect, published: bool, way: str) -> list[tuple[str, ...]]:
     """Write a line for each seed, and one for all of them."""
     from repro.paper import COLUMNS, DATASETS
+    from repro.verification.effects.paired_effects import name_row
 
     digits = effect.decimals + 1
-    begin: tuple[str, ...] = (_write_name(row), COLUMNS[effect.column].heading)
+    begin: tuple[str, ...] = (name_row(row) + way, COLUMNS[effect.column].heading)
     if published:
         begin += ("" if effect.published is None else f"{effect.published:+.{effect.decimals}f}",)
     items = DATASETS[row.pair.group.dataset].items
@@ -138,6 +149,8 @@ def _write_lines(row: RowEffects, effect: ColumnEffect, published: bool) -> list
     if len(effect.tests) > 1:
         limits = "none of fewer than 3 seeds"
         if effect.low is not None and effect.confidence is not None:
-            limits = f"{effect.low:+.{digits}f} to {effect.high:+.{digits}f} ({effect.confidence:.0%}, median)"
-        lines.append((*begin, f"{effect.mean:+.{digits}f}", limits, "", str(len(effect.tests)), "seeds only (mean)"))
+            limits = f"{effect.low:+.{digits}f} to {effect.high:+.{digits}f} ({effect.confidence:.0%})"
+        lines.append(
+            (*begin, f"{effect.median:+.{digits}f}", limits, "", str(len(effect.tests)), "seeds only (median)")
+        )
     return lines

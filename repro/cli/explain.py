@@ -88,7 +88,11 @@ def _write_lines(explanation: Explanation) -> Iterator[str]:
         yield f"  weights      {weights.id} ({weights.match}{differs}{reported}{obstacle})"
     for evidence in explanation.history:
         value = "no such metric" if evidence.value is None else f"{evidence.value:.{cell.decimals + 2}f}"
-        error = "" if evidence.standard_error is None else f" ± {evidence.standard_error:.{cell.decimals + 2}f}"
+        error = (
+            ""
+            if evidence.standard_error is None
+            else f" ± {evidence.standard_error:.{cell.decimals + 2}f} (standard error)"
+        )
         use = f"{evidence.use} {evidence.reading}".rstrip()
         yield f"  {evidence.created[:10]}   {value}{error}  {use}: {evidence.source}, seed {evidence.seed}"
         yield f"               {evidence.items}; {evidence.file}"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from repro.paper import Table
     from repro.records import Record
+    from repro.verification.hypotheses import Answer
 
 
 def command(
@@ -38,12 +39,13 @@ def command(
 
         output = []
         for loaded in chosen:
-            answers = answer_table(loaded, records)
-            power = estimate_power(answers)
-            output += [
-                a.as_dict() | {"would_decide": str(power[a.hypothesis.id]) if a.hypothesis.id in power else None}
-                for a in answers
-            ]
+            for way, answers in answer_table(loaded, records):
+                power = estimate_power(answers)
+                output += [
+                    {"way": way, **a.as_dict()}
+                    | {"would_decide": str(power[a.hypothesis.id]) if a.hypothesis.id in power else None}
+                    for a in answers
+                ]
         print(json_.dumps(output, indent=1, ensure_ascii=False, allow_nan=False))
         return
     print("\n\n".join(filter(None, (write_answers(loaded, records) for loaded in chosen))))
@@ -55,13 +57,17 @@ def write_answers(table: Table, records: Sequence[Record]) -> str:
     Args:
         records: those without findings (`integrity.admit`).
     """
+    from repro.verification.hypotheses import answer_table
+
+    ways = answer_table(table, records)
+    return "\n\n".join(_write_family(table, way if len(ways) > 1 else "", answers) for way, answers in ways if answers)
+
+
+def _write_family(table: Table, way: str, answers: Sequence[Answer]) -> str:
     from repro.rendering.grid import write_p, write_signed
-    from repro.verification.hypotheses import answer_table, count_answers, describe_registration
+    from repro.verification.hypotheses import count_answers, describe_registration
     from repro.verification.power import estimate_power
 
-    answers = answer_table(table, records)
-    if not answers:
-        return ""
     power = estimate_power(answers)
     lines = [("statement", "n", "effect", "p", "adjusted p", "answer", "")]
     for answer in answers:
@@ -73,6 +79,7 @@ def write_answers(table: Table, records: Sequence[Record]) -> str:
         why = "; ".join(filter(None, (answer.reason, "" if would is None else str(would))))
         lines.append((answer.hypothesis.says, *numbers, answer.shown, why))
     title = f"Table {table.number}: the paper's statements in the MINI profile (tables/hypotheses.yaml)"
+    title += f", {way}" if way else ""
     text = [title, *(f"  {line}" for line in align_columns(lines)), "", count_answers(answers)]
     text += filter(None, [describe_registration(answers)])
     return "\n".join(text)

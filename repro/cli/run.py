@@ -102,7 +102,7 @@ def _describe_interval(metric: Metric, data: DataSet) -> str:
         return f"95 % interval {low:.2f} to {high:.2f}"
     own = [100 * end for end in compute_wilson_interval(right, metric.n)]
     return (
-        f"95 % interval as evaluated, of all {data.required} if it is chance which are missing, {own[0]:.2f} to "
+        f"95 % interval as evaluated (of all {data.required} only if they are missing at random) {own[0]:.2f} to "
         f"{own[1]:.2f}; whatever the missing are, with at least 95 %, {low:.2f} to {high:.2f}"
     )
 

@@ -17,6 +17,7 @@ from torch.nn.functional import interpolate
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import pil_to_tensor, rotate
 
+from repro.data.pictures import MOST_PIXELS, UndecodablePicture
 from repro.errors import ReproError
 from repro.experiments.preprocessing import Preprocessing
 
@@ -82,12 +83,15 @@ def prepare_evaluation_image(picture: Image.Image, preprocessing: Preprocessing)
     is not widened where it shrinks an image, is PyTorch's; one value in eight differs by 1 of 255 through rounding.
 
     Raises:
+        UndecodablePicture: it is so narrow that it would be resized to more pixels than pictures have.
         ReproError: `preprocessing` is one of videos.
     """
     width, height = picture.size
     short, crop = preprocessing.resize, preprocessing.crop
     # The long side is rounded down.
     size = (short, short * height // width) if width < height else (short * width // height, short)
+    if size[0] * size[1] > MOST_PIXELS:
+        raise UndecodablePicture(f"it has {width} x {height} pixels, and resized it would have {size[0]} x {size[1]}")
     left, top = (round((side - crop) / 2) for side in size)  # half to even, as torchvision and OpenMMLab round
     if preprocessing.resizer == "pillow":
         method = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}

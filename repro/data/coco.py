@@ -248,7 +248,7 @@ def explain_size(size: tuple[int, int], image: AnnotatedImage) -> str:
 
 
 def compute_resized_size(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:
-    """Compute (height, width) after resizing, rounded to the nearest pixel as Detectron2 and mmdetection do.
+    """Compute (height, width) after resizing, rounded to the nearest pixel as Detectron2 and mmdetection do, from 1 on.
 
     Torchvision's detectors round down instead, here to 800 x 1066:
 
@@ -256,7 +256,7 @@ def compute_resized_size(height: int, width: int, short_side: int, long_side: in
     (800, 1067)
     """
     scale = compute_scale(height, width, short_side, long_side)
-    return int(height * scale + 0.5), int(width * scale + 0.5)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
 def compute_scale(height: int, width: int, short_side: int, long_side: int) -> float:

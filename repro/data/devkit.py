@@ -77,7 +77,7 @@ def _extract(archive: bytes) -> dict[str, bytes]:
     found = {}
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
         for member in tar:
-            if member.size < 0:  # tarfile would read the same one for ever
+            if member.size < 0:
                 raise tarfile.TarError(f"{member.name} has {member.size} bytes")
             name = member.name.removeprefix("./").removeprefix(f"{DEVKIT}/")
             if name in (_META, _TRUTH):

@@ -40,11 +40,11 @@ def verify_kinetics(root: Path, split: Split, *, decode: bool, progress: Progres
     if data.unlisted:
         report.problems.append(f"files that the list does not have: {abbreviate(data.unlisted)}")
 
-    def name_unreadable(index: int) -> str | None:
+    def name_unreadable(index: int) -> tuple[str, str] | None:
         try:
             data.check(index)
         except UnreadableVideo as error:
-            return error.video_id
+            return error.video_id, str(error)
         return None
 
     if decode:

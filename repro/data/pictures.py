@@ -17,8 +17,6 @@ Whatever a decoder raises becomes an `UndecodablePicture`. A file that ends too 
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,6 +24,7 @@ import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from repro.data.picture_containers import BMP_SIGNATURE, PNG_SIGNATURE, check_bmp, check_png
 from repro.errors import ReproError
 from repro.files.regular_files import read_regular
 
@@ -48,7 +47,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class UndecodablePicture(Exception):
@@ -80,8 +78,10 @@ def decode_image(content: bytes, formats: tuple[str, ...] = DATA_SET_FORMATS, *,
     try:
         with Image.open(io.BytesIO(content), formats=formats) as image:
             _check_size(*image.size)
-            if content.startswith(_PNG_SIGNATURE):
-                _check_sums(content)
+            if content.startswith(PNG_SIGNATURE):
+                check_png(content, MOST_PIXELS)
+            elif content.startswith(BMP_SIGNATURE):
+                check_bmp(content)
             image.load()
             picture = _convert_cmyk(image) if upright and image.mode == "CMYK" else _convert(image)
             turn = _TURNS.get(_find_orientation(image)) if upright else None
@@ -140,21 +140,6 @@ def read_upright(
 def _check_size(width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
         raise UndecodablePicture(f"it has {width} x {height} pixels, more than {MOST_PIXELS}")
-
-
-def _check_sums(content: bytes) -> None:
-    """Check all checksums of a PNG file, up to its last chunk. Pillow does not check those of the pixels."""
-    view, at, kind = memoryview(content), len(_PNG_SIGNATURE), b""
-    while kind != b"IEND":
-        if len(content) < at + 12:
-            raise UndecodablePicture("it ends too early")
-        length, kind = struct.unpack_from(">I4s", content, at)
-        end = at + 8 + length
-        if len(content) < end + 4:
-            raise UndecodablePicture("it ends too early")
-        if zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
-            raise UndecodablePicture(f"a checksum is wrong, that of the part at byte {at}")
-        at = end + 4
 
 
 def _convert(image: Image.Image) -> Image.Image:

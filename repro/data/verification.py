@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from repro.data.annotations import AnnotatedImage, read_annotations
+from repro.data.coco import explain_size
 from repro.data.devkit import read_validation_classes
 from repro.data.image_files import ImageFiles
 from repro.data.imagenet import ImageNet, Split
@@ -41,6 +42,7 @@ class DataReport:
     annotations_sha256: str = ""
     missing: list[str] = field(default_factory=list)  #: files or ids that are known to belong to the split
     unreadable: list[str] = field(default_factory=list)  #: ids of images that could not be decoded
+    reasons: list[str] = field(default_factory=list)  #: why, in the order of `unreadable`
     decoded: bool = False  #: whether every image was decoded
     problems: list[str] = field(default_factory=list)  #: in words
 
@@ -118,33 +120,40 @@ def _read_truth(root: Path, split: Split) -> dict[str, str]:
 def _check_image(path: Path, image: AnnotatedImage) -> None:
     size = read_upright(path, image.file_name).size
     if size != (image.width, image.height):
-        raise UnreadableImage(image.file_name, f"{size} pixels, annotated are {(image.width, image.height)}")
+        raise UnreadableImage(
+            image.file_name,
+            f"image {path} has {size} pixels (width, height), the annotations say "
+            f"{(image.width, image.height)}: it {explain_size(size, image)}",
+        )
 
 
-def _name_unreadable(check: Callable) -> Callable[[object], str | None]:
-    """A function that returns the id of an image that cannot be read, where `check` raises an error."""
+def _name_unreadable(check: Callable) -> Callable[[object], tuple[str, str] | None]:
+    """A function that returns the id of an image that cannot be read, and why, where `check` raises an error."""
 
-    def name_unreadable(image: object) -> str | None:
+    def name_unreadable(image: object) -> tuple[str, str] | None:
         try:
             check(image)
         except UnreadableImage as error:
-            return error.image_id
+            return error.image_id, str(error)
         return None
 
     return name_unreadable
 
 
-def decode_all(report: DataReport, failure: Callable[..., str | None], items: Iterable, progress: Progress) -> None:
+def decode_all(
+    report: DataReport, failure: Callable[..., tuple[str, str] | None], items: Iterable, progress: Progress
+) -> None:
     """Decode all of `items` on as many threads as there are processors: decoders release the interpreter's lock.
 
     Args:
-        failure: called with each item; returns the id of one that cannot be read.
+        failure: called with each item; returns the id of one that cannot be read, and why.
     """
     items = list(items)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, failed in enumerate(pool.map(failure, items), 1):
             if failed is not None:
-                report.unreadable.append(failed)
+                report.unreadable.append(failed[0])
+                report.reasons.append(failed[1])
             progress(done, len(items))
     report.decoded = True
 

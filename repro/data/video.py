@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -76,48 +76,54 @@ class Video:
 
     def __init__(self, path: Path, video_id: str) -> None:
         self.path, self.video_id = path, video_id
-        try:
-            file = open_regular(path)
-        except ReproError as error:
-            raise UnreadableVideo(video_id, f"video {video_id}: {error} {_ADVICE}") from None
-        with file:
-            self._size = os.fstat(file.fileno()).st_size
+        with ExitStack() as opened:
+            try:
+                self._file = opened.enter_context(open_regular(path)).fileno()
+            except ReproError as error:
+                raise UnreadableVideo(video_id, f"video {video_id}: {error} {_ADVICE}") from None
+            self._again = opened.enter_context(ExitStack())  #: what the latest of several decoders reads
+            self._size = os.fstat(self._file).st_size
+            self._check_length()
+            self._container, self._stream = self._open_stream(opened)
+            self._open()
+            self._opened = opened.pop_all()
+
+    def _check_length(self) -> None:
+        """Check by the file's parts that all of it is there, before FFmpeg reads it."""
+        with self._naming("cannot be read"):
             if not self._size:
                 self._refuse("cannot be read", "the file is empty")
-            self._container = self._open_container(file.fileno())
-        try:
-            self._open()
-        except BaseException:
-            self._container.close()
-            raise
-
-    def _open_container(self, file: int) -> av.container.InputContainer:
-        with self._naming("cannot be read"):
-            claimed = read_claimed_bytes(file, self._size)
+            claimed = read_claimed_bytes(self._file, self._size)
             if claimed is not None and self._size < claimed:
                 self._refuse("is cut short", f"{self._size} of {claimed} bytes are there")
-            if exceeds_file(file, self._size):
+            if exceeds_file(self._file, self._size):
                 self._refuse("is damaged", _TOO_MUCH)
-            if lacks_index(file, self._size):
+            if lacks_index(self._file, self._size):
                 self._refuse("is cut short", "the index that should be at its end is not there")
+
+    def _open_stream(self, opened: ExitStack) -> tuple[av.container.InputContainer, av.VideoStream]:
+        """Open the video for as long as `opened` is, with a decoder of its own."""
+        with self._naming("cannot be read"):
+            os.lseek(self._file, 0, os.SEEK_SET)
+            options = {"fd": str(self._file), **_OPTIONS}
             try:
-                return av.open("fd:", options={"fd": str(file), **_OPTIONS}, metadata_errors="replace")
+                container = av.open("fd:", options=options, metadata_errors="replace")
             except av.error.ArgumentError:  # none of _CONTAINERS
                 self._refuse("cannot be read", "it is no video")
-
-    def _open(self) -> None:
-        with self._naming("cannot be read"):
+            opened.callback(container.close)
             streams = [
-                stream for stream in self._container.streams.video if not stream.disposition & Disposition.attached_pic
+                stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic
             ]
             if not streams:
                 self._refuse("cannot be read", "it has no pictures, at most sound")
-            self._stream = streams[0]
-            self._decoder = self._stream.codec_context
-            if self._decoder is None:
+            if streams[0].codec_context is None:
                 self._refuse("cannot be read", "there is no decoder for it")
-            self._decoder.thread_count = 1  # several files at once are faster than several threads for one
-            self._decoder.options = _LIMITS
+            streams[0].codec_context.thread_count = 1  # several files at once are faster than several threads for one
+            streams[0].codec_context.options = _LIMITS
+            return container, streams[0]
+
+    def _open(self) -> None:
+        self._decoder = self._stream.codec_context
         with self._naming("is damaged"):
             indexed = len(self._stream.index_entries) if self._container.format.name == "avi" else 0
             # An empty packet repeats a picture, or ends the file.
@@ -139,7 +145,7 @@ class Video:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._container.close()
+        self._opened.close()
 
     def read(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Read the frames of these numbers, each once, ascending: (number, uint8 (H, W, 3)), RGB, upright.
@@ -151,6 +157,8 @@ class Video:
         """
         wanted = set(indices)
         decoded = 0
+        if not wanted:
+            return
         for index, frame in self._decode_stated(wanted) if self._order else self._decode_counted():
             if index in wanted:
                 decoded += 1
@@ -171,13 +179,13 @@ class Video:
 
     def _decode_counted(self) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decode every frame; they are numbered in the order in which the decoder returns them."""
-        self._decoder.flush_buffers()
+        self._start_decoder()
         self._decoder.skip_frame = "DEFAULT"
         yield from enumerate(frame for packet in [*self._packets, None] for frame in self._decode_packet(packet))
 
     def _decode_stated(self, wanted: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decode the frames of these numbers, and others that the decoder needs, by the time stamps of `_order`."""
-        self._decoder.flush_buffers()
+        self._start_decoder()
         for packet in [*self._packets[self._find_entry(min(wanted)) :], None]:
             if packet is not None:
                 number = None if packet.pts is None else self._order.get(packet.pts)
@@ -186,6 +194,12 @@ class Video:
                 if frame.pts is None or frame.pts not in self._order:
                     self._refuse("is damaged", f"a frame has the time stamp {frame.pts}, which no packet has")
                 yield self._order[frame.pts], frame
+
+    def _start_decoder(self) -> None:
+        """Have a decoder that has seen nothing: what one learnt in a damaged file can change what it returns next."""
+        if self._decoder.is_open:
+            self._again.close()
+            self._decoder = self._open_stream(self._again)[1].codec_context
 
     def _decode_packet(self, packet: av.Packet | None) -> Iterator[av.VideoFrame]:
         with self._naming("is damaged"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from functools import cached_property
 
@@ -18,6 +19,7 @@ from repro.measuring.batch_division import BatchDivision, divide_batch, effectiv
 from repro.measuring.networks import EvaluatedNetwork, load_public_network
 from repro.measuring.record_assembly import Conditions, MeasuredNetwork, assemble_record, find_complexity
 from repro.measuring.training import StartingPoint, find_starting_point, train
+from repro.paths import write_atomically
 from repro.planning.work_order import CheckpointWork, TrainedWork, WorkOrder, confirm_unchanged
 from repro.records import Cost, Record, cache_key
 from repro.records.environment import describe_environment
@@ -78,10 +80,20 @@ class Execution(ABC):
         ):
             return predictor, predictor.predict(network.weights.sha256, self.progress)
 
+    def _explain_failures(self, predicted: Predicted) -> None:
+        """Write why items could not be read, of which the record has the names, beside the predictions."""
+        path = self.order.directory / "unreadable.json"
+        if predicted.failed:
+            reasons = {item.item_id: item.reason for item in predicted.failed}
+            write_atomically(path, (json.dumps(reasons, indent=1) + "\n").encode())
+        else:
+            path.unlink(missing_ok=True)
+
     def record(self, network: EvaluatedNetwork, predictor: Predictor, predicted: Predicted, command: str) -> Record:
         """Evaluate what was predicted, and store the record; in the first process alone."""
         task, settings = self.task, self.settings
         results, failed = predicted.results, [item.item_id for item in predicted.failed]
+        self._explain_failures(predicted)
         suffix = predictor.evaluation.suffix
         predictions_sha256 = predictor.evaluation.save(results, self.order.directory / f"predictions{suffix}")
         record = assemble_record(

@@ -31,6 +31,7 @@ class MiniView:
     deviations: tuple[str, ...]
     about_statistics: str = ""
     statistics: Grid | None = None  #: of attention, beside the paper's
+    way: str = ""  #: in which it was measured, where there are several
 
 
 #: What to know about the generated data sets and their short schedules, by the task.
@@ -42,12 +43,13 @@ _CAVEATS = {
 }
 
 
-def build_mini(table: Table, measured: Mapping[str, Measurement], rules: Hypotheses) -> MiniView:
+def build_mini(table: Table, measured: Mapping[str, Measurement], rules: Hypotheses, way: str = "") -> MiniView:
     """The view of the mini profile's results for the rows of `table`.
 
     Args:
-        measured: as `collect_mini` gives it; not empty.
+        measured: in one way, as `collect_mini` gives it; not empty.
         rules: the statements of the paper that are asked about.
+        way: its name, where there are several.
     """
     datasets = dict.fromkeys(get(row.experiment).dataset for row in table.rows)
     about = (
@@ -86,6 +88,7 @@ def build_mini(table: Table, measured: Mapping[str, Measurement], rules: Hypothe
         tuple(deviations),
         _ABOUT_STATISTICS if statistics else "",
         statistics,
+        way,
     )  # fmt: skip
 
 

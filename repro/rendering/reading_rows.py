@@ -12,6 +12,7 @@ from repro.records import Record
 from repro.rendering.grid import NOT_RUN, Grid, Notes, Text, write_mean, write_signed
 from repro.verification.measurements import Measurement
 from repro.verification.other_readings import NO_VERDICT, ReadingRow, ReadingValue, collect_readings
+from repro.verification.ways import name_way
 
 
 def build_reading_line(row: ReadingRow, columns: Sequence[str], source: str, notes: Notes) -> tuple[Text, ...]:
@@ -39,18 +40,25 @@ def _write_value(value: ReadingValue, notes: Notes) -> Text:
 
 
 def collect_mini_readings(table: Table, records: Sequence[Record]) -> tuple[tuple[str, Measurement], ...]:
-    """Collect the best measurement of each experiment of the mini profile under each other reading, which it names."""
+    """Collect what was measured of the mini profile under each other reading, which it names; its way, of several."""
     found, _ = collect_readings(table.experiments, records, "mini")
-    return tuple((readings.write(experiment.readings), measured[0]) for experiment, measured in found if measured)
+    return tuple(
+        (
+            readings.write(experiment.readings) + (f" ({name_way(one.first)})" if len(measured) > 1 else ""),
+            one,
+        )
+        for experiment, measured in found
+        for one in measured
+    )
 
 
 def build_mini_readings(table: Table, records: Sequence[Record]) -> Grid | None:
     """Build the lines of what was measured in the mini profile under other readings, by experiment and reading."""
     printed = dict.fromkeys(cell.column for cell in table.cells)
-    best = collect_mini_readings(table, records)
-    metrics = [column for column in printed if any(m.values_by_seed(column) for _, m in best)]
+    found = collect_mini_readings(table, records)
+    metrics = [column for column in printed if any(m.values_by_seed(column) for _, m in found)]
     lines = []
-    for reading, measurement in best:
+    for reading, measurement in found:
         line = [Text(measurement.experiment), Text(reading), Text(str(measurement.n))]
         for metric in metrics:
             values = list(measurement.values_by_seed(metric).values())

@@ -246,7 +246,7 @@ def write_csv(built: TableView) -> str:
             )  # fmt: skip
     small = [("", measurement) for measurement in built.mini_measurements]
     others = list(built.mini_reading_measurements)
-    if built.mini and built.mini.statistics:
+    if any(mini.statistics for mini in built.mini):
         small += [("", m.select_for(STATISTICS[0])) for _, m in small if m.statistics]
     if STATISTICS[0] in {cell.column for cell in built.verification.table.cells}:
         others += [(reading, m.select_for(STATISTICS[0])) for reading, m in others if m.statistics]

@@ -57,7 +57,7 @@ class TableView:
     effects: Grid | None
     effects_measured: bool
     counts: Grid | None
-    mini: MiniView | None
+    mini: tuple[MiniView, ...]  #: one for each way of measuring
     deviations: tuple[str, ...]
     tolerances: tuple[tuple[str, str], ...]
     provenance: tuple[tuple[str, str], ...]
@@ -79,6 +79,8 @@ def build(table: Table, store: Store) -> TableView:
     records, problems = admitted.records, admitted.problems
     verification = verify(table, records, counts, rules, problems)
     mini = collect_mini(table, records)
+    # One on another data set is of several ways.
+    small = tuple({m.first.filename: m for _, measured in mini for m in measured.values()}.values())
     notes, deviations = Notes(), Notes()
     readings = list_reading_rows(table, records, problems)
     groups = []
@@ -96,12 +98,14 @@ def build(table: Table, store: Store) -> TableView:
         effects=_build_effects_grid(effects) if effects else None,
         effects_measured=any(effect.n for effect in effects),
         counts=_build_counts_grid(verification.rows),
-        mini=build_mini(table, mini, load_hypotheses()) if mini else None,
+        mini=tuple(
+            build_mini(table, measured, load_hypotheses(), way if len(mini) > 1 else "") for way, measured in mini
+        ),
         deviations=tuple(deviations.texts),
         tolerances=describe_tolerances(table, rules),
-        provenance=trace_provenance(table, verification, mini.values(), problems),
+        provenance=trace_provenance(table, verification, small, problems),
         verification=verification,
-        mini_measurements=tuple(mini.values()),
+        mini_measurements=small,
         open_points=describe_open_points(table),
         readings=readings,
         mini_readings=build_mini_readings(table, records),
@@ -197,20 +201,21 @@ def _write_ours(verdict: CellVerdict, notes: Notes) -> Text:
     # Of what was measured in another way, a difference would be read as one from the paper.
     undecided = verdict.verdict == "inconclusive" and verdict.reason != explain_no_tolerance(verdict.cell.column)
     delta = "" if undecided or verdict.delta is None else write_signed(verdict.delta, verdict.cell.decimals)
-    return Text(text, delta, verdict.verdict, notes.number(reason, verdict.note), about=verdict)
+    return Text(text, delta, verdict.verdict, notes.number(reason, verdict.note, verdict.assumption), about=verdict)
 
 
 # -- below it ---------------------------------------------------------------------------------------------------------
 
 
 def _build_effects_grid(effects: Sequence[Effect]) -> Grid:
-    """A line per row: published, and where there is one our difference, mean ± standard deviation over seeds."""
+    """A line per row and way: published, and if there is one our difference, mean ± standard deviation over seeds."""
     columns = tuple(dict.fromkeys(effect.column for effect in effects))
     measured = any(effect.n for effect in effects)
-    lines: dict[tuple[str, str], list[Text]] = {}
+    lines: dict[tuple[str, str, str], list[Text]] = {}
     for effect in effects:
         group, label = effect.row.group.name, effect.row.row.label
-        line = lines.setdefault((group, label), [Text(f"({group}) {label}" if group else label)])
+        name = (f"({group}) {label}" if group else label) + (f", {effect.way}" if effect.way else "")
+        line = lines.setdefault((group, label, effect.way), [Text(name)])
         decimals = effect.row.row.require(effect.column).decimals
         text = write_signed(effect.published, decimals)
         if measured:

@@ -48,6 +48,17 @@ def compute_order_p_values(strata: Sequence[Groups]) -> OrderPValues:
     return OrderPValues(sum(distribution[observed:]) / total, sum(distribution[: observed + 1]) / total)
 
 
+def compute_difference_p(groups: Groups, margin: float) -> float:
+    """Test that some two groups differ by more than `margin`: the p-value, of all pairs and sides (Bonferroni).
+
+    >>> round(compute_difference_p([[1.0, 2.0, 3.0, 4.0], [11.0, 12.0, 13.0, 14.0]], margin=5.0), 4)
+    0.0286
+    """
+    pairs = list(itertools.permutations(groups, 2))
+    least = min(compute_order_p_values([[[value + margin for value in first], second]]).p for first, second in pairs)
+    return min(1.0, len(pairs) * least)
+
+
 def count_deals(sizes: Sequence[int]) -> int:
     """Count the ways to deal runs to groups of these sizes: one in so many is the least p-value that they can give.
 

@@ -17,11 +17,12 @@ from repro.experiments import get
 from repro.paper import Table
 from repro.paper.hypotheses import Hypotheses, Hypothesis, hash_hypotheses, load_hypotheses
 from repro.records import Record
-from repro.statistics.equivalence import compute_closeness
-from repro.statistics.exact_ranks import compute_order_p_values, count_deals
+from repro.statistics.equivalence import compute_equivalence_p
+from repro.statistics.exact_ranks import compute_difference_p, compute_order_p_values, count_deals
 from repro.statistics.multiplicity import adjust_holm
 from repro.verification.measurements import Measurement, collect
 from repro.verification.orderings import differ_only_in_network
+from repro.verification.ways import group_alike
 
 Word = Literal["holds", "contrary", "equivalent", "undecided", "not run"]
 WORDS: tuple[Word, ...] = get_args(Word)
@@ -90,26 +91,31 @@ class Answer:
         }
 
 
-def collect_mini(table: Table, records: Sequence[Record]) -> dict[str, Measurement]:
-    """Collect the mini-profile measurement of every experiment of the table that has one."""
+def collect_mini(table: Table, records: Sequence[Record]) -> list[tuple[str, dict[str, Measurement]]]:
+    """Collect the mini-profile measurements of the table's experiments: (way, by experiment) for each way."""
     run = {record.experiment for record in records if record.profile == "mini"}
     names = [name for name in table.experiments if name in run]
     if not names:
-        return {}
+        return []
     from repro.experiments.mini import shrink
 
     measured, _ = collect(records, {name: shrink(get(name)) for name in names}, "mini")
-    return {name: measured[name][0] for name in names if measured[name]}
+    return group_alike({name: measured[name] for name in names if measured[name]})
 
 
-def answer_table(table: Table, records: Sequence[Record]) -> tuple[Answer, ...]:
-    """Answer the statements in force of one table with these records; none where nothing is asked of the table.
+def answer_table(table: Table, records: Sequence[Record]) -> list[tuple[str, tuple[Answer, ...]]]:
+    """Answer the statements in force of one table, (way, answers) for each way in which these records were measured.
+
+    No way is preferred. Without a record there is one that has no name, in which nothing was run; a table of which
+    nothing is asked has no answers.
 
     Raises:
         ReproError: the file of the statements is missing or malformed.
     """
     rules = load_hypotheses()
-    return answer_family(rules.of_table(table.number), collect_mini(table, records), rules)
+    family = rules.of_table(table.number)
+    ways = collect_mini(table, records) or [("", {})]
+    return [(way, answer_family(family, measured, rules)) for way, measured in ways]
 
 
 def answer_family(
@@ -118,7 +124,7 @@ def answer_family(
     """Answer the statements of one table, adjusted for all of them.
 
     Args:
-        measured: mini-profile measurements by experiment, as `collect_mini` gives them.
+        measured: mini-profile measurements by experiment, in one way, as `collect_mini` gives them.
         rules: has the level.
     """
     answers = [answer(hypothesis, measured) for hypothesis in family]
@@ -163,16 +169,15 @@ def answer(hypothesis: Hypothesis, measured: Mapping[str, Measurement]) -> Answe
 
 def compute_p_values(hypothesis: Hypothesis, values: Mapping[str, Sequence[float]]) -> tuple[float, float, float]:
     """Compute the p-values (`Answer.p`, `p_contrary`, `p_close`) of a statement from values by experiment."""
-    p_close = 1.0
+    strata, p_close = group_values(hypothesis, values), 1.0
     if hypothesis.margin is not None:
-        close = [
-            compute_closeness([[values[name] for name in group] for group in groups], hypothesis.margin)
+        p_close = max(
+            compute_equivalence_p([[values[name] for name in group] for group in groups], hypothesis.margin)
             for groups in hypothesis.strata
-        ]
+        )
         if hypothesis.test == "equivalence":
-            return close[0].p, close[0].p_apart, p_close
-        p_close = max(each.p for each in close)
-    tested = compute_order_p_values(group_values(hypothesis, values))
+            return p_close, compute_difference_p(strata[0], hypothesis.margin), 1.0
+    tested = compute_order_p_values(strata)
     return tested.p, tested.p_contrary, p_close
 
 

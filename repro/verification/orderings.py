@@ -36,6 +36,7 @@ class Effect:
     ours: float | None = None
     spread: float | None = None
     n: int = 0
+    way: str = ""  #: in which both were measured, where there are several
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Ordering:
 
 
 def effects_over_baseline(rows: Sequence[RowVerdict]) -> tuple[Effect, ...]:
-    """The effect of every row that has a baseline, in every accuracy column."""
+    """The effect of every row that has a baseline, in every accuracy column, by each way of measuring both."""
     effects = []
     by_row = {(row.group.name, row.row.label): row for row in rows}
     for row in rows:
@@ -77,14 +78,22 @@ def effects_over_baseline(rows: Sequence[RowVerdict]) -> tuple[Effect, ...]:
         if baseline is None:
             continue
         other = by_row[row.group.name, baseline.label]
-        for cell in row.row.cells:
-            if COLUMNS[cell.column].unit != "%":
-                continue
-            published = round(cell.value - baseline.require(cell.column).value, cell.decimals) + 0.0
-            pairs = product(_list_whole(row), _list_whole(other))
-            ours = next(filter(None, (_pair_by_seed(a, b, cell.column) for a, b in pairs)), [])
-            mean = fmean(ours) if ours else None
-            effects.append(Effect(row, baseline, cell.column, published, mean, compute_deviation(ours), len(ours)))
+        cells = [cell for cell in row.row.cells if COLUMNS[cell.column].unit == "%"]
+        ways: list[tuple[str, dict[str, list[float]]]] = []
+        for (way, ours), (_, theirs) in product(_list_whole(row), _list_whole(other)):
+            differences = {cell.column: _pair_by_seed(ours, theirs, cell.column) for cell in cells}
+            if any(differences.values()):
+                ways.append((way, differences))
+        for way, differences in ways or [("", {})]:
+            for cell in cells:
+                published = round(cell.value - baseline.require(cell.column).value, cell.decimals) + 0.0
+                found = differences.get(cell.column, [])
+                effects.append(
+                    Effect(
+                        row, baseline, cell.column, published, fmean(found) if found else None,
+                        compute_deviation(found), len(found), way if len(ways) > 1 else "",
+                    )
+                )  # fmt: skip
     return tuple(effects)
 
 
@@ -141,6 +150,6 @@ def differ_only_in_network(first: Record, second: Record) -> bool:
     return describe_conditions(first, initial=len(kinds) == 1) == describe_conditions(second, initial=len(kinds) == 1)
 
 
-def _list_whole(row: RowVerdict) -> list[Measurement]:
-    """The row's measurements that are of all that the protocol evaluates."""
-    return [m for _, m in row.measurements if not m.describe_shortfall(DATASETS[row.group.dataset])]
+def _list_whole(row: RowVerdict) -> list[tuple[str, Measurement]]:
+    """(way, measurement) of what is of all that the protocol evaluates."""
+    return [(way, m) for way, m in row.measurements if not m.describe_shortfall(DATASETS[row.group.dataset])]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 
@@ -61,8 +61,10 @@ def estimate_share_decided(answer: Answer, seeds: int, level: float) -> float:
         first = strata[0]
         decided |= np.all([_are_close(a, b, margin, level) for groups in strata for a, b in combinations(groups, 2)], 0)
         if answer.hypothesis.test == "equivalence":
-            sides = len(first) * (len(first) - 1)
-            decided |= np.any([_are_apart(a, b, margin, level / sides) for a, b in combinations(first, 2)], 0)
+            merged = [_merge(group) for group in first]
+            level /= len(first) * (len(first) - 1)
+            apart = find_critical_pairs([[merged[0].shape[1], merged[1].shape[1]]], level)
+            decided |= np.any([_count_in_order(a + margin, b) >= apart for a, b in permutations(merged, 2)], 0)
     return float(np.mean(decided))
 
 
@@ -78,23 +80,13 @@ def _decide_order(strata: list[list[np.ndarray]], level: float) -> np.ndarray:
 
 
 def _are_close(a: np.ndarray, b: np.ndarray, margin: float, level: float) -> np.ndarray:
-    difference, error, quantile = _compare_means(a, b, level)
-    return (margin - difference) >= quantile * error
-
-
-def _are_apart(a: np.ndarray, b: np.ndarray, margin: float, level: float) -> np.ndarray:
-    difference, error, quantile = _compare_means(a, b, level)
-    return (difference - margin) >= quantile * error
-
-
-def _compare_means(a: np.ndarray, b: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """As `repro.statistics.equivalence`: |difference| and its standard error (draws,), the one-sided quantile."""
+    """As `repro.statistics.equivalence`, of each draw: (draws,)."""
     networks, seeds = len(a) + len(b), a.shape[2]
     freedom = networks * (seeds - 1)
     squares = sum(each.var(axis=2, ddof=1).sum(axis=0) for each in (a, b)) * (seeds - 1)
     error = np.sqrt(squares / freedom * (1 / len(a) + 1 / len(b)) / seeds)
     difference = np.abs(a.mean(axis=(0, 2)) - b.mean(axis=(0, 2)))
-    return difference, error, compute_student_quantile(1 - 2 * level, freedom)
+    return np.asarray(margin - difference >= compute_student_quantile(1 - 2 * level, freedom) * error)
 
 
 def _draw(answer: Answer, seeds: int, generator: np.random.Generator) -> list[list[np.ndarray]]:

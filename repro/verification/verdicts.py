@@ -77,9 +77,19 @@ class CellVerdict:
         elif self.standard_error is not None:
             text += f" ± {self.standard_error:.{digits}f} (standard error)"
         if self.low is not None:
-            text += " as evaluated (of all items, if it is chance which are missing)"
-            text += f", from {self.low:.{digits}f} to {self.high:.{digits}f} whatever the missing items are"
+            text += f" {self.assumption}"
         return text + (f" over {self.n} seeds" if self.n > 1 else "")
+
+    @property
+    def assumption(self) -> str:
+        """What is assumed where items were not evaluated, and the bounds without it; empty where all were."""
+        if self.low is None:
+            return ""
+        digits = self.cell.decimals + 1
+        return (
+            f"as evaluated (of all items only if they are missing at random), from {self.low:.{digits}f} to "
+            f"{self.high:.{digits}f} whatever the missing items are"
+        )
 
     def __str__(self) -> str:
         """`Table 2(a), +1 NL, AP box: off: published 38.0, ours 36.10 (-1.9): differs by more than ...`."""
@@ -96,6 +106,7 @@ class CellVerdict:
         """The fields for JSON: the cell's own fields, then ours."""
         own = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("cell", "ways")}
         ways = [one.as_dict() for one in self.ways]
+        own["assumption"] = self.assumption
         return {**asdict(self.cell), **own, "delta": self.delta, "profile": "full", "ways": ways}
 
 

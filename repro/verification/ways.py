@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
+from typing import TypeVar
 
 from repro.paper import PublishedDataSet
 from repro.records import Record
 from repro.verification.agreement import was_evaluated_as_trained
-from repro.verification.measurements import Measurement, Unused
+from repro.verification.measurements import Measurement, Unused, describe_conditions
 from repro.verification.verdicts import WORST_FIRST, CellVerdict, Verdict
+
+Name = TypeVar("Name", bound=Hashable)
 
 _BESIDE = "the same way has a measurement of all of them"
 
@@ -45,6 +49,43 @@ def list_ways(
         for record in m.records
     ]
     return [(f"{way}, {m.first.key[:8]}" if times[way] > 1 else way, m) for way, m in kept], left_out
+
+
+def group_alike(measured: Mapping[Name, Sequence[Measurement]]) -> list[tuple[str, dict[Name, Measurement]]]:
+    """Group measurements of several rows by way: all of a way share everything but the network and where it began.
+
+    What is on different data sets shares nothing: each way on one is combined with each on another. Where a row has
+    several measurements in one way, each of them is in a group.
+
+    Args:
+        measured: by row, or by what else they are of.
+
+    Returns:
+        (name of the way, the measurement of each row that has one in it).
+    """
+    by_dataset: dict[str, dict[str, dict[Name, list[Measurement]]]] = {}
+    for name, measurements in measured.items():
+        for one in measurements:
+            ways = by_dataset.setdefault(one.first.dataset.name, {})
+            ways.setdefault(describe_conditions(one.first, initial=False), {}).setdefault(name, []).append(one)
+    choices = [
+        [
+            {name: several[min(number, len(several) - 1)] for name, several in way.items()}
+            for way in ways.values()
+            for number in range(max(map(len, way.values())))
+        ]
+        for ways in by_dataset.values()
+    ]
+    merged = [dict(item for group in groups for item in group.items()) for groups in product(*choices) if groups]
+    names = [" and ".join(dict.fromkeys(name_way(m.first) for m in group.values())) for group in merged]
+    keys = [[m.first.key[:8] for m in group.values()] for group in merged]
+    found = []
+    for way, own, group in zip(names, keys, merged, strict=True):
+        alike = [other for other, of in zip(keys, names, strict=True) if of == way]
+        shared = set.intersection(*map(set, alike))
+        tells = next((key for key in own if key not in shared), "")
+        found.append((f"{way}, {tells}" if len(alike) > 1 and tells else way, group))
+    return found
 
 
 def combine(verdicts: Sequence[CellVerdict]) -> CellVerdict:

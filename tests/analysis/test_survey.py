@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +16,7 @@ from torch import nn
 
 from repro.analysis import survey as surveys
 from repro.analysis.attention import Statistics, find_blocks
-from repro.analysis.images import CocoImages, Photographs, normalise_and_pad
+from repro.analysis.images import CocoImages, Photographs, holds_videos, normalise_and_pad
 from repro.analysis.subjects import Subject, choose_images, load_experiment
 from repro.analysis.survey import MEAN, ImageStatistics, load_published, summarise, survey
 from repro.data.coco import CocoDetection, DetectionSample
@@ -69,6 +71,42 @@ def test_images_that_cannot_be_read(tmp_path):
     (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 torn")
     with pytest.raises(ReproError, match=r"torn\.jpg is corrupt"):
         Photographs([tmp_path], 32, 64).pixels(0)
+
+
+def test_what_is_in_a_directory_and_no_photograph(photographs, tmp_path):
+    """A pipe is not waited for, what a Mac leaves beside a photograph is none, and one that is turned is turned."""
+    before = photographs.identity
+    (tmp_path / "._a.jpg").write_bytes(b"\0\5\x16\7 of a Mac")
+    assert Photographs([tmp_path], 32, 64).identity == before
+    assert not holds_videos([tmp_path])
+    exif = pillow.Exif()
+    exif[274] = 6
+    stored = pillow.open(tmp_path / "b.png")
+    stored.save(tmp_path / "d.png", exif=exif)
+    turned = stored.transpose(pillow.Transpose.ROTATE_270)
+    turned.save(tmp_path / "e.png")
+    found = Photographs([tmp_path / "d.png", tmp_path / "e.png"], 32, 64)
+    assert torch.equal(found.pixels(0), found.pixels(1))
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ReproError, match=r"pipe\.jpg cannot be read: it is no regular file but a named pipe"):
+        Photographs([tmp_path], 32, 64).pixels(5)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for look in (holds_videos, lambda paths: Photographs(paths, 32, 64)):
+        with pytest.raises(
+            ReproError, match=r"--images: .*loop cannot be read: it is a link that leads back to itself"
+        ):
+            look([tmp_path / "loop"])
+
+
+def test_images_of_a_split_that_cannot_be_read_are_counted(coco_tiny, tmp_path):
+    shutil.copytree(coco_tiny / "annotations", tmp_path / "annotations")
+    shutil.copytree(coco_tiny / "val2017", tmp_path / "val2017")
+    data = CocoDetection(tmp_path, "val2017", 80, 80, 133)
+    images = CocoImages(data, 3)
+    path = tmp_path / "val2017" / f"{data.image_ids[1]:012d}.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 30\n%%EndComments\nshowpage\n")
+    result, _ = survey(subject(), images, tmp_path / "attention", "cpu", silent)
+    assert (result.n, result.failed) == (2, [str(data.image_ids[1])])
 
 
 @pytest.mark.parametrize("conventions", [AUTHORS, DETECTRON2])

@@ -100,6 +100,7 @@ def test_missing_and_unreadable_images_are_named(imagenet):
         f"1 ({TRUTH[4]}) of 1000 classes without an image",
         "missing: 1 (ILSVRC2012_val_00000005)",
         "unreadable: 1 (ILSVRC2012_val_00000009)",
+        f"image ILSVRC2012_val_00000009: {damaged} is corrupt: ",
     ):
         assert line in said.stdout
     assert "not verified: val" in said.stderr
@@ -191,6 +192,7 @@ def test_coco(tmp_path, monkeypatch):
     assert "2 of 3 images" in result.stdout
     assert "missing: 1 (000000000002.jpg)" in result.stdout
     assert "unreadable: 1 (000000000003.jpg)" in result.stdout
+    assert "000000000003.jpg has (30, 40) pixels (width, height), the annotations say (40, 30)" in result.stdout
 
 
 def test_a_part_of_coco_is_not_coco(coco_tiny):

@@ -295,6 +295,37 @@ def test_an_image_of_another_size(build):
         opened(root).sample(0)
 
 
+@pytest.mark.parametrize(("orientation", "turn"), [(3, Image.Transpose.ROTATE_180), (6, Image.Transpose.ROTATE_270)])
+def test_images_are_turned_as_their_exif_data_say(build, orientation, turn):
+    """Stored as a camera that was held otherwise does, annotated as they are shown."""
+    root = build([an_object()])
+    path = root / "train2017" / "000000000100.jpg"
+    shown = opened(root).sample(0).image.permute(1, 2, 0).numpy()
+    back = {
+        Image.Transpose.ROTATE_180: Image.Transpose.ROTATE_180,
+        Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90,
+    }
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(shown).transpose(back[turn]).save(path, "PNG", exif=exif)
+    np.testing.assert_array_equal(opened(root).sample(0).image.permute(1, 2, 0).numpy(), shown)
+
+
+def test_an_image_annotated_as_it_is_stored(build):
+    root = build([an_object()])
+    path = root / "train2017" / "000000000100.jpg"
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.open(path).save(path, exif=exif)
+    with pytest.raises(ReproError, match=r"image 100 has \(40, 60\) pixels .*\(60, 40\): .* its EXIF data turn it"):
+        opened(root).sample(0)
+
+
+def test_a_very_narrow_image(build):
+    assert compute_resized_size(1, 60000, 800, 1333) == (1, 1333)
+    assert compute_resized_size(60000, 1, 800, 1333) == (1333, 1)
+
+
 def test_another_number_of_categories(build):
     with pytest.raises(ReproError, match="has 2 categories, the detector has 80 classes"):
         opened(build([an_object()]), num_classes=80)

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import os
 import pickle
 import tarfile
 from dataclasses import replace
@@ -404,6 +405,50 @@ def test_unreadable_images_are_named(tmp_path, damage, train):
     ) as caught:
         data.sample(1, train=train)
     assert caught.value.image_id == "ILSVRC2012_val_00000002"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_no_photograph_is_named(tmp_path, monkeypatch, packed):
+    """In a directory and in an archive: too large a file, an EPS and a picture like a thread."""
+    trees.write_devkit(tmp_path)
+    files = trees.validation()
+    eps, large, thread = (f"ILSVRC2012_val_{i:08d}" for i in (1, 2, 3))
+    files[f"{eps}.JPEG"] = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 30\n%%EndComments\nshowpage\n"
+    files[f"{large}.JPEG"] = trees.photograph(2) + bytes(10**5)
+    files[f"{thread}.JPEG"] = trees.encoded(Image.new("RGB", (60000, 4)), "JPEG")
+    if packed:
+        trees.write(tmp_path, {"ILSVRC2012_img_val.tar": trees.tar(files)})
+    else:
+        trees.write(tmp_path / "val", files)
+    monkeypatch.setattr(pictures, "MOST_BYTES", 10**5)
+    data = ImageNet(tmp_path, "val", Preprocessing(resize=256, crop=224), wnids=trees.WNIDS)
+    reasons = {
+        eps: "is corrupt: it is no JPEG or PNG",
+        large: "cannot be read: it has 1",
+        thread: "is corrupt: it has 6",
+    }
+    for index, image_id in enumerate(data.ids):
+        if image_id in reasons:
+            with pytest.raises(
+                UnreadableImage, match=rf"image {image_id}: .*{image_id}.* {reasons[image_id]}"
+            ) as caught:
+                data.sample(index)
+            assert caught.value.image_id == image_id
+        else:
+            data.sample(index)
+
+
+def test_an_archive_that_shrinks_meanwhile(tmp_path):
+    trees.write_devkit(tmp_path)
+    trees.write(tmp_path, {"ILSVRC2012_img_val.tar": trees.tar(trees.validation())})
+    data = opened(tmp_path)
+    os.truncate(data.place, 2000)
+    with pytest.raises(UnreadableImage, match=r"val_00000005.*: the archive ends within it"):
+        data.sample(4)
+    data.place.unlink()
+    os.mkfifo(data.place)
+    with pytest.raises(UnreadableImage, match=r"val_00000001: .*img_val\.tar cannot be read: it is no regular file"):
+        data.sample(0)
 
 
 # -- decoding ---------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ KINDS: dict[str, tuple[str, str, Callable[[Path], object], object]] = {
     ),
     "mmaction2": (
         "kinetics400_val_list_videos.txt",
-        "abseiling/-0dR_kGwP2c_000003_000013.mp4 0\ndégustation/b_000000_000010.mp4 1\n",
+        "-0dR_kGwP2c_000003_000013.mp4 0\ndégustation/b_000000_000010.mp4 1\n",
         read_kinetics_list,
         {"-0dR_kGwP2c_000003_000013": 0, "b_000000_000010": 1},
     ),

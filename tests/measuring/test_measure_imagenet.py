@@ -253,6 +253,9 @@ def test_unreadable_images_are_named_and_the_others_are_evaluated(tmp_path):
     assert sorted(found.failed) == sorted(path.stem for path in broken)
     assert (found.required, found.expected, found.evaluated) == (50000, 11, 9)
     assert all(metric.n == 9 for metric in record.metrics)
+    reasons = json.loads((directory(STAGE1, settings) / "unreadable.json").read_text())
+    assert set(reasons) == set(found.failed)
+    assert f"image {broken[1].stem}: {broken[1]} is corrupt: it is no JPEG or PNG file" in reasons[broken[1].stem]
     predictions = predicted(STAGE1, settings)
     assert set(predictions) == {path.stem for path in (data / "val").glob("*/*")} - set(found.failed)
     assert predictions["cmyk"].label == predictions["png"].label == 7

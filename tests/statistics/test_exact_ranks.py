@@ -93,6 +93,19 @@ def test_the_least_p_value_is_one_deal():
     )
 
 
+def test_a_difference_beyond_a_margin_is_a_rank_test_of_shifted_runs_of_every_pair_and_side():
+    generator = np.random.default_rng(5)
+    groups = [generator.normal(centre, 1, 5).tolist() for centre in (0, 0.3, -0.2)]
+    far = [groups[0], [v + 10 for v in groups[1]], groups[2]]
+    expected = min(
+        stats.mannwhitneyu(np.add(a, 3.0), b, alternative="less", method="exact").pvalue
+        for a, b in itertools.permutations(far, 2)
+    )
+    assert exact_ranks.compute_difference_p(far, 3.0) == pytest.approx(6 * expected, rel=1e-12)
+    assert exact_ranks.compute_difference_p(far, 3.0) == pytest.approx(6 / 252, rel=1e-12)
+    assert exact_ranks.compute_difference_p(groups, 3.0) == 1.0
+
+
 #: Box AP of the mini profile before lamps were brighter, three seeds each, as it was committed on 2026-11-20.
 COMMITTED = {
     "baseline": [38.95, 39.05, 40.75], "1nl": [40.80, 38.92, 76.80], "1snl": [39.65, 73.87, 77.11],

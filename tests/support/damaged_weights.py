@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import safetensors.torch
 import torch
+from damaged_bytes import NUMBERS, damage_bytes
 from weights_files import STATE, detectron2, mmcv, pickle_of, torch_0_1, torch_legacy, torch_zip
 
 VIEWS = torch.arange(12.0).reshape(3, 4)
@@ -26,28 +27,6 @@ VALUES = [
     {"model": STATE, "ema": {"module": {key: value + 0 for key, value in STATE.items()}}},
 ]
 FLOATS = {key: value for key, value in STATE.items() if value.is_floating_point()}
-NUMBERS = [
-    0,
-    1,
-    2,
-    3,
-    4,
-    8,
-    24,
-    48,
-    96,
-    127,
-    128,
-    255,
-    256,
-    2**15,
-    2**16 - 1,
-    2**31 - 1,
-    2**31,
-    2**32 - 1,
-    2**62,
-    2**63,
-]
 ZIPS = [torch_zip(value) for value in VALUES]
 PICKLES = [pickle_of(content) for content in ZIPS]
 LEGACIES = [*(torch_legacy(value) for value in VALUES), torch_0_1(FLOATS)]
@@ -56,38 +35,6 @@ SAFETENSORS = [
     safetensors.torch.save({key: value.clone().contiguous() for key, value in state.items()}, metadata)
     for state, metadata in ((dict(STATE), None), (VALUES[3], {"format": "pt"}), (VALUES[4], None))
 ]
-
-
-def draw_bytes(random: random.Random) -> bytes:
-    kind = random.choice(["B", "<H", "<I", "<Q", ">I"])
-    size = struct.calcsize(kind)
-    return (random.choice(NUMBERS) % 256**size).to_bytes(size, "big" if kind.startswith(">") else "little")
-
-
-def damage_bytes(random: random.Random, content: bytes, begin: int = 0, end: int | None = None) -> bytes:
-    """Change one to three places between `begin` and `end`."""
-    for _ in range(random.randint(1, 3)):
-        last = len(content) if end is None else min(end, len(content))
-        at, length = random.randrange(begin, max(last, begin + 1)), random.randint(1, 16)
-        part = content[at : at + length]
-        kind = random.choice(["flip", "set", "drop", "repeat", "number", "copy", "cut"])
-        if kind == "flip" and part:
-            content = content[:at] + bytes([part[0] ^ 1 << random.randrange(8)]) + content[at + 1 :]
-        elif kind == "set":
-            content = content[:at] + bytes([random.randrange(256)]) + content[at + 1 :]
-        elif kind == "drop":
-            content = content[:at] + content[at + length :]
-        elif kind == "repeat":
-            content = content[:at] + part + content[at:]
-        elif kind == "number":
-            number = draw_bytes(random)
-            content = content[:at] + number + content[at + len(number) :]
-        elif kind == "copy":
-            source = random.randrange(begin, max(last, begin + 1))
-            content = content[:at] + content[source : source + length] + content[at + length :]
-        elif kind == "cut" and random.random() < 0.1:
-            content = content[:at]
-    return content
 
 
 def damage_pickle(random: random.Random, program: bytes, other: bytes) -> bytes:

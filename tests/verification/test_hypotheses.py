@@ -9,8 +9,10 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from repro import cli, paper
+from repro.cli.hypotheses import write_answers
 from repro.paper.hypotheses import hash_hypotheses, load_hypotheses
 from repro.records import Record, Store
+from repro.rendering import report, tables
 from repro.verification import hypotheses, power
 
 TABLE = paper.load(2)
@@ -33,8 +35,31 @@ def make(values, seeds=range(3), **changes):
     ]  # fmt: skip
 
 
+def answer_one_way(table, records):
+    ((_, found),) = hypotheses.answer_table(table, records)
+    return found
+
+
 def answers(records):
-    return {a.hypothesis.id: a for a in hypotheses.answer_table(TABLE, records)}
+    return {a.hypothesis.id: a for a in answer_one_way(TABLE, records)}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_each_way_of_measuring_answers_by_itself(order, tmp_path):
+    """In one engine addition is above scaling, in the other below: neither engine is preferred, nor are they mixed."""
+    made = make(dict.fromkeys(ADDITION, 70.0)) + make(dict.fromkeys(ADDITION, 10.0), engine="detectron2")
+    found = dict(hypotheses.answer_table(TABLE, made[::order]))
+    words = {way: {a.hypothesis.id: a.word for a in of}["addition-above-scaling"] for way, of in found.items()}
+    assert words == {"trained here, torchvision": "holds", "trained here, detectron2": "contrary"}
+    text = write_answers(TABLE, made)
+    assert text.count("the paper's statements in the MINI profile") == 2
+    assert "(tables/hypotheses.yaml), trained here, detectron2" in text
+    store = Store(tmp_path / "records")
+    for one in made:
+        store.add(one)
+    for form in ("md", "tex", "csv"):
+        assert "detectron2" in tables.render(TABLE, store, form)
+    assert "Rows of Table 2, trained here, detectron2" in report.render(tmp_path)
 
 
 def test_a_large_effect_holds_and_its_reverse_is_contrary():
@@ -70,8 +95,8 @@ def test_kinds_of_block_that_lie_within_the_margin_are_equivalent_and_others_con
     first = [0.0, 0.1, 0.2]
     expected = stats.ttest_ind([v + 4.0 for v in first], [v + 0.02 for v in first], alternative="greater").pvalue
     assert found.p == pytest.approx(expected, rel=1e-6)
-    apart = answers(make({"coco-r50-1gc": 60.0}))["one-block-kinds-on-par"]
-    assert apart.word == "contrary"
+    apart = answers(make({"coco-r50-1gc": 60.0}, seeds=range(7)))["one-block-kinds-on-par"]
+    assert (apart.word, apart.p_contrary) == ("contrary", pytest.approx(6 / 3432))  # three pairs, two sides each
     assert answers(make({}, seeds=[0]))["one-block-kinds-on-par"].word == "undecided"
 
 
@@ -105,8 +130,19 @@ def test_seeds_that_one_experiment_alone_has_do_not_count():
 
 
 def test_what_was_measured_otherwise_is_not_compared():
+    """With another precision it is of another way; from other weights, of none that the others are of."""
     records = [
         r.model_copy(update={"numerics": {"precision": "bf16-mixed"}}) if r.experiment == ADDITION[0] else r
+        for r in make({})
+    ]
+    ways = dict(hypotheses.answer_table(TABLE, records))
+    assert len(ways) == 2
+    for of in ways.values():
+        assert next(a.word for a in of if a.hypothesis.id == "addition-above-scaling") == "not run"
+    records = [
+        r.model_copy(update={"weights": r.weights.model_copy(update={"initial_sha256": "9" * 64})})
+        if r.experiment == ADDITION[0]
+        else r
         for r in make({})
     ]
     found = answers(records)["addition-above-scaling"]
@@ -119,7 +155,7 @@ def test_one_seed_says_that_it_cannot_decide():
 
 
 def test_the_count_says_every_word():
-    text = hypotheses.count_answers(hypotheses.answer_table(TABLE, make(dict.fromkeys(ADDITION, 70.0))))
+    text = hypotheses.count_answers(answer_one_way(TABLE, make(dict.fromkeys(ADDITION, 70.0))))
     assert text.startswith("Of 10 statements of the paper, ")
     assert text.endswith(" undecided (n = 3 seeds).")
 
@@ -128,7 +164,7 @@ def test_the_count_says_every_word():
     ("hashed", "says"), [(hash_hypotheses("coco"), "were written down before"), (None, "not confirmed")]
 )
 def test_it_is_said_whether_the_statements_came_first(hashed, says):
-    found = hypotheses.answer_table(TABLE, make({}, hypotheses=hashed))
+    found = answer_one_way(TABLE, make({}, hypotheses=hashed))
     assert says in hypotheses.describe_registration(found)
 
 
@@ -179,7 +215,7 @@ def test_seeds_that_would_decide_are_more_than_there_are_and_fewer_for_a_larger_
     of_order = statement.model_copy(update={"margin": None})
     assert 3 < find_power(of_order, 3.0) < find_power(of_order, 0.8) <= 99
     assert find_power(statement, 0.8) <= find_power(of_order, 0.8)  # it may also be equivalent
-    assert power.estimate_power(hypotheses.answer_table(TABLE, make({}, seeds=[0]))) == {}
+    assert power.estimate_power(answer_one_way(TABLE, make({}, seeds=[0]))) == {}
 
 
 def test_too_few_runs_never_decide():

@@ -13,8 +13,11 @@ from repro import paper
 from repro.errors import ReproError
 from repro.paper import COLUMNS, tolerances
 from repro.paths import TABLES
+from repro.records import Store
+from repro.rendering import report, tables
 from repro.statistics import seeds
 from repro.verification import judgement
+from repro.verification.judgement import verify_all
 
 RULES = tolerances.load()
 IMAGENET, KINETICS = paper.load(4), paper.load(5)
@@ -94,6 +97,37 @@ def test_missing_videos_that_cannot_matter_leave_a_match():
     low, high = share(74.94, 19881, 19906)
     assert (found.verdict, found.low, found.high) == ("compatible", pytest.approx(low), pytest.approx(high))
     assert "whatever the missing items are" in found.shown
+
+
+ASSUMED = "as evaluated (of all items only if they are missing at random), from "
+
+
+def test_every_output_says_what_the_number_as_evaluated_assumes(tmp_path):
+    """The terminal, JSON, JUnit, the summary, `explain`, Markdown, LaTeX and HTML."""
+    store = Store(tmp_path / "records")
+    store.add(kinetics("kinetics-r50-baseline", evaluated=19881))
+    verified = verify_all([KINETICS], store)
+    (found,) = [one for one in verified.cells if (one.cell.row, one.cell.column) == ("baseline", "top1")]
+    assert ASSUMED in str(found)
+    assert found.as_dict()["assumption"].startswith(ASSUMED)
+    for form in ("md", "tex"):
+        assert ASSUMED in tables.render(KINETICS, store, form)
+    assert ASSUMED in report.render(tmp_path)
+    whole = Store(tmp_path / "whole")
+    whole.add(kinetics("kinetics-r50-baseline", evaluated=19906))
+    assert "missing at random" not in tables.render(KINETICS, whole, "md")
+
+
+def test_bounds_that_reach_into_no_effect_are_indistinct():
+    """75.95 printed, 74.94 of the baseline: the worst case of 100 missing videos is within the baseline's tolerance."""
+    of = [row for row in KINETICS.rows if row.label == "+5 NL"]
+    values = published(KINETICS, of[0].experiment)
+    width = verdict(KINETICS, [kinetics(of[0].experiment)], "+5 NL").tolerance
+    low, _ = share(75.95, 19_906 - 100, 19_906)
+    assert low < 74.94 + width < 75.95
+    found = verdict(KINETICS, [kinetics(of[0].experiment, evaluated=19_806)], "+5 NL")
+    assert (values["top1"], found.verdict) == (75.95, "indistinct")
+    assert verdict(KINETICS, [kinetics(of[0].experiment)], "+5 NL").verdict == "compatible"
 
 
 def test_missing_videos_that_may_matter_are_inconclusive_and_the_interval_is_told():

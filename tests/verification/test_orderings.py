@@ -43,6 +43,22 @@ def test_effects_are_differences_from_the_groups_baseline():
     assert r101["R101 +GC r4"].published == 1.9
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_effects_of_each_way_stand_apart(order):
+    made = [record("coco-r50-baseline", BASELINE), record("coco-r50-1nl", shifted(ap_box=0.5))]
+    made += [record("coco-r50-baseline", BASELINE, engine="detectron2"),
+             record("coco-r50-1nl", shifted(ap_box=-0.2), engine="detectron2")]  # fmt: skip
+    found = {
+        e.way: e.ours
+        for e in orderings.effects_over_baseline(verify_records(made[::order]).rows)
+        if (e.row.row.label, e.column) == ("+1 NL", "ap_box")
+    }
+    assert found == {
+        "trained here, torchvision": pytest.approx(0.5),
+        "trained here, detectron2": pytest.approx(-0.2),
+    }
+
+
 def test_effects_of_a_part_of_the_images_are_not_shown():
     made = [record(name, published(TABLE, name), evaluated=80) for name in ("coco-r50-baseline", "coco-r50-1nl")]
     assert {effect.n for effect in orderings.effects_over_baseline(verify_records(made).rows)} == {0}

@@ -46,7 +46,7 @@ WORDS: dict[Verdict, str] = {
 #: Of claims, in the same way.
 CLAIM_KINDS = {
     "holds": "match", "holds within rounding": "ledger", "does not follow": "off",
-    "agrees": "match", "disagrees": "off", "undecided": "inconclusive",
+    "agrees": "match", "disagrees": "off", "conflict": "conflict", "undecided": "inconclusive",
     "holds under every rounding": "match", "holds at the midpoints": "match",
     "not measured": "not run", "not comparable": "inconclusive",
 }  # fmt: skip
@@ -71,7 +71,7 @@ class ReportPage:
     coverage: tuple[CoverageLine, ...]
     costs: tuple[tuple[str, tuple[Scatter, ...]], ...]
     agreement: tuple[Scatter, ...]
-    effects: tuple[tuple[int, tuple[RowEffects, ...]], ...]
+    effects: tuple[tuple[int, tuple[RowEffects, ...], dict[str, list[str]]], ...]  #: table, tested, why others are not
     claims: tuple[Audited, ...]
     ledger: tuple[tuple[Cell, LedgerEntry], ...]
     records: tuple[Record, ...]
@@ -109,8 +109,9 @@ def build(results: Path) -> ReportPage:
     for built in views:
         if scatters := plots.plot_costs(built):
             costs.append((f"Table {built.number}", scatters))
-        if tested := tuple(row for row in tests if row.columns and row.pair.table is built.verification.table):
-            effects.append((built.number, tested))
+        if own := [row for row in tests if row.pair.table is built.verification.table]:
+            tested = tuple(row for row in own if row.columns)
+            effects.append((built.number, tested, paired_effects.group_missing(own)))
     return ReportPage(
         views=views,
         headline=Coverage.count([cell for built in views for cell in built.verification.cells]).describe(),
@@ -141,7 +142,9 @@ def render(results: Path) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(code=_mark_code, anchor=write_anchor, signed=write_signed)
+    environment.filters.update(
+        code=_mark_code, anchor=write_anchor, signed=write_signed, row_name=paired_effects.name_row
+    )
     return environment.get_template("report.html.j2").render(
         report=build(results), symbols=SYMBOLS, words=WORDS, kinds=CLAIM_KINDS, columns=COLUMNS
     )

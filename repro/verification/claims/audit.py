@@ -7,7 +7,7 @@ the rules and the findings. Imports no torch.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -34,14 +34,18 @@ from repro.paths import PUBLISHED, TABLES
 from repro.records import Store
 from repro.verification.claims.agreement import Agreement, judge_number, judge_statement, list_reasons
 from repro.verification.claims.measured_values import Measured, Unmeasured
+from repro.verification.claims.uncertainty import Estimate
 
 CLAIMS = TABLES / "claims.yaml"
 
 ClaimVerdict = Literal["holds", "holds within rounding", "does not follow"]
 CLAIM_VERDICTS: tuple[ClaimVerdict, ...] = get_args(ClaimVerdict)
 
-OursVerdict = Literal["agrees", "disagrees", "undecided", "not measured", "not comparable"]
+#: "conflict": measured in one way, ours agree; in another, they disagree.
+OursVerdict = Literal["agrees", "disagrees", "conflict", "undecided", "not measured", "not comparable"]
 OURS: tuple[OursVerdict, ...] = get_args(OursVerdict)
+#: Of several ways, none of which is preferred, the worst is said of the claim.
+_WORST_FIRST: tuple[OursVerdict, ...] = ("disagrees", "not comparable", "undecided", "agrees")
 
 #: Kinds that print a number; the others print a comparison.
 NUMERIC = ("number", "difference", "ratio", "relative increase", "added parameters", "less than")
@@ -153,9 +157,14 @@ class Computed:
 
 @dataclass(frozen=True)
 class Compared:
-    """What our numbers make of a claim. `half`: how far one more run may lie from `value`, where one is printed."""
+    """What our numbers, measured in one way, make of a claim.
 
-    agreement: Agreement
+    `half`: the limit of the decision, how far the print may lie from `value` and agree, where a number is printed. It
+    is no confidence interval (benchmarks/operating.md). `way` is empty where all are counts.
+    """
+
+    way: str
+    agreement: Agreement | Literal["not comparable"]
     arithmetic: str
     value: float | None = None
     half: float | None = None
@@ -168,13 +177,20 @@ class Audited:
 
     claim: Claim
     published: Computed
-    ours: Compared | Unmeasured
+    ours: tuple[Compared, ...] | Unmeasured  #: of each way of measuring
 
     @property
     def ours_verdict(self) -> OursVerdict:
-        if isinstance(self.ours, Compared):
-            return self.ours.agreement
-        return "not measured" if self.ours.missing else "not comparable"
+        """The worst of the ways, or that they are in conflict."""
+        if isinstance(self.ours, Unmeasured):
+            return "not measured" if self.ours.missing else "not comparable"
+        found = {one.agreement for one in self.ours}
+        return "conflict" if {"agrees", "disagrees"} <= found else next(word for word in _WORST_FIRST if word in found)
+
+    @property
+    def ways(self) -> tuple[Compared, ...]:
+        """What each way of measuring makes of it; none where nothing was measured."""
+        return () if isinstance(self.ours, Unmeasured) else self.ours
 
     @property
     def missing(self) -> tuple[Cell, ...]:
@@ -207,11 +223,16 @@ class Audited:
         }
 
 
-def _describe_ours(ours: Compared | Unmeasured) -> dict[str, object]:
+def _describe_ours(ours: tuple[Compared, ...] | Unmeasured) -> dict[str, object]:
     """The fields for JSON."""
     if isinstance(ours, Unmeasured):
-        return {"reason": ours.reason}
-    return {"arithmetic": ours.arithmetic, "value": ours.value, "half_width": ours.half, "reason": ours.reason}
+        return {"reason": ours.reason, "ways": []}
+    ways = [
+        {"way": one.way or "counted", "verdict": one.agreement, "arithmetic": one.arithmetic, "value": one.value,
+         "limit": one.half, "reason": one.reason}
+        for one in ours
+    ]  # fmt: skip
+    return {"reason": "", "ways": ways}
 
 
 def _describe(computed: Computed) -> dict[str, object]:
@@ -287,12 +308,15 @@ def compute(claim: Claim) -> Computed:
     return Computed(verdict, text, result, certain)
 
 
-def _compare_with_ours(claim: Claim, measured: Measured) -> Compared | Unmeasured:
-    """Do the same arithmetic with our numbers."""
-    estimates = measured.read(claim.cells)
-    if isinstance(estimates, Unmeasured):
-        return estimates
+def _compare_with_ours(claim: Claim, measured: Measured) -> tuple[Compared, ...] | Unmeasured:
+    """Do the same arithmetic with our numbers, of each way of measuring."""
+    ways = measured.read(claim.cells)
+    if isinstance(ways, Unmeasured):
+        return ways
+    return tuple(_compare(claim, way, estimates) for way, estimates in ways)
 
+
+def _compare(claim: Claim, way: str, estimates: Mapping[Cell, Estimate]) -> Compared:
     def read(cell: Cell) -> Range:
         return Range.exactly(estimates[cell].value)
 
@@ -302,7 +326,7 @@ def _compare_with_ours(claim: Claim, measured: Measured) -> Compared | Unmeasure
     reason = list_reasons(claim.cells, estimates)
     expression = claim.expression
     if isinstance(expression, Statement):
-        return Compared(judge_statement(expression, estimates), _list_false(claim, read, shown), reason=reason)
+        return Compared(way, judge_statement(expression, estimates), _list_false(claim, read, shown), reason=reason)
     try:
         agreement, half = judge_number(
             expression, claim.number, estimates, below=claim.kind == "less than",
@@ -310,11 +334,12 @@ def _compare_with_ours(claim: Claim, measured: Measured) -> Compared | Unmeasure
         )  # fmt: skip
         value = expression.evaluate(read).value
     except ZeroDivisionError:
-        return Unmeasured("two of its numbers are the same, and it divides by their difference")
+        return Compared(way, "not comparable", "", reason="two of its numbers are the same, and it divides by their "
+                        "difference")  # fmt: skip
     text = f"{expression.text(shown)} = {_write_decimal(value, claim.decimals)}{claim.unit}"
     if half is not None:
-        text += f" ± {half:.{claim.decimals + 1}f}"
-    return Compared(agreement, text, float(value), half, reason)
+        text += f" (limit {half:.{claim.decimals + 1}f})"
+    return Compared(way, agreement, text, float(value), half, reason)
 
 
 def _decide(holds: bool, possible: bool) -> ClaimVerdict:

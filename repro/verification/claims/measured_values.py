@@ -1,4 +1,7 @@
-"""Our numbers in the place of published ones: a value for each cell of an expression, all of them measured alike."""
+"""Our numbers in the place of published ones: a value for each cell of an expression, all of them measured alike.
+
+Each way of measuring them gives values of its own; none is preferred.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ from repro.verification.claims.uncertainty import (
 )
 from repro.verification.integrity import admit
 from repro.verification.ledger import SCALE
-from repro.verification.measurements import Measurement, collect, describe_conditions
+from repro.verification.measurements import Measurement, collect
+from repro.verification.ways import group_alike
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Unmeasured:
 
 @dataclass(frozen=True)
 class _Row:
-    """What a store holds for one row of a table, measurements best first."""
+    """What a store holds for one row of a table."""
 
     dataset: str
     count: Count | None
@@ -71,50 +75,48 @@ class Measured:
                 mine = tuple(m for m in measured[row.experiment] if m.first.dataset.name == group.dataset)
                 self._rows[number, group.name, row.label] = _Row(group.dataset, counted[row.experiment], mine)
 
-    def read(self, cells: Sequence[Cell]) -> dict[Cell, Estimate] | Unmeasured:
-        """Read our number for each cell in the unit that the paper prints, where all of them have one.
+    def read(self, cells: Sequence[Cell]) -> list[tuple[str, dict[Cell, Estimate]]] | Unmeasured:
+        """Read our number for each cell in the unit that the paper prints, once for each way of measuring all of them.
 
-        Metrics on one data set are means over the seeds that all of the rows have, from the best way in which all of
-        them were measured.
+        Metrics on one data set are means over the seeds that all of the rows have. A way is named; where nothing but
+        counts is asked, there is one without a name.
         """
         missing = tuple(cell for cell in cells if not self._get_row(cell).has(cell.column))
         if missing:
             return Unmeasured("not measured", missing)
-        values: dict[Cell, Estimate] = {}
-        by_dataset: dict[str, list[Cell]] = {}
+        counted: dict[Cell, Estimate] = {}
+        measured: dict[Cell, list[Measurement]] = {}
         for cell in cells:
             row = self._get_row(cell)
             if COLUMNS[cell.column].measured:
-                by_dataset.setdefault(row.dataset, []).append(cell)
+                measured[cell] = row.select_whole(cell.column)
             elif (count := row.count) is not None:
                 exact = count.params if cell.column == "params" else count.paper_flops
-                values[cell] = Estimate(Fraction(exact, SCALE[cell.column]))
-        for together in by_dataset.values():
-            estimates = self._estimate(together)
-            if estimates is None:
-                return Unmeasured("its rows were measured in different ways or with different seeds")
-            values |= estimates
-        return values
+                counted[cell] = Estimate(Fraction(exact, SCALE[cell.column]))
+        if not measured:
+            return [("", counted)]
+        found = []
+        for way, group in group_alike(measured):
+            estimates = _estimate(group) if len(group) == len(measured) else None
+            if estimates is not None:
+                found.append((way, counted | estimates))
+        return found or Unmeasured("its rows were measured in different ways or with different seeds")
 
     def _get_row(self, cell: Cell) -> _Row:
         return self._rows[cell.table, cell.group, cell.row]
 
-    def _estimate(self, cells: Sequence[Cell]) -> dict[Cell, Estimate] | None:
-        """Estimate from the seeds that all rows have, from the best way in which all of them were measured."""
-        ways: list[dict[str, Measurement]] = []
-        for cell in cells:
-            by_way: dict[str, Measurement] = {}
-            for measurement in self._get_row(cell).select_whole(cell.column):
-                by_way.setdefault(describe_conditions(measurement.first, initial=False), measurement)
-            ways.append(by_way)
-        for way in ways[0]:
-            if not all(way in by_way for by_way in ways):
-                continue
-            measured = {cell: by_way[way] for cell, by_way in zip(cells, ways, strict=True)}
-            runs = {cell: m.values_by_seed(cell.column) for cell, m in measured.items()}
-            if seeds := sorted(set.intersection(*(set(run) for run in runs.values()))):
-                return _estimate_from_runs({cell: [run[s] for s in seeds] for cell, run in runs.items()}, measured)
-        return None
+
+def _estimate(measured: Mapping[Cell, Measurement]) -> dict[Cell, Estimate] | None:
+    """Estimate each cell from the seeds that all rows on its data set have; None where they have none in common."""
+    estimates: dict[Cell, Estimate] = {}
+    for dataset in dict.fromkeys(m.first.dataset.name for m in measured.values()):
+        together = {cell: m for cell, m in measured.items() if m.first.dataset.name == dataset}
+        runs = {cell: m.values_by_seed(cell.column) for cell, m in together.items()}
+        seeds = sorted(set.intersection(*(set(run) for run in runs.values())))
+        if not seeds:
+            return None
+        estimates |= _estimate_from_runs({cell: [run[s] for s in seeds] for cell, run in runs.items()}, together)
+    return estimates
 
 
 def _estimate_from_runs(

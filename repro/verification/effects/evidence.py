@@ -30,6 +30,11 @@ def locate_evidence(results: Path, record: Record) -> Path:
     return results / EVIDENCE / name
 
 
+def has_evidence(results: Path, record: Record) -> bool:
+    """Whether a record's evidence is there, or what it is made from."""
+    return locate_evidence(results, record).exists() or bool(_list_predictions(results, record))
+
+
 def keep_evidence(results: Path, record: Record, dataset: str, open_data: Callable[[], CocoDetection]) -> Path | None:
     """Write a record's evidence from its predictions, unless it is there; None of a submission, which has none.
 
@@ -123,11 +128,19 @@ def find_predictions(results: Path, record: Record) -> Path:
     Raises:
         ReproError: they are not in `results`.
     """
-    name = f"{record.experiment}.{record.profile}.*.{(record.measured_by or 'unknown')[:12]}"
-    paths = sorted((results / "runs").glob(f"{name}/predictions.*"))
+    paths = _list_predictions(results, record)
     if not paths:
         raise ReproError(
-            f"the predictions of {record.filename} are not in {results / 'runs' / name}, and its evidence "
+            f"the predictions of {record.filename} are not in {results / 'runs' / _name_run(record)}, and its evidence "
             f"{locate_evidence(results, record).name} is not in {results / EVIDENCE}"
         )
     return paths[0]
+
+
+def _list_predictions(results: Path, record: Record) -> list[Path]:
+    return sorted((results / "runs").glob(f"{_name_run(record)}/predictions.*"))
+
+
+def _name_run(record: Record) -> str:
+    """The name of the directory of its run, as a pattern."""
+    return f"{record.experiment}.{record.profile}.*.{(record.measured_by or 'unknown')[:12]}"

@@ -7,10 +7,11 @@ Reading stored effects imports no torch; `repro.verification.effects.paired_test
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
+from statistics import median
 from typing import Literal
 
 from pydantic import ConfigDict, Field
@@ -25,6 +26,7 @@ from repro.records import Record
 from repro.statistics.intervals import compute_median_interval
 from repro.verification.measurements import SHARES, Measurement, Profile, collect
 from repro.verification.orderings import differ_only_in_network
+from repro.verification.ways import name_way
 
 CONFIDENCE = 0.95  #: of every interval over items, and asked for of those over seeds
 EQUAL = 1e-6  #: percent points, between what the predictions give and what is recorded
@@ -134,6 +136,7 @@ class RowPair:
     runs: tuple[tuple[Record, Record], ...] = ()  #: (row's, baseline's), by seed
     reason: str = ""
     also: tuple[str, ...] = ()  #: addresses of the other rows that are the same two experiments
+    way: str = ""  #: in which both were measured; empty where there is none
 
     @property
     def shared_start(self) -> str:
@@ -152,7 +155,7 @@ class ColumnEffect:
     decimals: int
     published: float | None
     tests: tuple[tuple[StoredEffect, Difference], ...]  #: one for each seed
-    mean: float
+    median: float  #: over seeds
     #: Interval of the median over seeds, exact for every distribution; None of fewer than `SEEDS`.
     low: float | None = None
     high: float | None = None
@@ -174,7 +177,7 @@ class RowEffects:
             {
                 "column": effect.column,
                 "published": effect.published,
-                "mean": effect.mean,
+                "median": effect.median,
                 "over_seeds": None
                 if effect.low is None
                 else {
@@ -198,7 +201,8 @@ class RowEffects:
         return {
             "table": pair.table.number, "group": pair.group.name, "row": pair.row.label,
             "baseline": pair.baseline.label, "experiment": pair.row.experiment, "profile": pair.profile,
-            "also": list(pair.also), "note": pair.shared_start, "columns": columns, "missing": list(self.missing),
+            "also": list(pair.also), "way": pair.way, "note": pair.shared_start, "columns": columns,
+            "missing": list(self.missing),
         }  # fmt: skip
 
 
@@ -207,11 +211,11 @@ def pair_tables(tables: Iterable[Table], records: Sequence[Record], profile: Pro
 
     The first of the rows that are the same two experiments has the addresses of the others.
     """
-    found: dict[tuple[str, str, str], RowPair] = {}
+    found: dict[tuple[str, str, str, str, str], RowPair] = {}
     for table in tables:
         for pair in pair_rows(table, records, profile):
             where = "" if profile == "mini" else pair.group.dataset
-            key = pair.row.experiment, pair.baseline.experiment, where
+            key = pair.row.experiment, pair.baseline.experiment, where, pair.way, pair.reason
             if key in found:
                 address = f"{table.number}/{pair.group.name}/{pair.row.label}"
                 found[key] = replace(found[key], also=(*found[key].also, address))
@@ -221,7 +225,10 @@ def pair_tables(tables: Iterable[Table], records: Sequence[Record], profile: Pro
 
 
 def pair_rows(table: Table, records: Sequence[Record], profile: Profile) -> list[RowPair]:
-    """Pair each row that has an accuracy with its baseline: the runs of both that differ only in the network."""
+    """Pair each row that has an accuracy with its baseline: the runs of both that differ only in the network.
+
+    Each way in which both were measured is a pair of its own, and none is preferred.
+    """
     measured_at_all = {record.experiment for record in records if record.profile == profile}
     names = [name for name in table.experiments if name in measured_at_all]
     experiments = {name: get(name) if profile == "full" else mini.shrink(get(name)) for name in names}
@@ -235,42 +242,55 @@ def pair_rows(table: Table, records: Sequence[Record], profile: Profile) -> list
                 continue
             ours = _select(row, measured, group, profile, stale)
             theirs = _select(baseline, measured, group, profile, stale)
-            runs, reason = _pair_runs(ours, theirs)
-            pairs.append(RowPair(table, group, row, baseline, profile, runs, reason))
+            pairs += [
+                RowPair(table, group, row, baseline, profile, runs, reason, way=way)
+                for way, runs, reason in _pair_ways(ours, theirs)
+            ]
     return pairs
 
 
 def _select(
     row: Row, measured: Mapping[str, Sequence[Measurement]], group: Group, profile: Profile, stale: set[str]
-) -> Measurement | str:
-    """The best measurement of a row on its group's data set, or why none can be compared."""
-    for measurement in measured.get(row.experiment, ()):
-        if profile == "mini":  # whose data set has another name
-            return measurement
-        if measurement.first.dataset.name == group.dataset:
-            # Where a share of the items is right, n says what is missing; AP of fewer images is another quantity.
-            items = not any(row.cell(column) for column in SHARES)
-            shortfall = measurement.describe_shortfall(DATASETS[group.dataset], items=items)
-            return f"{row.experiment}: {shortfall}" if shortfall else measurement
-    if row.experiment in stale:
-        return f"the record of {row.experiment} is stale (the network or the recipe has changed)"
-    on = f" on {group.dataset}" if profile == "full" else ""
-    return f"no {profile}-profile record of {row.experiment}{on}"
+) -> Sequence[Measurement] | str:
+    """The measurements of a row on its group's data set, or why none can be compared."""
+    found = measured.get(row.experiment, ())
+    if profile == "full":  # the mini profile's data set has another name
+        found = [m for m in found if m.first.dataset.name == group.dataset]
+    if not found:
+        if row.experiment in stale:
+            return f"the record of {row.experiment} is stale (the network or the recipe has changed)"
+        on = f" on {group.dataset}" if profile == "full" else ""
+        return f"no {profile}-profile record{on}{' of its baseline' if row.is_baseline else ''}"
+    if profile == "mini":
+        return found
+    # Where a share of the items is right, n says what is missing; AP of fewer images is another quantity.
+    items = not any(row.cell(column) for column in SHARES)
+    shortfalls = [m.describe_shortfall(DATASETS[group.dataset], items=items) for m in found]
+    whole = [m for m, shortfall in zip(found, shortfalls, strict=True) if not shortfall]
+    return whole or f"{row.experiment}: {shortfalls[0]}"
 
 
-def _pair_runs(ours: Measurement | str, theirs: Measurement | str) -> tuple[tuple[tuple[Record, Record], ...], str]:
-    """(the runs of both by seed, why there are none)."""
-    if isinstance(ours, str):
-        return (), ours
-    if isinstance(theirs, str):
-        return (), theirs
-    first, second = ours.first, theirs.first
-    if not differ_only_in_network(first, second):
-        return (), (f"{first.filename} and {second.filename} were not measured alike: `repro diff` says what differs")
-    by_seed, baseline_by_seed = ({record.seed: record for record in m.records} for m in (ours, theirs))
-    common = sorted(by_seed.keys() & baseline_by_seed.keys())
-    runs = tuple((by_seed[seed], baseline_by_seed[seed]) for seed in common)
-    return runs, "" if runs else "no seed was run with both"
+#: The runs of a row and of its baseline that differ only in the network, by seed.
+_Runs = tuple[tuple[Record, Record], ...]
+
+
+def _pair_ways(ours: Sequence[Measurement] | str, theirs: Sequence[Measurement] | str) -> list[tuple[str, _Runs, str]]:
+    """(way, runs of both, why there are none) for each way in which the row was measured."""
+    if isinstance(ours, str) or isinstance(theirs, str):
+        return [("", (), ours if isinstance(ours, str) else str(theirs))]
+    matched = [(a, b) for a in ours for b in theirs if differ_only_in_network(a.first, b.first)]
+    if not matched:
+        first, second = ours[0].first.filename, theirs[0].first.filename
+        return [("", (), f"{first} and {second} were not measured alike: `repro diff` says what differs")]
+    times = Counter(name_way(a.first) for a, _ in matched)
+    pairs: list[tuple[str, _Runs, str]] = []
+    for a, b in matched:
+        way, by_seed, baselines = name_way(a.first), *({r.seed: r for r in m.records} for m in (a, b))
+        runs = tuple((by_seed[seed], baselines[seed]) for seed in sorted(by_seed.keys() & baselines.keys()))
+        named = f"{way} ({a.first.key[:8]}, {b.first.key[:8]})" if times[way] > 1 else way
+        pairs.append((named, runs, "" if runs else "no seed was run with both"))
+    alone = [m for m in ours if all(m is not a for a, _ in matched)]
+    return pairs + [(name_way(m.first), (), f"{m.first.filename}: no baseline was measured alike") for m in alone]
 
 
 def compare_pairs(pairs: Iterable[RowPair], test: Test) -> list[RowEffects]:
@@ -295,6 +315,22 @@ def compare_pairs(pairs: Iterable[RowPair], test: Test) -> list[RowEffects]:
     return results
 
 
+def name_row(row: RowEffects) -> str:
+    """Name a row with its group: `(a) +1 GC`."""
+    group = row.pair.group.name
+    return f"({group}) {row.pair.row.label}" if group else row.pair.row.label
+
+
+def group_missing(rows: Iterable[RowEffects]) -> dict[str, list[str]]:
+    """Group what could not be tested: the names of the rows by the reason."""
+    untested: dict[str, list[str]] = {}
+    for row in rows:
+        for reason in row.missing:
+            way = f" [{row.pair.way}]" if row.pair.way and not row.columns else ""
+            untested.setdefault(reason, []).append(f"{name_row(row)}{way}")
+    return untested
+
+
 def look_up(stored: Iterable[StoredEffect]) -> Test:
     """Look up tests among the stored ones, as `compare_pairs` wants them: those with the most resamples go first."""
     best: dict[tuple[str, str, str], StoredEffect] = {}
@@ -313,7 +349,7 @@ def look_up(stored: Iterable[StoredEffect]) -> Test:
 
 
 def _summarise(pair: RowPair, cell: Cell, tests: Sequence[StoredEffect]) -> ColumnEffect | None:
-    """The effect in the column of a row's cell: the tests that have it, and their mean over seeds."""
+    """The effect in the column of a row's cell: the tests that have it, and their median over seeds."""
     tested = tuple((test, difference) for test in tests if (difference := test.difference(cell.column)))
     if not tested:
         return None
@@ -321,9 +357,9 @@ def _summarise(pair: RowPair, cell: Cell, tests: Sequence[StoredEffect]) -> Colu
     if pair.profile == "full" and theirs is not None:
         published = round(cell.value - theirs.value, cell.decimals) + 0.0
     differences = [difference.difference for _, difference in tested]
-    mean = fmean(differences)
+    middle = median(differences)
     if len(differences) < SEEDS:
-        return ColumnEffect(cell.column, cell.decimals, published, tested, mean)
+        return ColumnEffect(cell.column, cell.decimals, published, tested, middle)
     return ColumnEffect(
-        cell.column, cell.decimals, published, tested, mean, *compute_median_interval(differences, CONFIDENCE)
+        cell.column, cell.decimals, published, tested, middle, *compute_median_interval(differences, CONFIDENCE)
     )

@@ -20,7 +20,7 @@ from repro.statistics.bootstrap import Replicates, compare, draw_resamples, repl
 from repro.statistics.mcnemar import Discordance, compute_interval, compute_mid_p
 from repro.statistics.precision import METRICS
 from repro.verification.effects import paired_effects
-from repro.verification.effects.evidence import obtain_correctness, obtain_matches
+from repro.verification.effects.evidence import has_evidence, obtain_correctness, obtain_matches
 from repro.verification.effects.paired_effects import CONFIDENCE, EQUAL, Difference, StoredEffect
 
 if TYPE_CHECKING:
@@ -78,6 +78,9 @@ class PairedTests:
         )  # fmt: skip
         if stored := self._stored.get(key):
             return stored.find_contradiction(ours, theirs) or stored
+        for whose, record in (("its", ours), ("its baseline's", theirs)):
+            if not has_evidence(self.results, record):
+                return f"neither {whose} evidence (evidence/) nor {whose} predictions (runs/) are there"
         try:
             n, differences = (
                 self._compare_detectors(ours, theirs)

@@ -24,7 +24,10 @@ from repro.errors import ReproError
 from repro.paper.expressions import Constant, Operation, Parser, Quantity, Range, as_printed
 from repro.paths import PUBLISHED
 from repro.records import Store
+from repro.rendering import report
 from repro.verification.claims import audit
+from repro.verification.measurements import Measurement
+from repro.verification.ways import group_alike
 
 TEXT = SHARED / "paper" / "gcnet.txt"
 CLAIMS = audit.load()
@@ -379,10 +382,10 @@ def test_nothing_measured_names_the_missing_cells(published):
 def test_the_same_arithmetic_with_our_values(tmp_path):
     found = audit_store(tmp_path, [record(ALL, ap(39.31, 35.6)), record(ONE, ap(38.22, 34.8))])
     assert found["all-blocks-gain-box"].ours_verdict == "agrees"
-    assert found["all-blocks-gain-box"].ours.value == pytest.approx(1.09)
+    assert found["all-blocks-gain-box"].ours[0].value == pytest.approx(1.09)
     half = stats.t.ppf(0.975, 10) * 0.15 * 2  # four runs: two of ours, two of the paper's
-    assert found["all-blocks-gain-mask"].ours.half == pytest.approx(half)
-    assert found["all-blocks-gain-mask"].ours.arithmetic == f"35.60 - 34.80 = 0.8% ± {half:.2f}"
+    assert found["all-blocks-gain-mask"].ours[0].half == pytest.approx(half)
+    assert found["all-blocks-gain-mask"].ours[0].arithmetic == f"35.60 - 34.80 = 0.8% (limit {half:.2f})"
     assert found["all-blocks-gain-mask"].ours_verdict == "agrees"
     assert found["all-blocks-better"].ours_verdict == "agrees"
     assert "2/e/ratio 32/ap_box" in [cell.address for cell in found["ratio-32-better-than-baseline"].missing]
@@ -391,7 +394,7 @@ def test_the_same_arithmetic_with_our_values(tmp_path):
 def test_only_seeds_that_all_rows_have_are_compared(tmp_path):
     made = [record(ALL, ap(39.0 + seed, 35.0), seed=seed) for seed in (0, 1, 2)]
     made += [record(ONE, ap(38.0, 34.0), seed=seed) for seed in (0, 1)]
-    ours = audit_store(tmp_path, made)["all-blocks-gain-box"].ours
+    ours = audit_store(tmp_path, made)["all-blocks-gain-box"].ours[0]
     assert ours.value == pytest.approx((39 + 40) / 2 - 38)
 
 
@@ -413,7 +416,54 @@ def test_rows_that_were_not_measured_alike_are_not_compared(other, tmp_path):
 
 def test_a_way_in_which_all_rows_were_measured_is_found(tmp_path):
     made = [record(ALL, ap(39.4, 35.7), checkpoint={}), record(ALL, ap(39.0, 35.0)), record(ONE, ap(38.1, 34.9))]
-    assert audit_store(tmp_path, made)["all-blocks-gain-box"].ours.value == pytest.approx(0.9)
+    assert audit_store(tmp_path, made)["all-blocks-gain-box"].ours[0].value == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("gain", "other", "verdict"),
+    [
+        (1.1, 1.2, "agrees"),
+        (1.1, 0.6, "undecided"),
+        (1.1, 2.0, "conflict"),
+        (0.6, 2.0, "disagrees"),
+    ],
+)
+def test_each_way_of_measuring_says_what_it_makes_of_a_claim(gain, other, verdict, order, tmp_path):
+    """Gains of one seed over one seed in two engines; which was measured first, or is the better, says nothing."""
+    made = [record(ALL, ap(38.0 + gain, 35.7)), record(ONE, ap(38.0, 34.9))]
+    made += [record(ALL, ap(37.0 + other, 35.7), engine="detectron2"), record(ONE, ap(37.0, 34.9), engine="detectron2")]
+    found = audit_store(tmp_path, made[::order])["all-blocks-gain-box"]
+    assert found.ours_verdict == verdict
+    assert {one.way: one.value for one in found.ours} == {
+        "trained here, torchvision": pytest.approx(gain),
+        "trained here, detectron2": pytest.approx(other),
+    }
+    assert [one["way"] for one in found.as_dict()["ours"]["ways"]] == [one.way for one in found.ours]
+
+
+def test_two_files_of_one_way_are_both_used(tmp_path):
+    """Trained twice from other initial weights: a claim is held against each."""
+    first, second = (record(ALL, ap(value, 35.7), seed=0) for value in (39.2, 41.0))
+    weights = second.weights.model_copy(update={"initial_sha256": "9" * 64, "sha256": "8" * 64})
+    second = second.model_copy(update={"weights": weights})
+    made = {"r": [first, second], "1": [record(ONE, ap(38.0, 34.9))]}
+    measured = {name: [Measurement(records[0].experiment, (one,)) for one in records] for name, records in made.items()}
+    groups = group_alike(measured)
+    assert [group["r"].records for _, group in groups] == [(first,), (second,)]
+    assert len({name for name, _ in groups}) == 2
+    assert [name for name, _ in groups] == [f"trained here, torchvision, {one.key[:8]}" for one in (first, second)]
+
+
+def test_ways_on_several_data_sets_are_combined():
+    coco = [record(ALL, ap(39.2, 35.7)), record(ALL, ap(39.4, 35.7), engine="detectron2")]
+    image = record("imagenet-r50-gc-r16", {"top1": 77.7}, name="imagenet-val")
+    groups = group_alike({"c": [Measurement(ALL, (one,)) for one in coco], "i": [Measurement("i", (image,))]})
+    assert [(name, set(group)) for name, group in groups] == [
+        ("trained here, torchvision", {"c", "i"}),
+        ("trained here, detectron2 and trained here, torchvision", {"c", "i"}),
+    ]
+    assert group_alike({}) == []
 
 
 @pytest.mark.parametrize(
@@ -443,17 +493,17 @@ COUNTS = [
 def test_counts_are_exact(tmp_path):
     found = audit_store(tmp_path, counts=COUNTS)
     assert found["gc-resnet-50-added-parameters"].ours_verdict == "agrees"
-    assert found["gc-resnet-50-added-parameters"].ours.value == 2.521741
+    assert found["gc-resnet-50-added-parameters"].ours[0].value == 2.521741
     increase = found["gc-resnet-50-flops-increase"]
-    assert (increase.ours_verdict, increase.ours.half) == ("disagrees", None)
-    assert increase.ours.value == pytest.approx(100 * (4155935363 / 4147202584 - 1))
+    assert (increase.ours_verdict, increase.ours[0].half) == ("disagrees", None)
+    assert increase.ours[0].value == pytest.approx(100 * (4155935363 / 4147202584 - 1))
 
 
 def test_a_ratio_to_no_difference_is_no_verdict(tmp_path):
     same = [count(f"imagenet-r50-{name}", 25_557_032, 3.862) for name in ("baseline", "1snl", "1gc")]
     found = audit_store(tmp_path, counts=same)["bottleneck-eighth-imagenet"]
     assert found.ours_verdict == "not comparable"
-    assert "divides" in found.ours.reason
+    assert "divides" in found.ours[0].reason
 
 
 def test_a_count_by_another_counter_is_none(tmp_path):
@@ -482,6 +532,23 @@ def repro_claims(*arguments):
     )
 
 
+def test_the_command_has_a_line_for_each_way(tmp_path):
+    for engine, gain in (("torchvision", 1.1), ("detectron2", 2.0)):
+        for name, value in ((ALL, 38.0 + gain), (ONE, 38.0)):
+            Store(tmp_path / "records").add(record(name, {"ap_box": value}, engine=engine))
+    process = repro_claims("--results", tmp_path, "--table", 2)
+    assert process.returncode == 0, process.stderr
+    half = stats.t.ppf(0.975, 10) * 0.15 * 2
+    text = process.stdout
+    assert "Our measurements are in conflict with each other:" in text
+    assert f"    ours, trained here, torchvision: agrees: 39.10 - 38.00 = 1.1% (limit {half:.2f})" in text
+    assert f"    ours, trained here, detectron2: disagrees: 40.00 - 38.00 = 2.0% (limit {half:.2f})" in text
+    assert "Measured in several ways, none of which is preferred:" in text
+    page = report.render(tmp_path)
+    assert "trained here, detectron2: " in page
+    assert "39.10 - 38.00 = 1.1%" in page
+
+
 def test_the_command_exits_with_0_and_names_what_does_not_follow(tmp_path):
     process = repro_claims("--results", tmp_path)
     assert process.returncode == 0, process.stderr
@@ -489,7 +556,7 @@ def test_the_command_exits_with_0_and_names_what_does_not_follow(tmp_path):
     assert lines[-2] == (
         "103 claims: 92 holds (68 of them under every rounding), 9 holds within rounding, 2 does not follow"
     )
-    assert lines[-1] == "from ours: 0 agrees, 0 disagrees, 0 undecided, 103 not measured, 0 not comparable"
+    assert lines[-1] == "from ours: 0 agrees, 0 disagrees, 0 conflict, 0 undecided, 103 not measured, 0 not comparable"
     place = lines.index("Does not follow from the printed cells:")
     assert "all-blocks-gain-box (5.1.1), 1.1%" in lines[place + 1]
     assert "39.4 - 38.1 = 1.3%, with rounding 1.2 to 1.4" in lines[place + 2]
@@ -551,7 +618,7 @@ def test_the_document_lists_every_finding(published, tmp_path):
     ]
     counted = audit_store(tmp_path, counts=COUNTS)
     assert listed("What our counts say") == [
-        f"- Section {audited.claim.section}, `{name}`, printed {audited.claim.printed}: {audited.ours.arithmetic}."
+        f"- Section {audited.claim.section}, `{name}`, printed {audited.claim.printed}: {audited.ours[0].arithmetic}."
         for name, audited in counted.items()
         if audited.ours_verdict == "disagrees"
     ]

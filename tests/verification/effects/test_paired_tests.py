@@ -95,7 +95,8 @@ def detections(dataset, noise, seed):
 
 def run(results, name, dataset, noise, seed=0, **changes):
     """A run's predictions and its record."""
-    key = f"{seed}{name.encode().hex()}".ljust(64, "0")[-64:]
+    other = "".join(letter for letter, what in (("d", "engine"), ("b", "numerics")) if what in changes)
+    key = f"{seed}{other}{name.encode().hex()}".ljust(64, "0")[-64:]
     made = detections(dataset, noise, [seed, int(10 * noise)])
     plain = record(name, {}, profile="mini")
     directory = results / "runs" / f"{name}.mini.seed{seed}.{key[:12]}"
@@ -166,7 +167,7 @@ def test_each_seed_is_tested_and_the_median_over_seeds_has_an_exact_interval(sto
         ]
         assert [one.difference for _, one in column.tests] == pytest.approx(expected, abs=1e-9)
         assert [test.seed for test, _ in column.tests] == [0, 1, 2]
-        assert column.mean == pytest.approx(np.mean(expected))
+        assert column.median == pytest.approx(np.median(expected))
         assert (column.low, column.high) == pytest.approx((min(expected), max(expected)))
         assert column.confidence == pytest.approx(1 - 2 * binom.pmf(0, 3, 0.5))  # all above the median, or all below
 
@@ -188,10 +189,11 @@ def test_the_test_is_the_bootstrap_of_the_two_predictions(store, whole):
 def test_rows_without_runs_say_so(store):
     rows = paired_rows(store)
     assert rows["a", "+1 NL"].columns == ()
-    assert rows["a", "+1 NL"].missing == (f"no mini-profile record of {NL}",)
-    assert set(paired_rows(store, "full")["a", "+all GC"].missing) == {
-        f"no full-profile record of {GC} on coco-val2017"
-    }
+    assert rows["a", "+1 NL"].missing == ("no mini-profile record",)
+    assert paired_rows(store, "full")["a", "+all GC"].missing == ("no full-profile record on coco-val2017",)
+    for path in (store / "records").glob(f"{BASELINE}*"):
+        path.unlink()
+    assert paired_rows(store)["a", "+all GC"].missing == ("no mini-profile record of its baseline",)
 
 
 def test_nothing_is_done_twice_and_nothing_stored_is_changed(store):
@@ -234,8 +236,7 @@ def of_seed_0(results, name):
 def test_missing_predictions(store):
     of_seed_0(store, GC).unlink()
     row = paired_rows(store)["a", "+all GC"]
-    (reason,) = row.missing
-    assert reason.startswith("seed 0: the predictions of coco-r50-gc-r16.mini.trained.seed0.")
+    assert row.missing == ("seed 0: neither its evidence (evidence/) nor its predictions (runs/) are there",)
     assert [test.seed for test, _ in row.columns[0].tests] == [1, 2]
 
 
@@ -569,10 +570,14 @@ def test_what_is_printed_of_the_mini_profile(store):
     assert "published" not in text
     line = next(line for line in text.splitlines() if "(a) +all GC" in line and "AP box" in line)
     assert line.endswith("25  images only (seed 0)")
-    (over_seeds,) = (line for line in text.splitlines() if "AP box" in line and "seeds only (mean)" in line)
-    assert "(75%, median)" in over_seeds
+    (over_seeds,) = (line for line in text.splitlines() if "AP box" in line and "seeds only (median)" in line)
+    assert "(75%)" in over_seeds
+    shown = sorted(float(line.split()[5]) for line in text.splitlines() if "(a) +all GC  AP box" in line)
+    assert float(over_seeds.split()[5]) == shown[1] == shown[2]  # the median is the middle one of the three seeds
     assert "None covers both." in text
-    assert f"not tested: (a) +1 NL: no mini-profile record of {NL}" in text
+    assert "measured in one way: trained here, torchvision" in text
+    assert "not tested: no mini-profile record: (a) +1 NL; (a) +1 SNL; (a) +1 GC; (b) afterAdd; " in text
+    assert "by `repro reproduce --table 2 --profile mini --results NEW`, where NEW is a new directory" in text
 
 
 def test_json_has_the_same_and_nothing_published_of_the_mini_profile(store):
@@ -587,6 +592,30 @@ def test_json_has_the_same_and_nothing_published_of_the_mini_profile(store):
     assert {one["covers"] for one in first["tests"]} == {"images only"}
     assert all(column["published"] is None for row in mini_rows for column in row["columns"])
     assert [one["seed"] for one in mini_rows[0]["columns"][0]["tests"]] == [0, 1, 2]
+
+
+def test_each_way_of_measuring_is_tested_and_none_is_preferred(store, whole):
+    """One seed in another engine; a third way lacks the baseline."""
+    dataset = whole[1]
+    for name, blur in ((BASELINE, 2.0), (GC, 0.5)):
+        run(store, name, dataset, blur, 0, engine="detectron2")
+    run(store, GC, dataset, 1.0, 0, numerics={"precision": "bf16-mixed"})
+    records = Store(store / "records").all()
+    pairs = paired_effects.pair_tables([paper.load(2)], records, "mini")
+    found = paired_effects.compare_pairs(pairs, PairedTests(store, None, 200, 0).test)
+    mine = {one.pair.way: one for one in found if one.pair.row.label == "+all GC" and one.columns}
+    assert {way: [test.seed for test, _ in one.columns[0].tests] for way, one in mine.items()} == {
+        "trained here, torchvision": [0, 1, 2],
+        "trained here, detectron2": [0],
+    }
+    alone = [one for one in found if one.pair.row.label == "+all GC" and not one.columns]
+    assert [one.missing[0].split(": ")[1] for one in alone] == ["no baseline was measured alike"]
+    text = invoke("--table", 2, "--results", store, "--resamples", 200).stdout
+    assert "measured in 2 ways: " in text
+    assert "(a) +all GC [trained here, detectron2]" in text
+    assert {row.get("way") for row in json.loads(
+        invoke("--table", 2, "--results", store, "--resamples", 200, "--json").stdout
+    ) if row["columns"]} == set(mine)  # fmt: skip
 
 
 def test_what_is_printed_of_the_full_profile(tmp_path):

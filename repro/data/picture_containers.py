@@ -1,0 +1,103 @@
+"""What Pillow does not look at in a picture file: whether it has all of its pixels, and those that it was written with.
+
+Pillow reads a PNG's pixels without their checksums, takes black for what a cut stream does not have, of two headers the
+second, and gray for a palette that is missing; libpng, with which OpenCV reads, refuses all this.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+BMP_SIGNATURE = b"BM"
+#: Channels by the colour type of a PNG header.
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PALETTE = 3
+#: (first column, first row, step of columns, step of rows) of the passes of an interlaced PNG, and of one that is not.
+_INTERLACED = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_PLAIN = ((0, 0, 1, 1),)
+#: Bytes of a BMP's file header, and of the header behind it from Windows 3 on.
+_FILE_HEADER, _INFO_HEADER = 14, 40
+
+
+def check_png(content: bytes, most_pixels: int) -> None:
+    """Check that a PNG file is whole: one header, at its beginning, right checksums, and data for all pixels.
+
+    Args:
+        most_pixels: what a picture has at most; no more than their bytes are unpacked.
+
+    Raises:
+        ValueError: it is not, or has more pixels.
+    """
+    chunks = list(_iterate_chunks(content))
+    if not chunks or chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13:
+        raise ValueError("it does not begin with a header")
+    for kind in (b"IHDR", b"PLTE"):
+        if sum(name == kind for name, _ in chunks) > 1:
+            raise ValueError(f"it has two {kind.decode()} parts")
+    width, height, depth, color, compression, filtering, interlaced = struct.unpack(">IIBBBBB", chunks[0][1])
+    if width * height > most_pixels:
+        raise ValueError(f"it has {width} x {height} pixels, more than {most_pixels}")
+    if color not in _CHANNELS or depth not in (1, 2, 4, 8, 16) or compression or filtering or interlaced > 1:
+        raise ValueError("its header is damaged")
+    names = [name for name, _ in chunks]
+    if color == _PALETTE and b"PLTE" not in names[: names.index(b"IDAT") if b"IDAT" in names else None]:
+        raise ValueError("it has no palette before its pixels")
+    if any(name == b"PLTE" and len(data) % 3 for name, data in chunks):
+        raise ValueError("its palette is damaged")
+    expected = 0
+    for column, row, columns, rows in _INTERLACED if interlaced else _PLAIN:
+        across, down = -(-(width - column) // columns), -(-(height - row) // rows)
+        if across > 0 and down > 0:
+            expected += down * (1 + (across * depth * _CHANNELS[color] + 7) // 8)
+    if _measure_pixels([data for name, data in chunks if name == b"IDAT"], expected) < expected:
+        raise ValueError("it has not all of its pixels")
+
+
+def check_bmp(content: bytes) -> None:
+    """Check that a BMP file's pixels begin behind its header and palette; otherwise decoders guess, each differently.
+
+    Raises:
+        ValueError: they do not.
+        struct.error: it ends within its header.
+    """
+    begin, header = struct.unpack_from("<II", content, 10)
+    if header < _INFO_HEADER:  # OS/2's
+        bits, colors, bytes_each = struct.unpack_from("<H", content, 24)[0], 0, 3
+    else:
+        bits, colors, bytes_each = struct.unpack_from("<H", content, 28)[0], struct.unpack_from("<I", content, 46)[0], 4
+    palette = (colors or 2**bits) * bytes_each if bits <= 8 else 0
+    if begin < _FILE_HEADER + header + palette:
+        raise ValueError("its header is damaged: its pixels would begin within it")
+
+
+def _iterate_chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """The name and the data of each part of a PNG file, up to the end that it has to have."""
+    view, at, name = memoryview(content), len(PNG_SIGNATURE), b""
+    while name != b"IEND":
+        if len(content) < at + 12:
+            raise ValueError("it ends too early")
+        length, name = struct.unpack_from(">I4s", content, at)
+        end = at + 8 + length
+        if len(content) < end + 4:
+            raise ValueError("it ends too early")
+        if zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            raise ValueError(f"a checksum is wrong, that of the part at byte {at}")
+        yield name, view[at + 8 : end]
+        at = end + 4
+
+
+def _measure_pixels(parts: list[memoryview], enough: int) -> int:
+    """The number of bytes that a compressed stream in several parts has, counted no further than `enough`."""
+    stream, size = zlib.decompressobj(), 0
+    for part in parts:
+        rest: bytes | memoryview = part
+        while len(rest) and size < enough and not stream.eof:
+            try:
+                size += len(stream.decompress(rest, min(2**20, enough - size)))
+            except zlib.error as error:
+                raise ValueError(f"its pixels cannot be unpacked: {error}") from None
+            rest = stream.unconsumed_tail
+    return size

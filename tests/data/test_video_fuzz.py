@@ -1,0 +1,66 @@
+"""Damaged video files by the thousand: named, or read as a decoder reads them that decodes all in one pass.
+
+`REPRO_FUZZ_VIDEOS=N` tries N files of each container instead of a few; numbers are always the same files. They are read
+in another process, which a fault of the library may end, and which is stopped when it hangs.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+
+import damaged_videos
+import pytest
+from damaged_videos import CONTAINERS, write_sources
+
+COUNT = int(os.environ.get("REPRO_FUZZ_VIDEOS", "300"))
+#: Seconds without a line until the process is taken to hang, and MiB that it may take.
+PATIENCE, ROOM = 120, 1500
+#: Files that were read wrongly once: the decoder kept what it had learnt in the first of two passes.
+KNOWN = {"matroska": [2161], "mp4": [], "avi": []}
+
+
+def read_all(directory: Path, container: str, first: int, last: int) -> list[str]:
+    """One line for each file: number, seconds, MiB and outcome."""
+    lines: list[str] = []
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    while first < last:
+        command = [sys.executable, damaged_videos.__file__, str(directory), container, str(first), str(last)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+            reached, watch = None, threading.Timer(PATIENCE, process.kill)
+            watch.start()
+            for line in process.stdout:
+                watch.cancel()
+                watch = threading.Timer(PATIENCE, process.kill)
+                watch.start()
+                if len(line.split()) > 1:
+                    lines.append(line.strip())
+                else:
+                    reached = int(line)
+            watch.cancel()
+        assert reached is not None, f"the process ended at once: {process.returncode}"
+        if process.returncode:
+            lines.append(f"{reached} 0 0 ended by signal {-process.returncode}")
+        first = reached + 1
+    return lines
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_damaged_files(tmp_path, container, capsys):
+    write_sources(tmp_path, container)
+    lines = read_all(tmp_path, container, 0, COUNT)
+    for number in KNOWN[container]:
+        lines += read_all(tmp_path, container, number, number + 1)
+    rows = [line.split(maxsplit=3) for line in lines]
+    outcomes = Counter(row[3].split(":")[0] for row in rows)
+    with capsys.disabled():
+        slowest, largest = max(float(row[1]) for row in rows), max(int(row[2]) for row in rows)
+        print(f"\n{container}: {len(rows)} files, {dict(outcomes)}; at most {slowest:.1f} s and {largest} MiB", end="")
+    assert len(rows) == COUNT + len(KNOWN[container])
+    assert [line for line in lines if not line.endswith((" named", " read"))] == []
+    assert min(outcomes["named"], outcomes["read"]) > COUNT // 10
+    assert largest < ROOM
