@@ -6,6 +6,11 @@ from repro.experiments import Experiment, get
 from repro.experiments.mini import coco, imagenet, kinetics
 
 _TASKS = {"coco": coco, "imagenet": imagenet, "kinetics": kinetics}
+_ITEMS = {
+    "coco": (coco.SCENES.train_images, coco.SCENES.val_images),
+    "imagenet": (imagenet.PICTURES.train_images, imagenet.PICTURES.val_images),
+    "kinetics": (kinetics.VIDEOS.train_videos, kinetics.VIDEOS.val_videos),
+}
 
 
 def shrink(experiment: Experiment) -> Experiment:
@@ -45,6 +50,11 @@ def dataset_key_for(experiment: Experiment) -> str:
 def content_for(experiment: Experiment) -> str:
     """The sha256 of what that data set consists of (`repro.data.miniature.content`)."""
     return _TASKS[experiment.dataset].CONTENT
+
+
+def count_items_for(experiment: Experiment) -> tuple[int, int]:
+    """Count the generated items that an experiment is trained on, and those that it is evaluated on."""
+    return _ITEMS[experiment.dataset]
 
 
 def data_directory_for(experiment: Experiment) -> str:
