@@ -630,6 +630,7 @@ def small(name=ALL, seed=0, **changes):
             {"required": 10, "expected": 10, "evaluated": 10},
             "10 of 10 items of mini-val2017: the mini profile generates 256",
         ),
+        ("dataset", {"drawn_sha256": "7" * 64}, "its data are 777777777777..., the mini profile generates "),
         ("dataset", {"name": "mini-imagenet-val"}, "its data set is mini-imagenet-val; the mini profile generates"),
     ],
 )

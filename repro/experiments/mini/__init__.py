@@ -6,11 +6,6 @@ from repro.experiments import Experiment, get
 from repro.experiments.mini import coco, imagenet, kinetics
 
 _TASKS = {"coco": coco, "imagenet": imagenet, "kinetics": kinetics}
-_ITEMS = {
-    "coco": (coco.SCENES.train_images, coco.SCENES.val_images),
-    "imagenet": (imagenet.PICTURES.train_images, imagenet.PICTURES.val_images),
-    "kinetics": (kinetics.VIDEOS.train_videos, kinetics.VIDEOS.val_videos),
-}
 
 
 def shrink(experiment: Experiment) -> Experiment:
@@ -54,7 +49,11 @@ def content_for(experiment: Experiment) -> str:
 
 def count_items_for(experiment: Experiment) -> tuple[int, int]:
     """Count the generated items that an experiment is trained on, and those that it is evaluated on."""
-    return _ITEMS[experiment.dataset]
+    if experiment.dataset == "coco":
+        return coco.SCENES.train_images, coco.SCENES.val_images
+    if experiment.dataset == "imagenet":
+        return imagenet.PICTURES.train_images, imagenet.PICTURES.val_images
+    return kinetics.VIDEOS.train_videos, kinetics.VIDEOS.val_videos
 
 
 def data_directory_for(experiment: Experiment) -> str:
