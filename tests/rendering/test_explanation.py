@@ -120,7 +120,8 @@ def test_everything_about_a_measured_cell(store, explain):
     days = [f"2026-01-0{day}T00:00:00+00:00" for day in range(1, 6)]
     stale = record("coco-r50-1gc", GC, spec_hash="0" * 64, created=days[0])
     used = record("coco-r50-1gc", {**GC, "ap_box": 38.2}, created=days[1], deviations=["one"])
-    part = record("coco-r50-1gc", {**GC, "ap_box": 30.0}, created=days[2], deviations=["one"], evaluated=4000)
+    of_part = {"deviations": ["one"], "evaluated": 4000, "ids_sha256": "c" * 64}
+    part = record("coco-r50-1gc", {**GC, "ap_box": 30.0}, created=days[2], **of_part)
     part = part.model_copy(update={"weights": used.weights})
     other = record("coco-r50-1gc", GC, created=days[3], deviations=["one", "two"], engine="detectron2")
     small = record("coco-r50-1gc", GC, created=days[4], profile="mini")

@@ -55,7 +55,7 @@ def test_of_what_is_there(store, status):
     store.add(record(name, metrics))
     whole = record(name, metrics, seed=1)
     store.add(whole)
-    part = record(name, metrics, seed=1, evaluated=4000, predictions_sha256="3" * 64)
+    part = record(name, metrics, seed=1, evaluated=4000, ids_sha256="c" * 64, predictions_sha256="3" * 64)
     store.add(part.model_copy(update={"weights": whole.weights}))
     store.add(record(name, metrics, profile="mini"))
     store.add(record("coco-r50-1nl", published(TABLE, "coco-r50-1nl"), spec_hash="0" * 64))
