@@ -137,7 +137,7 @@ def test_everything_about_a_measured_cell(store, explain):
     )
     assert (found["verdict"]["verdict"], found["verdict"]["ours"], found["verdict"]["printed"]) == (
         "compatible",
-        38.1,
+        38.2,
         "38.1",
     )
     assert found["deviations"] == ["one", "two"]
