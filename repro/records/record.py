@@ -47,7 +47,7 @@ class DataSet(FiniteModel):
 class Checkpoint(FiniteModel):
     """Weights that others trained: which file, from where, and what became of its keys (`checkpoints.yaml`)."""
 
-    key: Sha256  #: cache key of the evaluation: weights, translation, network, data and numerics
+    key: str  #: cache key of the evaluation: weights, translation, network, data and numerics
     id: str  #: of the registry's entry, or "file" where the user brought one of no entry
     match: Literal["exact", "near"]  #: the authors' weights of this very row, or others of the same network
     format: str
