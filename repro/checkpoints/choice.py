@@ -14,6 +14,9 @@ from repro.errors import ReproError
 from repro.experiments import Classifier, Detector, Experiment
 from repro.files.regular_files import Digests, hash_file
 
+#: In the place of an entry's id, for a file that the registry does not know.
+OWN_FILE = "file"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -79,7 +82,7 @@ def find_exact(experiment: Experiment) -> Choice | None:
 
 def _choose_unknown(file: Path, part: str | None, digests: Digests, format: str | None = None) -> Choice:
     identity = add_part(digests.sha256, part)
-    return Choice("file", "near", "a file of unknown origin", identity, format, file=file, part=part)
+    return Choice(OWN_FILE, "near", "a file of unknown origin", identity, format, file=file, part=part)
 
 
 def _choose_nearest(experiment: Experiment) -> Choice:

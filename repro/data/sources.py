@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from repro import paper
-from repro.data.layout import TRAINING_IMAGES, find_annotations
+from repro.data.layout import ANNOTATIONS_SHA256, TRAINING_IMAGES, find_annotations
 from repro.data.synsets import OFFICIAL
 from repro.errors import ReproError
 from repro.experiments import Experiment
@@ -67,6 +67,11 @@ def identify_data(experiment: Experiment, data_root: Path | None, splits: Iterab
         paths = {f"{split}2017": find_annotations(directory, f"{split}2017") for split in splits}
         return cache_key(**{name: _hash_file(path, path.stat().st_mtime_ns) for name, path in paths.items()})
     return cache_key(**{split: _hash_listing(experiment.dataset, directory, split) for split in splits})
+
+
+def identify_official_data(dataset: str) -> str | None:
+    """What `identify_data` gives for the official files of both splits; None where no hashes of them are known."""
+    return cache_key(**ANNOTATIONS_SHA256) if dataset == "coco" else None
 
 
 @cache

@@ -11,6 +11,12 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class FiniteModel(FrozenModel):
+    """A part of a file whose numbers are finite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
 def describe_violation(error: ValidationError, whole: str = "top level") -> str:
     """Describe the first error, after the key where it stands: `entries.3.size: Input should be ...`.
 

@@ -14,8 +14,17 @@ from repro.errors import ReproError
 from repro.experiments import get, readings
 from repro.files.text_files import read_text
 from repro.measuring.record_assembly import Conditions, MeasuredNetwork, assemble_record, find_complexity
-from repro.records import Metric, Record, Store, Submitted, cache_key
-from repro.records.submission import EVALUATION_SERVER, METRICS, SUBMISSION_FILE, TEST_DEV, Submission, load_submission
+from repro.records import Metric, Record, Store, Submitted
+from repro.records.submission import (
+    EVALUATION_SERVER,
+    METRICS,
+    SUBMISSION_FILE,
+    TEST_DEV,
+    Submission,
+    link_answers,
+    load_submission,
+    make_answer_key,
+)
 
 _LIMIT = 1 << 20  # bytes of an answer, which has a dozen numbers
 
@@ -146,18 +155,17 @@ def record_answer(name: str, directory: Path, metrics: Mapping[str, float], stor
             key=submission.key, files={task: archive.sha256 for task, archive in submission.archives.items()}
         ),
         # A number that was corrected to and fro is entered each time.
-        key=cache_key(
-            submission=submission.key, evaluator=EVALUATION_SERVER, metrics=metrics, after=before and before.key
-        ),
+        key=make_answer_key(submission.key, metrics, before.key if before else None),
     )
     store.add(made)
     return made
 
 
 def _find_earlier_answer(store: Store, submission: Submission) -> Record | None:
-    """The last record of an answer to the same submission."""
+    """Find the record of the answer to the same submission that no other replaces."""
     earlier = [record for record in store.all() if record.submitted and record.submitted.key == submission.key]
-    return max(earlier, key=lambda record: record.created, default=None)
+    links = link_answers(earlier)
+    return next((record for record in earlier if record.key in links.keys() - set(links.values())), None)
 
 
 def _list_test_dev_experiments() -> list[str]:

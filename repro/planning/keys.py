@@ -20,8 +20,11 @@ TRAINING_VERSION = 1
 EVALUATION_VERSION = 2
 
 
-def training_key(experiment: Experiment, settings: Settings) -> str:
+def training_key(experiment: Experiment, settings: Settings, data: str | None = None) -> str:
     """The cache key of a training run: recipe, network, data, initial weights, seed and numerics.
+
+    Args:
+        data: what identifies the data set (`data_identity`), where that is known without its files.
 
     Raises:
         ReproError: there is no data set, or what is given with --init cannot be read.
@@ -30,8 +33,8 @@ def training_key(experiment: Experiment, settings: Settings) -> str:
         stage="training",
         version=TRAINING_VERSION,
         spec=experiment.spec_hash,
-        data=data_identity(experiment, settings),
-        initial=initial_weights_key(experiment, settings),
+        data=data or data_identity(experiment, settings),
+        initial=initial_weights_key(experiment, settings, data),
         seed=settings.seed,
         iterations=settings.iterations,
         precision=settings.precision,
@@ -101,14 +104,17 @@ def prerequisite(experiment: Experiment, settings: Settings) -> tuple[Experiment
     return earlier, replace(settings, seed=0, source="trained", weights=None)
 
 
-def initial_weights_key(experiment: Experiment, settings: Settings) -> str:
+def initial_weights_key(experiment: Experiment, settings: Settings, data: str | None = None) -> str:
     """What a training begins from: the recipe's initial weights, whether fetched or given as a file, or other ones.
+
+    Args:
+        data: as of `training_key`.
 
     Raises:
         ReproError: what is given with --init cannot be read, or is not known.
     """
     if earlier := prerequisite(experiment, settings):
-        return training_key(*earlier)
+        return training_key(*earlier, data)
     wanted = experiment.recipe.initial_weights
     if pretrainings := mini.list_pretrainings(experiment):
         return pretraining_key(experiment, pretrainings, settings)

@@ -2,52 +2,49 @@
 
 from __future__ import annotations
 
-import math
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from repro.errors import ReproError
 from repro.experiments import digest
-from repro.files.schema import FrozenModel
+from repro.files.schema import FiniteModel
 
 SCHEMA: Literal[1] = 1
 
 
-class Metric(FrozenModel):
+#: In one spelling, so that equal ones are found equal.
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Number = Annotated[int, Field(ge=0)]
+
+
+class Metric(FiniteModel):
     """One measured number, in full precision and in the unit that the paper prints."""
 
     name: str  #: a column of the published tables: ap_box, ap50_box, ..., top1, jsd_att
     value: float
     unit: str
-    n: int  #: items (images or videos) that the value was computed from
-    standard_error: float | None = None
-
-    @field_validator("value", "standard_error")
-    @classmethod
-    def _finite(cls, value: float | None) -> float | None:
-        if value is not None and not math.isfinite(value):
-            raise ValueError("a metric must be a finite number")
-        return value
+    n: Number  #: items (images or videos) that the value was computed from
+    standard_error: float | None = Field(default=None, ge=0)
 
 
-class DataSet(FrozenModel):
+class DataSet(FiniteModel):
     """What was evaluated. `required`: the paper's number of items (5000 on COCO); `expected`: the annotation file's."""
 
     name: str
-    annotations_sha256: str
-    ids_sha256: str
-    required: int
-    expected: int
-    evaluated: int
+    annotations_sha256: Sha256
+    ids_sha256: Sha256
+    required: Number
+    expected: Number
+    evaluated: Number
     failed: list[str] = []
     #: Of generated data: the sha256 of what was drawn, the same on every machine; and of the files, which depend on
     #: encoders. Left out where nothing was generated, and in records of before the content was checked.
-    drawn_sha256: str | None = Field(default=None, exclude_if=lambda value: value is None)
-    files_sha256: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    drawn_sha256: Sha256 | None = Field(default=None, exclude_if=lambda value: value is None)
+    files_sha256: Sha256 | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
-class Checkpoint(FrozenModel):
+class Checkpoint(FiniteModel):
     """Weights that others trained: which file, from where, and what became of its keys (`checkpoints.yaml`)."""
 
     key: str  #: cache key of the evaluation: weights, translation, network, data and numerics
@@ -55,9 +52,9 @@ class Checkpoint(FrozenModel):
     match: Literal["exact", "near"]  #: the authors' weights of this very row, or others of the same network
     format: str
     url: str | None  #: where it was fetched from; None for a file given by hand
-    sha256: str  #: of the file
+    sha256: Sha256  #: of the file
     verified: bool  #: its hash begins as its publisher says
-    size: int  #: bytes
+    size: Number  #: bytes
     conventions: str  #: name of the framework's conventions that it was evaluated with
     missing: list[str]  #: keys of the network that the file does not have
     unexpected: list[str]  #: keys of the file that the network has no use for, each for a known reason
@@ -65,64 +62,64 @@ class Checkpoint(FrozenModel):
     reported: dict[str, float] = {}  #: by their publisher, by column of the tables
 
 
-class Weights(FrozenModel):
+class Weights(FiniteModel):
     """The evaluated weights: `origin` says how they came to be."""
 
-    sha256: str
+    sha256: Sha256
     origin: str
-    initial_sha256: str | None = None
+    initial_sha256: Sha256 | None = None
     converter: str | None = None  #: name and version of what translated them from another framework
     checkpoint: Checkpoint | None = None
 
 
-class Segment(FrozenModel):
+class Segment(FiniteModel):
     """Iterations that were trained without an interruption, from `start` to the next segment's `start`."""
 
-    start: int  #: iterations completed before
-    world_size: int
+    start: Number  #: iterations completed before
+    world_size: Number
     precision: str
     accelerator: str | None = None
 
 
-class Training(FrozenModel):
+class Training(FiniteModel):
     """The recipe as it was executed here."""
 
-    key: str
-    iterations: int
-    recipe_iterations: int  #: what the whole recipe takes at this batch size on the paper's training set
-    effective_batch: int
+    key: Sha256
+    iterations: Number
+    recipe_iterations: Number  #: what the whole recipe takes at this batch size on the paper's training set
+    effective_batch: Number
     learning_rate: float
-    world_size: int  #: processes that it ended with
+    world_size: Number  #: processes that it ended with
     final_loss: float
-    resumed: int = 0
+    resumed: Number = 0
     batch_per_process: int | None = None
     normalisation: str | None = None  #: what batch norm took its statistics over, in words
     segments: list[Segment] = []
 
 
-class Complexity(FrozenModel):
+class Complexity(FiniteModel):
     """Parameters and operations of the evaluated network, from its `Count`."""
 
-    params: int
-    macs: int
+    params: Number
+    macs: Number
     input_shape: list[int]
 
 
-class Cost(FrozenModel):
+class Cost(FiniteModel):
     train_seconds: float
     evaluate_seconds: float
-    peak_memory_bytes: int
+    peak_memory_bytes: Number
     images_per_second: float
 
 
-class Submitted(FrozenModel):
+class Submitted(FiniteModel):
     """What COCO's evaluation server was sent: the metrics are its answer."""
 
-    key: str  #: of the predictions: weights, network, images and numerics
-    files: dict[Literal["bbox", "segm"], str]  #: sha256 of the archives, by task
+    key: Sha256  #: of the predictions: weights, network, images and numerics
+    files: dict[Literal["bbox", "segm"], Sha256]  #: sha256 of the archives, by task
 
 
-class Record(FrozenModel):
+class Record(FiniteModel):
     """Everything about one measurement of one experiment."""
 
     schema_version: Literal[1] = SCHEMA
@@ -130,8 +127,8 @@ class Record(FrozenModel):
     profile: Literal["full", "mini"]
     source: Literal["trained", "checkpoint"]
     engine: str
-    seed: int
-    spec_hash: str
+    seed: Number
+    spec_hash: Sha256
     command: str
     created: str  #: ISO 8601, UTC
     deviations: list[str]  #: from the paper's protocol, in words
@@ -140,7 +137,7 @@ class Record(FrozenModel):
     readings: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
     metrics: list[Metric]
     evaluator: str  #: name and version
-    predictions_sha256: str
+    predictions_sha256: Sha256
     weights: Weights
     dataset: DataSet
     training: Training | None
@@ -153,8 +150,8 @@ class Record(FrozenModel):
     #: What counted as agreement when it was measured (`Tolerances.in_force`), by rule and metric; None: not known.
     tolerances: dict[str, dict[str, float]] | None = Field(default=None, exclude_if=lambda value: value is None)
     #: sha256 of the statements that were to be answered when it was measured (`repro.paper.hypotheses`); mini only.
-    hypotheses: str | None = Field(default=None, exclude_if=lambda value: value is None)
-    key: str = Field(description="cache key: sha256 of what can change the answer, and nothing else")
+    hypotheses: Sha256 | None = Field(default=None, exclude_if=lambda value: value is None)
+    key: Sha256 = Field(description="cache key: sha256 of what can change the answer, and nothing else")
 
     @model_validator(mode="after")
     def _weights_of_source(self) -> Record:
@@ -199,15 +196,15 @@ class Record(FrozenModel):
         return f"{self.experiment}.{self.profile}.{self.source}.seed{self.seed}.{self.key[:12]}.json"
 
 
-class Count(FrozenModel):
+class Count(FiniteModel):
     """Parameters and operations of one experiment's full-size network (`repro complexity`)."""
 
     schema_version: Literal[1] = SCHEMA
     experiment: str
-    spec_hash: str
-    params: int  #: trainable, exact
-    macs: int  #: multiply-accumulates of convolutions, matrix products and linear layers
-    paper_flops: int  #: operations in the paper's convention; it prints this number divided by 2**30 as "G"
+    spec_hash: Sha256
+    params: Number  #: trainable, exact
+    macs: Number  #: multiply-accumulates of convolutions, matrix products and linear layers
+    paper_flops: Number  #: operations in the paper's convention; it prints this number divided by 2**30 as "G"
     input_shape: list[int]
     rois: dict[str, int] = {}  #: RoIs through each head
     counter: str  #: name and version

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from repro.files.regular_files import sha256
 from repro.files.schema import FrozenModel
 from repro.files.seals import read_sealed, seal
 from repro.paths import write_atomically
-from repro.records.record import Cost, DataSet, Training, Weights
+from repro.records.record import Cost, DataSet, Record, Training, Weights, cache_key
 
 EVALUATION_SERVER = "COCO evaluation server"
 TEST_DEV = "coco-test-dev2017"
@@ -81,3 +82,26 @@ def load_submission(directory: Path) -> Submission | None:
     if not path.exists():
         return None
     return read_sealed(path, Submission, "submission", "Run `repro submit` again.")
+
+
+def link_answers(answers: Iterable[Record]) -> dict[str, str | None]:
+    """Link each answer of the server to the one that it replaces: by its key, the key of that; None for a first one.
+
+    A key is made from the answer and the key of the answer before it, so that times decide nothing. An answer whose
+    key belongs to none is left out.
+    """
+    known = list(answers)
+    links: dict[str, str | None] = {}
+    for answer in known:
+        for before in (None, *(other.key for other in known)):
+            if answer.submitted and answer.key == make_answer_key(
+                answer.submitted.key, {metric.name: metric.value for metric in answer.metrics}, before
+            ):
+                links[answer.key] = before
+    return links
+
+
+def make_answer_key(submission: str, metrics: Mapping[str, float], before: str | None) -> str:
+    """The cache key of an answer to a submission; `before` is the key of the answer that it replaces."""
+    values = {name: float(value) for name, value in metrics.items()}
+    return cache_key(submission=submission, evaluator=EVALUATION_SERVER, metrics=values, after=before)

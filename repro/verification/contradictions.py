@@ -9,15 +9,26 @@ from collections.abc import Iterator
 
 from repro.checkpoints import initial_weights, registry
 from repro.checkpoints.registry import CheckpointEntry
+from repro.data.layout import ANNOTATIONS_SHA256
 from repro.data.sources import SOURCES
+from repro.detection.engines import ENGINES
 from repro.engine.schedule import count_iterations, count_iterations_per_epoch
-from repro.experiments import EXPERIMENTS, Experiment, readings
-from repro.paper import COLUMNS, DATASETS
+from repro.evaluation import EVALUATORS, is_attention, is_known
+from repro.experiments import EXPERIMENTS, Experiment, mini, readings
+from repro.paper import COLUMNS, DATASETS, STATISTICS
 from repro.records import Checkpoint, Record, Training
+from repro.records.submission import EVALUATION_SERVER, TEST_DEV
+from repro.verification.training_keys import is_key_of
 
 #: The second of each pair is never larger: the looser a criterion, the more fulfil it.
 _AT_LEAST = (("ap50_box", "ap_box"), ("ap50_box", "ap75_box"), ("ap50_mask", "ap_mask"), ("ap50_mask", "ap75_mask"),
              ("top5", "top1"))  # fmt: skip
+#: What the evaluators of accuracy give, by the experiments' data sets.
+_METRICS = {
+    "coco": ("ap_box", "ap50_box", "ap75_box", "ap_mask", "ap50_mask", "ap75_mask"),
+    "imagenet": ("top1", "top5"),
+    "kinetics": ("top1", "top5"),
+}
 #: No copy of Kinetics has all of its videos, so that an epoch is shorter; none that is known lacks more than this.
 _PRESENT = 0.9
 #: What a file may lack: how many batches batch norm has seen, which no evaluation uses.
@@ -27,20 +38,24 @@ _COUNTER = ".num_batches_tracked"
 def find_contradictions(record: Record) -> Iterator[str]:
     """Say in what a record contradicts the specification of its experiment, or what can be."""
     yield from _compare_metrics(record)
-    yield from _compare_size(record)
-    experiment = _find_specification(record)
+    experiment = find_specification(record)
     if experiment is None:
         return
+    yield from _compare_tools(record, experiment)
+    yield from _compare_dataset(record, experiment)
+    silent = "and it says nothing of a departure"
     if not record.departures and (precision := record.numerics.get("precision")) != "32-true":
         is_ = "not stated" if precision is None else f"{precision}, not float32"
-        yield f"its precision is {is_}, and it says nothing of a departure"
+        yield f"its precision is {is_}, {silent}"
+    if not record.departures and record.numerics.get("tf32", False) is not False:
+        yield f"it was computed in TF32, not float32, {silent}"
     if record.training and not record.departures:
         yield from _compare_training(record, record.training, experiment)
     if record.weights.checkpoint:
         yield from _compare_checkpoint(record.weights.checkpoint, experiment)
 
 
-def _find_specification(record: Record) -> Experiment | None:
+def find_specification(record: Record) -> Experiment | None:
     """Find the experiment as this version defines it; None if the record is of another or an older one."""
     current = readings.find_experiment(record.experiment, record.profile, record.readings.items())
     return current if current and current.spec_hash == record.spec_hash else None
@@ -57,16 +72,51 @@ def _compare_metrics(record: Record) -> Iterator[str]:
         yield f"its accuracies are at most {max(shares):g} %: they look like fractions, not percent"
 
 
-def _compare_size(record: Record) -> Iterator[str]:
-    """Say whether it has more items than there are."""
-    data = record.dataset
-    if data.name not in DATASETS:
+def _compare_tools(record: Record, experiment: Experiment) -> Iterator[str]:
+    """Say whether it was made by libraries that this version does not know, or has what they do not give."""
+    known = ENGINES if experiment.dataset == "coco" else ENGINES[:1]
+    if record.engine not in known:
+        yield f"its engine is {record.engine!r}; of {experiment.name} it is {' or '.join(known)}"
+    if record.submitted:
+        evaluated, expected = record.evaluator == EVALUATION_SERVER, EVALUATION_SERVER
+    else:
+        evaluated, expected = is_known(record.evaluator, experiment.dataset), EVALUATORS[experiment.dataset]
+    if not evaluated:
+        yield f"its evaluator is {record.evaluator!r}; of {experiment.name} it is {expected}"
+    given = STATISTICS if is_attention(record.evaluator) else _METRICS[experiment.dataset]
+    if others := [metric.name for metric in record.metrics if metric.name not in given]:
+        yield f"it has {', '.join(others)}, which {record.evaluator} does not give of {experiment.name}"
+
+
+def _compare_dataset(record: Record, experiment: Experiment) -> Iterator[str]:
+    """Say whether its data set is another than its experiment's, or another than the one of that name."""
+    data, profile = record.dataset, record.profile
+    if profile == "mini":
+        items = mini.count_items_for(experiment)[1]
+        if data.name != (name := _name_generated(experiment)):
+            yield f"its data set is {data.name}; the mini profile generates {name}"
+        elif not items == data.required == data.expected == data.evaluated:
+            yield f"{data.evaluated} of {data.expected} items of {data.name}: the mini profile generates {items}"
+        if data.drawn_sha256 not in (None, content := mini.content_for(experiment)):  # None: of before it was recorded
+            yield f"its data are {data.drawn_sha256[:12]}..., the mini profile generates {content[:12]}..."
         return
-    official = DATASETS[data.name].size
-    if official is None:
-        official = next(source.validation_items for source in SOURCES.values() if source.validation == data.name)
+    if data.name not in DATASETS:  # which no number of the paper is of
+        return
+    if data.name != (name := TEST_DEV if record.submitted else SOURCES[experiment.dataset].validation):
+        yield f"its data set is {data.name}, which {experiment.name} is not evaluated on so: that is {name}"
+    official = DATASETS[data.name].size or SOURCES[experiment.dataset].validation_items
     if most := max((n for n in (data.expected, data.evaluated, data.required) if n > official), default=None):
         yield f"{most} {DATASETS[data.name].items} of {data.name}: the official list has {official}"
+    if data.name == SOURCES["coco"].validation and data.annotations_sha256 != ANNOTATIONS_SHA256["val2017"]:
+        yield (
+            f"its annotations of {data.name} have sha256 {data.annotations_sha256[:12]}..., the official file "
+            f"{ANNOTATIONS_SHA256['val2017'][:12]}...: unpack annotations_trainval2017.zip again"
+        )
+
+
+def _name_generated(experiment: Experiment) -> str:
+    name = SOURCES[experiment.dataset].validation
+    return f"mini-{name.removeprefix('coco-')}"
 
 
 def _compare_training(record: Record, training: Training, experiment: Experiment) -> Iterator[str]:
@@ -80,22 +130,26 @@ def _compare_training(record: Record, training: Training, experiment: Experiment
         yield f"it was trained with precision {', '.join(sorted(others))}, not float32, {silent}"
     if training.iterations != training.recipe_iterations:
         yield f"it was trained for {training.iterations} of {training.recipe_iterations} iterations, {silent}"
-    if record.profile == "full":
-        yield from _compare_length(training, experiment)
-        yield from _compare_start(record.weights.initial_sha256, experiment)
+    yield from _compare_length(record.profile, training, experiment)
+    yield from _compare_start(record.weights.initial_sha256, experiment)
+    if record.engine in ENGINES and not is_key_of(training.key, record, experiment):
+        yield (
+            "its training key is not what this version makes of its recipe, data, initial weights and seed: one of "
+            "them was another, or another version trained it"
+        )
 
 
-def _compare_length(training: Training, experiment: Experiment) -> Iterator[str]:
-    items = SOURCES[experiment.dataset].training_items
-    least = items * _PRESENT if experiment.dataset == "kinetics" else items
-    recipe = experiment.recipe
+def _compare_length(profile: str, training: Training, experiment: Experiment) -> Iterator[str]:
+    source, recipe = SOURCES[experiment.dataset], experiment.recipe
+    items = mini.count_items_for(experiment)[0] if profile == "mini" else source.training_items
+    least = items * _PRESENT if source.validation == "kinetics-val" and profile == "full" else items
     longest, shortest = (
         count_iterations(recipe, count_iterations_per_epoch(int(n), recipe.batch_size)) for n in (items, least)
     )
     if not shortest <= training.recipe_iterations <= longest:
         yield (
             f"its recipe has {training.recipe_iterations} iterations; {recipe.epochs} epochs of {items} "
-            f"{SOURCES[experiment.dataset].items} are {longest}"
+            f"{source.items} are {longest}"
         )
 
 
@@ -103,6 +157,10 @@ def _compare_start(initial: str | None, experiment: Experiment) -> Iterator[str]
     """Say whether it starts from other weights than the recipe says; those trained here are compared elsewhere."""
     wanted = experiment.recipe.initial_weights
     if wanted in EXPERIMENTS:
+        return
+    if wanted in mini.PRETRAINED:
+        if initial is None:
+            yield f"it starts from random weights, the recipe from those of the mini profile's {wanted}"
         return
     prefix = None if wanted == "random" else initial_weights.get_sha256_prefix(wanted)
     if prefix is None and initial is not None:

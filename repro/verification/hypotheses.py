@@ -150,6 +150,8 @@ def answer(hypothesis: Hypothesis, measured: Mapping[str, Measurement]) -> Answe
     for name in hypothesis.experiments:
         if not differ_only_in_network(measured[name].first, first.first):
             return Answer(hypothesis, "not run", f"{name} and {first.experiment} were not measured alike")
+    if first.first.departures:
+        return Answer(hypothesis, "not run", f"of another recipe: {first.first.departures[0]}")
     runs = {name: measured[name].values_by_seed(hypothesis.metric) for name in hypothesis.experiments}
     seeds = tuple(sorted(set.intersection(*map(set, runs.values()))))
     if not seeds:

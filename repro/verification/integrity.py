@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 
 from repro.experiments import EXPERIMENTS, readings
 from repro.paper import COLUMNS, DATASETS
 from repro.records import Record, Store, TrainedAlike, cache_key
-from repro.records.submission import EVALUATION_SERVER
+from repro.records.submission import link_answers
 from repro.verification.contradictions import find_contradictions
-from repro.verification.trainings import compare_trainings
+from repro.verification.reruns import find_reruns
+from repro.verification.trainings import compare_trainings, find_strange_starts
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,23 @@ def find_problems(files: Mapping[str, Record], declared: Mapping[TrainedAlike, i
         files: the records by the names of their files (`Store.files`).
         declared: how many seeds were going to be run (`Store.declared_seeds`).
     """
-    submissions = defaultdict(list)
+    submissions: dict[str, list[Record]] = defaultdict(list)
     for record in files.values():
         if record.submitted:
             submissions[record.submitted.key].append(record)
-    single = (
+    alone = (
         Problem(file, record, text)
         for file, record in files.items()
         for text in _inspect_alone(file, record, submissions[record.submitted.key] if record.submitted else [])
     )
-    compared = (Problem(file, record, text) for file, record, text in compare_trainings(files, declared))
-    return tuple(sorted(chain(single, _compare_datasets(files), compared), key=lambda problem: problem.file))
+    compared = (Problem(*finding) for finding in compare_trainings(files, declared))
+    found = [*alone, *_compare_datasets(files), *compared]
+    # What comes from a record with which something is wrong is wrong as well; such a one is no rerun of another.
+    for find in (find_strange_starts, find_reruns):
+        wrong = {problem.file for problem in found}
+        right = {file: record for file, record in files.items() if file not in wrong}
+        found += [Problem(*finding) for finding in find(right)]
+    return tuple(sorted(found, key=lambda problem: problem.file))
 
 
 def _inspect_alone(file: str, record: Record, submission: list[Record]) -> Iterator[str]:
@@ -85,6 +91,8 @@ def _inspect_alone(file: str, record: Record, submission: list[Record]) -> Itera
         yield f"claims the mini profile, but was measured with {what}"
     if record.profile == "full" and record.dataset.name.startswith("mini-"):
         yield f"claims the full profile, but was measured with {record.dataset.name}"
+    if record.profile == "mini" and record.source == "checkpoint":
+        yield "claims the mini profile and weights that others trained, which it has none of"
     if record.source == "trained" and record.training is None:
         yield "claims that it was trained here, and says nothing of the training"
     if record.source == "checkpoint" and record.training is not None:
@@ -116,13 +124,7 @@ def _key_fits(record: Record, submission: list[Record]) -> bool:
         return record.key == cache_key(
             predictions=record.predictions_sha256, evaluator=record.evaluator, training=record.measured_by
         )
-    # The key of an answer includes that of the answer before it.
-    metrics = {metric.name: metric.value for metric in record.metrics}
-    return any(
-        record.key
-        == cache_key(submission=record.submitted.key, evaluator=EVALUATION_SERVER, metrics=metrics, after=before)
-        for before in (None, *(answer.key for answer in submission))
-    )
+    return record.key in link_answers(submission)
 
 
 def _is_full(record: Record) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,6 +12,7 @@ from repro.evaluation import ATTENTION_EVALUATOR, is_attention
 from repro.experiments import Experiment
 from repro.paper import COLUMNS, STATISTICS, PublishedDataSet
 from repro.records import Record
+from repro.records.submission import link_answers
 
 Profile = Literal["full", "mini"]
 #: Metrics that are a share of the items, so that those that were not evaluated can be reckoned right or wrong.
@@ -110,7 +112,7 @@ class Unused:
 
 
 def collect(
-    records: Iterable[Record], experiments: Mapping[str, Experiment], profile: Profile
+    records: Sequence[Record], experiments: Mapping[str, Experiment], profile: Profile
 ) -> tuple[dict[str, list[Measurement]], list[Unused]]:
     """Collect the measurements of each experiment at one profile, best first, and the records left out.
 
@@ -125,7 +127,11 @@ def collect(
     pools: dict[str, dict[str, dict[int, Record]]] = {name: {} for name in experiments}
     specified: dict[str, str] = {}  # a hash per experiment, not per record
     unused, looked_at = [], []
-    for record in sorted(records, key=lambda record: (record.created, record.key)):
+    replaced = _find_replaced_answers(records)
+    most: dict[Hashable, int] = defaultdict(int)
+    for record in records:
+        most[_name_weights(record)] = max(record.dataset.evaluated, most[_name_weights(record)])
+    for record in sorted(records, key=lambda record: record.key):  # times can be edited
         if record.profile != profile or record.experiment not in experiments:
             continue
         if record.readings != dict(experiments[record.experiment].readings):  # is of another row
@@ -141,16 +147,18 @@ def collect(
             continue
         checkpoint = record.weights.checkpoint  # two files are two measurements, not two runs of one
         which = describe_conditions(record) + (checkpoint.sha256 if checkpoint else "")
-        runs = pools[record.experiment].setdefault(which, {})
-        if record.seed in runs:
-            earlier, left_out = runs[record.seed], record
-            if record.submitted:  # an answer that was entered again, corrected
-                reason, left_out, runs[record.seed] = f"replaced by the later {record.filename}", earlier, record
-            else:
-                reason = f"repeats {earlier.filename}, which stands: a run is not replaced by a better one"
-            unused.append(Unused(record.experiment, record.dataset.name, left_out.filename, reason, stale=False))
+        runs = pools[record.experiment].get(which, {})
+        reason = ""
+        if record.key in replaced:  # an answer that was entered again, corrected
+            reason = f"replaced by {replaced[record.key]}"
+        elif record.dataset.evaluated < (others := most[_name_weights(record)]):
+            reason = f"of {record.dataset.evaluated} items; the same weights were evaluated on {others}, too"
+        elif record.seed in runs:
+            reason = f"of the same seed as {runs[record.seed].filename}, which stands for both"
+        if reason:
+            unused.append(Unused(record.experiment, record.dataset.name, record.filename, reason, stale=False))
             continue
-        runs[record.seed] = record
+        pools[record.experiment].setdefault(which, runs)[record.seed] = record
     measured: dict[str, list[Measurement]] = {}
     attention = {record.network: record for record in looked_at if record.evaluator == ATTENTION_EVALUATOR}
     for name, pool in pools.items():
@@ -161,6 +169,26 @@ def collect(
             measurements.append(Measurement(name, ordered, statistics))
         measured[name] = sorted(measurements, key=_rank)
     return measured, unused + _list_unused_statistics(looked_at, measured)
+
+
+def _find_replaced_answers(records: Iterable[Record]) -> dict[str, str]:
+    """By key of each answer of the evaluation server that another one replaces, the file name of that."""
+    submissions: dict[str, dict[str, Record]] = defaultdict(dict)
+    for record in records:
+        if record.submitted:
+            submissions[record.submitted.key][record.key] = record
+    return {
+        before: answers[key].filename
+        for answers in submissions.values()
+        for key, before in link_answers(answers.values()).items()
+        if before
+    }
+
+
+def _name_weights(record: Record) -> Hashable:
+    """Name what was evaluated, and how, whatever part of the items."""
+    converter = record.weights.converter
+    return record.experiment, record.engine, record.weights.sha256, converter, record.dataset.name, record.evaluator
 
 
 def _list_unused_statistics(looked_at: Iterable[Record], measured: Mapping[str, Iterable[Measurement]]) -> list[Unused]:
@@ -178,11 +206,11 @@ def _list_unused_statistics(looked_at: Iterable[Record], measured: Mapping[str, 
     return unused
 
 
-def describe_conditions(record: Record, *, initial: bool = True) -> str:
+def describe_conditions(record: Record, *, initial: bool = True, evaluator: bool = True) -> str:
     """Describe all that two runs must share to be comparable: how, from what, on what and by what.
 
     Runs of one experiment with equal conditions differ only in the seed; runs of two experiments, only in the network.
-    Without `initial`, they may differ in the weights that they began from.
+    Without `initial`, they may differ in the weights that they began from, without `evaluator` in that.
     """
     training, checkpoint = record.training, record.weights.checkpoint
     length = (training.iterations, training.effective_batch, training.learning_rate) if training else None
@@ -190,7 +218,7 @@ def describe_conditions(record: Record, *, initial: bool = True) -> str:
     numerics = {name: value for name, value in record.numerics.items() if name != "threads"}
     return repr(
         (
-            record.source, record.engine, record.evaluator, record.weights.converter,
+            record.source, record.engine, evaluator and record.evaluator, record.weights.converter,
             initial and record.weights.initial_sha256,
             checkpoint and (checkpoint.match, checkpoint.conventions),
             dataset.name, dataset.annotations_sha256, dataset.ids_sha256, dataset.evaluated, length,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 
+from repro.checkpoints.choice import OWN_FILE
 from repro.evaluation import is_attention
-from repro.experiments import EXPERIMENTS, readings
+from repro.experiments import EXPERIMENTS, mini, readings
 from repro.records import Record, TrainedAlike
+from repro.verification.contradictions import find_specification
 
 #: (file, record, what is wrong with it)
 Finding = tuple[str, Record, str]
 
 
 def compare_trainings(files: Mapping[str, Record], declared: Mapping[TrainedAlike, int]) -> Iterator[Finding]:
-    """Find trainings that are copies of others, lack seeds, or start from weights that nobody trained.
+    """Find trainings that are copies of others or of published weights, lack seeds, or began otherwise than others.
 
     Args:
         files: all records, by the names of their files.
@@ -22,54 +24,91 @@ def compare_trainings(files: Mapping[str, Record], declared: Mapping[TrainedAlik
     """
     trained = {file: record for file, record in files.items() if record.training}
     here = {file: record for file, record in trained.items() if not record.submitted}
-    yield from _find_copies(trained)
-    yield from _find_weights_of_others(trained, files.values())
+    yield from _find_copies(files)
+    yield from _find_weights_of_others(files)
     yield from _find_gaps(here, declared)
     # Which seeds are submitted is a choice as well; how many was declared of trainings alone.
     yield from _find_gaps({file: record for file, record in trained.items() if record.submitted}, {})
-    yield from _find_strange_starts(here)
+    yield from _find_other_pretraining(here)
 
 
-def _find_copies(trained: Mapping[str, Record]) -> Iterator[Finding]:
-    """Find trainings with weights, a key or predictions of another. Detectors that find nothing predict the same."""
-    by_what: dict[tuple[str, str], tuple[str, Record]] = {}
-    for file, record in sorted(trained.items(), key=lambda item: (item[1].created, item[0])):
-        assert record.training is not None, "they are trainings"
-        shared = [("weights", record.weights.sha256), ("training key", record.training.key)]
-        if any(metric.value for metric in record.metrics):
-            shared.append(("predictions", record.predictions_sha256))
-        for what, value in reversed(shared):
-            other, first = by_what.setdefault((what, value), (file, record))
-            if first is record:
-                continue
-            if first.key == record.key:
-                yield file, record, f"is the same measurement as {other}"
-                break
-            if (first.experiment, first.seed) != (record.experiment, record.seed):
-                differs = "seed" if first.experiment == record.experiment else "experiment"
+def _find_copies(files: Mapping[str, Record]) -> Iterator[Finding]:
+    """Find records with weights, a training key or predictions of another training or of another file of weights.
+
+    Which of them was there first is not asked: times can be edited. Detectors that find nothing predict the same.
+    """
+    sharing: dict[tuple[str, str], dict[str, Record]] = defaultdict(dict)
+    for file, record in files.items():
+        if any(metric.value for metric in record.metrics) and not _is_own_file(record):
+            sharing["predictions", record.predictions_sha256][file] = record
+        if record.training:
+            sharing["weights", record.weights.sha256][file] = record
+            sharing["training key", record.training.key][file] = record
+    named = set()
+    for (what, _), mine in sharing.items():
+        for file, record in mine.items():
+            other = next((name for name in mine if _name_origin(mine[name]) != _name_origin(record)), None)
+            if other and file not in named:
+                named.add(file)
+                differs = _say_what_differs(record, mine[other])
                 yield file, record, f"has the {what} of {other}, which is of another {differs}"
-                break
 
 
-def _find_weights_of_others(trained: Mapping[str, Record], records: Iterable[Record]) -> Iterator[Finding]:
-    """Find trainings whose final weights are those of the authors."""
-    theirs = [(r.weights.sha256, r.weights.checkpoint) for r in records if r.weights.checkpoint]
-    # A file of no row's authors may be one's own training, evaluated again.
-    checkpoints = {sha256: checkpoint.id for sha256, checkpoint in theirs if checkpoint.match == "exact"}
-    for file, record in trained.items():
-        if record.weights.sha256 in checkpoints:
-            yield (
-                file,
-                record,
-                f"claims that it was trained here, but has the weights of {checkpoints[record.weights.sha256]}",
-            )
+def _is_own_file(record: Record) -> bool:
+    """Whether it is of a file of no known publisher, which may hold what was trained here."""
+    return record.weights.checkpoint is not None and record.weights.checkpoint.id == OWN_FILE
+
+
+def _name_origin(record: Record) -> tuple:
+    """Name what predictions and weights come from: a training, or a file of weights."""
+    if record.weights.checkpoint:
+        return (record.weights.checkpoint.sha256,)
+    followed = [one for one in sorted(record.readings.items()) if one[0] not in readings.OF_EVALUATION]
+    return (record.experiment, record.profile, record.seed, record.engine, *followed)
+
+
+def _say_what_differs(first: Record, second: Record) -> str:
+    if first.weights.checkpoint or second.weights.checkpoint:
+        return "origin"
+    if (first.experiment, first.profile) != (second.experiment, second.profile):
+        return "experiment"
+    return "seed" if first.seed != second.seed else "engine or reading"
+
+
+def _find_weights_of_others(files: Mapping[str, Record]) -> Iterator[Finding]:
+    """Find trainings whose final weights are published ones."""
+    theirs = {
+        record.weights.sha256: record.weights.checkpoint.id
+        for record in files.values()
+        if record.weights.checkpoint and not _is_own_file(record)
+    }
+    for file, record in files.items():
+        if record.training and record.weights.sha256 in theirs:
+            whose = theirs[record.weights.sha256]
+            yield file, record, f"claims that it was trained here, but has the weights of {whose}"
+
+
+def _find_other_pretraining(here: Mapping[str, Record]) -> Iterator[Finding]:
+    """Find trainings of the mini profile that begin from other weights than the others of the same pre-training."""
+    pretrained: dict[str, dict[str, Record]] = defaultdict(dict)
+    for file, record in here.items():
+        experiment = find_specification(record)
+        if experiment and experiment.recipe.initial_weights in mini.PRETRAINED and not record.departures:
+            pretrained[mini.list_pretrainings(experiment)[-1].spec_hash][file] = record
+    for mine in pretrained.values():
+        begun = Counter(record.weights.initial_sha256 for record in mine.values())
+        (usual, times), *others = begun.most_common()
+        for file, record in mine.items():
+            if others and record.weights.initial_sha256 != usual:
+                others_of = f"{times} other records" if times > 1 else "another record"
+                yield file, record, f"begins from other weights than {others_of} of the same pre-training"
 
 
 def _find_gaps(trained: Mapping[str, Record], declared: Mapping[TrainedAlike, int]) -> Iterator[Finding]:
     """Find experiments whose seeds are not 0..n-1, or not all that were declared before they were run."""
     runs: dict[TrainedAlike, dict[str, Record]] = defaultdict(dict)
     for file, record in trained.items():
-        if not record.departures and not is_attention(record.evaluator) and _is_current(record):
+        if not record.departures and not is_attention(record.evaluator) and find_specification(record):
             followed = tuple(sorted(record.readings.items()))
             runs[record.experiment, record.profile, record.engine, followed][file] = record
     for of, own in runs.items():
@@ -85,20 +124,20 @@ def _find_gaps(trained: Mapping[str, Record], declared: Mapping[TrainedAlike, in
                 yield file, record, f"is of seed {record.seed}, but {planned} seeds were declared before they were run"
 
 
-def _is_current(record: Record) -> bool:
-    current = readings.find_experiment(record.experiment, record.profile, record.readings.items())
-    return current is not None and current.spec_hash == record.spec_hash
-
-
-def _find_strange_starts(trained: Mapping[str, Record]) -> Iterator[Finding]:
+def find_strange_starts(files: Mapping[str, Record]) -> Iterator[Finding]:
     """Find trainings by the recipe that start from weights that no record has of a training by its recipe.
 
-    The record of the other experiment follows the same readings, of those that touch it.
+    The record of the other experiment is of seed 0 and of this version's specification, and it follows the same
+    readings, of those that touch it.
+
+    Args:
+        files: records with which nothing else is wrong, by the names of their files.
     """
+    trained = {file: record for file, record in files.items() if record.training and not record.submitted}
     weights = {
         (record.experiment, record.profile, tuple(sorted(record.readings.items())), record.weights.sha256)
         for record in trained.values()
-        if not record.departures
+        if not record.departures and record.seed == 0 and find_specification(record)
     }
     for file, record in trained.items():
         experiment = EXPERIMENTS.get(record.experiment)

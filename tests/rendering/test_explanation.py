@@ -120,10 +120,12 @@ def test_everything_about_a_measured_cell(store, explain):
     days = [f"2026-01-0{day}T00:00:00+00:00" for day in range(1, 6)]
     stale = record("coco-r50-1gc", GC, spec_hash="0" * 64, created=days[0])
     used = record("coco-r50-1gc", {**GC, "ap_box": 38.2}, created=days[1], deviations=["one"])
-    repeated = record("coco-r50-1gc", {**GC, "ap_box": 30.0}, created=days[2], deviations=["one"])
-    other = record("coco-r50-1gc", GC, created=days[3], deviations=["one", "two"])
+    of_part = {"deviations": ["one"], "evaluated": 4000, "ids_sha256": "c" * 64}
+    part = record("coco-r50-1gc", {**GC, "ap_box": 30.0}, created=days[2], **of_part)
+    part = part.model_copy(update={"weights": used.weights})
+    other = record("coco-r50-1gc", GC, created=days[3], deviations=["one", "two"], engine="detectron2")
     small = record("coco-r50-1gc", GC, created=days[4], profile="mini")
-    for made in (stale, used, repeated, other, small):
+    for made in (stale, used, part, other, small):
         store.add(made)
     code, out, _ = explain("2/a/+1GC/ap_box", "--json")
     (found,) = json.loads(out)
@@ -143,7 +145,7 @@ def test_everything_about_a_measured_cell(store, explain):
     assert [(one["file"], one["use"], one["value"]) for one in found["history"]] == [
         (stale.filename, "stale", 38.1),
         (used.filename, "used", 38.2),
-        (repeated.filename, "left out", 30.0),
+        (part.filename, "left out", 30.0),
         (other.filename, "used", 38.1),
         (small.filename, "mini profile", 38.1),
     ]

@@ -53,8 +53,10 @@ def test_of_what_is_there(store, status):
     name = "coco-r50-1gc"
     metrics = published(TABLE, name)
     store.add(record(name, metrics))
-    store.add(record(name, metrics, seed=1))
-    store.add(record(name, metrics, seed=1, created="2026-02-01T00:00:00+00:00"))
+    whole = record(name, metrics, seed=1)
+    store.add(whole)
+    part = record(name, metrics, seed=1, evaluated=4000, ids_sha256="c" * 64, predictions_sha256="3" * 64)
+    store.add(part.model_copy(update={"weights": whole.weights}))
     store.add(record(name, metrics, profile="mini"))
     store.add(record("coco-r50-1nl", published(TABLE, "coco-r50-1nl"), spec_hash="0" * 64))
     off = record("coco-r50-gc-r8", {**published(TABLE, "coco-r50-gc-r8"), "ap_box": 30.0})

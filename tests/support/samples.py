@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from repro.checkpoints import CONVERTER, initial_weights, registry
 from repro.complexity import COUNTER
+from repro.data import sources
+from repro.data.layout import ANNOTATIONS_SHA256
 from repro.data.sources import SOURCES
+from repro.evaluation import EVALUATORS
 from repro.experiments import EXPERIMENTS, Experiment, mini
 from repro.experiments.readings import get_experiment
 from repro.paper import DATASETS, Table, tolerances
+from repro.planning import keys
 from repro.records import Checkpoint, Cost, Count, DataSet, Metric, Record, Training, Weights, cache_key
+from repro.settings import Settings
 
 #: Exact trainable parameters of Table 2's networks by an independent closed-form count.
 PARAMS = {
@@ -30,10 +37,11 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
     checkpoint = changes.pop("checkpoint", None)
     experiment = get_experiment(name, profile, changes.get("readings", {}).items())
     changes.setdefault("spec_hash", experiment.spec_hash)
-    size = 5000 if profile == "full" else 128
+    size = 5000 if profile == "full" else mini.count_items_for(experiment)[1]
+    full_name, small_name = "coco-val2017", f"mini-{SOURCES[experiment.dataset].validation.removeprefix('coco-')}"
     dataset = {
-        "name": "coco-val2017" if profile == "full" else "mini-val2017",
-        "annotations_sha256": "a" * 64,
+        "name": full_name if profile == "full" else small_name,
+        "annotations_sha256": ANNOTATIONS_SHA256["val2017"] if profile == "full" else "a" * 64,
         "ids_sha256": "b" * 64,
         "required": size,
         "expected": size,
@@ -51,7 +59,7 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
         "created": "2026-01-02T03:04:05+00:00",
         "deviations": [],
         "metrics": [Metric(name=k, value=v, unit="%", n=dataset["evaluated"]) for k, v in metrics.items()],
-        "evaluator": "faster-coco-eval 1.8.0",
+        "evaluator": EVALUATORS[experiment.dataset],
         "predictions_sha256": cache_key(name=name, metrics=metrics, seed=seed, profile=profile, changes=repr(changes)),
         "weights": Weights(
             sha256=STAGE1 if name == "imagenet-r50-stage1" else cache_key(weights=identity),
@@ -60,7 +68,7 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
         ),
         "dataset": DataSet(**dataset),
         "training": Training(
-            key=cache_key(training=identity),
+            key=training_key(experiment, seed, changes.get("engine", "torchvision"), identity),
             iterations=count_recipe(experiment),
             recipe_iterations=count_recipe(experiment),
             effective_batch=experiment.recipe.batch_size,
@@ -115,17 +123,26 @@ def initial_sha256(experiment: Experiment) -> str | None:
     wanted = experiment.recipe.initial_weights
     if wanted in EXPERIMENTS:
         return STAGE1
-    if wanted in ("random", *mini.PRETRAINED):
+    if wanted == "random":
         return None
+    if pretrainings := mini.list_pretrainings(experiment):
+        return pretrainings[-1].spec_hash
     return initial_weights.get_sha256_prefix(wanted).ljust(64, "0")
 
 
+def training_key(experiment: Experiment, seed: int, engine: str, identity: list) -> str:
+    """The key of the training by the recipe; where that depends on files that are not here, another for each."""
+    full = experiment.profile == "full"
+    data = sources.identify_official_data(experiment.dataset) if full else mini.dataset_key_for(experiment)
+    settings = Settings(Path(), experiment.profile, seed=seed, engine=engine, readings=experiment.readings)
+    return keys.training_key(experiment, settings, data) if data else cache_key(training=identity)
+
+
 def count_recipe(experiment: Experiment) -> int:
-    """Count the iterations of the whole recipe on the paper's data; of the mini profile, some number."""
-    if experiment.profile == "mini":
-        return 100
-    source, recipe = SOURCES[experiment.dataset], experiment.recipe
-    return recipe.epochs * -(-source.training_items // recipe.batch_size)
+    """Count the iterations of the whole recipe on the paper's data, or the mini profile's."""
+    recipe, full = experiment.recipe, SOURCES[experiment.dataset].training_items
+    items = mini.count_items_for(experiment)[0] if experiment.profile == "mini" else full
+    return recipe.epochs * -(-items // recipe.batch_size)
 
 
 def published(table: Table, name: str) -> dict[str, float]:

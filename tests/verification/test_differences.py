@@ -53,7 +53,11 @@ def environment(record, **update):
             True,
             "what changed is the length of the training and the batch",
         ),
-        (nested(made(**TRAINED), "weights", initial_sha256="5" * 64), True, "what changed is the initial weights"),
+        (
+            nested(nested(made(**TRAINED), "weights", initial_sha256="5" * 64), "training", key="7" * 64),
+            True,
+            "what changed is the initial weights",
+        ),
         # Of one training key, what was trained before is of one recipe, too: that its weights are others is a
         # consequence, not a cause.
         (

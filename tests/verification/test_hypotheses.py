@@ -71,6 +71,12 @@ def test_a_large_effect_holds_and_its_reverse_is_contrary():
     assert reverse.adjusted_contrary == pytest.approx(10 / 924)
 
 
+def test_runs_by_another_recipe_answer_nothing():
+    departs = ["trained for 1 iteration instead of 3 epochs"]
+    found = answers(make(dict.fromkeys(ADDITION, 70.0), departures=departs, deviations=departs))
+    assert {(a.word, a.reason) for a in found.values()} == {("not run", f"of another recipe: {departs[0]}")}
+
+
 def test_statements_are_adjusted_for_the_whole_family_also_for_those_that_were_not_run():
     few = [r for r in make(dict.fromkeys(ADDITION, 70.0)) if r.experiment in ADDITION + SCALING]
     found = answers(few)

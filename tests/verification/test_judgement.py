@@ -407,12 +407,17 @@ def test_a_metric_in_another_unit_is_refused():
         verify_records([made.model_copy(update={"metrics": metrics})])
 
 
-def test_a_seed_measured_again_counts_once():
-    old = record("coco-r50-baseline", shifted(ap_box=-1.0), created="2026-01-01T00:00:00+00:00")
-    new = record("coco-r50-baseline", BASELINE, created="2026-01-02T00:00:00+00:00")
-    found = verify_records([new, old])
-    assert (cell(found).n, cell(found).ours) == (1, 36.2)  # the first stands, though the second is better
-    assert [u.filename for u in found.unused] == [new.filename]
+@pytest.mark.parametrize("years", [(2026, 2027), (2027, 2026)])
+def test_of_a_seed_measured_again_by_another_recipe_one_is_shown_whatever_their_dates(years):
+    """Those by the recipe are refused both, before anything is judged (`repro.verification.reruns`)."""
+    first, second = (
+        record("coco-r50-baseline", shifted(ap_box=by), created=f"{year}-01-01", departures=["d"], deviations=["d"])
+        for by, year in zip((-1.0, 0.0), years, strict=True)
+    )
+    one, other = sorted((first, second), key=lambda made: made.key)
+    found = verify_records([second, first])
+    assert (cell(found).n, cell(found).records) == (1, (one.filename,))
+    assert [unused.filename for unused in found.unused] == [other.filename]
 
 
 def test_runs_under_different_conditions_are_not_averaged():

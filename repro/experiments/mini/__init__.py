@@ -53,6 +53,15 @@ def content_for(experiment: Experiment) -> str:
     return _TASKS[experiment.dataset].CONTENT
 
 
+def count_items_for(experiment: Experiment) -> tuple[int, int]:
+    """Count the generated items that an experiment is trained on, and those that it is evaluated on."""
+    if experiment.dataset == "coco":
+        return coco.SCENES.train_images, coco.SCENES.val_images
+    if experiment.dataset == "imagenet":
+        return imagenet.PICTURES.train_images, imagenet.PICTURES.val_images
+    return kinetics.VIDEOS.train_videos, kinetics.VIDEOS.val_videos
+
+
 def data_directory_for(experiment: Experiment) -> str:
     """Name of the directory of that data set."""
     task = "" if experiment.dataset == "coco" else f"{experiment.dataset}-"

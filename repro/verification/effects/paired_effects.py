@@ -14,11 +14,11 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from repro.errors import ReproError
 from repro.experiments import get, mini
-from repro.files.schema import FrozenModel
+from repro.files.schema import FiniteModel
 from repro.files.seals import read_sealed, seal
 from repro.paper import COLUMNS, DATASETS, Cell, Group, Row, Table
 from repro.paths import write_atomically
@@ -37,11 +37,7 @@ SHARED_STAGE_1 = (
 )
 
 
-class _FiniteModel(FrozenModel):
-    model_config = ConfigDict(allow_inf_nan=False)
-
-
-class Difference(_FiniteModel):
+class Difference(FiniteModel):
     """The row's network minus the baseline's in one metric, in the unit of its column."""
 
     column: str
@@ -55,7 +51,7 @@ class Difference(_FiniteModel):
     discordant: tuple[int, int] | None = None
 
 
-class StoredEffect(_FiniteModel):
+class StoredEffect(FiniteModel):
     """A paired test of two networks on the same items. Immutable: the same test again gives the same file."""
 
     schema_version: Literal[1] = 1

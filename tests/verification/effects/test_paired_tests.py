@@ -30,6 +30,7 @@ from repro.experiments import get, mini
 from repro.records import Store, Submitted
 from repro.rendering import bundle
 from repro.statistics.bootstrap import compare, draw_resamples, replicate
+from repro.verification import integrity
 from repro.verification.effects import paired_effects
 from repro.verification.effects.evidence import (
     find_predictions,
@@ -39,6 +40,13 @@ from repro.verification.effects.evidence import (
     obtain_matches,
 )
 from repro.verification.effects.paired_tests import PairedTests
+
+
+@pytest.fixture(autouse=True)
+def small_data(monkeypatch):
+    """The data sets of these tests are none that the profiles define, which would be said of every record."""
+    monkeypatch.setattr(integrity, "find_contradictions", lambda record: ())
+
 
 BASELINE, GC, NL = "coco-r50-baseline", "coco-r50-gc-r16", "coco-r50-1nl"
 HEIGHT, WIDTH = 40, 60
@@ -620,7 +628,7 @@ def test_each_way_of_measuring_is_tested_and_none_is_preferred(store, whole):
 
 def test_what_is_printed_of_the_full_profile(tmp_path):
     right = np.arange(100) % 2 == 0
-    classified(tmp_path, "imagenet-r50-stage1", right)
+    classified(tmp_path, "imagenet-r50-stage1", ~right)
     classified(tmp_path, "imagenet-r50-baseline", right)
     classified(tmp_path, "imagenet-r50-1gc", right | (np.arange(100) < 20))
     text = invoke("--table", 4, "--results", tmp_path).stdout
@@ -665,7 +673,7 @@ def test_a_reviewer_repeats_every_test_from_a_bundle_alone(store, tmp_path):
 
 def test_a_reviewer_repeats_mcnemar_too(tmp_path):
     right = np.arange(100) % 2 == 0
-    classified(tmp_path / "results", "imagenet-r50-stage1", right)
+    classified(tmp_path / "results", "imagenet-r50-stage1", ~right)
     for name, which in (("imagenet-r50-baseline", right), ("imagenet-r50-1gc", right | (np.arange(100) < 20))):
         one = classified(tmp_path / "results", name, which)
         assert keep_evidence(tmp_path / "results", one, "imagenet", refuse).exists()
