@@ -56,7 +56,7 @@ def content_for(experiment: Experiment) -> str:
 def count_items_for(experiment: Experiment) -> tuple[int, int]:
     """Count the generated items that an experiment is trained on, and those that it is evaluated on."""
     if experiment.dataset == "coco":
-        return coco.SCENES.train_images, coco.SCENES.val_images
+        return coco.TRAINED_IMAGES, coco.SCENES.val_images
     if experiment.dataset == "imagenet":
         return imagenet.PICTURES.train_images, imagenet.PICTURES.val_images
     return kinetics.VIDEOS.train_videos, kinetics.VIDEOS.val_videos

@@ -46,6 +46,8 @@ class Scenes:
 
 
 SCENES = Scenes()
+#: Of the training images, those with an object to learn: for some no place is found. A test counts them.
+TRAINED_IMAGES = 1526
 #: sha256 of what is drawn: data of another content are refused. A test draws it and says what it should be.
 CONTENT = "84daed9eb751288bf7dcaa3e4e886b514b345d515fa2c10b06a27f7a8e05d575"
 #: Identity of the generated data set in cache keys.

@@ -230,6 +230,12 @@ def test_a_classifier_of_windows_finds_the_light_where_it_falls_and_not_at_the_o
     assert 0.35 < accuracy([middle(scene.things[-1]) if scene.things else (80, 32) for scene in scenes]) < 0.65
 
 
+def test_the_images_with_an_object_to_learn_are_as_many_as_the_profile_says():
+    """Whoever changes what is drawn changes the number, too: records of other lengths are refused."""
+    scenes = (draw_detection_scene(mini.coco.SCENES, "train2017", i) for i in range(mini.coco.SCENES.train_images))
+    assert sum(any(not thing.crowd for thing in scene.things) for scene in scenes) == mini.coco.TRAINED_IMAGES
+
+
 # -- pre-training -----------------------------------------------------------------------------------------------------
 
 
