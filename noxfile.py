@@ -36,7 +36,9 @@ def _reproduce(number: int, what: str) -> None:
         install(session)
         session.run("repro", "reproduce", "--table", str(number), *session.posargs)
 
-    session.__doc__ = f"Table {number} of the paper, {what}, beside what this machine measures."
+    session.__doc__ = (
+        f"Table {number} of the paper, {what}, beside what this machine measures: `-- --seeds 8` for more."
+    )
     nox.session(name=f"reproduce-table{number}")(session)
 
 

@@ -12,6 +12,8 @@ from repro.errors import ReproError
 _PACKAGE = Path(__file__).resolve().parent
 #: `tables/` stands beside the package in a checkout and inside it in a wheel.
 TABLES = _PACKAGE / "tables" if (_PACKAGE / "tables").is_dir() else _PACKAGE.parent / "tables"
+#: Whether this is an installed copy, in which nothing may be written, and not a checkout of the repository.
+INSTALLED = TABLES.parent == _PACKAGE
 PUBLISHED = TABLES / "published"
 TEMPLATES = TABLES / "templates"
 #: Beside `tables/` in both.

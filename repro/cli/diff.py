@@ -67,6 +67,8 @@ def _compare_records(comparison: RecordComparison) -> Iterator[str]:
 
 
 def _compare_stores(stores: StoreComparison) -> Iterator[str]:
+    from repro.rendering.repetition import RESULTS, describe_causes
+
     for name, files in (("a", stores.only_a), ("b", stores.only_b)):
         if files:
             yield f"only in {name}: {len(files)}"
@@ -78,6 +80,9 @@ def _compare_stores(stores: StoreComparison) -> Iterator[str]:
         yield from _compare_records(comparison)
     if stores.changed:
         yield ""
+    total = stores.same + len(stores.changed)
+    yield f"of {total} record{'' if total == 1 else 's'} in both, {stores.alike} have the same {RESULTS}, bit for bit"
+    yield from (f"not the same, {line}" for line in describe_causes(stores.unlike, "in a", "in b"))
     unexplained = sum(comparison.explained is False for comparison in stores.changed)
     yield f"{stores.same} the same, {len(stores.changed)} changed, {unexplained} of them not explained"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from repro.cli import options
@@ -51,19 +52,31 @@ def command(
     print("\n\n".join(filter(None, (write_answers(loaded, records) for loaded in chosen))))
 
 
-def write_answers(table: Table, records: Sequence[Record]) -> str:
+def write_answers(table: Table, records: Sequence[Record], processes: int = 1) -> str:
     """Write what the mini profile answers to the statements of a table; empty where nothing is asked.
 
     Args:
         records: those without findings (`integrity.admit`).
+        processes: that would measure more seeds side by side.
     """
     from repro.verification.hypotheses import answer_table
+    from repro.verification.power import measure_seed
 
-    ways = answer_table(table, records)
-    return "\n\n".join(_write_family(table, way if len(ways) > 1 else "", answers) for way, answers in ways if answers)
+    ways, seconds = answer_table(table, records), measure_seed(table, records)
+    families = []
+    for way, answers in ways:
+        if answers:
+            pace = seconds[way] / processes if way in seconds else None
+            text = _write_family(table, way if len(ways) > 1 else "", answers, pace)
+            side = "in one process" if processes == 1 else f"in {processes} processes side by side"
+            if "more minute" in text:
+                text += f"\nMinutes are of all experiments of the table, {side}, as long as they took so far."
+            families.append(text)
+    return "\n\n".join(families)
 
 
-def _write_family(table: Table, way: str, answers: Sequence[Answer]) -> str:
+def _write_family(table: Table, way: str, answers: Sequence[Answer], pace: float | None) -> str:
+    """Write one family of answers; `pace`: seconds that one more seed of the whole table takes, where that is known."""
     from repro.rendering.grid import write_p, write_signed
     from repro.verification.hypotheses import count_answers, describe_registration
     from repro.verification.power import estimate_power
@@ -76,7 +89,11 @@ def _write_family(table: Table, way: str, answers: Sequence[Answer]) -> str:
             p, adjusted = map(write_p, answer.p_values)
             numbers = (str(len(answer.seeds)), write_signed(answer.effect, 1), p, adjusted)
         would = power.get(answer.hypothesis.id)
-        why = "; ".join(filter(None, (answer.reason, "" if would is None else str(would))))
+        more = ""
+        if would and would.seeds and pace is not None:
+            minutes = math.ceil((would.seeds - len(answer.seeds)) * pace / 60)
+            more = f", {minutes} more minute{'' if minutes == 1 else 's'}"
+        why = "; ".join(filter(None, (answer.reason, "" if would is None else f"{would}{more}")))
         lines.append((answer.hypothesis.says, *numbers, answer.shown, why))
     title = f"Table {table.number}: the paper's statements in the MINI profile (tables/hypotheses.yaml)"
     title += f", {way}" if way else ""

@@ -4,44 +4,60 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import Annotated
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from repro.cli import options
 from repro.cli.measuring_options import MeasuringOptions, describe_readings, measuring
 
+if TYPE_CHECKING:
+    from repro.planning.plan import Step
+
+#: Seeds of each profile unless `--seeds` says otherwise, and why.
+_DEFAULT_SEEDS = {
+    "mini": (3, "the default of this profile: about the fewest that decide something; --seeds N for others"),
+    "full": (1, "the default of this profile: one training of each row, as the paper's; --seeds N for others"),
+}
+
 
 @measuring
 def command(
     table: options.Table,
     seeds: Annotated[
-        int, typer.Option("--seeds", min=1, help="Seeds 0..N-1 of every experiment, declared before they are run.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--seeds",
+            min=1,
+            help="Seeds 0..N-1 of every experiment, declared before they are run. Default: 3 in the mini profile, 1 in "
+            "the full one.",
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=0, help="Processes side by side; 0: one per core.")] = 0,
     *,
     chosen: MeasuringOptions,
 ) -> None:
-    """Count the full-size networks, measure every experiment of the table, render it and verify it.
+    """Count the full-size networks, measure every experiment of the table, verify it and render it.
 
-    Writes tables/generated/table{N}.md, .tex and .csv. Exits with 1 when a cell is off or an experiment failed.
-    Interrupted, the same command goes on; what is measured is not measured again.
+    Writes tables/table{N}.md, .tex and .csv in the directory of results. Exits with 1 when a cell is off, a record is
+    not what it says, or an experiment failed. Interrupted, the same command goes on; what is measured is not measured
+    again.
 
     Example: repro reproduce --table 2 --seeds 3
     """
     from rich.console import Console
 
-    from repro import paper
+    from repro import complexity, paper
     from repro.cli.hypotheses import write_answers
     from repro.errors import ReproError
     from repro.experiments import get
     from repro.measuring import runner
     from repro.measuring.seeds import declare_seeds
     from repro.planning.plan import attention_experiments, plan
-    from repro.rendering.tables import render, write_generated
-    from repro.verification.coverage import Coverage
+    from repro.rendering import ending, tables
     from repro.verification.integrity import admit
-    from repro.verification.judgement import verify_store
+    from repro.verification.judgement import verify_all
 
     settings, why = chosen.settings()
     console = Console(stderr=True)
@@ -53,8 +69,13 @@ def command(
     say(f"Table {table} of the paper, profile {settings.profile} ({why})")
     if settings.profile == "mini":
         say(f"the full profile is not run: `repro plan --table {table} --profile full` says what each row would take")
-    attention = attention_experiments(table)
-    steps = plan(published.experiments, settings, range(seeds), attention)
+    number, because = (seeds, "as asked") if seeds else _DEFAULT_SEEDS[settings.profile]
+    say(f"{ending.name_seeds(number)} of every experiment ({because})")
+
+    def plan_steps() -> list[Step]:
+        return plan(published.experiments, settings, range(number), attention_experiments(table))
+
+    steps = plan_steps()
     for line in describe_readings(settings, steps):
         say(line)
     blocked = [step for step in steps if step.status == "blocked"]
@@ -66,25 +87,27 @@ def command(
     measured = sum(step.status == "measured" for step in steps)
     say(f"{measured} of {len(steps)} experiments measured already, {len(ready)} to run")
 
+    started = monotonic()
     say("counting parameters and operations of the full-size networks")
-    from repro import complexity
-
     complexity.count_experiments(map(get, published.experiments), settings.store)
-
+    counted = monotonic()
     if not settings.training_options:
-        declare_seeds(steps, settings, seeds)
+        declare_seeds(steps, settings, number)
     outcomes = runner.run(ready, settings, jobs, shlex.join(["repro", *sys.argv[1:]]), console)
-    print(render(published, settings.store, "md"))
-    paths = write_generated(published, settings.store)
-    say("written: " + ", ".join(map(str, paths)))
-    verification = verify_store(published, settings.store)
-    say(Coverage.count(verification.cells).describe())
-    if settings.profile == "mini" and (answers := write_answers(published, admit(settings.store).records)):
-        say("\n" + answers)
-    for cell in verification.off:
-        say(f"off: {cell}")
-    failed = [outcome for outcome in outcomes if outcome.failure]
-    for outcome in failed:
-        say(f"failed: {outcome.step.experiment.name} seed {outcome.step.seed}: {outcome.failure}")
-    if verification.off or failed:
+    trained = monotonic()
+    paths = tables.write_renderings(published, settings.store, settings.results / "tables")
+    verified = verify_all((published,), settings.store)
+
+    made = {outcome.record for outcome in outcomes}
+    records = tuple(record for file, record in verified.files.items() if file in made)
+    times = (counted - started, trained - counted, monotonic() - trained)
+    spent = ending.Spent(*times, records, jobs or runner.count_workers(settings))
+    unmeasured = [f"{o.step.experiment.name} seed {o.step.seed}: {o.failure}" for o in outcomes if o.failure]
+    failures = ending.list_failures(published, verified, unmeasured)
+    answers = ""
+    if settings.profile == "mini":
+        answers = write_answers(published, admit(settings.store).records, spent.processes)
+    end = ending.Ending(published, settings, number, verified, answers, plan_steps(), spent, paths, failures)
+    print(f"\n{end}")
+    if failures:
         raise typer.Exit(1)

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from repro.files.regular_files import sha256
-from repro.paths import TABLES
+from repro.paths import INSTALLED, TABLES
 
 _PACKAGES = ("torch", "torchvision", "detectron2", "lightning-fabric", "faster-coco-eval", "pillow", "numpy")
 
@@ -42,7 +42,7 @@ def describe_environment(device: str, processor: Mapping[str, str | None]) -> di
     return {
         "commit": revision,
         "dirty": dirty,
-        "lock": sha256(lock) if lock.exists() else None,
+        "lock": sha256(lock) if lock.exists() and not INSTALLED else None,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "device": device,

@@ -21,7 +21,7 @@ from repro.errors import ReproError
 from repro.paths import CHECKPOINTS, PUBLISHED, TABLES, write_atomically
 from repro.records import Store
 from repro.rendering.provenance import LOCK
-from repro.rendering.tables import write_generated
+from repro.rendering.tables import write_renderings
 from repro.verification.effects import paired_effects
 from repro.verification.effects.evidence import EVIDENCE, locate_evidence
 
@@ -138,7 +138,7 @@ def _build_content(stored: Mapping[str, bytes]) -> dict[str, bytes]:
             (results / name).write_bytes(data)
         store = Store(results / "records")
         for table in paper.load_all():
-            for file in write_generated(table, store, results / "tables"):
+            for file in write_renderings(table, store, results / "tables"):
                 content[f"tables/{file.name}"] = file.read_bytes()
         content["report.html"] = report.render(results).encode()
         content["environment.json"] = _list_environments(store)

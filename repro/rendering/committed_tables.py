@@ -8,24 +8,32 @@ from tempfile import TemporaryDirectory
 
 from repro import paper
 from repro.errors import ReproError
-from repro.paths import TABLES
+from repro.paths import INSTALLED, TABLES
 from repro.records import Store
-from repro.rendering.tables import GENERATED, write_generated
+from repro.rendering.tables import write_renderings
 
 #: The records that the committed tables are rendered from.
 REFERENCE = TABLES / "reference" / "records"
+GENERATED = TABLES / "generated"
 
 
 def write(records: Path = REFERENCE, directory: Path = GENERATED) -> list[Path]:
     """Render all five tables in every format into `directory`; the paths that were written.
 
     Raises:
-        ReproError: there are no records, one is damaged, or the directory cannot be written.
+        ReproError: there are no records, one is damaged, the directory cannot be written, or it is part of an installed
+            package.
     """
+    if INSTALLED and directory == GENERATED:
+        raise ReproError(
+            f"{directory} belongs to an installed package, which is not written into. The committed tables are "
+            "rendered in a checkout of the repository. `repro tables --check` checks those here, and `repro table N` "
+            "renders your own records."
+        )
     if not records.is_dir():
-        raise ReproError(f"{records} does not exist: the committed tables are rendered from a checkout's records")
+        raise ReproError(f"{records} does not exist: the committed tables are rendered from the records there")
     store = Store(records)
-    return [path for table in paper.load_all() for path in write_generated(table, store, directory)]
+    return [path for table in paper.load_all() for path in write_renderings(table, store, directory)]
 
 
 def find_differences(records: Path = REFERENCE, directory: Path = GENERATED) -> list[str]:

@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Literal, get_args
 
 from repro.paper import COLUMNS, STATISTICS, Table
-from repro.paths import TABLES, TEMPLATES, write_atomically
+from repro.paths import TEMPLATES, write_atomically
 from repro.records import Store
 from repro.rendering import view
 from repro.rendering.grid import NOT_RUN, Grid, Text
@@ -20,7 +20,6 @@ from repro.statistics.seeds import compute_deviation
 from repro.verification.other_readings import NO_VERDICT
 
 Format = Literal["md", "tex", "csv"]
-GENERATED = TABLES / "generated"
 
 #: How a verdict is marked beside a delta, per format.
 MARKS = {
@@ -54,7 +53,7 @@ def render(table: Table, store: Store, form: Format, deltas: bool = True) -> str
     return _render_view(view.build(table, store), form, deltas)
 
 
-def write_generated(table: Table, store: Store, directory: Path = GENERATED) -> list[Path]:
+def write_renderings(table: Table, store: Store, directory: Path) -> list[Path]:
     """Write `table{N}.md`, `.tex` and `.csv` into `directory` and return their paths.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from repro import records
@@ -22,6 +22,7 @@ _GROUPS = {
 }  # fmt: skip
 GROUPS = ("identity", *dict.fromkeys(_GROUPS.values()))
 
+_KEY = "training.key"
 #: Fields that two runs of one experiment can differ in, and what that means for the numbers. First those that make it
 #: another measurement; a dot at the end stands for all that is below.
 _DECISIVE = {
@@ -42,6 +43,7 @@ _DECISIVE = {
     "numerics.precision": "the precision",
     "engine": "the engine",
     "evaluator": "the evaluator",
+    _KEY: "what the key of its training is made from, and nothing else that is recorded",
 }
 #: These can move a number a little: sums in another order, other random numbers.
 _POSSIBLE = {
@@ -56,6 +58,8 @@ _POSSIBLE = {
     "environment.limited_to": "the instructions that the process was limited to",
     "environment.platform": "the platform",
     "environment.commit": "the package's commit",
+    "environment.dirty": "the package's commit",
+    "environment.lock": "the file of locked versions",
     "environment.": "versions of libraries",
 }
 
@@ -85,6 +89,15 @@ class MetricDelta:
 
 
 @dataclass(frozen=True)
+class Cause:
+    """What another result may come from, in words, and the fields that show it."""
+
+    name: str
+    changes: tuple[FieldChange, ...]
+    decisive: bool  #: it makes the two different measurements; what is not can move a number a little
+
+
+@dataclass(frozen=True)
 class RecordComparison:
     """Two records. `explained`: whether what changed accounts for other numbers; None where no number is another."""
 
@@ -92,6 +105,8 @@ class RecordComparison:
     b: str
     changes: tuple[FieldChange, ...]
     deltas: tuple[MetricDelta, ...]  #: of the metrics that both have, changed or not
+    alike: bool  #: weights, predictions and metrics are the same, bit for bit
+    causes: tuple[Cause, ...]  #: of results that are not alike, the decisive ones first
     explained: bool | None
     conclusion: str
 
@@ -107,13 +122,24 @@ class StoreComparison:
 
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
-    same: int
+    same: int  #: of both, with nothing changed but when, where and how fast they were measured
     changed: tuple[RecordComparison, ...]
-    counts: tuple[FieldChange, ...]  #: of parameters and operations
+    counts: tuple[FieldChange, ...] = ()  #: of parameters and operations
+
+    @property
+    def alike(self) -> int:
+        """How many records of both have the same results: weights, predictions and metrics, bit for bit."""
+        return self.same + sum(comparison.alike for comparison in self.changed)
+
+    @property
+    def unlike(self) -> tuple[RecordComparison, ...]:
+        """Those of both whose results are not the same."""
+        return tuple(comparison for comparison in self.changed if not comparison.alike)
 
     def as_dict(self) -> dict[str, object]:
         """The fields for JSON."""
-        return {**asdict(self), "changed": [comparison.as_dict() for comparison in self.changed]}
+        changed = [comparison.as_dict() for comparison in self.changed]
+        return {**asdict(self), "alike": self.alike, "changed": changed}
 
 
 def diff(a: str, b: str, store: Store) -> RecordComparison | StoreComparison:
@@ -165,8 +191,21 @@ def compare(a_name: str, a: Record, b_name: str, b: Record) -> RecordComparison:
         for metric in a.metrics
         if metric.name in metrics
     )
+    alike = (a.weights.sha256, a.predictions_sha256, a.metrics) == (b.weights.sha256, b.predictions_sha256, b.metrics)
     explained, conclusion = _conclude(a, b, {change.field for change in changes}, deltas)
-    return RecordComparison(a_name, b_name, changes, deltas, explained, conclusion)
+    causes = () if alike else _find_causes(a, b, changes)
+    return RecordComparison(a_name, b_name, changes, deltas, alike, causes, explained, conclusion)
+
+
+def _find_causes(a: Record, b: Record, changes: Sequence[FieldChange]) -> tuple[Cause, ...]:
+    """Find what the results of two records may differ by: what makes them two measurements, and what moves numbers."""
+    independent = _drop_consequences(a, b, {change.field for change in changes})
+    causes = []
+    for known, decisive in ((_DECISIVE, True), (_POSSIBLE, False)):
+        for name in _name_causes(known, independent):
+            fields = (change for change in changes if _name_cause(known, change.field) == name)
+            causes.append(Cause(name, tuple(fields), decisive))
+    return tuple(causes)
 
 
 def _flatten(record: Record) -> dict[str, object]:
@@ -199,7 +238,8 @@ def _conclude(a: Record, b: Record, changed: set[str], deltas: Sequence[MetricDe
         return None, f"every metric that both have is the same, {how}"
     if alike:
         return _conclude_same_predictions(changed)
-    decisive, possible = _name_causes(_DECISIVE, changed - _list_consequences(a, b)), _name_causes(_POSSIBLE, changed)
+    independent = _drop_consequences(a, b, changed)
+    decisive, possible = _name_causes(_DECISIVE, independent), _name_causes(_POSSIBLE, independent)
     if decisive:
         return True, f"another measurement: what changed is {_join(decisive)}"
     if "weights.sha256" not in changed:
@@ -217,10 +257,16 @@ def _conclude(a: Record, b: Record, changed: set[str], deltas: Sequence[MetricDe
     )
 
 
-def _list_consequences(a: Record, b: Record) -> set[str]:
-    """Fields that follow from what was trained before: of one training key, initial weights are of one recipe, too."""
-    alike = a.training and b.training and a.training.key == b.training.key
-    return {"weights.initial_sha256"} if alike else set()
+def _drop_consequences(a: Record, b: Record, changed: set[str]) -> set[str]:
+    """Leave out the fields whose change follows from others'.
+
+    Of one training key, initial weights are of one recipe, too: they are others because something moved them. The key
+    itself says that the two are different measurements only where nothing that it is made from does.
+    """
+    if _KEY not in changed:
+        return changed - {"weights.initial_sha256"}
+    others = {field for field in changed - {_KEY} if field == "seed" or _name_cause(_DECISIVE, field)}
+    return changed - {_KEY} if others else changed
 
 
 def _conclude_same_predictions(changed: set[str]) -> tuple[bool, str]:
@@ -251,42 +297,52 @@ def _conclude_other_seed(a: Record, moved: Iterable[MetricDelta], possible: list
 
 
 def _name_causes(known: Mapping[str, str], changed: set[str]) -> list[str]:
-    """Name the causes that changed fields stand for, each once; the first name that fits counts."""
-    named = set()
-    for field in changed:
-        name = next((n for n in known if field == n or (n.endswith(".") and field.startswith(n))), None)
-        if name:
-            named.add(name)
-    return [cause for name, cause in known.items() if name in named]
+    """Name the causes that changed fields stand for, each once."""
+    named = {_name_cause(known, field) for field in changed}
+    return [cause for cause in dict.fromkeys(known.values()) if cause in named]
+
+
+def _name_cause(known: Mapping[str, str], field: str) -> str | None:
+    """Name the cause that a changed field stands for; the first name that fits counts."""
+    return next((known[n] for n in known if field == n or (n.endswith(".") and field.startswith(n))), None)
 
 
 def _join(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
+#: Fields of when, where and how fast it was measured, which a repetition need not share.
+_CIRCUMSTANCES = ("command", "created", "environment.", "cost.")
+
+
 def compare_stores(a: Store, b: Store) -> StoreComparison:
     """Compare two stores, record by record; of several records of the same measurement, the latest."""
+    return replace(compare_records(a.files(), b.files()), counts=tuple(_compare_counts(a, b)))
+
+
+def compare_records(a: Mapping[str, Record], b: Mapping[str, Record]) -> StoreComparison:
+    """Compare records by the names of their files; of several records of the same measurement, the latest."""
     ours, theirs = _select_latest(a), _select_latest(b)
     changed, same = [], 0
     for identity in ours.keys() & theirs.keys():
         (file, record), (other_file, other_record) = ours[identity], theirs[identity]
-        if record == other_record:
+        comparison = compare(file, record, other_file, other_record)
+        if comparison.alike and all(change.field.startswith(_CIRCUMSTANCES) for change in comparison.changes):
             same += 1
         else:
-            changed.append(compare(file, record, other_file, other_record))
+            changed.append(comparison)
     return StoreComparison(
         only_a=tuple(sorted(ours[identity][0] for identity in ours.keys() - theirs.keys())),
         only_b=tuple(sorted(theirs[identity][0] for identity in theirs.keys() - ours.keys())),
         same=same,
         changed=tuple(sorted(changed, key=lambda comparison: comparison.a)),
-        counts=tuple(_compare_counts(a, b)),
     )
 
 
-def _select_latest(store: Store) -> dict[tuple, tuple[str, Record]]:
+def _select_latest(files: Mapping[str, Record]) -> dict[tuple, tuple[str, Record]]:
     """The latest file and record of each measurement: experiment, readings, profile, source, seed, data, weights."""
     latest: dict[tuple, tuple[str, Record]] = {}
-    for file, record in sorted(store.files().items(), key=lambda item: item[1].created):
+    for file, record in sorted(files.items(), key=lambda item: item[1].created):
         checkpoint = record.weights.checkpoint
         identity = (
             record.experiment, record.profile, record.source, record.seed, record.dataset.name,

@@ -13,10 +13,13 @@ from itertools import combinations, permutations
 
 import numpy as np
 
+from repro.paper import Table
 from repro.paper.hypotheses import load_hypotheses
+from repro.records import Record
 from repro.statistics.exact_ranks import find_critical_pairs
 from repro.statistics.seeds import compute_student_quantile
-from repro.verification.hypotheses import Answer
+from repro.verification.hypotheses import Answer, collect_mini
+from repro.verification.measurements import Measurement
 
 POWER = 0.8  #: the chance of an answer that is asked for
 SEEDS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32)  #: that are tried
@@ -43,6 +46,23 @@ def estimate_power(answers: Sequence[Answer]) -> dict[str, Power]:
     still_open = sum(answer.word in ("undecided", "not run") for answer in answers)
     undecided = [a for a in answers if a.word == "undecided" and len(a.seeds) > 1]
     return {a.hypothesis.id: _search(a, level / still_open) for a in undecided}
+
+
+def measure_seed(table: Table, records: Sequence[Record]) -> dict[str, float]:
+    """Sum the seconds that one seed of every experiment of a table took: training, evaluation, statistics of attention.
+
+    By way of measuring; one in which an experiment was not run is left out. Of several seeds, the mean.
+    """
+    seconds = {}
+    for way, measured in collect_mini(table, records):
+        if set(measured) == set(table.experiments):
+            seconds[way] = sum(_measure_seed_of(measurement) for measurement in measured.values())
+    return seconds
+
+
+def _measure_seed_of(measurement: Measurement) -> float:
+    runs = measurement.records + measurement.statistics
+    return sum(run.cost.train_seconds + run.cost.evaluate_seconds for run in runs) / measurement.n
 
 
 def _search(answer: Answer, level: float) -> Power:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import subprocess
+import sys
 
 import pytest
+from places import ROOT
 
 from repro import cli
 from repro.errors import ReproError
@@ -119,3 +124,44 @@ def test_committed_records_name_no_directory_of_a_machine():
     assert committed
     for record in committed:
         assert not [word for word in record.command.split() if word.startswith(("/", "~"))], record.filename
+
+
+@pytest.fixture(scope="module")
+def installed(rendered, tmp_path_factory):
+    """A copy of the package as a wheel installs it: what `force-include` of pyproject.toml names lies inside.
+
+    Its tables are rendered by this checkout.
+    """
+    site = tmp_path_factory.mktemp("site-packages")
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "repro", site / "repro", ignore=ignored)
+    section = (ROOT / "pyproject.toml").read_text().split("[tool.hatch.build.targets.wheel.force-include]\n")[1]
+    for source, target in re.findall(r'^"?([\w.]+)"? = "([\w./]+)"$', section.split("\n\n")[0], re.MULTILINE):
+        copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+        copy(ROOT / source, site / target)
+    shutil.copytree(rendered, site / "repro" / "tables" / "generated", dirs_exist_ok=True)
+    return site
+
+
+def run_installed(site, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "repro", "tables", *arguments],
+        cwd=site.parent, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_an_installed_package_checks_its_tables_and_does_not_write_them(installed):
+    generated = installed / "repro" / "tables" / "generated"
+    before = {path: path.stat().st_mtime_ns for path in generated.iterdir()}
+    refused = run_installed(installed)
+    assert refused.returncode == 2
+    assert refused.stdout == ""
+    assert refused.stderr.startswith(f"error: {generated} belongs to an installed package, which is not written into.")
+    assert {path: path.stat().st_mtime_ns for path in generated.iterdir()} == before
+    checked = run_installed(installed, "--check")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert checked.stdout.startswith(f"every file in {generated} is a rendering of the records in")
+    shutil.rmtree(installed / "repro" / "tables" / "reference")
+    missing = run_installed(installed, "--check")
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert "does not exist: the committed tables are rendered from the records there" in missing.stderr

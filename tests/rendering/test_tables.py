@@ -284,8 +284,8 @@ def test_csv_has_a_line_for_every_cell_in_full_precision(store):
     assert {(row["published"], row["delta"], row["verdict"]) for row in mini} == {("", "", "not compared")}
 
 
-def test_write_generated_writes_what_render_gives(store, tmp_path):
-    paths = tables.write_generated(TABLE, store, tmp_path / "generated")
+def test_write_renderings_writes_what_render_gives(store, tmp_path):
+    paths = tables.write_renderings(TABLE, store, tmp_path / "generated")
     assert [path.name for path in paths] == ["table2.md", "table2.tex", "table2.csv"]
     for path in paths:
         assert path.read_text() == tables.render(TABLE, store, path.suffix[1:])

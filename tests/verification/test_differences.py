@@ -18,7 +18,10 @@ BASELINE = published(TABLE, "coco-r50-baseline")
 def made(*, gap=0.0, predictions="1" * 64, weights="d" * 64, **changes):
     metrics = {**BASELINE, "ap_box": BASELINE["ap_box"] + gap}
     made = record("coco-r50-baseline", metrics, predictions_sha256=predictions, **changes)
-    return made.model_copy(update={"weights": made.weights.model_copy(update={"sha256": weights})})
+    training = made.training.model_copy(update={"key": f"{made.seed}" * 64})
+    return made.model_copy(
+        update={"weights": made.weights.model_copy(update={"sha256": weights}), "training": training}
+    )
 
 
 A = made()
@@ -54,17 +57,20 @@ def environment(record, **update):
             "what changed is the length of the training and the batch",
         ),
         (
-            nested(nested(made(**TRAINED), "weights", initial_sha256="5" * 64), "training", key="7" * 64),
+            nested(nested(made(**TRAINED), "weights", initial_sha256="5" * 64), "training", key="6" * 64),
             True,
             "what changed is the initial weights",
+        ),
+        # Another version of the experiment, of whose key no part that changed is recorded.
+        (
+            environment(nested(made(**TRAINED), "training", key="6" * 64), cpu="another"),
+            True,
+            "another measurement: what changed is what the key of its training is made from",
         ),
         # Of one training key, what was trained before is of one recipe, too: that its weights are others is a
         # consequence, not a cause.
         (
-            environment(
-                nested(nested(made(**TRAINED), "weights", initial_sha256="5" * 64), "training", key=A.training.key),
-                cpu="another",
-            ),
+            environment(nested(made(**TRAINED), "weights", initial_sha256="5" * 64), cpu="another"),
             True,
             "what can move a number is the CPU",
         ),
@@ -176,5 +182,52 @@ def test_two_stores(diff, tmp_path):
     assert "count coco-r50-1snl.params: 45451318 -> 45451319" in lines
     assert "1 the same, 1 changed, 1 of them not explained" in lines
     assert any(line.startswith("not explained: the same predictions") for line in lines)
+    assert "of 2 records in both, 1 have the same weights, predictions and metrics, bit for bit" in lines
     found = json.loads(diff(tmp_path / "one", tmp_path / "other", "--json")[1])
     assert (found["same"], len(found["changed"]), found["only_a"], found["only_b"]) == (1, 1, [], [only.filename])
+
+
+def of_seeds(directory, seeds, **update):
+    """Records of a mini experiment, as a machine would write them: each with weights, key and values of its own."""
+    store = Store(directory)
+    for seed in seeds:
+        metrics = {"ap_box": 40.0 + seed, "ap_mask": 30.0}
+        store.add(record("coco-r50-1gc", metrics, seed=seed, profile="mini", **update))
+    return store
+
+
+CPU = {"commit": "f" * 40, "dirty": False, "cpu": "Xeon 8000", "instructions": "AVX2", "limited_to": "AVX2"}
+
+
+def test_a_repetition_is_the_same_whenever_and_wherever_it_was_measured(diff, tmp_path):
+    theirs = of_seeds(tmp_path / "b", range(3))
+    ours = Store(tmp_path / "a")
+    for made_there in theirs.all():
+        cost = made_there.cost.model_copy(update={"train_seconds": 999.0})
+        update = {"created": "2027-01-01T00:00:00+00:00", "command": "repro reproduce", "cost": cost}
+        ours.add(environment(made_there.model_copy(update=update), cpu="EPYC 9000", commit="e" * 40))
+    _, out, _ = diff(ours.directory, theirs.directory)
+    assert out.splitlines() == [
+        "of 3 records in both, 3 have the same weights, predictions and metrics, bit for bit",
+        "3 the same, 0 changed, 0 of them not explained",
+    ]
+
+
+def test_the_cpu_is_named_where_it_gives_other_bits(diff, tmp_path):
+    theirs = of_seeds(tmp_path / "b", range(3), environment=CPU)
+    ours = Store(tmp_path / "a")
+    for made_there in theirs.all():
+        update = {"predictions_sha256": "1" * 64, "key": f"{made_there.seed}" * 64}
+        moved = nested(made_there.model_copy(update=update), "weights", sha256="2" * 64, initial_sha256="3" * 64)
+        ours.add(environment(moved, cpu="EPYC 9000", torch="3.0"))
+    _, out, _ = diff(ours.directory, theirs.directory)
+    assert out.splitlines()[-3:] == [
+        "of 3 records in both, 0 have the same weights, predictions and metrics, bit for bit",
+        "not the same, 3: what differs is the CPU (EPYC 9000 in a, Xeon 8000 in b) and versions of libraries (torch "
+        "3.0 in a, not recorded in b)",
+        "0 the same, 3 changed, 0 of them not explained",
+    ]
+    assert "the initial weights" not in out
+    found = json.loads(diff(ours.directory, theirs.directory, "--json")[1])
+    assert (found["alike"], found["same"]) == (0, 0)
+    assert [cause["name"] for cause in found["changed"][0]["causes"]] == ["the CPU", "versions of libraries"]
