@@ -117,7 +117,9 @@ def initial_weights_key(experiment: Experiment, settings: Settings, data: str | 
         return training_key(*earlier, data)
     wanted = experiment.recipe.initial_weights
     if pretrainings := mini.list_pretrainings(experiment):
-        return pretraining_key(experiment, pretrainings, settings)
+        # Of a single one the specification is enough: the data set stands in the key of the training.
+        single = len(pretrainings) == 1
+        return pretrainings[0].spec_hash if single else pretraining_key(experiment, pretrainings, settings)
     if settings.initial is None:
         return wanted
     if settings.initial == "random":
