@@ -115,7 +115,7 @@ def train_side_by_side(fault: Fault, results: Path, jobs: int) -> None:
     assert first.returncode == 0
     parts = [names[1:][part::jobs] for part in range(jobs)]
     running = [subprocess.Popen([*command, *part], env=environment) for part in parts if part]
-    if max(process.wait() for process in running):
+    if max((process.wait() for process in running), default=0):
         sys.exit("a training failed; see above")
 
 

@@ -61,7 +61,7 @@ _R101 = replace(_R50, blocks=(1, 1, 3, 1))
 #: In four groups; not twice as wide as R101's, as the paper's are: deformable ones would take too long on a CPU.
 _X101 = replace(_R101, groups=4, width_per_group=16)
 
-#: The mini profile's counterpart of ImageNet pre-training, for R50: tags are the shapes and the colours of the lamp.
+#: The mini profile's counterpart of ImageNet pre-training, for R50: tags are the shapes and the colours of the light.
 PRETRAINING = Experiment(
     name="mini-pretraining",
     dataset="imagenet",
