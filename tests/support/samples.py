@@ -68,7 +68,7 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
         ),
         "dataset": DataSet(**dataset),
         "training": Training(
-            key=training_key(experiment, seed, changes.get("engine", "torchvision"), identity),
+            key=training_key(experiment, seed, changes, identity),
             iterations=count_recipe(experiment),
             recipe_iterations=count_recipe(experiment),
             effective_batch=experiment.recipe.batch_size,
@@ -130,11 +130,18 @@ def initial_sha256(experiment: Experiment) -> str | None:
     return initial_weights.get_sha256_prefix(wanted).ljust(64, "0")
 
 
-def training_key(experiment: Experiment, seed: int, engine: str, identity: list) -> str:
+def training_key(experiment: Experiment, seed: int, changes: dict, identity: list) -> str:
     """The key of the training by the recipe; where that depends on files that are not here, another for each."""
     full = experiment.profile == "full"
     data = sources.identify_official_data(experiment.dataset) if full else mini.dataset_key_for(experiment)
-    settings = Settings(Path(), experiment.profile, seed=seed, engine=engine, readings=experiment.readings)
+    settings = Settings(
+        Path(),
+        experiment.profile,
+        seed=seed,
+        engine=changes.get("engine", "torchvision"),
+        compile=changes.get("numerics", {}).get("compiled", False),
+        readings=experiment.readings,
+    )
     return keys.training_key(experiment, settings, data) if data else cache_key(training=identity)
 
 

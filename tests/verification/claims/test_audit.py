@@ -403,6 +403,7 @@ def test_only_seeds_that_all_rows_have_are_compared(tmp_path):
     [
         {"engine": "detectron2"},
         {"deviations": ["another way"]},
+        {"numerics": {"precision": "32-true", "compiled": True}},
     ],
 )
 def test_rows_that_were_not_measured_alike_are_not_compared(other, tmp_path):
