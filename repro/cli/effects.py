@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from repro.cli import options
+from repro.cli.findings import print_left_out
 from repro.cli.terminal_table import align_columns
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def command(
     from repro.verification.measurements import Profile
 
     chosen = paper.load_all() if table is None else (paper.load(table),)
-    records = admit(Store(results / "records")).records
+    admitted = admit(Store(results / "records"))
+    print_left_out(admitted, chosen)
+    records = admitted.records
     tester = PairedTests(
         results, data_root, resamples, seed, threads=_count_processors(), say=lambda text: print(text, file=sys.stderr)
     )

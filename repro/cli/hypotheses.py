@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from repro.cli import options
+from repro.cli.findings import print_left_out
 from repro.cli.terminal_table import align_columns
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ def command(
     """Test the paper's statements in the mini profile: holds, contrary, equivalent within a margin, or undecided.
 
     The statements and their tests are in tables/hypotheses.yaml, one family for each table, adjusted after Holm.
-    For what is undecided it is estimated how many seeds would decide it. Exits with 0 whatever is found.
+    For what is undecided it is estimated how many seeds would decide it. Exits with 0 whatever is found. Records that
+    are not what they say are left out and named on standard error; `repro verify` fails because of them.
 
     Example: repro hypotheses --table 2
     """
@@ -31,7 +33,9 @@ def command(
     from repro.verification.integrity import admit
 
     chosen = paper.load_all() if table is None else (paper.load(table),)
-    records = admit(Store(results / "records")).records
+    admitted = admit(Store(results / "records"))
+    print_left_out(admitted, chosen)
+    records = admitted.records
     if json:
         import json as json_
 

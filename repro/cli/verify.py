@@ -27,7 +27,8 @@ def command(
 ) -> None:
     """Compare every measured cell with the paper.
 
-    Exits with 1 if a cell is off or a record is not what it says, and names them. Missing data never counts as a pass.
+    Exits with 1 if a cell is off, ways of measuring are in conflict, a tolerance was loosened after the measurement, or
+    a record is not what it says, and names them. Missing data never counts as a pass.
 
     Examples:
 

@@ -2,7 +2,8 @@
 
 Student's tests, with the scatter of the runs around the means of their own networks, pooled. Exact rank tests cannot
 answer with three runs on either side, whatever they show: their least p-value is 1 in 20. They are exact where runs
-scatter normally; where runs end in two modes, a few of them may all be of one. Imports neither numpy nor scipy.
+scatter normally, those of all networks alike; where runs end in two modes, a few of them may all be of one. Imports
+neither numpy nor scipy.
 """
 
 from __future__ import annotations

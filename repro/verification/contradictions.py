@@ -15,6 +15,7 @@ from repro.detection.engines import ENGINES
 from repro.engine.schedule import count_iterations, count_iterations_per_epoch
 from repro.evaluation import EVALUATORS, is_attention, is_known
 from repro.experiments import EXPERIMENTS, Experiment, mini, readings
+from repro.experiments.conventions import MMDETECTION_1
 from repro.paper import COLUMNS, DATASETS, STATISTICS
 from repro.records import Checkpoint, Record, Training
 from repro.records.submission import EVALUATION_SERVER, TEST_DEV
@@ -33,6 +34,8 @@ _METRICS = {
 _PRESENT = 0.9
 #: What a file may lack: how many batches batch norm has seen, which no evaluation uses.
 _COUNTER = ".num_batches_tracked"
+#: By whose conventions files of the authors' are evaluated. By others a wider tolerance would apply.
+_CONVENTIONS = {"mmdetection1": MMDETECTION_1.name}
 
 
 def find_contradictions(record: Record) -> Iterator[str]:
@@ -183,6 +186,8 @@ def _compare_checkpoint(checkpoint: Checkpoint, experiment: Experiment) -> Itera
         how = f"{serves.match} for" if serves else "not of"
         yield f"claims that {checkpoint.id} is {checkpoint.match} for {experiment.name}; it is {how} this experiment"
     yield from _compare_file(checkpoint, entry)
+    if checkpoint.match == "exact":
+        yield from _compare_framework(checkpoint, entry)
 
 
 def _compare_file(checkpoint: Checkpoint, entry: CheckpointEntry) -> Iterator[str]:
@@ -193,3 +198,12 @@ def _compare_file(checkpoint: Checkpoint, entry: CheckpointEntry) -> Iterator[st
         yield f"its file has sha256 {checkpoint.sha256[:12]}..., that of {checkpoint.id} begins with {published}"
     if lacking := [key for key in checkpoint.missing if not key.endswith(_COUNTER)]:
         yield f"its file lacks {len(lacking)} weights of the network, {lacking[0]} first"
+
+
+def _compare_framework(checkpoint: Checkpoint, entry: CheckpointEntry) -> Iterator[str]:
+    """Say whether the authors' weights were read, or evaluated, as those of another framework."""
+    if checkpoint.format != entry.format:
+        yield f"its file was read as {checkpoint.format}; {entry.id} is of the format {entry.format}"
+    conventions = _CONVENTIONS.get(entry.format, checkpoint.conventions)
+    if checkpoint.conventions != conventions:
+        yield f"it was evaluated by the conventions of {checkpoint.conventions}; {entry.id} is of {conventions}"

@@ -58,3 +58,11 @@ def test_means_that_differ_by_the_margin_are_called_close_in_five_percent(runs):
         for _ in range(2000)
     )
     assert called / 2000 == pytest.approx(0.05, abs=0.015)
+
+
+def test_one_network_that_scatters_more_than_those_it_is_compared_with_is_called_close_too_often():
+    """Student's test pools the scatter. docs/hypotheses.md says how much that is; by large samples it is 11.4 %."""
+    generator = np.random.default_rng(0)
+    runs = generator.normal([70, 70, 70, 74], [1, 1, 1, 2], (2000, 8, 4)).transpose(0, 2, 1).tolist()
+    called = sum(compute_equivalence_p([networks[:3], networks[3:]], 4.0) <= 0.05 for networks in runs)
+    assert called / 2000 == pytest.approx(stats.norm.sf(stats.norm.isf(0.05) * np.sqrt(7 / 13)), abs=0.02)

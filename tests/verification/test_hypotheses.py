@@ -160,6 +160,15 @@ def test_one_seed_says_that_it_cannot_decide():
     assert (found.word, found.reason) == ("undecided", "1 seed cannot give a p-value below 0.17")
 
 
+def test_two_seeds_of_networks_with_a_margin_are_not_said_to_decide_nothing():
+    """Two runs against two cannot show an order (1 in 6), but that the networks are alike."""
+    (asked,) = (h for h in RULES.of_table(4) if h.id == "imagenet-gc-above-se")
+    assert hypotheses.find_least_p(asked, 2) == 0.0
+    assert hypotheses.find_least_p(asked.model_copy(update={"margin": None}), 2) == pytest.approx(1 / 6)
+    values = {"imagenet-r50-avg-scale": (80.0, 80.1), "imagenet-r50-gc-r16": (80.0, 80.2)}
+    assert hypotheses.compute_p_values(asked, values)[2] < 0.01
+
+
 def test_the_count_says_every_word():
     text = hypotheses.count_answers(answer_one_way(TABLE, make(dict.fromkeys(ADDITION, 70.0))))
     assert text.startswith("Of 10 statements of the paper, ")
@@ -274,3 +283,17 @@ def test_the_command_prints_the_answers_and_json_has_them(tmp_path):
         [r.metrics[0].value for r in make(dict.fromkeys(ADDITION, 70.0)) if r.experiment == ADDITION[0]]
     )
     assert content["kinetics-kinds-on-par"]["answer"] == "not run"
+
+
+@pytest.mark.parametrize("verb", ["hypotheses", "effects"])
+def test_a_record_that_is_left_out_is_named(verb, tmp_path, capsys, monkeypatch):
+    store = Store(tmp_path / "records")
+    good, wrong = make({}, seeds=[0])[:2]
+    wrong = wrong.model_copy(update={"training": wrong.training.model_copy(update={"effective_batch": 2})})
+    for one in (good, wrong):
+        store.add(one)
+    monkeypatch.setattr("sys.argv", ["repro", verb, "--table", "2", "--results", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "its batch is 2" in line]
+    assert line.startswith(f"left out, wrong: record {wrong.filename}: ")

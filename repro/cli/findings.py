@@ -1,0 +1,19 @@
+"""Names records that a verb left out because they are not what they say."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from repro.paper import Table
+    from repro.verification.integrity import Admitted
+
+
+def print_left_out(admitted: Admitted, tables: Sequence[Table]) -> None:
+    """Print on standard error what is wrong with records of the experiments of `tables`: no number comes from them."""
+    experiments = {name for table in tables for name in table.experiments}
+    for problem in admitted.problems:
+        if problem.record.experiment in experiments:
+            print(f"left out, wrong: {problem}", file=sys.stderr)
