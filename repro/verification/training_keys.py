@@ -23,6 +23,8 @@ def is_key_of(key: str, record: Record, experiment: Experiment) -> bool:
     """
     if record.profile == "mini":
         data: str | None = mini.dataset_key_for(experiment)
+    elif record.dataset.expected != record.dataset.required:  # a part of the official data set, with a file of its own
+        data = None
     else:
         data = sources.identify_official_data(experiment.dataset)
     return data is None or any(

@@ -230,6 +230,13 @@ def test_13_annotations_that_are_not_the_official_ones(store, verify):
     refused(verify, "its annotations of coco-val2017 have sha256 999999999999..., the official file e8c7f7908f1d...")
 
 
+def test_13_a_part_of_the_images_has_a_file_of_its_own_and_no_verdict(store, verify):
+    part = {"annotations_sha256": "9" * 64, "expected": 80, "evaluated": 80}
+    store.add(rekeyed(changed(record(GC, {"ap_box": 38.1}, **part), "training", key="7" * 64)))
+    code, out, cell = verify(2, "+1 GC", "ap_box")
+    assert (code, "wrong" in out, cell["verdict"]) == (0, False, "inconclusive")
+
+
 def test_13_annotations_that_are_not_those_of_the_other_records(store, verify):
     """Of ImageNet and Kinetics no hash is published; records are held against each other, and the report names it."""
     store.add(imagenet("imagenet-r50-stage1"))
