@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from repro.cli import options
+from repro.cli.findings import print_left_out
 from repro.cli.terminal_table import align_columns
 
 if TYPE_CHECKING:
@@ -23,10 +24,14 @@ def command(
 
     Example: repro claims --table 2
     """
+    from repro import paper
     from repro.records import Store
     from repro.verification.claims import audit
+    from repro.verification.integrity import admit
 
-    every = audit.audit(audit.load(), Store(results / "records"))
+    store = Store(results / "records")
+    every = audit.audit(audit.load(), store)
+    print_left_out(admit(store), paper.load_all() if table is None else (paper.load(table),))
     chosen = [a for a in every if table is None or any(cell.table == table for cell in a.claim.cells)]
     if json:
         import json as json_

@@ -285,7 +285,7 @@ def test_the_command_prints_the_answers_and_json_has_them(tmp_path):
     assert content["kinetics-kinds-on-par"]["answer"] == "not run"
 
 
-@pytest.mark.parametrize("verb", ["hypotheses", "effects"])
+@pytest.mark.parametrize("verb", ["hypotheses", "effects", "claims"])
 def test_a_record_that_is_left_out_is_named(verb, tmp_path, capsys, monkeypatch):
     store = Store(tmp_path / "records")
     good, wrong = make({}, seeds=[0])[:2]
