@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from repro.checkpoints.pickle_standins import ArrayStandin, Refused, TensorStandin, VariableStandin
 
 _WRAPPERS = ("state_dict", "model", "model_state")  # OpenMMLab; Detectron2 and torchvision; pytorchvideo
+_TENSORS = (TensorStandin, ArrayStandin, VariableStandin)
+_LONGEST_NAME = 1000  # in a forged file, a hundred thousand parts could have one of a megabyte each
+_OPTIMIZER = re.compile(r"optim(i[sz]er)?s?([_.0-9].*)?", re.IGNORECASE)
 
 
 def select(value: dict[Any, Any], part: str | None) -> tuple[dict[Any, Any], dict[Any, Any]]:
@@ -42,25 +47,41 @@ def select(value: dict[Any, Any], part: str | None) -> tuple[dict[Any, Any], dic
 
 
 def _find(value: dict[Any, Any]) -> dict[str, dict[Any, Any]]:
-    """The state dicts in a file below its top level, by name; optimizers have mappings of tensors too, and are not."""
+    """The state dicts below the top level, by name (`ema/module`, `models/0`); those of optimizers are none."""
+    places = list(_list_parts("", value))
+    wrappers = {name: inner for name, inner in places if name in _WRAPPERS and isinstance(inner, dict)}
     found: dict[str, dict[Any, Any]] = {}
-    for name, inner in value.items():
-        if not isinstance(name, str) or not isinstance(inner, dict) or name.startswith("optim"):
-            continue
-        nested = {f"{name}/{key}": part for key, part in inner.items() if isinstance(key, str) and _is_state_dict(part)}
+    entered: set[int] = set()  # a forged file can nest one object in itself, or in a million others
+    for name, inner in places:  # which grows
         if _is_state_dict(inner):
             found[name] = inner
-        elif nested:
-            found |= nested
-        elif name in _WRAPPERS:
-            found[name] = inner  # to be refused for what it holds
-    return found
+        elif id(inner) not in entered:
+            entered.add(id(inner))
+            places += _list_parts(f"{name}/", inner)
+    held = {name.split("/")[0] for name in found}
+    return {name: inner for name, inner in wrappers.items() if name not in held} | found  # refused for what they hold
+
+
+def _list_parts(above: str, value: object) -> Iterator[tuple[str, Any]]:
+    """What a mapping or a list holds, by name."""
+    if isinstance(value, (list, tuple)):
+        value = dict(enumerate(value))
+    elif not isinstance(value, dict) or (above and "param_groups" in value):
+        return
+    for name, inner in value.items():
+        path, nests = f"{above}{name}", isinstance(inner, (dict, list, tuple))
+        if nests and len(path) <= _LONGEST_NAME and not _OPTIMIZER.fullmatch(str(name)):
+            yield path, inner
 
 
 def _is_state_dict(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and bool(value)
-        and all(isinstance(key, str) for key in value)
-        and all(isinstance(entry, (TensorStandin, ArrayStandin, VariableStandin)) for entry in value.values())
-    )
+    """Whether more than half of a mapping are tensors by name, and not all of these single numbers, as scores are."""
+    if not isinstance(value, dict):
+        return False
+    tensors = [entry for key, entry in value.items() if isinstance(key, str) and isinstance(entry, _TENSORS)]
+    return 2 * len(tensors) > len(value) and any(map(_has_dimensions, tensors))
+
+
+def _has_dimensions(entry: TensorStandin | ArrayStandin | VariableStandin) -> bool:
+    tensor = entry.tensor if isinstance(entry, VariableStandin) else entry
+    return bool(tensor.value.ndim if isinstance(tensor, ArrayStandin) else tensor and tensor.size)

@@ -167,6 +167,8 @@ def _read_csv(path: Path, classes: tuple[str, ...]) -> Listed:
             raise ReproError(f"{where}: {row['label'][:60]!r} is none of the {len(classes)} classes")
         video_id = _check_id(row["youtube_id"], where)
         start, end = (_read_seconds(row[name], name, where) for name in ("time_start", "time_end"))
+        if end <= start:
+            raise ReproError(f"{where}: the segment ends at {end} s, and begins at {start} s: is the file cut short?")
         _add_listed(rows, f"{video_id}_{start:06d}_{end:06d}", number, where)
     return rows
 

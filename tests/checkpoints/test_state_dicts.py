@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
 from collections import OrderedDict
 
 import pytest
 import torch
 from weights_files import STATE, assert_state, detectron2, mmcv, torch_legacy, torch_zip
 
+from repro.checkpoints import state_dicts
 from repro.checkpoints.weight_files import read
 from repro.errors import ReproError
 
@@ -18,6 +21,12 @@ SEVERAL = {
     "nested": ({"model": STATE, "ema": {"module": EMA, "updates": 7}}, "model and ema/module"),
     "only nested": ({"model": {"student": STATE, "teacher": EMA}}, "model/student and model/teacher"),
     "two frameworks": ({"state_dict": STATE, "model": EMA}, "state_dict and model"),
+    "deep": (
+        {"state_dict": STATE, "callbacks": {"EMA": {"shadow": {"net": EMA}}}},
+        "state_dict and callbacks/EMA/shadow/net",
+    ),
+    "in a list": ({"model": STATE, "averages": [{"decay": 0.9}, EMA]}, "model and averages/1"),
+    "optimal": ({"model": STATE, "optimal_model": EMA}, "model and optimal_model"),
     "GAN": ({"generator": STATE, "discriminator": EMA}, "generator and discriminator"),
 }
 
@@ -67,6 +76,50 @@ def test_a_name_that_is_not_there(read_value):
         read_value({"model": STATE, "model_ema": EMA}, "ema")
     with pytest.raises(ReproError, match="no state dict 'ema': its top level is its only state dict"):
         read_value(STATE, "ema")
+
+
+def test_a_moving_average_with_a_counter_among_its_tensors(read_value):
+    value = {"model": STATE, "model_ema": {**EMA, "num_updates": 5}}
+    with pytest.raises(ReproError, match="model and model_ema"):
+        read_value(value)
+    assert_state(read_value(value, "model"), STATE)
+    with pytest.raises(ReproError, match="its entry 'num_updates' is of type int"):
+        read_value(value, "model_ema")
+
+
+def test_scores_beside_the_weights_are_no_state_dict(read_value):
+    """Lightning writes such."""
+    scores = {"best_k_models": {"a.ckpt": torch.tensor(0.3)}, "best_model_score": torch.tensor(0.3)}
+    states = [{"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": [{"lr": torch.ones(1), "params": [0]}]}]
+    value = {
+        "state_dict": STATE,
+        "callbacks": {"ModelCheckpoint": scores},
+        "optimizer_states": states,
+        "solver": states,
+    }
+    assert_state(read_value(value), STATE)
+
+
+def test_objects_in_themselves_and_in_many_others_take_no_time(read_value):
+    loop = {"step": 1}
+    loop["loop"] = many = [loop]
+    for _ in range(60):
+        many = [many, many]
+    begun = time.monotonic()
+    assert_state(read_value({"model": STATE, "loop": loop, "many": many}), STATE)
+    assert time.monotonic() - begun < 5
+
+
+def test_parts_nested_a_thousandfold_take_no_memory():
+    deep = {}
+    for _ in range(20_000):
+        deep = {"nested": deep}
+    tracemalloc.start()
+    try:
+        assert state_dicts.select({"model": {}, "deep": deep}, None)[0] == {}
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_states_of_optimizers_are_no_state_dicts(read_value):

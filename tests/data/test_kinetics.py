@@ -256,6 +256,7 @@ def test_a_list_numbered_by_sorted_directories(tmp_path, clip):
         ("abseiling", "arguing", r"line \d: 'arguing' is none of the 400 classes"),
         ("Q0000000002,7,17,val", "Q00", r"line 6: it has 2 fields, the header 5"),
         ("Q0000000002,7,17", "Q0000000002,7,", r"line 6: time_end is '', no number of whole seconds"),
+        ("Q0000000002,7,17", "Q0000000002,7,1", "line 6: the segment ends at 1 s, and begins at 7 s"),
         ("Q0000000002,7,17", "Q0000000002,7.5,17", r"line 6: time_start is '7\.5', no number of whole seconds"),
         ("Q0000000002,7,17", "Q0000000002,-7,17", r"line 6: time_start is '-7'"),
         ("Q0000000002", "", r"line 6: the video's id is empty"),
