@@ -25,7 +25,8 @@ def select(value: dict[Any, Any], part: str | None) -> tuple[dict[Any, Any], dic
         Refused: there are several (weights and their moving average, say) and no name decides, or none of that name.
     """
     found = _find(value)
-    names = " and ".join(found)
+    printable = [name if name.isprintable() else ascii(name) for name in found]
+    names = " and ".join(printable[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
     if part is not None:
         if part not in found:
             there = f"its state dicts are {names}" if found else "its top level is its only state dict"
@@ -34,13 +35,13 @@ def select(value: dict[Any, Any], part: str | None) -> tuple[dict[Any, Any], dic
     if len(found) > 1:
         raise Refused(
             f"it holds several state dicts, {names}, and which one is meant changes the result",
-            advice=f"Say which: FILE#{next(iter(found))}, for example.",
+            advice=f"Say which: FILE#{printable[0]}, for example.",
         )
-    for name, state in found.items():
+    for (name, state), shown in zip(found.items(), printable, strict=True):
         if name not in _WRAPPERS:
             raise Refused(
-                f"its only state dict is {name}, which may be something else than the network's weights",
-                advice=f"If it is what you want, say so: FILE#{name}.",
+                f"its only state dict is {shown}, which may be something else than the network's weights",
+                advice=f"If it is what you want, say so: FILE#{shown}.",
             )
         return state, value
     return value, {}

@@ -87,6 +87,16 @@ def test_a_moving_average_with_a_counter_among_its_tensors(read_value):
         read_value(value, "model_ema")
 
 
+def test_names_in_messages_are_printable_and_few(read_value):
+    names = {"ema\n\x1b[2J": EMA, **{f"x{number}": EMA for number in range(30)}}
+    with pytest.raises(ReproError, match="and x4 and x5 and 24 more, and") as error:
+        read_value({"model": STATE} | names)
+    assert str(error.value).isprintable()
+    with pytest.raises(ReproError, match="its only state dict is ") as error:
+        read_value({"ema\n\x1b[2J": EMA})
+    assert str(error.value).isprintable()
+
+
 def test_scores_beside_the_weights_are_no_state_dict(read_value):
     """Lightning writes such."""
     scores = {"best_k_models": {"a.ckpt": torch.tensor(0.3)}, "best_model_score": torch.tensor(0.3)}
