@@ -51,4 +51,5 @@ def write_atomically(path: Path, content: bytes) -> None:
 def unwritable(path: Path, error: OSError) -> ReproError:
     """The error to raise where a file cannot be written, with the reason in words."""
     why = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}.get(error.errno or 0)
-    return ReproError(f"cannot write {path}: {why or error.strerror}. Free some space, or choose another place.")
+    advice = "Free some space, or choose another place." if why else "Choose another place."
+    return ReproError(f"cannot write {path}: {why or error.strerror}. {advice}")

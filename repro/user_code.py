@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from repro.errors import ReproError
+from repro.files.places import is_there
+from repro.files.regular_files import read_regular
+
+_LIMIT = 16 << 20  #: bytes of a Python file
 
 
 def split_reference(reference: str) -> tuple[Path, str]:
@@ -20,8 +25,8 @@ def split_reference(reference: str) -> tuple[Path, str]:
     file, _, name = reference.rpartition(":")
     if not file or not name:
         raise ReproError(f"--model {reference!r}: write FILE.py:FACTORY, a file and the name of a function in it")
-    path = Path(file).resolve()
-    if not path.is_file():
+    path = Path(os.path.abspath(file))  # links are followed when it is read
+    if not is_there(path):
         raise ReproError(f"--model: there is no file {path}")
     return path, name
 
@@ -33,6 +38,7 @@ def load_factory(reference: str) -> Callable[[], object]:
         ReproError: there is none, or the file cannot be imported.
     """
     path, name = split_reference(reference)
+    content = read_regular(path, _LIMIT, "--model:")
     spec = importlib.util.spec_from_file_location(f"_{path.stem}_of_the_user", path)
     if spec is None or spec.loader is None:
         raise ReproError(f"--model: {path} is no Python file")
@@ -40,7 +46,7 @@ def load_factory(reference: str) -> Callable[[], object]:
     sys.modules[spec.name] = module  # dataclasses look their module up there
     sys.path.insert(0, str(path.parent))  # what it imports may lie beside it, as if it were a script
     with report_failures(f"--model: {path} cannot be imported"):
-        spec.loader.exec_module(module)
+        exec(compile(content, path, "exec"), module.__dict__)
     function = getattr(module, name, None)
     if not callable(function):
         raise ReproError(f"--model: {path} has no function {name!r}")

@@ -31,6 +31,7 @@ from repro.errors import ReproError
 from repro.experiments import Experiment, mini, preprocessing, readings
 from repro.experiments.conventions import AUTHORS, DetectionConventions
 from repro.experiments.preprocessing import Preprocessing
+from repro.files.places import is_there
 from repro.models.context import NonLocalBlock
 from repro.planning import keys
 from repro.records import Checkpoint, cache_key
@@ -240,12 +241,12 @@ def _find_trained_weights(experiment: Experiment, settings: Settings) -> Path:
             "the small network that `repro run` trains in minutes."
         )
     path = keys.training_directory(experiment, replace(settings, source="trained")) / "weights.pt"
-    if not path.is_file() and settings.profile == "full":
+    if not is_there(path) and settings.profile == "full":
         raise ReproError(
             f"{name}: which weights? Nothing was trained here with seed {seed}: {path} is missing. Give --weights "
             "ID|FILE, or --random for an untrained network."
         )
-    if not path.is_file():
+    if not is_there(path):
         raise ReproError(
             f"{name} has not been trained in the mini profile with seed {seed}: {path} is missing. Run `repro run "
             f"{name} --profile mini --seed {seed}` (about {mini.estimate_seconds(experiment):.0f} s), or take "

@@ -21,6 +21,8 @@ from repro.errors import ReproError
 from repro.evaluation import ATTENTION_EVALUATOR
 from repro.experiments import digest
 from repro.files.locks import hold_directory_lock
+from repro.files.places import is_there
+from repro.files.regular_files import read_regular
 from repro.files.schema import FrozenModel
 from repro.paper import STATISTICS
 from repro.paths import unwritable, write_atomically
@@ -28,6 +30,7 @@ from repro.records import Metric, cache_key
 from repro.records.environment import describe_environment
 
 #: The name of the mean over blocks, where a network has several.
+_LIMIT = 1 << 30  #: bytes of the statistics of images; COCO's validation split has 5 MB
 MEAN = "mean of blocks"
 
 
@@ -172,11 +175,11 @@ def _survey_image(subject: Subject, images: Images, index: int) -> ImageStatisti
 
 def _read(path: Path) -> Iterator[ImageStatistics]:
     """Read the images of an earlier call. From the first line that is not whole on, the file is cut off."""
-    if not path.exists():
+    if not is_there(path):
         return
     whole = 0
     try:
-        for line in path.read_bytes().splitlines(keepends=True):
+        for line in read_regular(path, _LIMIT).splitlines(keepends=True):
             try:
                 image = ImageStatistics.model_validate(json.loads(line))
             except (ValidationError, ValueError):

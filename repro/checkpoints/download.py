@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from repro.checkpoints.cache import Cache, Wanted, require_safe_name
 from repro.errors import ReproError
+from repro.files.places import read_state
 from repro.paths import cache_directory
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _find_stored(cache: Cache, wanted: Wanted, urls: Sequence[str]) -> Iterator[
 
 
 def _describe_stored(cache: Cache, path: Path) -> Fetched:
-    return Fetched(path, path.parent.name, path.stat().st_size, cache.read_source_url(path), verified=True)
+    return Fetched(path, path.parent.name, read_state(path).st_size, cache.read_source_url(path), verified=True)
 
 
 def _require_prefix(digits: str, kind: str = "sha256", whole: int = 64) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container
+from collections.abc import Collection
 
 #: Of the files that people name weights by, among them those that are refused.
 _SUFFIXES = (".pth", ".pt", ".pkl", ".safetensors", ".ckpt", ".bin", ".tar", ".th")
@@ -25,8 +25,12 @@ def add_part(digest: str, part: str | None) -> str:
     return digest if part is None else f"{digest}#{part}"
 
 
-def is_path(text: str, ids: Container[str]) -> bool:
+def is_path(text: str, ids: Collection[str]) -> bool:
     """Whether `text` means a file, which need not exist, and none of the `ids`."""
     if os.path.isfile(text):
         return True
-    return text not in ids and (os.path.lexists(text) or text.startswith(("/", ".", "~")) or text.endswith(_SUFFIXES))
+    if text in ids:
+        return False
+    directory = text.partition("/")[0] if "/" in text else None
+    elsewhere = directory is not None and not any(id_.startswith(f"{directory}/") for id_ in ids)
+    return elsewhere or os.path.lexists(text) or text.startswith((".", "~")) or text.endswith(_SUFFIXES)

@@ -63,8 +63,9 @@ def verify(
 
     from repro.data import kinetics_verification, verification
     from repro.errors import ReproError
+    from repro.files.places import is_directory
 
-    if not root.is_dir():
+    if not is_directory(root):
         raise ReproError(f"--root {root}: there is no such directory")
     checks: dict[str, Callable[..., DataReport]] = {
         "imagenet": verification.verify_imagenet,

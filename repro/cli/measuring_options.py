@@ -14,6 +14,7 @@ from repro.cli.options import RESULTS, Results, one_of
 from repro.detection import engines
 from repro.errors import ReproError
 from repro.experiments import readings
+from repro.files.places import is_directory
 from repro.settings import Device, Precision, Profile, Settings, Source
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class MeasuringOptions:
             return "full", "weights that others trained are of the full profile"
         if self.data_root is None:
             return "mini", "no data set here: neither --data-root nor REPRO_DATA is set"
-        if not self.data_root.is_dir():
+        if not is_directory(self.data_root):
             raise ReproError(f"--data-root {self.data_root} (or REPRO_DATA) is no directory")
         if device != "cpu":
             import torch

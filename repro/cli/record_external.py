@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from repro.cli import options
+from repro.cli.command_line import describe_command
 
 
 def command(
@@ -47,9 +46,7 @@ def command(
             raise ReproError("give the metrics in --metrics or one by one, not both")
         given = server_answer.read_metrics(metrics)
     store = Store(results / "records")
-    record = server_answer.record_answer(
-        experiment, submission, given, store, command=shlex.join(["repro", *sys.argv[1:]])
-    )
+    record = server_answer.record_answer(experiment, submission, given, store, command=describe_command())
     for metric in record.metrics:
         print(f"{metric.name:<12} {metric.value:6.2f} {metric.unit}  (n = {metric.n})")
     for deviation in record.deviations:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from repro.cli import options
+from repro.cli.command_line import describe_command
 from repro.cli.measuring_options import MeasuringOptions, describe_readings, measuring
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def command(
     counted = monotonic()
     if not settings.training_options:
         declare_seeds(steps, settings, number)
-    outcomes = runner.run(ready, settings, jobs, shlex.join(["repro", *sys.argv[1:]]), console)
+    outcomes = runner.run(ready, settings, jobs, describe_command(), console)
     trained = monotonic()
     paths = tables.write_renderings(published, settings.store, settings.results / "tables")
     verified = verify_all((published,), settings.store)

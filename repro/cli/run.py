@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from repro.cli import options
+from repro.cli.command_line import describe_command
 from repro.cli.measuring_options import MeasuringOptions, measuring
 from repro.cli.progress import StageProgress
 
@@ -59,7 +59,7 @@ def command(
 
     with collective_section(processes):  # what is wrong with the order is reported by one process
         order = order_work(experiment, settings)
-    given, progress = shlex.join(["repro", *sys.argv[1:]]), StageProgress()
+    given, progress = describe_command(), StageProgress()
     record = measure(order, command=given, progress=progress, say=_say, keep_weights=order.attention)
     if processes.rank > 0:
         return

@@ -12,6 +12,7 @@ import typer
 from repro.cli import options
 from repro.cli.measuring_options import MeasuringOptions, measuring
 from repro.cli.progress import StageProgress
+from repro.files.places import read_state
 
 
 @partial(measuring, profile="full")
@@ -52,7 +53,7 @@ def command(
         print(f"deviation: {deviation}", file=sys.stderr)
     for task, archive in submission.archives.items():
         path = directory / archive.path
-        print(f"{task}: {path}  {archive.detections} detections, {path.stat().st_size / 1e6:.1f} MB")
+        print(f"{task}: {path}  {archive.detections} detections, {read_state(path).st_size / 1e6:.1f} MB")
     print("Upload each for its task, bbox or segm: https://cocodataset.org/#upload. Then enter the answer, in percent:")
     print(f"  repro record-external {experiment} --submission {directory} --ap-box ... --ap50-box ... --ap75-box ... "
           "--ap-mask ... --ap50-mask ... --ap75-mask ...")  # fmt: skip

@@ -13,6 +13,7 @@ from repro.data.mat_files import read_structures
 from repro.data.storage import describe_damage
 from repro.data.synsets import DEVKIT, SOURCE
 from repro.errors import ReproError
+from repro.files.places import is_there
 from repro.files.regular_files import open_regular
 from repro.files.text_files import decode_text, split_lines
 
@@ -52,7 +53,7 @@ def read_validation_classes(root: Path, wnids: Sequence[str]) -> dict[str, str]:
 def _read_files(root: Path) -> tuple[Path, dict[str, bytes]]:
     """The path of the devkit, and its two files that are needed."""
     path = root / f"{DEVKIT}.tar.gz"
-    if not path.is_file():
+    if not is_there(path):
         raise ReproError(
             f"no ILSVRC2012 devkit: {path} is missing, which says what the validation images are of. {SOURCE}."
         )

@@ -21,6 +21,7 @@ from repro.data.synsets import OFFICIAL, SOURCE, WNIDS
 from repro.errors import ReproError
 from repro.experiments import digest
 from repro.experiments.preprocessing import Preprocessing
+from repro.files.places import is_directory, is_there
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
 
@@ -150,9 +151,9 @@ class ImageNet:
 def _open_storage(root: Path, split: Split) -> tuple[Path, FileStorage]:
     """The place of a split's images, opened for reading."""
     directory, archive = root / split, root / OFFICIAL[split].archive
-    if directory.is_dir():
+    if is_directory(directory):
         return directory, Directory(directory)
-    if archive.is_file():
+    if is_there(archive):
         return archive, TarArchive(archive)
     raise ReproError(
         f"no ImageNet images: neither {directory}/ nor {archive} is there. {SOURCE}. Name another directory with "

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from repro.errors import ReproError
 from repro.files.csv_files import iterate_rows
+from repro.files.places import is_directory, is_there
 from repro.files.text_files import read_text, split_lines
 
 #: {video id: number of the class}.
@@ -49,7 +50,7 @@ def find_directory(root: Path, split: str) -> Path:
     """
     places = [root / f"videos_{split}", root / split]
     for place in places:
-        if place.is_dir():
+        if is_directory(place):
             return place
     raise ReproError(
         f"no Kinetics videos: neither {places[0]}/ nor {places[1]}/ is there. {SOURCE}. Name another directory with "
@@ -79,7 +80,7 @@ def read_list(root: Path, split: str, classes: Sequence[str]) -> tuple[Path | No
     """
     for names, read in ((_CSV[split], _read_csv), ((_TEXT.format(split),), _read_text)):
         for path in (place / name for name in names for place in (root / "annotations", root)):
-            if path.is_file():
+            if is_there(path):
                 rows = read(path, tuple(classes))
                 if not rows:
                     raise ReproError(f"{path} lists no video: is it cut short? Download it again. {SOURCE}.")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from repro.errors import ReproError
+from repro.files.places import is_directory, is_there
 
 #: Number of images of train2017 (of 118287) with an object to learn: an epoch, in the authors' framework as here.
 TRAINING_IMAGES = 117266
@@ -66,7 +67,7 @@ def find_annotations(root: Path, split: str) -> Path:
     """
     labelled = is_labelled(split)
     path = root / "annotations" / f"{'instances' if labelled else 'image_info'}_{split}.json"
-    if not path.is_file():
+    if not is_there(path):
         raise ReproError(
             f"no COCO {'annotations' if labelled else 'list of images'}: {path} is missing. Download "
             f"{_ANNOTATIONS if labelled else _TEST_LISTS} and {describe_source(split)} and unpack both in "
@@ -82,7 +83,7 @@ def find_images(root: Path, split: str) -> Path:
         ReproError: it is missing; says where to get it.
     """
     directory = root / _DIRECTORIES.get(split, split)
-    if not directory.is_dir():
+    if not is_directory(directory):
         raise ReproError(
             f"no COCO images: {directory} is missing. Download {describe_source(split)} and unpack it in {root}."
         )

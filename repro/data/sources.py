@@ -16,6 +16,7 @@ from repro.data.layout import ANNOTATIONS_SHA256, TRAINING_IMAGES, find_annotati
 from repro.data.synsets import OFFICIAL
 from repro.errors import ReproError
 from repro.experiments import Experiment
+from repro.files.places import is_directory, read_state
 from repro.files.regular_files import sha256
 from repro.records import cache_key
 
@@ -53,7 +54,7 @@ def find_root(data_root: Path | None, dataset: str) -> Path:
         needs = paper.DATASETS[SOURCES[dataset].validation].needs
         raise ReproError(f"needs {needs}: pass --data-root DIR or set REPRO_DATA")
     own = data_root / SOURCES[dataset].directory
-    return own if own.is_dir() else data_root
+    return own if is_directory(own) else data_root
 
 
 def identify_data(experiment: Experiment, data_root: Path | None, splits: Iterable[Split]) -> str:
@@ -65,7 +66,7 @@ def identify_data(experiment: Experiment, data_root: Path | None, splits: Iterab
     directory = find_root(data_root, experiment.dataset)
     if experiment.dataset == "coco":
         paths = {f"{split}2017": find_annotations(directory, f"{split}2017") for split in splits}
-        return cache_key(**{name: _hash_file(path, path.stat().st_mtime_ns) for name, path in paths.items()})
+        return cache_key(**{name: _hash_file(path, read_state(path).st_mtime_ns) for name, path in paths.items()})
     return cache_key(**{split: _hash_listing(experiment.dataset, directory, split) for split in splits})
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from repro.errors import ReproError
 from repro.experiments import digest
+from repro.files.places import read_state
 from repro.files.regular_files import describe_unreadable, open_regular, read_regular
 from repro.paths import cache_directory, write_atomically
 
@@ -81,8 +82,8 @@ class TarArchive:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            state = path.stat()
-            key = digest([str(path.resolve()), state.st_size, state.st_mtime_ns])
+            state = read_state(path)
+            key = digest([os.path.realpath(path), state.st_size, state.st_mtime_ns])
             kept = cache_directory() / "archives" / f"{key}.npz"
             index = _load_index(kept)
             if index is None:
@@ -139,7 +140,7 @@ def _list_files(path: Path, prefix: str = "", deeper: bool = True) -> Iterator[s
 def _index_archive(path: Path) -> tuple[list[str], np.ndarray]:
     """The names in ascending order, and int64 (n, 2): where in `path` each one's content begins, and its bytes."""
     spans: dict[str, tuple[int, int]] = {}
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         for name, begin, length in _iterate_members(file, 0, file.seek(0, os.SEEK_END)):
             packed = name.endswith(".tar")
             directory = f"{name.removesuffix('.tar')}/" if packed else ""

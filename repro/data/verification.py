@@ -18,6 +18,7 @@ from repro.data.pictures import UnreadableImage, read_upright
 from repro.data.synsets import DEVKIT, DEVKIT_MD5, OFFICIAL, WNIDS
 from repro.errors import ReproError
 from repro.experiments import digest
+from repro.files.places import is_file, is_there, read_state
 from repro.files.regular_files import hash_file
 
 #: Called with the number of images that have been decoded and of all images.
@@ -71,7 +72,7 @@ def verify_imagenet(root: Path, split: Split, *, decode: bool, progress: Progres
     ]
     if wrong:
         report.problems.append(f"{abbreviate(wrong)} in the directory of a class that the devkit does not give them")
-    if data.place.is_file() and (size := data.place.stat().st_size) != OFFICIAL[split].size:
+    if is_file(data.place) and (size := read_state(data.place).st_size) != OFFICIAL[split].size:
         report.problems.append(f"{data.place} has {size} bytes, the official archive {OFFICIAL[split].size}")
     archive = root / f"{DEVKIT}.tar.gz"
     if truth and hash_file(archive).md5 != DEVKIT_MD5:
@@ -113,7 +114,7 @@ def verify_coco(root: Path, split: str, *, decode: bool, progress: Progress) -> 
 
 def _read_truth(root: Path, split: Split) -> dict[str, str]:
     """{id: wnid} by the devkit, if it is there."""
-    there = (root / f"{DEVKIT}.tar.gz").is_file()
+    there = is_there(root / f"{DEVKIT}.tar.gz")
     return read_validation_classes(root, WNIDS) if split == "val" and there else {}
 
 

@@ -22,10 +22,13 @@ from typing import Any
 import torch
 
 from repro.errors import UNREADABLE, ReproError
+from repro.files.places import is_there, list_directory
+from repro.files.regular_files import open_regular, read_regular
 from repro.paths import unwritable, write_atomically
 
 #: Number of last iterations over whose mean the final loss is taken.
 FINAL_ITERATIONS = 20
+_LARGEST, _SMALL = 16 << 30, 16 << 20  #: bytes of a state or of weights, and of a result
 _WEIGHTS, _RESULT = "weights.pt", "fitted.json"
 
 
@@ -72,7 +75,7 @@ class Fitted:
 
 def is_finished(directory: Path) -> bool:
     """Whether `directory` holds the result of a training, which may still turn out to be damaged."""
-    return (directory / _RESULT).exists() and (directory / _WEIGHTS).exists()
+    return is_there(directory / _RESULT) and is_there(directory / _WEIGHTS)
 
 
 class Run:
@@ -98,17 +101,14 @@ class Run:
         if not is_finished(self.directory):
             return None
         try:
-            result = json.loads(self.result.read_bytes())
+            result = json.loads(read_regular(self.result, _SMALL))
             self._check_identity(self.result, result["identity"])
             values = result["fitted"]
             segments = tuple(TrainingSegment(**segment) for segment in values.pop("segments"))
             fitted = Fitted(**values, segments=segments, weights=self.weights)
         except UNREADABLE as error:
             raise self._describe_damage(self.result, error) from None
-        try:
-            content = self.weights.read_bytes()
-        except OSError as error:
-            raise self._describe_damage(self.weights, error) from None
+        content = read_regular(self.weights, _LARGEST, "weights")
         if hashlib.sha256(content).hexdigest() != fitted.sha256:
             raise self._describe_damage(self.weights, "its sha256 is not the one in fitted.json")
         model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
@@ -123,9 +123,10 @@ class Run:
             ReproError: the state is damaged or another training's, or the directory cannot be written.
         """
         position = Position()
-        if self.state.exists():
+        if is_there(self.state):
             try:
-                state = torch.load(self.state, map_location="cpu", weights_only=True)
+                with open_regular(self.state, _LARGEST, "state") as file:
+                    state = torch.load(file, map_location="cpu", weights_only=True)
                 self._check_identity(self.state, state["identity"])
                 position = Position(**state["position"])
                 model.load_state_dict(state["model"])
@@ -140,8 +141,9 @@ class Run:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             for path in (self.state, self.weights, self.result):
-                for leftover in self.directory.glob(f".{path.name}.*"):  # of a process that was killed while writing
-                    leftover.unlink()
+                for leftover in list_directory(self.directory):
+                    if leftover.name.startswith(f".{path.name}."):  # of a process that was killed while writing
+                        leftover.unlink()
             self._log = self.log.open("ab", buffering=0)
             if self._log.tell() < size:
                 raise self._describe_damage(self.log, f"it is shorter than when {self.state.name} was written")

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from repro.errors import ReproError
+from repro.files.regular_files import open_regular
 
+_LIMIT = 1 << 30  #: bytes; the matches of all of COCO's validation split have a hundredth of it
 REMEDY = "Delete it to have it made again."
 
 
@@ -24,7 +26,7 @@ def open_arrays(path: Path, version: int) -> Iterator[Any]:
         ReproError: the file is missing, damaged, of another version, or what is read of it is not there.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open_regular(path, _LIMIT) as opened, np.load(opened, allow_pickle=False) as file:
             if int(file["format"]) != version:
                 raise ReproError(f"{path} is of another version. {REMEDY}")
             yield file

@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import io
 import math
-import zlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,9 @@ from torch import Tensor
 
 from repro.data.kinetics import Kinetics
 from repro.errors import ReproError
-from repro.evaluation.predictions import REMEDY, check_ids
+from repro.evaluation.predictions import PREDICTIONS_LIMIT, REMEDY, check_ids
+from repro.files.compressed import decompress
+from repro.files.regular_files import read_regular
 from repro.files.schema import describe_violation
 from repro.paths import write_atomically
 
@@ -149,17 +150,12 @@ def load_scores(path: Path, sha256: str | None = None) -> list[Scores]:
     Raises:
         ReproError: the file is missing, cut short, changed, or not a file of scores.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ReproError(f"scores {path} cannot be read: {error.strerror}") from None
+    content = read_regular(path, PREDICTIONS_LIMIT, "scores")
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise ReproError(f"scores {path} are not the ones recorded: the sha256 is not {sha256}. {REMEDY}")
     try:
-        line, _, values = gzip.decompress(content).partition(b"\n")
+        line, _, values = decompress(content, path, PREDICTIONS_LIMIT, "scores", REMEDY).partition(b"\n")
         header = _Header.model_validate_json(line)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ReproError(f"scores {path} are damaged: {error}. {REMEDY}") from None
     except ValidationError as error:
         raise ReproError(
             f"{path} is not a file of scores: {describe_violation(error, 'first line')}. {REMEDY}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import zlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,11 +13,15 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from repro.errors import ReproError
+from repro.files.compressed import decompress
+from repro.files.regular_files import read_regular
 from repro.files.schema import describe_violation
 from repro.paths import write_atomically
 
 Document = TypeVar("Document")
 
+#: Bytes that such a file has at most, packed or not: the scores of all of Kinetics' validation split have 0.5 GB.
+PREDICTIONS_LIMIT = 8 << 30
 REMEDY = "Delete it to have the predictions made again."
 
 
@@ -70,15 +73,10 @@ def read(path: Path, schema: TypeAdapter[Document], sha256: str | None = None) -
     Raises:
         ReproError: the file is missing, cut short, changed, or not of that schema.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ReproError(f"predictions {path} cannot be read: {error.strerror}") from None
+    content = read_regular(path, PREDICTIONS_LIMIT, "predictions")
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise ReproError(f"predictions {path} are not the ones recorded: the sha256 is not {sha256}. {REMEDY}")
     try:
-        return schema.validate_json(gzip.decompress(content))
-    except (OSError, EOFError, zlib.error) as error:
-        raise ReproError(f"predictions {path} are damaged: {error}. {REMEDY}") from None
+        return schema.validate_json(decompress(content, path, PREDICTIONS_LIMIT, "predictions", REMEDY))
     except ValidationError as error:
         raise ReproError(f"{path} is not a predictions file: {describe_violation(error)}. {REMEDY}") from None

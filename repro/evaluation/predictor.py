@@ -16,6 +16,7 @@ from torch import nn
 
 from repro.engine.distributed import gather
 from repro.errors import ReproError
+from repro.files.regular_files import read_regular
 from repro.paths import write_atomically
 
 #: Called with the stage ("pre-training", "training", "evaluation"), how much of it is done and how much there is.
@@ -105,7 +106,7 @@ class Predictor(Generic[Result]):
             self.directory / f"{start:06d}.done"
         )  # written after the shard: what it was predicted with, and how long it took
         with suppress(OSError, ValueError, KeyError, TypeError, ReproError):  # not there, or damaged: predicted again
-            written = json.loads(done.read_bytes())
+            written = json.loads(read_regular(done, 64 << 20))
             if (written["weights"], written["stop"]) == (weights, stop):
                 failed = [Failed(*item) for item in written["failed"]]
                 return self.evaluation.load(path, written["sha256"]), failed, written["seconds"]

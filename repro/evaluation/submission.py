@@ -27,6 +27,7 @@ from pydantic.dataclasses import dataclass
 from repro.data.annotations import decode_run_lengths
 from repro.data.coco import Detections
 from repro.errors import ReproError
+from repro.files.regular_files import open_regular
 from repro.paths import write_atomically
 
 Task = Literal["bbox", "segm"]
@@ -36,6 +37,7 @@ TASKS: tuple[Task, ...] = ("bbox", "segm")
 MOST = 100
 _TENTHS = 1  #: number of decimals of a coordinate
 _SCORE_DECIMALS = 5
+_LARGEST = 4 << 30  #: bytes of an archive's content; 100 detections of each test image have a third
 #: Pixels that a box may reach beyond the image, as those of the authors' framework do by up to one.
 _OVERHANG = 1.0
 
@@ -163,11 +165,15 @@ def _read_content(path: Path) -> bytes:
             "an underscore in the algorithm's"
         )
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as whole, zipfile.ZipFile(whole) as archive:
             names = archive.namelist()
             if names != [f"{path.stem}.json"]:
                 raise ReproError(f"{path}: it must hold {path.stem}.json and nothing else, and holds {names}")
-            return archive.read(names[0])
+            with archive.open(names[0]) as file:  # a header can lie about the size
+                content = file.read(_LARGEST + 1)
+            if len(content) > _LARGEST:
+                raise ReproError(f"{path}: {names[0]} unpacks to more than {_LARGEST} bytes, which no server takes")
+            return content
     # RuntimeError: it is encrypted.
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise ReproError(f"{path} cannot be read as a zip archive: {error}") from None

@@ -13,6 +13,9 @@ from typing import BinaryIO
 
 from repro.errors import ReproError
 
+#: Bytes of the largest file that is hashed: weights have a quarter at most, annotations and videos less. A file with
+#: holes can claim any size and takes no room, and to hash it takes for ever.
+_LARGEST = 16 << 30
 _KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a named pipe",
@@ -96,17 +99,28 @@ def sha256(path: Path) -> str:
     return total.hexdigest()
 
 
+def describe_kind(mode: int) -> str:
+    """Describe what is no regular file, by its mode: "a directory"."""
+    return _KINDS.get(stat.S_IFMT(mode), "something else")
+
+
 def describe_unreadable(path: Path, error: BaseException, what: str = "") -> ReproError:
     """The error to raise where the file at `path` cannot be read, with the reason in words and what to do."""
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, MemoryError):
         reason, advice = "there is not enough memory", "Close other programs, or use a machine with more."
     elif number == errno.ENOENT:
-        leads_nowhere = os.path.islink(path)
-        reason = f"it is a link to {os.readlink(path)}, which does not exist" if leads_nowhere else "it does not exist"
+        reason = "it does not exist"
+        if link := find_dangling_link(path):
+            which = "it" if link == path else str(link)
+            reason = f"{which} is a link to {os.readlink(link)}, which does not exist"
         advice = "Check the path."
     elif number == errno.ELOOP:
         reason, advice = "it is a link that leads back to itself", "Check the path."
+    elif number == errno.ENOTDIR:
+        reason, advice = "a part of the path is a file and no directory", "Check the path."
+    elif number == errno.ENAMETOOLONG:
+        reason, advice = "the path is longer than the system allows", "Check it, or choose a shorter one."
     elif number in (errno.EACCES, errno.EPERM):
         reason, advice = f"{os.strerror(number)}", "Allow this user to read it, and to enter its directories."
     elif isinstance(error, OSError):
@@ -116,10 +130,15 @@ def describe_unreadable(path: Path, error: BaseException, what: str = "") -> Rep
     return ReproError(f"{what} {path} cannot be read: {reason}. {advice}".strip())
 
 
+def find_dangling_link(path: Path) -> Path | None:
+    """Find the link to nothing that `path` is or leads through; None where there is none."""
+    return next((place for place in (path, *path.parents) if os.path.islink(place) and not os.path.exists(place)), None)
+
+
 def _feed(path: Path, totals: Iterable[hashlib._Hash]) -> int:
     """Feed the bytes of a file to `totals`; their number."""
     size = 0
-    with open_regular(path) as file:
+    with open_regular(path, _LARGEST) as file:
         try:
             while block := file.read(1 << 20):
                 size += len(block)
@@ -136,5 +155,4 @@ class _Unsuitable(Exception):
 
 def _require_regular(state: os.stat_result) -> None:
     if not stat.S_ISREG(state.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(state.st_mode), "something else")
-        raise _Unsuitable(f"it is no regular file but {kind}")
+        raise _Unsuitable(f"it is no regular file but {describe_kind(state.st_mode)}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from repro import paper
-from repro.checkpoints import CONVERTER
+from repro.checkpoints import CONVERTER, LIMIT
 from repro.checkpoints.choice import Choice
 from repro.data import layout, sources
 from repro.data.coco import CocoDetection, Detections
@@ -23,6 +23,8 @@ from repro.evaluation import submission as archives
 from repro.evaluation.predictor import Predictor, ProgressReport
 from repro.experiments import Detector, Experiment, get, readings
 from repro.files.locks import hold_directory_lock
+from repro.files.places import is_there
+from repro.files.regular_files import read_regular
 from repro.measuring.networks import EvaluatedNetwork, load_public_network
 from repro.planning import keys
 from repro.records import Cost, DataSet, Record, cache_key
@@ -172,14 +174,14 @@ def _find_training(experiment: Experiment, settings: Settings) -> Record:
 
 def _load_trained_network(experiment: Experiment, settings: Settings, record: Record) -> EvaluatedNetwork:
     path = keys.training_directory(experiment, settings) / "weights.pt"
-    if not path.exists():
+    if not is_there(path):
         raise ReproError(
             f"the weights of record {record.filename} are not there: {path}. Restore them, or delete the record to "
             "have it trained again."
         )
     model = engines.build(record.engine, experiment.detector)
     try:
-        content = path.read_bytes()
+        content = read_regular(path, LIMIT, "weights")
         if hashlib.sha256(content).hexdigest() != record.weights.sha256:
             raise ReproError(f"{path} is damaged: its sha256 is not the one in record {record.filename}")
         model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))

@@ -10,6 +10,7 @@ from repro.checkpoints import download, initial_weights, registry
 from repro.checkpoints.choice import Choice
 from repro.data.sources import SOURCES
 from repro.experiments import EXPERIMENTS, Detector, Experiment, get, mini
+from repro.files.places import is_there
 from repro.records import Count, Record
 from repro.settings import Settings
 
@@ -38,7 +39,7 @@ def describe_training(experiment: Experiment, settings: Settings, records: Itera
     )
     wanted = recipe.initial_weights
     public = wanted != "random" and wanted not in EXPERIMENTS
-    if settings.initial is None and public and not initial_weights.locate(wanted).exists():
+    if settings.initial is None and public and not is_there(initial_weights.locate(wanted)):
         cost = f"download of {wanted}, {cost}"
     return cost
 

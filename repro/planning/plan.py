@@ -11,6 +11,7 @@ from repro.checkpoints.choice import Choice
 from repro.errors import ReproError
 from repro.evaluation import ATTENTION_EVALUATOR, EVALUATORS, is_attention
 from repro.experiments import Experiment, get, mini, readings
+from repro.files.places import is_file
 from repro.planning import costs, keys
 from repro.planning.lookup import find_attention_record, find_record
 from repro.planning.work_order import TrainedWork, WorkOrder, order_evaluation, order_training
@@ -140,7 +141,7 @@ def _plan_step(name: str, settings: Settings, records: Sequence[Record], counts:
     if isinstance(order, TrainedWork) and order.network_of:
         of = readings.write(order.network_of.experiment.readings)
         reason += f"; evaluates the network of {of or 'the default'}"
-        if (order.training.directory / "weights.pt").is_file():
+        if is_file(order.training.directory / "weights.pt"):
             cost = costs.describe_reevaluation(experiment)
     return Step(experiment, settings.seed, "ready", reason, cost, order, source=source, weights=weights)
 
@@ -158,7 +159,7 @@ def _with_attention(step: Step, records: Sequence[Record]) -> Step:
     outdated = next((r for r in records if is_attention(r.evaluator) and r.network == step.record.network), None)
     why = f"computed by {outdated.evaluator}, now {ATTENTION_EVALUATOR}" if outdated else "missing"
     cost = costs.describe_attention(step.experiment)
-    if isinstance(order, TrainedWork) and not (order.training.directory / "weights.pt").is_file():
+    if isinstance(order, TrainedWork) and not is_file(order.training.directory / "weights.pt"):
         why += ", and its weights are not here: it is trained again"
         trained = [record for record in records if not is_attention(record.evaluator)]
         cost = f"{costs.describe_training(step.experiment, order.settings, trained)}; {cost}"

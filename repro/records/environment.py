@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from repro.files.places import is_there
 from repro.files.regular_files import sha256
 from repro.paths import INSTALLED, TABLES
 
@@ -42,7 +43,7 @@ def describe_environment(device: str, processor: Mapping[str, str | None]) -> di
     return {
         "commit": revision,
         "dirty": dirty,
-        "lock": sha256(lock) if lock.exists() and not INSTALLED else None,
+        "lock": sha256(lock) if is_there(lock) and not INSTALLED else None,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "device": device,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from repro.errors import ReproError
+from repro.files.places import is_there, list_directory
 from repro.files.seals import has_seal, parse_sealed, read_sealable, read_sealed, seal
 from repro.paths import write_atomically
 from repro.records.declared_seeds import DeclaredSeeds, TrainedAlike
@@ -21,7 +21,7 @@ class Store:
     def add(self, record: Record) -> Path:
         """Write `record`. The same measurement again replaces nothing: the first record of a key stands."""
         path = self.directory / record.filename
-        if not path.exists():
+        if not is_there(path):
             write_atomically(path, seal(record))
         return path
 
@@ -39,12 +39,10 @@ class Store:
 
     @staticmethod
     def _files(directory: Path) -> list[Path]:
-        if not directory.exists() and not directory.parent.is_file():
-            return []
         try:
-            return sorted(directory / name for name in os.listdir(directory) if name.endswith(".json"))
-        except OSError as error:
-            raise ReproError(f"records cannot be listed: {directory}: {error.strerror}. Check --results.") from None
+            return [path for path in list_directory(directory) if path.name.endswith(".json")]
+        except ReproError as error:
+            raise ReproError(f"records cannot be listed: {error} Check --results.") from None
 
     def add_count(self, count: Count) -> Path:
         """Write a complexity count. Counting is deterministic, so a count of the same specification is replaced."""
@@ -65,7 +63,7 @@ class Store:
     def declare_seeds(self, declared: DeclaredSeeds) -> Path:
         """Write down how many seeds of an experiment will be run. What was declared before stays."""
         path = self.directory / "seeds" / declared.filename
-        if not path.exists():
+        if not is_there(path):
             write_atomically(path, seal(declared))
         return path
 

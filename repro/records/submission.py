@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from repro.errors import ReproError
+from repro.files.places import is_there
 from repro.files.regular_files import sha256
 from repro.files.schema import FrozenModel
 from repro.files.seals import read_sealed, seal
@@ -79,7 +80,7 @@ def load_submission(directory: Path) -> Submission | None:
         ReproError: its file is damaged, or was edited.
     """
     path = directory / SUBMISSION_FILE
-    if not path.exists():
+    if not is_there(path):
         return None
     return read_sealed(path, Submission, "submission", "Run `repro submit` again.")
 

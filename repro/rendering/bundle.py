@@ -18,6 +18,8 @@ from pathlib import Path, PurePosixPath
 
 from repro import __version__, paper
 from repro.errors import ReproError
+from repro.files.places import is_there, list_directory
+from repro.files.regular_files import open_regular, read_regular
 from repro.paths import CHECKPOINTS, PUBLISHED, TABLES, write_atomically
 from repro.records import Store
 from repro.rendering.provenance import LOCK
@@ -69,13 +71,11 @@ def write(results: Path, path: Path) -> int:
         raise ReproError(f"{store.directory} has no records: nothing to bundle. Check --results.")
     paired_effects.load(results)
     files = {}
-    evidence = [file for file in (locate_evidence(results, record) for record in store.all()) if file.exists()]
+    evidence = [file for file in (locate_evidence(results, record) for record in store.all()) if is_there(file)]
     for part in _STORED:
-        for file in sorted(evidence if part == EVIDENCE else (results / part).glob("*.json")):
-            try:
-                files[f"{part}/{file.name}"] = file.read_bytes()
-            except OSError as error:
-                raise ReproError(f"{file} cannot be read: {error.strerror}") from None
+        stored = (file for file in list_directory(results / part) if file.suffix == ".json")
+        for file in sorted(evidence) if part == EVIDENCE else stored:
+            files[f"{part}/{file.name}"] = read_regular(file, _LARGEST)
     content = _build_content(files)
     output = io.BytesIO()
     # Stored, not deflated: the bytes of a compressed file depend on the version of zlib.
@@ -139,15 +139,15 @@ def _build_content(stored: Mapping[str, bytes]) -> dict[str, bytes]:
         store = Store(results / "records")
         for table in paper.load_all():
             for file in write_renderings(table, store, results / "tables"):
-                content[f"tables/{file.name}"] = file.read_bytes()
+                content[f"tables/{file.name}"] = read_regular(file, _LARGEST)
         content["report.html"] = report.render(results).encode()
         content["environment.json"] = _list_environments(store)
         content["left-out.csv"] = _list_left_out(store)
-    inputs = [*sorted(PUBLISHED.glob("*.yaml")), *sorted(TABLES.glob("*.yaml")), CHECKPOINTS, LOCK]
-    for file in inputs:
-        if file.exists():
+    inputs = [file for place in (PUBLISHED, TABLES) for file in list_directory(place) if file.suffix == ".yaml"]
+    for file in (*inputs, CHECKPOINTS, LOCK):
+        if is_there(file):
             folder = "inputs/published" if file.parent == PUBLISHED else "inputs"
-            content[f"{folder}/{file.name}"] = file.read_bytes()
+            content[f"{folder}/{file.name}"] = read_regular(file, _LARGEST)
     content["README.txt"] = _README.format(version=__version__, manifest=MANIFEST).encode()
     lines = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(content.items())]
     content[MANIFEST] = "".join(lines).encode()
@@ -179,7 +179,7 @@ def _read_archive(path: Path) -> dict[str, bytes]:
     content: dict[str, bytes] = {}
     total = 0
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path, 2 * _ALL, "bundle") as whole, zipfile.ZipFile(whole) as archive:
             entries = archive.infolist()
             if len(entries) > _MANY:
                 raise ReproError(f"{path}: {len(entries)} entries; a bundle has at most {_MANY}")

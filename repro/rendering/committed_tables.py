@@ -8,10 +8,13 @@ from tempfile import TemporaryDirectory
 
 from repro import paper
 from repro.errors import ReproError
+from repro.files.places import is_directory, is_there, list_directory
+from repro.files.regular_files import read_regular
 from repro.paths import INSTALLED, TABLES
 from repro.records import Store
 from repro.rendering.tables import write_renderings
 
+_LIMIT = 16 << 20  #: bytes of a rendering
 #: The records that the committed tables are rendered from.
 REFERENCE = TABLES / "reference" / "records"
 GENERATED = TABLES / "generated"
@@ -30,7 +33,7 @@ def write(records: Path = REFERENCE, directory: Path = GENERATED) -> list[Path]:
             "rendered in a checkout of the repository. `repro tables --check` checks those here, and `repro table N` "
             "renders your own records."
         )
-    if not records.is_dir():
+    if not is_directory(records):
         raise ReproError(f"{records} does not exist: the committed tables are rendered from the records there")
     store = Store(records)
     return [path for table in paper.load_all() for path in write_renderings(table, store, directory)]
@@ -43,20 +46,17 @@ def find_differences(records: Path = REFERENCE, directory: Path = GENERATED) -> 
         ReproError: there are no records, or one is damaged.
     """
     with TemporaryDirectory() as temporary:
-        expected = {path.name: path.read_bytes() for path in write(records, Path(temporary))}
+        expected = {path.name: read_regular(path, _LIMIT) for path in write(records, Path(temporary))}
     differences = []
     for name, content in expected.items():
         path = directory / name
-        try:
-            committed = path.read_bytes()
-        except FileNotFoundError:
+        if not is_there(path):
             differences.append(f"{path} is missing")
             continue
-        except OSError as error:
-            raise ReproError(f"{path} cannot be read: {error.strerror}") from None
+        committed = read_regular(path, _LIMIT)
         if committed != content:
             differences.append(f"{path} is not a rendering of the records: {_locate(committed, content)}")
-    extra = sorted(path.name for path in directory.glob("*") if path.name not in expected)
+    extra = [path.name for path in list_directory(directory) if path.name not in expected]
     return differences + [f"{directory / name} is not among the renderings" for name in extra]
 
 

@@ -139,6 +139,6 @@ def _name_program() -> str:
 def _shorten(path: Path) -> str:
     """The path from here, where it is below, else the whole."""
     try:
-        return str(path.resolve().relative_to(Path.cwd().resolve()))
+        return str(Path(os.path.realpath(path)).relative_to(os.path.realpath(".")))
     except ValueError:
         return str(path)

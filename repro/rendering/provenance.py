@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from repro import __version__
+from repro.files.places import is_there
 from repro.files.regular_files import sha256
 from repro.paper import COLUMNS, Table
 from repro.paper.hypotheses import HYPOTHESES, load_hypotheses
@@ -87,7 +88,7 @@ def trace_provenance(
         counters = ", ".join(sorted({count.counter for count in counts.values()}))
         facts.append(("complexity", f"{len(counts)} networks counted by {counters}"))
     inputs = [PUBLISHED / f"table{table.number}.yaml", TABLES / "tolerances.yaml", HYPOTHESES, ledger.LEDGER, LOCK]
-    facts += [(path.name, f"sha256 {sha256(path)}") for path in inputs if path.exists()]
+    facts += [(path.name, f"sha256 {sha256(path)}") for path in inputs if is_there(path)]
     facts += [(f"wrong: record {p.file}", p.text) for p in problems if p.record.experiment in table.experiments]
     facts += [(f"unused record {unused.filename}", unused.reason) for unused in verification.unused]
     again = f"`nox -s reproduce -- --table {table.number}`; from the records alone: `repro table {table.number}`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from repro import records
 from repro.errors import ReproError, unknown
 from repro.evaluation import is_attention
+from repro.files.places import is_directory, is_file
 from repro.paper import tolerances
 from repro.records import Record, Store
 from repro.verification.agreement import compute_retrained_half_width
@@ -149,7 +151,7 @@ def diff(a: str, b: str, store: Store) -> RecordComparison | StoreComparison:
         ReproError: there is no such record, several begin so, one is a directory and the other is not, or a file is
             damaged.
     """
-    directories = [Path(name).is_dir() for name in (a, b)]
+    directories = [is_directory(Path(name)) for name in (a, b)]
     if all(directories):
         return compare_stores(_open_store(Path(a)), _open_store(Path(b)))
     if any(directories):
@@ -158,11 +160,11 @@ def diff(a: str, b: str, store: Store) -> RecordComparison | StoreComparison:
 
 
 def _open_store(directory: Path) -> Store:
-    return Store(directory / "records" if (directory / "records").is_dir() else directory)
+    return Store(directory / "records" if is_directory(directory / "records") else directory)
 
 
 def _find_record(name: str, store: Store) -> Record:
-    if Path(name).is_file():
+    if is_file(Path(name)):
         return records.read(Path(name))
     files = store.files()
     matching = [file for file in files if file.startswith(name)]
@@ -172,6 +174,8 @@ def _find_record(name: str, store: Store) -> Record:
         names = ", ".join(matching[:4]) + ", ..." * (len(matching) > 4)
         raise ReproError(f"{len(matching)} records begin with {name!r}: {names}")
     if not matching:
+        if os.path.dirname(name):
+            raise ReproError(f"there is no file {name}, and no record in {store.directory} begins so. Check the path.")
         raise unknown("record", name, files)
     return files[matching[0]]
 

@@ -226,7 +226,7 @@ def test_a_full_disk_leaves_the_earlier_state(tmp_path, reference, monkeypatch):
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ReproError, match=r"cannot write .*log\.jsonl: Not a directory.*choose another place"):
+    with pytest.raises(ReproError, match=r"a part of the path is a file"):
         train(tmp_path / "file" / "run")
 
 

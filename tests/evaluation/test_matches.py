@@ -286,7 +286,7 @@ def test_a_file_cut_short_or_changed_is_named(matches, tmp_path):
     path.write_bytes(flipped)
     with pytest.raises(ReproError, match=r"matches\.npz"):
         load_matches(path)
-    with pytest.raises(ReproError, match="No such file"):
+    with pytest.raises(ReproError, match="it does not exist"):
         load_matches(tmp_path / "absent.npz")
 
 

@@ -178,7 +178,7 @@ def test_scores_of_different_shapes(tmp_path, data):
 
 def test_another_file_is_refused(tmp_path, data):
     path = tmp_path / "a.scores.gz"
-    with pytest.raises(ReproError, match="cannot be read: No such file"):
+    with pytest.raises(ReproError, match="cannot be read: it does not exist"):
         load_scores(path)
     sha256 = save_scores(found_for(data), path)
     save_scores(found_for(data, seed=1), path)

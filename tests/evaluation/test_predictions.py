@@ -106,7 +106,7 @@ def test_not_a_predictions_file(path, change, message):
 
 
 def test_no_file(path):
-    with pytest.raises(ReproError, match="cannot be read: No such file"):
+    with pytest.raises(ReproError, match="cannot be read: it does not exist"):
         load_predictions(path)
 
 

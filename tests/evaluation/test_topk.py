@@ -191,5 +191,5 @@ def test_a_whole_file_of_something_else(data, path):
     save_predictions(of(data, scores(seed=1)), path)
     with pytest.raises(ReproError, match="not the ones recorded"):
         load_predictions(path, sha256)
-    with pytest.raises(ReproError, match="cannot be read: No such file"):
+    with pytest.raises(ReproError, match="cannot be read: it does not exist"):
         load_predictions(path.with_name("other.json.gz"))

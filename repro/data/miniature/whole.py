@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from repro.data.miniature import content
+from repro.files.places import is_there
 from repro.paths import unwritable
 
 
@@ -27,7 +28,7 @@ def write_whole(directory: Path, write: Callable[[Path, content.DrawingHash], No
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{directory}.lock"):
-            if directory.exists():
+            if is_there(directory):
                 return
             with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as temporary:
                 whole = Path(temporary) / "whole"

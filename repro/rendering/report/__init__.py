@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro import paper
+from repro.files.places import is_there
 from repro.files.regular_files import sha256
 from repro.paper import COLUMNS, Cell
 from repro.paths import TEMPLATES
@@ -186,6 +187,6 @@ def _list_versions(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
             if value is not None:
                 values.setdefault(name, set()).add(str(value))
     facts = [(name, ", ".join(sorted(texts))) for name, texts in sorted(values.items())]
-    if provenance.LOCK.exists():
+    if is_there(provenance.LOCK):
         facts.append((f"{provenance.LOCK.name} of this version", f"sha256 {sha256(provenance.LOCK)}"))
     return tuple(facts)

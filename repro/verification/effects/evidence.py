@@ -7,6 +7,7 @@ can be repeated from a bundle alone, without predictions and without data.
 from __future__ import annotations
 
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import numpy as np
 from repro.errors import ReproError
 from repro.evaluation.correctness import Correctness, load_correctness, save_correctness
 from repro.evaluation.matches import Matches, load_matches, match, save_matches
+from repro.files.places import is_there, list_directory
 from repro.records import Record
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def locate_evidence(results: Path, record: Record) -> Path:
 
 def has_evidence(results: Path, record: Record) -> bool:
     """Whether a record's evidence is there, or what it is made from."""
-    return locate_evidence(results, record).exists() or bool(_list_predictions(results, record))
+    return is_there(locate_evidence(results, record)) or bool(_list_predictions(results, record))
 
 
 def keep_evidence(results: Path, record: Record, dataset: str, open_data: Callable[[], CocoDetection]) -> Path | None:
@@ -71,7 +73,7 @@ def obtain_matches(
     """
     expected = (record.predictions_sha256, record.dataset.annotations_sha256, record.dataset.ids_sha256)
     path = locate_evidence(results, record)
-    if path.exists():
+    if is_there(path):
         matches = load_matches(path)
         if (matches.predictions_sha256, matches.annotations_sha256, matches.ids_sha256) == expected:
             return matches
@@ -98,7 +100,7 @@ def obtain_correctness(results: Path, record: Record, dataset: str) -> Correctne
         ReproError: the predictions are missing, or others than the record's.
     """
     path = locate_evidence(results, record)
-    if path.exists():
+    if is_there(path):
         loaded = load_correctness(path)
         if loaded.predictions_sha256 == record.predictions_sha256:
             return loaded
@@ -138,7 +140,8 @@ def find_predictions(results: Path, record: Record) -> Path:
 
 
 def _list_predictions(results: Path, record: Record) -> list[Path]:
-    return sorted((results / "runs").glob(f"{_name_run(record)}/predictions.*"))
+    runs = (run for run in list_directory(results / "runs") if fnmatch(run.name, _name_run(record)))
+    return [path for run in runs for path in list_directory(run) if path.name.startswith("predictions.")]
 
 
 def _name_run(record: Record) -> str:

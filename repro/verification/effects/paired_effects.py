@@ -18,6 +18,7 @@ from pydantic import Field
 
 from repro.errors import ReproError
 from repro.experiments import get, mini
+from repro.files.places import is_there, list_directory
 from repro.files.schema import FiniteModel
 from repro.files.seals import read_sealed, seal
 from repro.paper import COLUMNS, DATASETS, Cell, Group, Row, Table
@@ -95,7 +96,7 @@ class StoredEffect(FiniteModel):
 def store(effect: StoredEffect, results: Path) -> Path:
     """Write an effect into `results`, unless it is there; return its path."""
     path = results / "effects" / f"{effect.key}.json"
-    if not path.exists():
+    if not is_there(path):
         write_atomically(path, seal(effect))
     return path
 
@@ -108,7 +109,9 @@ def load(results: Path) -> list[StoredEffect]:
     """
     effects = []
     remedy = "Delete it and run `repro effects` again."
-    for path in sorted((results / "effects").glob("*.json")):
+    for path in list_directory(results / "effects"):
+        if path.suffix != ".json" or path.name.startswith("."):
+            continue
         effect = read_sealed(path, StoredEffect, "effect", remedy)
         if path.name != f"{effect.key}.json":
             raise ReproError(f"effect {path} is not the one of that name: its key is {effect.key}. {remedy}")
