@@ -35,7 +35,7 @@ def exceeds_file(file: int, size: int) -> bool:
         size: how many bytes it has.
     """
     tracks = [_Track()]
-    for name, place, length in _list_boxes(file, 0, size):
+    for name, place, length in list_boxes(file, 0, size):
         if name == b"trak":
             tracks.append(_Track())
         track, head = tracks[-1], os.pread(file, 16, place) if length >= 8 else b""
@@ -53,7 +53,7 @@ def exceeds_file(file: int, size: int) -> bool:
     return any(track.count_entries() > size for track in tracks)
 
 
-def _list_boxes(file: int, begin: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
+def list_boxes(file: int, begin: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
     """List the boxes of a file, also those in others: (name, place and length of its content)."""
     for _ in range(_MOST_BOXES):
         head = os.pread(file, 16, begin)
@@ -65,5 +65,5 @@ def _list_boxes(file: int, begin: int, end: int, depth: int = 0) -> Iterator[tup
             return
         yield head[4:8], begin + start, length - start
         if head[4:8] in _HOLDERS and depth < _MOST_DEPTH:
-            yield from _list_boxes(file, begin + start, begin + length, depth + 1)
+            yield from list_boxes(file, begin + start, begin + length, depth + 1)
         begin += length

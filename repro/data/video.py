@@ -6,9 +6,9 @@ before the first wanted frame that resets the decoder, and pictures to which no 
 Of other files every picture is decoded, and frames are counted as the decoder returns them, in the order of
 presentation: time stamps that are missing, irregular or, as in many AVI files, wrong are not used.
 
-A video is used as a whole or not at all. One with fewer frames than its container claims, or of which the decoder
-refuses a part, is an `UnreadableVideo`: the rest would be another video. Pictures in which the decoder conceals errors
-are used, as by the decoders with which others evaluate.
+A video is used as a whole or not at all. One with fewer frames than its container claims, or in which the decoder
+finds an error, is an `UnreadableVideo`: the rest would be another video. The decoder would conceal most errors, by
+parts of other pictures or by what happens to be in memory; it is told to stop instead.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from av.stream import Disposition
 
 from repro.data.display_matrix import read_display_matrix, set_upright
 from repro.data.mp4_index import exceeds_file
+from repro.data.unwritten_pictures import PictureComparison, lacks_scan
 from repro.data.video_containers import (
     is_idr,
     lacks_index,
@@ -32,6 +33,7 @@ from repro.data.video_containers import (
     read_claimed_seconds,
     read_length_size,
 )
+from repro.data.video_cropping import Cropping, crop, read_matroska_cropping, read_mp4_cropping
 from repro.errors import ReproError
 from repro.files.regular_files import open_regular
 
@@ -42,6 +44,8 @@ _MOST_PIXELS = 1 << 25
 #: How many times as long as wide, or as wide as long, a picture may be: resizing keeps this.
 _MOST_SLENDER = 64
 _LIMITS = {"max_pixels": str(_MOST_PIXELS)}
+#: An error ends the decoding, and a picture may begin at any column that the stream says.
+_DECODING = {**_LIMITS, "err_detect": "+explode", "flags": "+unaligned"}
 #: The file is opened here, and read by FFmpeg through its descriptor.
 _OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "fd", **_LIMITS}
 #: Codecs in which each packet holds one frame, so that frames are counted without decoding. In MPEG-4 of AVI files two
@@ -119,7 +123,7 @@ class Video:
             if streams[0].codec_context is None:
                 self._refuse("cannot be read", "there is no decoder for it")
             streams[0].codec_context.thread_count = 1  # several files at once are faster than several threads for one
-            streams[0].codec_context.options = _LIMITS
+            streams[0].codec_context.options = _DECODING
             return container, streams[0]
 
     def _open(self) -> None:
@@ -131,7 +135,12 @@ class Video:
             if len(self._packets) < indexed:
                 self._refuse("is damaged", f"{len(self._packets)} of {indexed} frames are there")
             self._check_end()
+            if self._decoder.name == "mjpeg" and any(lacks_scan(bytes(packet)) for packet in self._packets):
+                self._refuse("is damaged", "one of its pictures is empty")
+        with self._naming("cannot be shown"):
+            self._cropping = self._read_cropping()
         self._order = self._read_stated_order()
+        self._comparison = PictureComparison()
         #: Number of frames of the whole video.
         self.frames = (
             sum(not packet.is_discard for packet in self._packets)
@@ -181,7 +190,14 @@ class Video:
         """Decode every frame; they are numbered in the order in which the decoder returns them."""
         self._start_decoder()
         self._decoder.skip_frame = "DEFAULT"
-        yield from enumerate(frame for packet in [*self._packets, None] for frame in self._decode_packet(packet))
+        self._comparison.start()
+        number = 0
+        for packet in [*self._packets, None]:
+            for frame in self._decode_packet(packet):
+                if self._comparison.differs(number, frame):
+                    self._refuse("is damaged", f"of frame {number} a part is missing")
+                yield number, frame
+                number += 1
 
     def _decode_stated(self, wanted: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decode the frames of these numbers, and others that the decoder needs, by the time stamps of `_order`."""
@@ -213,7 +229,7 @@ class Video:
         with self._naming("cannot be shown"):
             if max(frame.width, frame.height) > _MOST_SLENDER * min(frame.width, frame.height):
                 self._refuse("cannot be shown", f"its pictures have {frame.width} x {frame.height} pixels")
-            pixels = frame.to_ndarray(format="rgb24", threads=1)
+            pixels = crop(frame.to_ndarray(format="rgb24", threads=1), self._cropping, frame.format)
             return set_upright(pixels, read_display_matrix(frame))
 
     def _read_packets(self) -> Iterator[av.Packet]:
@@ -224,6 +240,12 @@ class Video:
             if total > _MOST_READ * self._size + (1 << 20) or count > self._size // 4 + 1000:
                 self._refuse("is damaged", _TOO_MUCH)
             yield packet
+
+    def _read_cropping(self) -> Cropping:
+        name = self._container.format.name
+        if name.startswith("mov"):
+            return read_mp4_cropping(self._file, self._size, self._stream.id)
+        return read_matroska_cropping(self._file, self._size) if name.startswith("matroska") else (0, 0, 0, 0)
 
     def _read_stated_order(self) -> dict[int, int]:
         """{time stamp: number} of all frames, where the file states time stamps and no two are the same; else empty."""

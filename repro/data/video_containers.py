@@ -131,6 +131,19 @@ def _find_element_end(head: bytes, position: int) -> int | None:
     return None if len(head) < width or length == (1 << 7 * width) - 1 else position + width + length
 
 
+def read_element(head: bytes, position: int) -> tuple[bytes, int, int | None] | None:
+    """Read the id of the EBML element that begins at `position`, which `head` begins with, and where its content is.
+
+    Returns:
+        (id, begin, end), where an end of None is unknown; None: there is no element.
+    """
+    width = 9 - head[0].bit_length() if head else 9
+    if width > 4 or len(head) <= width or not head[width]:
+        return None
+    begin = position + width + 9 - head[width].bit_length()
+    return head[:width], begin, _find_element_end(head[width:], position + width)
+
+
 def read_length_size(extradata: bytes | None) -> int:
     """Read how many bytes the length before each unit of an H.264 packet has (ISO 14496-15); 0: there is no length."""
     return (extradata[4] & 3) + 1 if extradata and len(extradata) > 4 and extradata[0] == 1 else 0

@@ -6,7 +6,6 @@ import io
 import itertools
 import math
 import shutil
-import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import video_files as files
 from PIL import Image
+from shown_by_ffmpeg import agree_with_ffmpeg
 
 from repro.data.display_matrix import set_upright
 from repro.data.video import UnreadableVideo, Video
@@ -45,25 +45,6 @@ def stored(tmp_path_factory) -> Path:
 def read(path: Path) -> list[np.ndarray]:
     with Video(path, "shown") as video:
         return [pixels for _, pixels in video.read(range(video.frames))]
-
-
-def show_by_ffmpeg(path: Path) -> np.ndarray | None:
-    """The first frame as the command shows it; None: there is no command."""
-    if (command := shutil.which("ffmpeg")) is None:
-        return None
-    flags = ["-v", "error", "-nostdin", "-i", str(path), "-frames:v", "1"]
-    shown = subprocess.run([command, *flags, "-f", "image2pipe", "-c:v", "ppm", "-"], capture_output=True, check=True)
-    kind, size, most, pixels = shown.stdout.split(b"\n", 3)
-    assert (kind, most) == (b"P6", b"255")
-    width, height = map(int, size.split())
-    return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
-
-
-def agree_with_ffmpeg(path: Path, pixels: np.ndarray) -> None:
-    shown = show_by_ffmpeg(path)
-    if shown is None:
-        pytest.skip("needs the command ffmpeg; compared with what the matrix says, not with ffmpeg")
-    np.testing.assert_allclose(pixels.astype(int), shown.astype(int), atol=3)
 
 
 @pytest.mark.parametrize("box", [b"tkhd", b"mvhd"])

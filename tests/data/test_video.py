@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 import video_files as files
+from damaged_videos import make_damaged
 from places import SHARED
 
 from repro.data import video as module
@@ -390,3 +391,41 @@ def test_any_damage_gives_the_video_or_names_it(written, tmp_path):
             except UnreadableVideo:
                 outcomes["named"] += 1
     assert min(outcomes.values()) > 5
+
+
+def test_an_error_that_the_decoder_would_conceal_is_named(written, tmp_path):
+    """A part of a JPEG; and a head of an H.264 picture, which says that it refers to pictures that are not there."""
+    for name, start, damage in (("mjpeg.avi", -60, b"\xff\xd9" * 20), ("h264.avi", 5, b"\xff" * 4)):
+        content = bytearray(written[name].read_bytes())
+        with av.open(str(written[name])) as file:
+            packet = [packet for packet in file.demux(video=0) if packet.size][10]
+        place = packet.pos + (packet.size + start if start < 0 else start)
+        content[place : place + len(damage)] = damage
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(UnreadableVideo, match=f"video x is damaged: .*{name}"), Video(path, "x") as video:
+            video.decode()
+
+
+@pytest.mark.parametrize("number", [0, 20])
+def test_a_picture_without_content_is_named(written, tmp_path, number):
+    """The decoder returns it, and in it what is in memory."""
+    content = bytearray(written["mjpeg.avi"].read_bytes())
+    with av.open(str(written["mjpeg.avi"])) as file:
+        packet = [packet for packet in file.demux(video=0) if packet.size][number]
+    place = content.index(b"\xff\xda", packet.pos)
+    content[place : place + 2] = b"\xcc\xcc"
+    path = tmp_path / "empty.avi"
+    path.write_bytes(content)
+    assert len(files.all_frames(path)) == 40
+    with pytest.raises(UnreadableVideo, match="one of its pictures is empty"):
+        Video(path, "x")
+
+
+def test_a_picture_that_the_decoder_writes_in_part_is_named(tmp_path):
+    """VP8 that states more rows than it has data for (1728): what is seen there is what was in memory."""
+    whole = files.write(tmp_path / "vp8.webm", codec="libvpx", frames=18, size=(48, 32)).read_bytes()
+    path = tmp_path / "long.webm"
+    path.write_bytes(make_damaged("matroska", whole, 7791))
+    with pytest.raises(UnreadableVideo, match=r"of frame .* a part is missing"), Video(path, "x") as video:
+        list(video.read(range(video.frames)))

@@ -102,16 +102,26 @@ def find_difference(path: Path, numbers: list[int], read: list[np.ndarray]) -> s
     """How `read` differs from the frames of these numbers, by a decoder that decodes all in one pass; None: not.
 
     That one fails where a picture itself is damaged: what is put in its place depends on the pictures decoded before.
+    Where the file states when each packet is shown, frames have the numbers of their packets: one that the decoder
+    drops, since what it refers to is missing, still counts.
     """
     with av.open(str(path), metadata_errors="replace") as file:
         stream = next(stream for stream in file.streams.video)
         stated = stream.codec_context.name == "h264" and file.format.name.startswith(("mov", "matroska"))
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
-        frames = [(frame.pts, frame.to_ndarray(format="rgb24"), frame.rotation) for frame in file.decode(stream)]
-    times = [time for time, _, _ in frames]
-    if stated and None not in times and len(set(times)) == len(times):
-        frames.sort(key=lambda frame: frame[0])
+        frames, packets = [], []
+        for packet in file.demux(stream):
+            packets += [packet.pts] if packet.size and not packet.is_discard else []
+            for frame in packet.decode():
+                if frame.is_corrupt:
+                    raise av.error.InvalidDataError(0, "concealed")
+                frames.append((frame.pts, frame.to_ndarray(format="rgb24"), frame.rotation))
+    if stated and None not in packets and len(set(packets)) == len(packets):
+        decoded = {frame[0]: frame for frame in frames}
+        frames = [decoded.get(time) for time in sorted(packets)]
+        if any(frames[n] is None for n in numbers):
+            return f"frames {[n for n in numbers if frames[n] is None]} cannot be decoded"
     if max(numbers, default=-1) >= len(frames):
         return f"{len(frames)} frames, frame {max(numbers)} was read"
     wrong = [

@@ -82,6 +82,22 @@ def set_matrix(path: Path, a: float, b: float, c: float, d: float, box: bytes = 
     path.write_bytes(content)
 
 
+def set_clean_aperture(path: Path, *aperture: int) -> None:
+    """Write into an MP4 file whose index is at its end which part is to be shown.
+
+    Eight numbers, fractions of pixels: width, height, how far to the right and down of the middle (ISO 14496-12).
+    """
+    content = bytearray(path.read_bytes())
+    box = struct.pack(">I4s8i", 40, b"clap", *aperture)
+    sizes = [content.index(name) - 4 for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")]
+    sizes.append(sizes[-1] + 16)
+    end = sizes[-1] + int.from_bytes(content[sizes[-1] : sizes[-1] + 4], "big")
+    for place in sizes:
+        content[place : place + 4] = (int.from_bytes(content[place : place + 4], "big") + len(box)).to_bytes(4, "big")
+    content[end:end] = box
+    path.write_bytes(content)
+
+
 def all_frames(path: Path) -> list[np.ndarray]:
     """Every frame as the decoder gives it, in RGB."""
     with av.open(str(path)) as file:
