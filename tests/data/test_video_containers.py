@@ -115,7 +115,7 @@ def test_what_is_no_file_is_named_at_once(tmp_path):
     for name, reason in reasons.items():
         with pytest.raises(UnreadableVideo, match=reason):
             Video(tmp_path / f"{name}.mp4", name)
-    with pytest.raises(UnreadableVideo, match="too long"):
+    with pytest.raises(UnreadableVideo, match="longer than the system allows"):
         Video(tmp_path / f"{'x' * 300}.mp4", "x")
     with pytest.raises(UnreadableVideo, match="null"):
         Video(Path("x\0.mp4"), "x")

@@ -84,7 +84,7 @@ def test_the_division_of_the_batch_is_told_before_the_training(shared):
     _, report = shared
     (line,) = [line for line in report["whole"]["messages"][0].splitlines() if "effective batch" in line]
     assert line.startswith(
-        "coco-r50-gc-r16: 2 processes on cpu: effective batch 4, 2 in each process; learning rate 0.003"
+        "coco-r50-gc-r16: 2 processes on cpu: effective batch 4, 2 in each process; learning rate 0.002"
     )
     assert "effective batch" not in report["again"]["messages"][0]
 
@@ -282,7 +282,7 @@ def division(profile="full", processes=ALONE, accelerator="cuda", **options):
 
 
 def test_a_batch_that_cannot_be_divided_says_by_what_it_can():
-    with pytest.raises(ReproError, match=r"batch of 8 images.*among 3 processes: choose --devices among 1, 2, 4, 8$"):
+    with pytest.raises(ReproError, match=r"batch of 4 images.*among 3 processes: choose --devices among 1, 2, 4$"):
         division("mini", Processes(3, 3))
     with pytest.raises(ReproError, match="or another --batch-size"):
         division("full", Processes(3, 3))
