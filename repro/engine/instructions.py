@@ -1,14 +1,14 @@
-"""The instruction set that the mini profile computes with. It is chosen before torch is imported.
+"""The instruction set that the mini profile computes with. It is chosen before torch computes.
 
 CPUs of one family of instruction sets round alike; a CPU with wider registers adds in another order, and a training
-ends in other weights. So the mini profile leaves all but AVX2 unused, which x86-64 CPUs have since 2013.
+ends in other weights. So the mini profile leaves all but AVX2 unused, which nearly all x86-64 CPUs have
+that were made since 2015; a record says what a CPU without it computed with.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,18 +21,15 @@ _AVX2 = {
 }
 
 
-def pin(profile: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+def pin(profile: str) -> dict[str, str]:
     """The variables with which a process is to be started that measures in that profile; empty where it is "full".
 
-    Other architectures than x86-64 have kernels of their own: nothing is pinned there.
-
-    Args:
-        environment: what is set already; it wins, so that somebody may measure what other instructions do.
+    A variable that is set already wins, so that somebody may measure what other instructions do. Other architectures
+    than x86-64 have kernels of their own: nothing is pinned there.
     """
     if profile != "mini" or platform.machine().lower() not in ("x86_64", "amd64"):
         return {}
-    present = os.environ if environment is None else environment
-    return {name: value for name, value in _AVX2.items() if name not in present}
+    return {name: value for name, value in _AVX2.items() if name not in os.environ}
 
 
 def describe_processor() -> dict[str, str | None]:

@@ -140,10 +140,10 @@ class Run:
     def _open_log(self, size: int) -> None:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            for path in (self.state, self.weights, self.result):
-                for leftover in list_directory(self.directory):
-                    if leftover.name.startswith(f".{path.name}."):  # of a process that was killed while writing
-                        leftover.unlink()
+            unfinished = tuple(f".{path.name}." for path in (self.state, self.weights, self.result))
+            for leftover in list_directory(self.directory):
+                if leftover.name.startswith(unfinished):  # of a process that was killed while writing
+                    leftover.unlink()
             self._log = self.log.open("ab", buffering=0)
             if self._log.tell() < size:
                 raise self._describe_damage(self.log, f"it is shorter than when {self.state.name} was written")

@@ -46,22 +46,24 @@ def compute(environment, later=()):
 
 @pytest.fixture
 def intel(monkeypatch):
+    for name in AVX2:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
 
 
 def test_the_mini_profile_alone_is_pinned(intel):
-    assert instructions.pin("mini", {}) == AVX2
-    assert instructions.pin("full", {}) == {}
+    assert instructions.pin("mini") == AVX2
+    assert instructions.pin("full") == {}
 
 
-def test_what_somebody_sets_wins(intel):
-    given = {"ATEN_CPU_CAPABILITY": "default", "PATH": "/bin"}
-    assert instructions.pin("mini", given) == {name: value for name, value in AVX2.items() if name not in given}
+def test_what_somebody_sets_wins(intel, monkeypatch):
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    assert instructions.pin("mini") == {n: value for n, value in AVX2.items() if n != "ATEN_CPU_CAPABILITY"}
 
 
-def test_other_architectures_are_not_pinned(monkeypatch):
+def test_other_architectures_are_not_pinned(intel, monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    assert instructions.pin("mini", {}) == {}
+    assert instructions.pin("mini") == {}
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86-64 CPUs have these instructions")

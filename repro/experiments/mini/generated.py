@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 #: Contents that records were measured on before contents were part of keys: there, the parameters alone are the key.
 _KEYED_BY_PARAMETERS = {
-    "d86c7c73559f89266a83f02579a3de3d4e001718d61ee5ba7a3b3c99576edd3f",
     "3aa7153c53cc099c3764009045c2b08cdb38f6b1907dd4272642a3118310a4ed",
     "3e29b3b28332d6e85c01caa607d947f7fa72e5c28bee2606d6b90186e147ebc5",
 }
