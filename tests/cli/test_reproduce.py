@@ -121,7 +121,8 @@ def test_records_that_do_not_and_the_cpu_that_made_them(reproduce, tmp_path):
     }
 
 
-def test_where_the_files_are_and_what_to_do_next(reproduce, tmp_path):
+def test_where_the_files_are_and_what_to_do_next(reproduce, tmp_path, monkeypatch):
+    monkeypatch.delenv("NOX_CURRENT_SESSION", raising=False)  # these tests may run in one
     fill(Store(tmp_path / "records"), 3)
     out = reproduce().stdout
     written = {path.name for path in (tmp_path / "tables").iterdir()}
