@@ -264,6 +264,7 @@ def test_other_files_are_refused_with_the_reason(read_bytes, content, reason):
 @pytest.mark.parametrize(
     "content",
     [gzip.compress(b"weights"), torch_zip({"w": torch.tensor([float("nan")])}), torch_zip({"m": STATE, "ema": STATE})],
+    ids=["gzip", "nan", "ema"],  # the first one's bytes tell the time
 )
 def test_what_another_copy_would_not_help_is_not_to_be_fetched_again(read_bytes, content):
     with pytest.raises(ReproError) as error:
