@@ -25,11 +25,11 @@ def command(
     Example: repro claims --table 2
     """
     from repro import paper
-    from repro.records import Store
+    from repro.records import open_results
     from repro.verification.claims import audit
     from repro.verification.integrity import admit
 
-    store = Store(results / "records")
+    store = open_results(results, may_be_absent=results == options.RESULTS)
     every = audit.audit(audit.load(), store)
     print_left_out(admit(store), paper.load_all() if table is None else (paper.load(table),))
     chosen = [a for a in every if table is None or any(cell.table == table for cell in a.claim.cells)]

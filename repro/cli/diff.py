@@ -32,10 +32,9 @@ def command(
 
       repro diff results tables/reference
     """
-    from repro.records import Store
     from repro.verification.differences import RecordComparison, diff
 
-    comparison = diff(a, b, Store(results / "records"))
+    comparison = diff(a, b, results)
     if json:
         import json as json_
 

@@ -45,14 +45,14 @@ def command(
     Example: repro effects --table 2
     """
     from repro import paper
-    from repro.records import Store
+    from repro.records import open_results
     from repro.verification.effects import paired_effects
     from repro.verification.effects.paired_tests import PairedTests
     from repro.verification.integrity import admit
     from repro.verification.measurements import Profile
 
     chosen = paper.load_all() if table is None else (paper.load(table),)
-    admitted = admit(Store(results / "records"))
+    admitted = admit(open_results(results))
     print_left_out(admitted, chosen)
     records = admitted.records
     tester = PairedTests(

@@ -31,10 +31,10 @@ def command(
       repro explain "5/+5 GC"
     """
     from repro.paper import addresses
-    from repro.records import Store
+    from repro.records import open_results
     from repro.rendering.explanation import explain
 
-    explained = explain(addresses.find(cell), Store(results / "records"))
+    explained = explain(addresses.find(cell), open_results(results, may_be_absent=results == options.RESULTS))
     if json:
         import json as json_
 

@@ -29,11 +29,11 @@ def command(
     Example: repro hypotheses --table 2
     """
     from repro import paper
-    from repro.records import Store
+    from repro.records import open_results
     from repro.verification.integrity import admit
 
     chosen = paper.load_all() if table is None else (paper.load(table),)
-    admitted = admit(Store(results / "records"))
+    admitted = admit(open_results(results))
     print_left_out(admitted, chosen)
     records = admitted.records
     if json:

@@ -10,11 +10,11 @@ def command(results: options.Results = options.RESULTS, json: options.Json = Fal
 
     Example: repro status --results results
     """
-    from repro.records import Store
+    from repro.records import open_results
     from repro.rendering.status import build_status
     from repro.verification.verdicts import VERDICTS
 
-    status = build_status(Store(results / "records"))
+    status = build_status(open_results(results, may_be_absent=results == options.RESULTS))
     if json:
         import json as json_
 

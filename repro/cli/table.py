@@ -24,14 +24,14 @@ def command(
     from repro import paper
     from repro.errors import ReproError
     from repro.paths import write_atomically
-    from repro.records import Store
+    from repro.records import open_results
     from repro.rendering.tables import Format, render
 
     formats: tuple[Format, ...] = ("md", "tex", "csv")
     checked = options.one_of("--format", form, formats)
     if not deltas and form != "tex":
         raise ReproError("--no-deltas is for --format tex; the other formats always show them")
-    text = render(paper.load(number), Store(results / "records"), checked, deltas)
+    text = render(paper.load(number), open_results(results), checked, deltas)
     if output is None:
         print(text, end="")
     else:

@@ -37,11 +37,11 @@ def command(
       repro verify --junit verify.xml --summary "$GITHUB_STEP_SUMMARY"
     """
     from repro import paper
-    from repro.records import Store
+    from repro.records import open_results
     from repro.verification.judgement import verify_all
 
     chosen = paper.load_all() if table is None else (paper.load(table),)
-    verified = verify_all(chosen, Store(results / "records"))
+    verified = verify_all(chosen, open_results(results))
     if junit is not None:
         from datetime import datetime, timezone
 

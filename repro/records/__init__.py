@@ -18,7 +18,7 @@ from repro.records.record import (
     Weights,
     cache_key,
 )
-from repro.records.store import Store, read
+from repro.records.store import Store, open_results, read
 
 __all__ = [
     "Checkpoint",
@@ -36,5 +36,6 @@ __all__ = [
     "Training",
     "Weights",
     "cache_key",
+    "open_results",
     "read",
 ]

@@ -76,6 +76,36 @@ class Store:
         return largest
 
 
+def open_results(results: Path, *, may_be_absent: bool = False) -> Store:
+    """The store of a directory of results, for a verb that only reads it. Where no record is in it, it is empty.
+
+    Args:
+        may_be_absent: whether a directory that does not exist is as good as an empty one.
+
+    Raises:
+        ReproError: there is no such directory, or it is the one of the records themselves.
+    """
+    store = Store(results / "records")
+    if is_there(store.directory) or (may_be_absent and not is_there(results)):
+        return store
+    if not is_there(results):
+        raise ReproError(
+            f"there is no directory {results}, so nothing was measured there. Check --results and the directory that "
+            "this command is run in. `repro reproduce --table N` makes a directory of results; a checkout of the "
+            "repository has one in tables/reference."
+        )
+    if any(_is_record(path.name) for path in list_directory(results)):
+        raise ReproError(
+            f"{results} holds records, and no directory records/. Name the directory that it is in: a directory of "
+            "results has its records in records/."
+        )
+    return store
+
+
+def _is_record(name: str) -> bool:
+    return name.endswith(".json") and any(f".{source}.seed" in name for source in ("trained", "checkpoint"))
+
+
 def read(path: Path) -> Record:
     """The record in one file.
 

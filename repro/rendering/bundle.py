@@ -21,7 +21,7 @@ from repro.errors import ReproError
 from repro.files.places import is_there, list_directory
 from repro.files.regular_files import open_regular, read_regular
 from repro.paths import CHECKPOINTS, PUBLISHED, TABLES, write_atomically
-from repro.records import Store
+from repro.records import Store, open_results
 from repro.rendering.provenance import LOCK
 from repro.rendering.tables import write_renderings
 from repro.verification.effects import paired_effects
@@ -66,7 +66,7 @@ def write(results: Path, path: Path) -> int:
     Raises:
         ReproError: there is no record, one is damaged (it is named), or `path` cannot be written.
     """
-    store = Store(results / "records")
+    store = open_results(results)
     if not store.all() and not store.counts():  # reading names what is damaged, by its own path
         raise ReproError(f"{store.directory} has no records: nothing to bundle. Check --results.")
     paired_effects.load(results)

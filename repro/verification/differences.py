@@ -12,7 +12,7 @@ from repro.errors import ReproError, unknown
 from repro.evaluation import is_attention
 from repro.files.places import is_directory, is_file
 from repro.paper import tolerances
-from repro.records import Record, Store
+from repro.records import Record, Store, open_results
 from repro.verification.agreement import compute_retrained_half_width
 
 #: Where a record's fields are shown; what is not named here is of its identity.
@@ -144,8 +144,8 @@ class StoreComparison:
         return {**asdict(self), "alike": self.alike, "changed": changed}
 
 
-def diff(a: str, b: str, store: Store) -> RecordComparison | StoreComparison:
-    """Compare two records, each a file, a name in `store` or the beginning of one; or two stores, each a directory.
+def diff(a: str, b: str, results: Path) -> RecordComparison | StoreComparison:
+    """Compare two records, each a file, or the beginning of its name in `results`; or two stores, each a directory.
 
     Raises:
         ReproError: there is no such record, several begin so, one is a directory and the other is not, or a file is
@@ -156,16 +156,17 @@ def diff(a: str, b: str, store: Store) -> RecordComparison | StoreComparison:
         return compare_stores(_open_store(Path(a)), _open_store(Path(b)))
     if any(directories):
         raise ReproError(f"{a} and {b}: one is a directory and the other a record; compare two of a kind")
-    return compare(a, _find_record(a, store), b, _find_record(b, store))
+    return compare(a, _find_record(a, results), b, _find_record(b, results))
 
 
 def _open_store(directory: Path) -> Store:
     return Store(directory / "records" if is_directory(directory / "records") else directory)
 
 
-def _find_record(name: str, store: Store) -> Record:
+def _find_record(name: str, results: Path) -> Record:
     if is_file(Path(name)):
         return records.read(Path(name))
+    store = open_results(results, may_be_absent=bool(os.path.dirname(name)))
     files = store.files()
     matching = [file for file in files if file.startswith(name)]
     if name in files:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import xml.etree.ElementTree as ElementTree
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import pytest
 from samples import record
@@ -53,7 +53,7 @@ def test_on_the_terminal_and_as_json(results, monkeypatch, capsys):
 
 def test_in_continuous_integration_it_does_not_pass(results):
     verified = verify_all(paper.load_all(), Store(results / "records"))
-    root = ElementTree.fromstring(junit.write_report(verified, datetime(2026, 1, 1, tzinfo=UTC)))
+    root = ElementTree.fromstring(junit.write_report(verified, datetime(2026, 1, 1, tzinfo=timezone.utc)))
     (case,) = [case for case in root.iter("testcase") if "+1 GC, AP box" in case.get("name")]
     assert "indistinct" in case.find("skipped").get("message")
     assert case.find("failure") is None

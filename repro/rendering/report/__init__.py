@@ -16,7 +16,7 @@ from repro.files.places import is_there
 from repro.files.regular_files import sha256
 from repro.paper import COLUMNS, Cell
 from repro.paths import TEMPLATES
-from repro.records import Record, Store
+from repro.records import Record, open_results
 from repro.rendering import provenance, view
 from repro.rendering.grid import NOT_RUN, write_signed
 from repro.rendering.report import plots
@@ -98,7 +98,7 @@ def build(results: Path) -> ReportPage:
     Raises:
         ReproError: a record, a stored effect, the ledger, the claims or the tolerances are damaged; the file is named.
     """
-    store = Store(results / "records")
+    store = open_results(results)
     admitted, stored = admit(store), paired_effects.load(results)
     records = admitted.records
     views = tuple(view.build(table, store) for table in paper.load_all())
