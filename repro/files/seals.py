@@ -6,7 +6,9 @@ A seal is no signature: who computes it again after an edit is not noticed by it
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,8 +19,14 @@ from repro.files.regular_files import read_regular
 from repro.files.schema import FrozenModel, describe_violation
 
 _Model = TypeVar("_Model", bound=FrozenModel)
-_LIMIT = 64 * 2**20  #: bytes; the largest, a record with many failed items, has less than a megabyte
+_LIMIT = 4 * 2**20  #: bytes; the largest, a record with many failed items, has less than a megabyte
+_VERSION = "schema_version"
+_MOST_VERSIONS = 10**6
 _SEAL = re.compile(rb',\s*"content_sha256":\s*"([0-9a-f]{64})"')
+
+
+class OtherVersionError(ReproError):
+    """A whole file that another version of this package wrote, which this one cannot read."""
 
 
 def seal(content: FrozenModel) -> bytes:
@@ -33,29 +41,38 @@ def has_seal(content: bytes) -> bool:
 
 
 def parse_sealed(content: bytes, model: type[_Model], kind: str, path: Path, remedy: str) -> _Model:
-    """Parse the bytes of a sealed file. A number is a number: neither "38" nor true is taken for one.
+    """Parse the bytes of a sealed file. A number is a number: neither "38" nor true is taken for one. No key is twice.
 
     Args:
         kind: what the file is, for messages: "record".
         remedy: what the user can do, in a sentence or two.
 
     Raises:
+        OtherVersionError: it states another version of its form, or is sealed and has more fields than are known.
         ReproError: it is not whole, not of this form, has no seal, or was changed after it was sealed.
     """
     name = f"{kind} {path}"
     found = _SEAL.search(content)
     if found:
         content = content[: found.start()] + content[found.end() :]
+    right = found is not None and _sha256(content) == found[1]
     try:
         parsed = model.model_validate_json(content, strict=True)
+        if problem := _find_ambiguity(content, model):
+            raise ReproError(f"{name} is not a valid {kind}: {problem}. {remedy}")
     except ValidationError as error:
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            raise ReproError(f"{name} is damaged (not whole JSON: {first['ctx']['error']}). {remedy}") from None
+        errors = error.errors(include_url=False)
+        if errors[0]["type"] == "json_invalid":
+            raise ReproError(f"{name} is damaged (not whole JSON: {errors[0]['ctx']['error']}). {remedy}") from None
+        if other := _find_other_version(content, model):
+            raise OtherVersionError(f"{name} is of {other}") from None
+        if right and all(one["type"] == "extra_forbidden" for one in errors):
+            where = ".".join(map(str, errors[0]["loc"]))
+            raise OtherVersionError(f"{name} is of a later version: this one knows no field {where[:100]!r}") from None
         raise ReproError(f"{name} is not a valid {kind}: {describe_violation(error)}. {remedy}") from None
     if not found:
         raise ReproError(f"{name} has no content_sha256: nothing tells whether it was edited. {remedy}")
-    if _sha256(content) != found[1]:
+    if not right:
         raise ReproError(f"{name} was changed after it was written: its content_sha256 is another. {remedy}")
     return parsed
 
@@ -79,6 +96,39 @@ def read_sealable(path: Path, kind: str) -> bytes:
         ReproError: it cannot be read, is no regular file, or is too large.
     """
     return read_regular(path, _LIMIT, kind)
+
+
+def _find_ambiguity(content: bytes, model: type[FrozenModel]) -> str:
+    """Say in which way a valid file could be read otherwise by another program or version; or nothing."""
+    twice: list[str] = []
+
+    def collect(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            twice.append(next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1))
+        return content
+
+    read = json.loads(content, object_pairs_hook=collect)
+    if twice:
+        return f"{twice[0]}: the key is there twice"
+    if _VERSION in model.model_fields and type(read.get(_VERSION)) is not int:  # Literal[1] takes true as well
+        return f"{_VERSION}: {'Input should be a number' if _VERSION in read else 'Field required'}"
+    return ""
+
+
+def _find_other_version(content: bytes, model: type[FrozenModel]) -> str:
+    """Say which version a file states, where that is a whole number and another than the form's; or nothing."""
+    if _VERSION not in model.model_fields:
+        return ""
+    try:
+        read = json.loads(content)
+    except (ValueError, RecursionError):
+        return ""
+    known = model.model_fields[_VERSION].default
+    stated = read.get(_VERSION) if isinstance(read, dict) else None
+    if type(stated) is not int or stated == known or not 0 <= stated < _MOST_VERSIONS:
+        return ""
+    return f"version {stated} of its form; this version of the package reads version {known}"
 
 
 def _sha256(content: bytes) -> bytes:

@@ -33,7 +33,8 @@ def read_metrics(path: Path) -> dict[str, float]:
     """The answer as a JSON object: a number in percent by column of the published tables.
 
     Raises:
-        ReproError: it cannot be read, is something else, or names a metric twice.
+        ReproError: it cannot be read, is something else, names a metric twice, or as of `check_metrics`; the file is
+            named.
     """
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -50,9 +51,14 @@ def read_metrics(path: Path) -> dict[str, float]:
     if not isinstance(content, dict) or not all(type(value) in (int, float) for value in content.values()):
         raise ReproError(f'{path} must be a JSON object of numbers such as {{"ap_box": 45.0}}')
     try:
-        return {name: float(value) for name, value in content.items()}
+        metrics = {name: float(value) for name, value in content.items()}
     except OverflowError:
         raise ReproError(f"{path} holds a number that is no percentage: it has hundreds of digits") from None
+    try:
+        check_metrics(metrics)
+    except ReproError as error:
+        raise ReproError(f"{path}: {error}") from None
+    return metrics
 
 
 def check_metrics(metrics: Mapping[str, float]) -> None:
@@ -66,7 +72,7 @@ def check_metrics(metrics: Mapping[str, float]) -> None:
         raise ReproError(f"no metrics: give the server's answer in percent, {', '.join(known)}")
     for name, value in metrics.items():
         if name not in known:
-            raise ReproError(f"metric {name!r} is none that the table has: {', '.join(known)}")
+            raise ReproError(f"metric {name[:100]!r} is none that the table has: {', '.join(known)}")
         if not 0 <= value <= 100:  # NaN is not either
             raise ReproError(f"{name}: {value} is no percentage")
         if 0 < value <= 1:
@@ -95,7 +101,8 @@ def record_answer(name: str, directory: Path, metrics: Mapping[str, float], stor
 
     Raises:
         ReproError: the paper has no such row, there is no submission, it is another experiment's, of another version's
-            network, not of all of test-dev, or its files were changed; or as of `check_metrics`.
+            network, not of all of test-dev, of the other task alone, or its files were changed; or as of
+            `check_metrics`.
     """
     experiment = get(name)
     if name not in (rows := _list_test_dev_experiments()):
@@ -115,6 +122,11 @@ def record_answer(name: str, directory: Path, metrics: Mapping[str, float], stor
             f"{where} is of {submission.dataset.evaluated} images of {submission.dataset.name}; the paper's numbers "
             f"are of all {size} of {TEST_DEV}"
         )
+    for task, names in METRICS.items():
+        if task not in submission.archives and any(metric in metrics for metric in names):
+            raise ReproError(
+                f"{where} is of {', '.join(submission.archives)} alone: no server can have answered {task}"
+            )
     submission.check_archives(directory)
     before = _find_earlier_answer(store, submission)
     known = {metric.name: metric.value for metric in before.metrics} if before else {}

@@ -6,22 +6,22 @@ from typing import Literal
 
 from pydantic import Field
 
-from repro.files.schema import FrozenModel
+from repro.files.schema import FiniteModel, Name, Text
 
 #: (experiment, profile, engine, readings) of trainings that are counted as seeds of one another.
 TrainedAlike = tuple[str, str, str, tuple[tuple[str, str], ...]]
 
 
-class DeclaredSeeds(FrozenModel):
+class DeclaredSeeds(FiniteModel):
     """Seeds 0..seeds-1 of an experiment, as `repro reproduce --seeds` declares them."""
 
     schema_version: Literal[1] = 1
-    experiment: str
+    experiment: Name
     profile: Literal["full", "mini"]
-    engine: str
-    readings: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)  #: as records have them
-    seeds: int = Field(ge=1)
-    declared: str  #: ISO 8601, UTC
+    engine: Name
+    readings: dict[Name, Name] = Field(default={}, exclude_if=lambda value: not value)  #: as records have them
+    seeds: int = Field(ge=1, lt=2**63)
+    declared: Text  #: ISO 8601, UTC
 
     @property
     def of(self) -> TrainedAlike:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from repro.errors import ReproError
 from repro.experiments import digest
-from repro.files.schema import FiniteModel
+from repro.files.schema import FiniteModel, Integer, Name, Number, Sha256, Text
 
 SCHEMA: Literal[1] = 1
-
-
-#: In one spelling, so that equal ones are found equal.
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Number = Annotated[int, Field(ge=0)]
 
 
 class Metric(FiniteModel):
     """One measured number, in full precision and in the unit that the paper prints."""
 
-    name: str  #: a column of the published tables: ap_box, ap50_box, ..., top1, jsd_att
+    name: Name  #: a column of the published tables: ap_box, ap50_box, ..., top1, jsd_att
     value: float
-    unit: str
+    unit: Text
     n: Number  #: items (images or videos) that the value was computed from
     standard_error: float | None = Field(default=None, ge=0)
 
@@ -31,13 +26,13 @@ class Metric(FiniteModel):
 class DataSet(FiniteModel):
     """What was evaluated. `required`: the paper's number of items (5000 on COCO); `expected`: the annotation file's."""
 
-    name: str
+    name: Name
     annotations_sha256: Sha256
     ids_sha256: Sha256
     required: Number
     expected: Number
     evaluated: Number
-    failed: list[str] = []
+    failed: list[Text] = []
     #: Of generated data: the sha256 of what was drawn, the same on every machine; and of the files, which depend on
     #: encoders. Left out where nothing was generated, and in records of before the content was checked.
     drawn_sha256: Sha256 | None = Field(default=None, exclude_if=lambda value: value is None)
@@ -47,29 +42,39 @@ class DataSet(FiniteModel):
 class Checkpoint(FiniteModel):
     """Weights that others trained: which file, from where, and what became of its keys (`checkpoints.yaml`)."""
 
-    key: str  #: cache key of the evaluation: weights, translation, network, data and numerics
-    id: str  #: of the registry's entry, or "file" where the user brought one of no entry
+    key: Sha256  #: cache key of the evaluation: weights, translation, network, data and numerics
+    id: Text  #: of the registry's entry, or "file" where the user brought one of no entry
     match: Literal["exact", "near"]  #: the authors' weights of this very row, or others of the same network
-    format: str
-    url: str | None  #: where it was fetched from; None for a file given by hand
+    format: Text
+    url: Text | None  #: where it was fetched from; None for a file given by hand
     sha256: Sha256  #: of the file
     verified: bool  #: its hash begins as its publisher says
     size: Number  #: bytes
-    conventions: str  #: name of the framework's conventions that it was evaluated with
-    missing: list[str]  #: keys of the network that the file does not have
-    unexpected: list[str]  #: keys of the file that the network has no use for, each for a known reason
-    reshaped: list[str]  #: keys whose tensors were cut, permuted or rolled, and how
-    reported: dict[str, float] = {}  #: by their publisher, by column of the tables
+    conventions: Text  #: name of the framework's conventions that it was evaluated with
+    missing: list[Text]  #: keys of the network that the file does not have
+    unexpected: list[Text]  #: keys of the file that the network has no use for, each for a known reason
+    reshaped: list[Text]  #: keys whose tensors were cut, permuted or rolled, and how
+    reported: dict[Name, float] = {}  #: by their publisher, by column of the tables
 
 
 class Weights(FiniteModel):
     """The evaluated weights: `origin` says how they came to be."""
 
     sha256: Sha256
-    origin: str
+    origin: Text
     initial_sha256: Sha256 | None = None
-    converter: str | None = None  #: name and version of what translated them from another framework
+    converter: Text | None = None  #: name and version of what translated them from another framework
     checkpoint: Checkpoint | None = None
+
+
+def refuse_other_source(source: str, weights: Weights) -> None:
+    """Refuse weights that do not come from where they are said to.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if (source == "checkpoint") != (weights.checkpoint is not None):
+        raise ValueError("weights.checkpoint belongs to source checkpoint, and to no other")
 
 
 class Segment(FiniteModel):
@@ -77,8 +82,8 @@ class Segment(FiniteModel):
 
     start: Number  #: iterations completed before
     world_size: Number
-    precision: str
-    accelerator: str | None = None
+    precision: Text
+    accelerator: Text | None = None
 
 
 class Training(FiniteModel):
@@ -92,8 +97,8 @@ class Training(FiniteModel):
     world_size: Number  #: processes that it ended with
     final_loss: float
     resumed: Number = 0
-    batch_per_process: int | None = None
-    normalisation: str | None = None  #: what batch norm took its statistics over, in words
+    batch_per_process: Number | None = None
+    normalisation: Text | None = None  #: what batch norm took its statistics over, in words
     segments: list[Segment] = []
 
 
@@ -102,7 +107,7 @@ class Complexity(FiniteModel):
 
     params: Number
     macs: Number
-    input_shape: list[int]
+    input_shape: list[Number]
 
 
 class Cost(FiniteModel):
@@ -123,40 +128,39 @@ class Record(FiniteModel):
     """Everything about one measurement of one experiment."""
 
     schema_version: Literal[1] = SCHEMA
-    experiment: str
+    experiment: Name
     profile: Literal["full", "mini"]
     source: Literal["trained", "checkpoint"]
-    engine: str
+    engine: Name
     seed: Number
     spec_hash: Sha256
-    command: str
-    created: str  #: ISO 8601, UTC
-    deviations: list[str]  #: from the paper's protocol, in words
-    departures: list[str] = []  #: those of them that were asked for: another recipe than the paper's
+    command: Text
+    created: Text  #: ISO 8601, UTC
+    deviations: list[Text]  #: from the paper's protocol, in words
+    departures: list[Text] = []  #: those of them that were asked for: another recipe than the paper's
     #: Choice by point, of those readings of the protocol that are not the default ones. Left out where there are none.
-    readings: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
+    readings: dict[Name, Name] = Field(default={}, exclude_if=lambda value: not value)
     metrics: list[Metric]
-    evaluator: str  #: name and version
+    evaluator: Text  #: name and version
     predictions_sha256: Sha256
     weights: Weights
     dataset: DataSet
     training: Training | None
-    numerics: dict[str, str | int | bool]
-    environment: dict[str, str | bool | None]
+    numerics: dict[Name, Text | Integer | bool]
+    environment: dict[Name, Text | bool | None]
     cost: Cost
     complexity: Complexity | None = None
     #: None where the metrics were computed here. It is left out then, as in older records.
     submitted: Submitted | None = Field(default=None, exclude_if=lambda value: value is None)
     #: What counted as agreement when it was measured (`Tolerances.in_force`), by rule and metric; None: not known.
-    tolerances: dict[str, dict[str, float]] | None = Field(default=None, exclude_if=lambda value: value is None)
+    tolerances: dict[Name, dict[Name, float]] | None = Field(default=None, exclude_if=lambda value: value is None)
     #: sha256 of the statements that were to be answered when it was measured (`repro.paper.hypotheses`); mini only.
     hypotheses: Sha256 | None = Field(default=None, exclude_if=lambda value: value is None)
     key: Sha256 = Field(description="cache key: sha256 of what can change the answer, and nothing else")
 
     @model_validator(mode="after")
     def _weights_of_source(self) -> Record:
-        if (self.source == "checkpoint") != (self.weights.checkpoint is not None):
-            raise ValueError("weights.checkpoint belongs to source checkpoint, and to no other")
+        refuse_other_source(self.source, self.weights)
         return self
 
     def metric(self, name: str) -> Metric | None:
@@ -200,15 +204,15 @@ class Count(FiniteModel):
     """Parameters and operations of one experiment's full-size network (`repro complexity`)."""
 
     schema_version: Literal[1] = SCHEMA
-    experiment: str
+    experiment: Name
     spec_hash: Sha256
     params: Number  #: trainable, exact
     macs: Number  #: multiply-accumulates of convolutions, matrix products and linear layers
     paper_flops: Number  #: operations in the paper's convention; it prints this number divided by 2**30 as "G"
-    input_shape: list[int]
-    rois: dict[str, int] = {}  #: RoIs through each head
-    counter: str  #: name and version
-    uncounted: list[str] = []  #: operators that neither convention counts
+    input_shape: list[Number]
+    rois: dict[Name, Number] = {}  #: RoIs through each head
+    counter: Text  #: name and version
+    uncounted: list[Text] = []  #: operators that neither convention counts
 
     @property
     def filename(self) -> str:

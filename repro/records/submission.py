@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from repro.errors import ReproError
 from repro.files.places import is_there
 from repro.files.regular_files import sha256
-from repro.files.schema import FrozenModel
+from repro.files.schema import FiniteModel, Integer, Name, Number, Sha256, Text
 from repro.files.seals import read_sealed, seal
 from repro.paths import write_atomically
-from repro.records.record import Cost, DataSet, Record, Training, Weights, cache_key
+from repro.records.record import Cost, DataSet, Record, Training, Weights, cache_key, refuse_other_source
 
 EVALUATION_SERVER = "COCO evaluation server"
 TEST_DEV = "coco-test-dev2017"
@@ -24,35 +24,43 @@ METRICS = {"bbox": ("ap_box", "ap50_box", "ap75_box"), "segm": ("ap_mask", "ap50
 SUBMISSION_FILE = "submission.json"
 
 
-class Archive(FrozenModel):
+class Archive(FiniteModel):
     """A file to upload."""
 
-    path: str  #: from the submission's directory
-    sha256: str
-    detections: int
+    #: From the submission's directory, and in it: `bbox/detections_....zip`.
+    path: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$", max_length=300)
+    sha256: Sha256
+    detections: Number
 
 
-class Submission(FrozenModel):
+class Submission(FiniteModel):
     """What was predicted for the server, by what: a record but for the answer. Stands beside the files to upload."""
 
     schema_version: Literal[1] = 1
-    archives: dict[Literal["bbox", "segm"], Archive]
-    key: str  #: cache key of the predictions: weights, translation, network, images and numerics
-    experiment: str
+    archives: dict[Literal["bbox", "segm"], Archive] = Field(min_length=1)
+    key: Sha256  #: cache key of the predictions: weights, translation, network, images and numerics
+    experiment: Name
     source: Literal["trained", "checkpoint"]
-    engine: str
-    seed: int
-    spec_hash: str
-    deviations: list[str]
-    departures: list[str]
-    readings: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)  #: as records have them
-    predictions_sha256: str  #: of every detection in full precision
+    engine: Name
+    seed: Number
+    spec_hash: Sha256
+    deviations: list[Text]
+    departures: list[Text]
+    readings: dict[Name, Name] = Field(default={}, exclude_if=lambda value: not value)  #: as records have them
+    predictions_sha256: Sha256  #: of every detection in full precision
     weights: Weights
     dataset: DataSet
     training: Training | None
-    numerics: dict[str, str | int | bool]
-    environment: dict[str, str | bool | None]
+    numerics: dict[Name, Text | Integer | bool]
+    environment: dict[Name, Text | bool | None]
     cost: Cost
+
+    @model_validator(mode="after")
+    def _weights_of_source(self) -> Submission:
+        refuse_other_source(self.source, self.weights)
+        if (self.source == "trained") != (self.training is not None):
+            raise ValueError("training belongs to source trained, and to no other")
+        return self
 
     def save(self, directory: Path) -> None:
         """Write it beside its archives."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from forging import forge
 from mmdetection_peer import Peer
 from typer.testing import CliRunner
 
@@ -396,6 +397,52 @@ def test_the_wrong_submission(settings, tmp_path, monkeypatch):
     assert settings.store.all() == []
 
 
+FORGED = {
+    "no archive": (lambda d: d["archives"].clear(), r"archives: .*at least 1 item"),
+    "an archive elsewhere": (
+        lambda d: d["archives"]["bbox"].update(path="../../../predictions.json.gz"),
+        r"archives\.bbox\.path: ",
+    ),
+    "an archive anywhere": (lambda d: d["archives"]["bbox"].update(path="/etc/passwd"), r"archives\.bbox\.path: "),
+    "an archive of a long name": (lambda d: d["archives"]["bbox"].update(path="x" * 301), r"archives\.bbox\.path: "),
+    "a source that its weights contradict": (
+        lambda d: d.update(source="trained"),
+        r"weights\.checkpoint belongs to source checkpoint",
+    ),
+    "published weights that were trained": (
+        lambda d: d.update(
+            training={
+                "key": "1" * 64, "iterations": 1, "recipe_iterations": 1, "effective_batch": 1, "learning_rate": 0.1,
+                "world_size": 1, "final_loss": 1.0,
+            }
+        ),
+        "training belongs to source trained, and to no other",
+    ),
+    "a hash that is none": (lambda d: d["archives"]["bbox"].update(sha256="x"), r"archives\.bbox\.sha256: "),
+    "a number without end": (lambda d: d.update(seed=10**400), "seed: "),
+    "a control character": (lambda d: d.update(deviations=["\x1b[2J"]), r"deviations\.0: it has the control char"),
+    "a NaN": (lambda d: d["cost"].update(train_seconds=float("nan")), r"cost\.train_seconds: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "message"), FORGED.values(), ids=FORGED)
+def test_a_forged_submission_is_named_by_its_file(settings, change, message):
+    directory, _ = sent(settings)
+    forge(directory / "submission.json", change)
+    with pytest.raises(ReproError, match=message) as refused:
+        answer(settings, directory)
+    assert str(directory / "submission.json") in str(refused.value)
+    assert settings.store.all() == []
+
+
+def test_an_answer_for_the_task_that_was_not_submitted(settings):
+    directory, _ = sent(settings)
+    forge(directory / "submission.json", lambda d: d["archives"].pop("segm"))
+    with pytest.raises(ReproError, match=r"submission\.json is of bbox alone: no server can have answered segm"):
+        answer(settings, directory)
+    assert [metric.name for metric in answer(settings, directory, BOXES).metrics] == list(BOXES)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -404,13 +451,22 @@ def test_the_wrong_submission(settings, tmp_path, monkeypatch):
         ('{"ap_box": 45.0, "ap_box": 46.0}', "ap_box is there twice"),
         ('{"ap_box": 45.0', "is not JSON"),
         ("AP = 0.450", "is not JSON"),
+        ('{"ap_box": NaN}', "ap_box: nan is no percentage"),
+        ('{"ap_box": Infinity}', "ap_box: inf is no percentage"),
+        ('{"ap_box": 1' + 400 * "0" + "}", "it has hundreds of digits"),
+        ('{"ap_box": 1' + 5000 * "0" + "}", "is not JSON"),
+        ('{"ap_box": true}', "must be a JSON object of numbers"),
+        ('{"ap_box": 0.45, "ap50_box": 0.637, "ap75_box": 0.482}', "looks like a fraction"),
+        ('{"' + 10**5 * "x" + '": 1}', "is none that the table has"),
     ],
 )
 def test_a_metrics_file_that_is_none(tmp_path, text, message):
     path = tmp_path / "answer.json"
     path.write_text(text)
-    with pytest.raises(ReproError, match=message):
+    with pytest.raises(ReproError, match=message) as refused:
         server_answer.read_metrics(path)
+    assert str(path) in str(refused.value)
+    assert len(str(refused.value)) < 1000
 
 
 # -- around it --------------------------------------------------------------------------------------------------------

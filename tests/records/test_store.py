@@ -72,7 +72,10 @@ def test_a_record_cut_in_half_is_named_and_left_alone(store):
         (lambda d: d.pop("seed"), "seed: Field required"),
         (lambda d: d.update(colour="red"), "colour: Extra inputs are not permitted"),
         (lambda d: d.update(profile="medium"), "profile: "),
-        (lambda d: d.update(schema_version=2), "schema_version: "),
+        (lambda d: d.pop("schema_version"), "schema_version: Field required"),
+        (lambda d: d.update(schema_version="1"), "schema_version: "),
+        (lambda d: d.update(schema_version=1.5), "schema_version: "),
+        (lambda d: d.update(schema_version=True), "schema_version: "),
         (lambda d: d["dataset"].update(evaluated="all"), r"dataset\.evaluated: "),
     ],
 )

@@ -19,7 +19,7 @@ from pydantic import Field
 from repro.errors import ReproError
 from repro.experiments import get, mini
 from repro.files.places import is_there, list_directory
-from repro.files.schema import FiniteModel
+from repro.files.schema import FiniteModel, Name, Number, Sha256, Text
 from repro.files.seals import read_sealed, seal
 from repro.paper import COLUMNS, DATASETS, Cell, Group, Row, Table
 from repro.paths import write_atomically
@@ -41,7 +41,7 @@ SHARED_STAGE_1 = (
 class Difference(FiniteModel):
     """The row's network minus the baseline's in one metric, in the unit of its column."""
 
-    column: str
+    column: Name
     ours: float  #: of the row's network
     baseline: float
     difference: float
@@ -49,28 +49,28 @@ class Difference(FiniteModel):
     high: float
     p: float = Field(ge=0, le=1)
     #: Items that the row's network alone got right, and the baseline alone; None where items are not right or wrong.
-    discordant: tuple[int, int] | None = None
+    discordant: tuple[Number, Number] | None = None
 
 
 class StoredEffect(FiniteModel):
     """A paired test of two networks on the same items. Immutable: the same test again gives the same file."""
 
     schema_version: Literal[1] = 1
-    experiment: str
-    baseline: str
+    experiment: Name
+    baseline: Name
     profile: Profile
     source: Literal["trained", "checkpoint"]
-    seed: int  #: of both runs
-    predictions_sha256: tuple[str, str]  #: of the row's network and of the baseline
-    annotations_sha256: str
-    dataset: str
-    n: int  #: items that both were evaluated on
-    method: str  #: name and version
+    seed: Number  #: of both runs
+    predictions_sha256: tuple[Sha256, Sha256]  #: of the row's network and of the baseline
+    annotations_sha256: Sha256
+    dataset: Name
+    n: Number  #: items that both were evaluated on
+    method: Text  #: name and version
     confidence: float
-    resamples: int | None = None
-    resampling_seed: int | None = None
+    resamples: Number | None = None
+    resampling_seed: Number | None = None
     differences: tuple[Difference, ...]
-    key: str = Field(description="sha256 of what can change the numbers, and nothing else")
+    key: Sha256 = Field(description="sha256 of what can change the numbers, and nothing else")
 
     def has_least_p(self, difference: Difference) -> bool:
         """Whether a p-value is the least that so many resamples can give: the true one may be smaller."""
