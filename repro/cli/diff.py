@@ -72,6 +72,8 @@ def _compare_stores(stores: StoreComparison) -> Iterator[str]:
         if files:
             yield f"only in {name}: {len(files)}"
             yield from (f"  {file}" for file in files)
+    for name, files in (("a", stores.foreign_a), ("b", stores.foreign_b)):
+        yield from (f"foreign in {name}, not compared: {file}" for file in files)
     for change in stores.counts:
         yield f"count {change.field}: {_shorten(change.a)} -> {_shorten(change.b)}"
     for comparison in stores.changed:

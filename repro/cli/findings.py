@@ -1,4 +1,4 @@
-"""Names records that a verb left out because they are not what they say."""
+"""Names records that a verb left out because they are not what they say, or foreign."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
 
 def print_left_out(admitted: Admitted, tables: Sequence[Table]) -> None:
-    """Print on standard error what is wrong with records of the experiments of `tables`: no number comes from them."""
+    """Print on standard error what no number comes from: records of the experiments of `tables` with which something
+    is wrong, and foreign files."""
     experiments = {name for table in tables for name in table.experiments}
     for problem in admitted.problems:
         if problem.record.experiment in experiments:
             print(f"left out, wrong: {problem}", file=sys.stderr)
+    for foreign in admitted.foreign:
+        print(f"left out, foreign: {foreign}", file=sys.stderr)

@@ -34,6 +34,8 @@ def command(results: options.Results = options.RESULTS, json: options.Json = Fal
         )
     for text in status.wrong:
         print(f"wrong: {text}")
+    for text in status.foreign:
+        print(f"foreign: {text}")
     if status.next:
         print("\nnext")
     for step in status.next:

@@ -77,6 +77,8 @@ def _print(verified: Verified) -> None:
                 print(f"  {verdict}")
     for problem in verified.problems:
         print(f"wrong: {problem}")
+    for foreign in verified.foreign:
+        print(f"foreign: {foreign}")
     for unused in verified.unused:
         print(f"unused record {unused.filename}: {unused.reason}")
     for row in (row for v in verified.verifications for row in list_reading_rows(v.table, records, verified.problems)):
@@ -103,6 +105,7 @@ def _print_json(verified: Verified) -> None:
             "readings": [row.as_dict() for row in list_reading_rows(verification.table, records, verified.problems)],
             "unused": [{"record": unused.filename, "reason": unused.reason} for unused in verification.unused],
             "wrong": wrong,
+            "foreign": [{"record": foreign.file, "reason": foreign.reason} for foreign in verified.foreign],
             "mini": verified.mini,
         }
         for verification in verified.verifications

@@ -25,7 +25,7 @@ def _check_text(value: object, info: ValidationInfo) -> object:
         text = _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), value)
         return text if len(text) <= LONGEST else f"{text[: LONGEST - 40]}... ({len(text)} characters)"
     if found := _COMMANDS.search(value):
-        raise ValueError(f"it has the control character {ascii(found[0])}, which no such text has")
+        raise ValueError(f"it has the control character {found[0]!a}, which no such text has")
     return value
 
 

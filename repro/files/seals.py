@@ -26,7 +26,16 @@ _SEAL = re.compile(rb',\s*"content_sha256":\s*"([0-9a-f]{64})"')
 
 
 class OtherVersionError(ReproError):
-    """A whole file that another version of this package wrote, which this one cannot read."""
+    """A whole file that another version of this package wrote, which this one cannot read.
+
+    Args:
+        name: the file, after what it is: "record PATH".
+        reason: of which version it is, in words.
+    """
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(f"{name} is {reason}")
+        self.reason = reason
 
 
 def seal(content: FrozenModel) -> bytes:
@@ -65,10 +74,10 @@ def parse_sealed(content: bytes, model: type[_Model], kind: str, path: Path, rem
         if errors[0]["type"] == "json_invalid":
             raise ReproError(f"{name} is damaged (not whole JSON: {errors[0]['ctx']['error']}). {remedy}") from None
         if other := _find_other_version(content, model):
-            raise OtherVersionError(f"{name} is of {other}") from None
+            raise OtherVersionError(name, other) from None
         if right and all(one["type"] == "extra_forbidden" for one in errors):
             where = ".".join(map(str, errors[0]["loc"]))
-            raise OtherVersionError(f"{name} is of a later version: this one knows no field {where[:100]!r}") from None
+            raise OtherVersionError(name, f"of a later version: this one knows no field {where[:100]!r}") from None
         raise ReproError(f"{name} is not a valid {kind}: {describe_violation(error)}. {remedy}") from None
     if not found:
         raise ReproError(f"{name} has no content_sha256: nothing tells whether it was edited. {remedy}")
@@ -128,7 +137,7 @@ def _find_other_version(content: bytes, model: type[FrozenModel]) -> str:
     stated = read.get(_VERSION) if isinstance(read, dict) else None
     if type(stated) is not int or stated == known or not 0 <= stated < _MOST_VERSIONS:
         return ""
-    return f"version {stated} of its form; this version of the package reads version {known}"
+    return f"of version {stated} of its form; this version of the package reads version {known}"
 
 
 def _sha256(content: bytes) -> bytes:

@@ -18,7 +18,7 @@ from repro.records.record import (
     Weights,
     cache_key,
 )
-from repro.records.store import Store, open_results, read
+from repro.records.store import ForeignFile, Store, StoreContents, open_results, read
 
 __all__ = [
     "Checkpoint",
@@ -27,10 +27,12 @@ __all__ = [
     "Count",
     "DataSet",
     "DeclaredSeeds",
+    "ForeignFile",
     "Metric",
     "Record",
     "Segment",
     "Store",
+    "StoreContents",
     "Submitted",
     "TrainedAlike",
     "Training",

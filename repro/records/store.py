@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from repro.errors import ReproError
 from repro.files.places import is_there, list_directory
-from repro.files.seals import has_seal, parse_sealed, read_sealable, read_sealed, seal
+from repro.files.schema import FiniteModel
+from repro.files.seals import OtherVersionError, has_seal, parse_sealed, read_sealable, read_sealed, seal
 from repro.paths import write_atomically
 from repro.records.declared_seeds import DeclaredSeeds, TrainedAlike
 from repro.records.record import Count, Record
+
+_Stored = TypeVar("_Stored", bound=FiniteModel)
+
+
+@dataclass(frozen=True)
+class ForeignFile:
+    """A file of a store of which this version can say nothing, though nothing need be wrong with it."""
+
+    file: str  #: its name, or `seeds/NAME`
+    reason: str
+
+    def __str__(self) -> str:
+        return f"record {self.file}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class StoreContents:
+    """What a store holds: records by the names of their files, declared numbers of seeds, and foreign files."""
+
+    records: Mapping[str, Record]
+    declared: Mapping[TrainedAlike, int]
+    foreign: tuple[ForeignFile, ...]
 
 
 class Store:
@@ -25,8 +52,22 @@ class Store:
             write_atomically(path, seal(record))
         return path
 
+    def read(self) -> StoreContents:
+        """Read the records and the declared numbers of seeds; what another version wrote is foreign.
+
+        Raises:
+            ReproError: as `all`.
+        """
+        records, foreign = self._read_all(self.directory, Record, "record")
+        declarations, others = self._read_all(self.directory / "seeds", DeclaredSeeds, "declaration of seeds")
+        largest: dict[TrainedAlike, int] = {}
+        for one in declarations.values():
+            largest[one.of] = max(one.seeds, largest.get(one.of, 0))
+        named = (ForeignFile(f"seeds/{one.file}", one.reason) for one in others)
+        return StoreContents(records, largest, (*foreign, *named))
+
     def all(self) -> list[Record]:
-        """Every record, ordered by file name.
+        """Every record of this version's form, ordered by file name.
 
         Raises:
             ReproError: a file is not a whole, valid record, or not as it was written; it is named and left as it is.
@@ -35,12 +76,24 @@ class Store:
 
     def files(self) -> dict[str, Record]:
         """As `all`, by the name of the file."""
-        return {path.name: read(path) for path in self._files(self.directory)}
+        return self._read_all(self.directory, Record, "record")[0]
+
+    def _read_all(
+        self, directory: Path, model: type[_Stored], kind: str
+    ) -> tuple[dict[str, _Stored], list[ForeignFile]]:
+        known, foreign = {}, []
+        for path in self._files(directory):
+            try:
+                known[path.name] = read_sealed(path, model, kind, _REMEDY)
+            except OtherVersionError as error:
+                foreign.append(ForeignFile(path.name, error.reason))
+        return known, foreign
 
     @staticmethod
     def _files(directory: Path) -> list[Path]:
         try:
-            return [path for path in list_directory(directory) if path.name.endswith(".json")]
+            listed = list_directory(directory)  # hidden ones are other programs': `._NAME.json` of macOS
+            return [path for path in listed if path.name.endswith(".json") and not path.name.startswith(".")]
         except ReproError as error:
             raise ReproError(f"records cannot be listed: {error} Check --results.") from None
 
@@ -54,11 +107,16 @@ class Store:
         """Every complexity count by spec hash, in the order of the file names.
 
         One without a seal is none: nothing tells whether it was edited, and counting it again is a matter of seconds.
+        One of another version is none either.
         """
-        paths = self._files(self.directory / "complexity")
-        contents = ((path, read_sealable(path, "count")) for path in paths)
-        counts = (parse_sealed(file, Count, "count", path, _REMEDY) for path, file in contents if has_seal(file))
-        return {count.spec_hash: count for count in counts}
+        counts = {}
+        for path in self._files(self.directory / "complexity"):
+            content = read_sealable(path, "count")
+            with suppress(OtherVersionError):
+                if has_seal(content):
+                    count = parse_sealed(content, Count, "count", path, _REMEDY)
+                    counts[count.spec_hash] = count
+        return counts
 
     def declare_seeds(self, declared: DeclaredSeeds) -> Path:
         """Write down how many seeds of an experiment will be run. What was declared before stays."""
@@ -66,14 +124,6 @@ class Store:
         if not is_there(path):
             write_atomically(path, seal(declared))
         return path
-
-    def declared_seeds(self) -> dict[TrainedAlike, int]:
-        """The largest number of seeds that was declared for an experiment."""
-        largest: dict[TrainedAlike, int] = {}
-        for path in self._files(self.directory / "seeds"):
-            declared = read_sealed(path, DeclaredSeeds, "declaration of seeds", _REMEDY)
-            largest[declared.of] = max(declared.seeds, largest.get(declared.of, 0))
-        return largest
 
 
 def open_results(results: Path, *, may_be_absent: bool = False) -> Store:

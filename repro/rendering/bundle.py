@@ -13,7 +13,8 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from repro import __version__, paper
@@ -73,7 +74,8 @@ def write(results: Path, path: Path) -> int:
     files = {}
     evidence = [file for file in (locate_evidence(results, record) for record in store.all()) if is_there(file)]
     for part in _STORED:
-        stored = (file for file in list_directory(results / part) if file.suffix == ".json")
+        listed = list_directory(results / part)
+        stored = (file for file in listed if file.suffix == ".json" and not file.name.startswith("."))
         for file in sorted(evidence) if part == EVIDENCE else stored:
             files[f"{part}/{file.name}"] = read_regular(file, _LARGEST)
     content = _build_content(files)
@@ -98,8 +100,11 @@ def verify(path: Path) -> list[str]:
     inside = _read_archive(path)
     wrong = _compare_with_manifest(inside)
     stored = {name: data for name, data in inside.items() if str(PurePosixPath(name).parent) in _STORED}
-    made = _build_content(stored)
-    wrong += _find_evidence_of_nothing(stored)
+    try:
+        made = _build_content(stored)
+        wrong += _find_evidence_of_nothing(stored)
+    except ReproError as error:
+        raise ReproError(f"in {path}: {error}") from None
     for name in sorted(made.keys() | inside.keys()):
         if name == MANIFEST or name in stored:
             continue
@@ -115,13 +120,9 @@ def verify(path: Path) -> list[str]:
 
 def _find_evidence_of_nothing(stored: Mapping[str, bytes]) -> list[str]:
     """Find evidence that belongs to no record of the bundle."""
-    with tempfile.TemporaryDirectory() as directory:
-        records = Path(directory) / "records"
-        records.mkdir()
-        for name, data in stored.items():
-            if PurePosixPath(name).parent == PurePosixPath("records"):
-                (records / PurePosixPath(name).name).write_bytes(data)
-        known = {f"{EVIDENCE}/{locate_evidence(Path(directory), r).name}" for r in Store(records).all()}
+    own = {name: data for name, data in stored.items() if PurePosixPath(name).parent == PurePosixPath("records")}
+    with _unpack(own) as results:
+        known = {f"{EVIDENCE}/{locate_evidence(results, r).name}" for r in Store(results / "records").all()}
     names = sorted(name for name in stored if name.startswith(f"{EVIDENCE}/") and name not in known)
     return [f"{name}: evidence of no record in the bundle" for name in names]
 
@@ -131,11 +132,7 @@ def _build_content(stored: Mapping[str, bytes]) -> dict[str, bytes]:
     from repro.rendering import report
 
     content = dict(stored)
-    with tempfile.TemporaryDirectory() as directory:
-        results = Path(directory)
-        for name, data in stored.items():
-            (results / name).parent.mkdir(parents=True, exist_ok=True)
-            (results / name).write_bytes(data)
+    with _unpack(stored) as results:
         store = Store(results / "records")
         for table in paper.load_all():
             for file in write_renderings(table, store, results / "tables"):
@@ -152,6 +149,27 @@ def _build_content(stored: Mapping[str, bytes]) -> dict[str, bytes]:
     lines = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(content.items())]
     content[MANIFEST] = "".join(lines).encode()
     return content
+
+
+@contextmanager
+def _unpack(stored: Mapping[str, bytes]) -> Iterator[Path]:
+    """Write files by their names into a directory that exists meanwhile. An error names them as the bundle does.
+
+    Raises:
+        ReproError: there can be no file of a name.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        for name, data in stored.items():
+            path = Path(directory) / name
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+            except OSError as error:
+                raise ReproError(f"{name!r} cannot be unpacked: {error.strerror}") from None
+        try:
+            yield Path(directory)
+        except ReproError as error:
+            raise ReproError(str(error).replace(f"{directory}/", "")) from None
 
 
 def _list_environments(store: Store) -> bytes:

@@ -57,6 +57,7 @@ class Status:
     coverage: tuple[TableStatus, ...]
     holdings: tuple[Holding, ...]
     wrong: tuple[str, ...]
+    foreign: tuple[str, ...]  #: files of which this version can say nothing
     next: tuple[NextStep, ...]
 
     def as_dict(self) -> dict[str, object]:
@@ -76,7 +77,13 @@ def build_status(store: Store) -> Status:
         coverage = Coverage.count(verification.cells)
         tables.append(TableStatus(verification.table.number, coverage.total, coverage.verdicts))
     holdings = tuple(_count_records(task, title, verified) for task, title in TASKS.items())
-    return Status(tuple(tables), holdings, tuple(map(str, verified.problems)), tuple(_suggest(verified)))
+    return Status(
+        coverage=tuple(tables),
+        holdings=holdings,
+        wrong=tuple(map(str, verified.problems)),
+        foreign=tuple(map(str, verified.foreign)),
+        next=tuple(_suggest(verified)),
+    )
 
 
 def _count_records(task: str, title: str, verified: Verified) -> Holding:

@@ -127,6 +127,8 @@ class StoreComparison:
     same: int  #: of both, with nothing changed but when, where and how fast they were measured
     changed: tuple[RecordComparison, ...]
     counts: tuple[FieldChange, ...] = ()  #: of parameters and operations
+    foreign_a: tuple[str, ...] = ()  #: files that this version cannot read, and therefore does not compare
+    foreign_b: tuple[str, ...] = ()
 
     @property
     def alike(self) -> int:
@@ -322,7 +324,13 @@ _CIRCUMSTANCES = ("command", "created", "environment.", "cost.")
 
 def compare_stores(a: Store, b: Store) -> StoreComparison:
     """Compare two stores, record by record; of several records of the same measurement, the latest."""
-    return replace(compare_records(a.files(), b.files()), counts=tuple(_compare_counts(a, b)))
+    ours, theirs = a.read(), b.read()
+    return replace(
+        compare_records(ours.records, theirs.records),
+        counts=tuple(_compare_counts(a, b)),
+        foreign_a=tuple(map(str, ours.foreign)),
+        foreign_b=tuple(map(str, theirs.foreign)),
+    )
 
 
 def compare_records(a: Mapping[str, Record], b: Mapping[str, Record]) -> StoreComparison:

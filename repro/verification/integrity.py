@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from repro.experiments import EXPERIMENTS, readings
 from repro.paper import COLUMNS, DATASETS
-from repro.records import Record, Store, TrainedAlike, cache_key
+from repro.records import ForeignFile, Record, Store, TrainedAlike, cache_key
 from repro.records.submission import link_answers
 from repro.verification.contradictions import find_contradictions
 from repro.verification.reruns import find_reruns
@@ -32,11 +32,15 @@ class Problem:
 
 @dataclass(frozen=True)
 class Admitted:
-    """The records of a store that are what they say, all of its files, and what is wrong with the others."""
+    """The records of a store that are what they say, all that this version knows, and what is wrong with the others.
+
+    `foreign`: files of which this version can say nothing, which take part in nothing.
+    """
 
     records: tuple[Record, ...]
     problems: tuple[Problem, ...]
     files: Mapping[str, Record]
+    foreign: tuple[ForeignFile, ...] = ()
 
 
 def admit(store: Store) -> Admitted:
@@ -45,18 +49,35 @@ def admit(store: Store) -> Admitted:
     Raises:
         ReproError: a file is damaged; it is named.
     """
-    files = store.files()
-    problems = find_problems(files, store.declared_seeds())
+    contents = store.read()
+    unknown = {file: reason for file, record in contents.records.items() if (reason := _say_unknown(record))}
+    files = {file: record for file, record in contents.records.items() if file not in unknown}
+    problems = find_problems(files, contents.declared)
     wrong = {problem.file for problem in problems}
-    return Admitted(tuple(record for file, record in files.items() if file not in wrong), problems, files)
+    return Admitted(
+        records=tuple(record for file, record in files.items() if file not in wrong),
+        problems=problems,
+        files=files,
+        foreign=(*contents.foreign, *(ForeignFile(file, reason) for file, reason in unknown.items())),
+    )
+
+
+def _say_unknown(record: Record) -> str:
+    """Say what a record is of that this version does not have; or nothing."""
+    if record.experiment not in EXPERIMENTS:
+        return f"this version has no experiment {record.experiment}"
+    for point, choice in record.readings.items():
+        if choice not in readings.POINTS.get(point, ()):
+            return f"this version has no reading {point}={choice}"
+    return ""
 
 
 def find_problems(files: Mapping[str, Record], declared: Mapping[TrainedAlike, int]) -> tuple[Problem, ...]:
     """Find everything that is wrong with the records of a store, ordered by file.
 
     Args:
-        files: the records by the names of their files (`Store.files`).
-        declared: how many seeds were going to be run (`Store.declared_seeds`).
+        files: records of experiments of this version, by the names of their files.
+        declared: how many seeds were going to be run (`StoreContents.declared`).
     """
     submissions: dict[str, list[Record]] = defaultdict(list)
     for record in files.values():
@@ -83,8 +104,6 @@ def _inspect_alone(file: str, record: Record, submission: list[Record]) -> Itera
         yield f"the file's name is not that of its content, {record.filename}: it was copied, renamed or edited"
     if not _key_fits(record, submission):
         yield "its key is not that of its predictions, evaluator and weights: it was edited"
-    if record.experiment not in EXPERIMENTS:
-        yield f"this version has no experiment {record.experiment}"
     full = record.dataset.name in DATASETS
     if record.profile == "mini" and (full or _is_full(record)):
         what = record.dataset.name if full else "the full-size network"

@@ -36,7 +36,7 @@ def verify_all(tables: Sequence[Table], store: Store) -> Verified:
     """
     admitted, counts, rules = admit(store), store.counts(), tolerances.load()
     verifications = tuple(verify(table, admitted.records, counts, rules, admitted.problems) for table in tables)
-    return Verified(verifications, admitted.problems, admitted.files)
+    return Verified(verifications, admitted.problems, admitted.files, admitted.foreign)
 
 
 def verify_store(table: Table, store: Store) -> Verification:

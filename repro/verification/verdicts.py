@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Literal, get_args
 
 from repro.paper import Cell, Group, Row, Table
-from repro.records import Count, Record
+from repro.records import Count, ForeignFile, Record
 from repro.verification.integrity import Problem
 from repro.verification.measurements import Measurement, Unused
 
@@ -145,6 +145,7 @@ class Verified:
     verifications: tuple[Verification, ...]
     problems: tuple[Problem, ...]
     files: Mapping[str, Record]
+    foreign: tuple[ForeignFile, ...] = ()  #: what this version can say nothing of
 
     @property
     def mini(self) -> tuple[str, ...]:

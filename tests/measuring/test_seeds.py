@@ -11,7 +11,7 @@ def test_what_is_trained_is_declared_with_its_number_of_seeds(tmp_path):
     settings = Settings(profile="mini", results=tmp_path)
     steps = plan(["coco-r50-baseline", "imagenet-r50-1gc"], settings, range(3))
     declare_seeds(steps, settings, 3)
-    assert settings.store.declared_seeds() == {
+    assert settings.store.read().declared == {
         ("coco-r50-baseline", "mini", "torchvision", ()): 3,
         ("imagenet-r50-1gc", "mini", "torchvision", ()): 3,  # and not the first stage, which is run with seed 0 alone
     }
@@ -21,7 +21,7 @@ def test_seeds_of_another_reading_are_declared_for_it_alone(tmp_path):
     chosen = (("nl-scale", "none"),)
     settings = Settings(profile="mini", results=tmp_path, readings=chosen)
     declare_seeds(plan(["coco-r50-baseline", "coco-r50-1nl"], settings, range(3)), settings, 3)
-    assert settings.store.declared_seeds() == {
+    assert settings.store.read().declared == {
         ("coco-r50-baseline", "mini", "torchvision", ()): 3,
         ("coco-r50-1nl", "mini", "torchvision", chosen): 3,
     }

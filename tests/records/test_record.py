@@ -32,7 +32,7 @@ def refuse(path, words):
 @pytest.mark.parametrize("field", ["command", "evaluator", "created"])
 def test_a_control_character_in_a_text(path, field, character):
     forge(path, lambda d: d.update({field: f"a{character}b"}))
-    refuse(path, f"{field}: it has the control character {ascii(character)}")
+    refuse(path, f"{field}: it has the control character {character!a}")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,6 @@ def test_a_control_character_anywhere(path, change, words):
     [
         (lambda d: d.update(command="x" * 10**6), "command: String should have at most 65536 characters"),
         (lambda d: d.update(command="x" * (10 << 20)), "such a file has at most"),
-        (lambda d: d.update({"y" * 10**6: 1}), "y" * 100),
         (lambda d: d.update(seed=10**400), "seed: "),
         (lambda d: d.update(seed=2**63), "seed: "),
         (lambda d: d["cost"].update(peak_memory_bytes=10**400), "cost.peak_memory_bytes: "),

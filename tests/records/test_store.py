@@ -142,14 +142,14 @@ def test_the_largest_number_of_seeds_that_was_declared_stands_and_nothing_is_rep
     from repro.records import DeclaredSeeds
 
     store = Store(tmp_path / "records")
-    assert store.declared_seeds() == {}
+    assert store.read().declared == {}
     for seeds, at in ((3, "2026-01-01"), (5, "2026-01-02"), (1, "2026-01-03"), (3, "2026-01-04")):
         store.declare_seeds(
             DeclaredSeeds(experiment="x", profile="full", engine="torchvision", seeds=seeds, declared=at)
         )
-    assert store.declared_seeds() == {("x", "full", "torchvision", ()): 5}
+    assert store.read().declared == {("x", "full", "torchvision", ()): 5}
     (path,) = (tmp_path / "records" / "seeds").glob("*.n3.json")
     assert "2026-01-01" in path.read_text()
     path.write_text(path.read_text().replace('"seeds": 3', '"seeds": 2'))
     with pytest.raises(ReproError, match="was changed after it was written"):
-        store.declared_seeds()
+        store.read()

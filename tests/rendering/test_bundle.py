@@ -101,3 +101,22 @@ def test_the_command_exits_with_1_and_names_what_differs(monkeypatch, packed, tm
         cli.main()
     assert exit_.value.code == 1
     assert "README.txt: not the file of the manifest" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"records/complexity": b"", "records/complexity/x.json": b"{}"}, "'records/complexity"),
+        ({f"records/{'x' * 300}.json": b"{}"}, "cannot be unpacked: File name too long"),
+        ({"records/x.json": b"{}"}, r"record records/x\.json is not a valid record"),
+        ({"records/x.json": b"[" * 10**5}, r"record records/x\.json is damaged"),
+        ({"effects/x.json": b"{}"}, r"effect effects/x\.json is not a valid effect"),
+    ],
+)
+def test_names_and_contents_that_no_bundle_has_are_told_of_the_bundle(packed, tmp_path, changes, message):
+    """Not of the directory that it was unpacked into, which nobody gave."""
+    path = tmp_path / "b.zip"
+    with pytest.raises(ReproError, match=message) as refused:
+        bundle.verify(changed(packed, path, changes, True))
+    assert str(refused.value).startswith(f"in {path}: ")
+    assert str(refused.value).count("/tmp/") == str(path).count("/tmp/")

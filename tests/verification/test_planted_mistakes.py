@@ -342,14 +342,6 @@ def test_a_number_that_cannot_be(store, verify, value):
     assert f"wrong: record {made.filename}: AP box is {value:g} %" in out
 
 
-def test_an_experiment_that_there_is_not(store, verify):
-    made = record(VICTIM, METRICS[VICTIM]).model_copy(update={"experiment": "coco-r50-2gc"})
-    store.add(made)
-    code, out, _, _ = verify()
-    assert code == 1
-    assert f"wrong: record {made.filename}: this version has no experiment coco-r50-2gc" in out
-
-
 def test_what_was_entered_of_the_evaluation_server_is_held_against_its_key_too(store, verify):
     from repro.records import Submitted
     from repro.records.submission import EVALUATION_SERVER

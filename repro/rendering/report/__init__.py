@@ -16,7 +16,7 @@ from repro.files.places import is_there
 from repro.files.regular_files import sha256
 from repro.paper import COLUMNS, Cell
 from repro.paths import TEMPLATES
-from repro.records import Record, open_results
+from repro.records import ForeignFile, Record, open_results
 from repro.rendering import provenance, view
 from repro.rendering.grid import NOT_RUN, write_signed
 from repro.rendering.report import plots
@@ -76,6 +76,7 @@ class ReportPage:
     claims: tuple[Audited, ...]
     ledger: tuple[tuple[Cell, LedgerEntry], ...]
     records: tuple[Record, ...]
+    foreign: tuple[ForeignFile, ...]
     versions: tuple[tuple[str, str], ...]
 
     @property
@@ -123,6 +124,7 @@ def build(results: Path) -> ReportPage:
         claims=audit.audit(audit.load(), store),
         ledger=_list_ledger(),
         records=tuple(admitted.files.values()),
+        foreign=admitted.foreign,
         versions=_list_versions(tuple(admitted.files.values())),
     )
 
