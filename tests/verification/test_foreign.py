@@ -114,7 +114,7 @@ def test_two_stores_are_compared_without_it(store, results, tmp_path):
     path, reason = add_later_schema(store)
     other = Store(tmp_path / "other" / "records")
     other.add(record(GC, {"ap_box": 38.1}))
-    comparison = diff(str(results), str(tmp_path / "other"), store)
+    comparison = diff(str(results), str(tmp_path / "other"), results)
     assert comparison.same == 1
     assert [reason in one for one in comparison.foreign_a] == [True]
     assert comparison.foreign_b == ()
