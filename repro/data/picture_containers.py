@@ -56,6 +56,11 @@ def check_png(content: bytes, most_pixels: int) -> None:
         raise ValueError("it has not all of its pixels")
 
 
+def list_exif(content: bytes) -> Iterator[bytes]:
+    """List the EXIF data of a whole PNG file: libpng takes the first that begin as a TIFF file does."""
+    return (bytes(data) for name, data in _iterate_chunks(content) if name == b"eXIf")
+
+
 def check_bmp(content: bytes) -> None:
     """Check that a BMP file's pixels begin behind its header and palette; otherwise decoders guess, each differently.
 

@@ -17,14 +17,14 @@ Whatever a decoder raises becomes an `UndecodablePicture`. A file that ends too 
 from __future__ import annotations
 
 import io
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from repro.data.picture_containers import BMP_SIGNATURE, PNG_SIGNATURE, check_bmp, check_png
+from repro.data.exif import list_jpeg_parts, read_orientation
+from repro.data.picture_containers import BMP_SIGNATURE, PNG_SIGNATURE, check_bmp, check_png, list_exif
 from repro.errors import ReproError
 from repro.files.regular_files import read_regular
 
@@ -84,7 +84,7 @@ def decode_image(content: bytes, formats: tuple[str, ...] = DATA_SET_FORMATS, *,
                 check_bmp(content)
             image.load()
             picture = _convert_cmyk(image) if upright and image.mode == "CMYK" else _convert(image)
-            turn = _TURNS.get(_find_orientation(image)) if upright else None
+            turn = _TURNS.get(_find_orientation(image, content)) if upright else None
             return picture if turn is None else picture.transpose(turn)
     except UndecodablePicture:
         raise
@@ -159,11 +159,12 @@ def _convert_cmyk(image: Image.Image) -> Image.Image:
     return Image.fromarray((black - ((255 - light[..., :3]) * black >> 8)).astype(np.uint8))
 
 
-def _find_orientation(image: Image.Image) -> int:
-    """EXIF's orientation of a loaded image; of damaged EXIF data 1, as in OpenCV. XMP's is not looked for."""
-    exif = Image.Exif()
-    with suppress(Exception):
-        exif.load(image.info.get("exif", b""))
-        orientation = exif.get(ExifTags.Base.Orientation)
-        return orientation if isinstance(orientation, int) else 1
-    return 1
+def _find_orientation(image: Image.Image, content: bytes) -> int:
+    """EXIF's orientation of a loaded image, as OpenCV reads it."""
+    if content.startswith(PNG_SIGNATURE):
+        parts = list_exif(content)
+    elif image.format in ("JPEG", "MPO"):
+        parts = list_jpeg_parts(content)
+    else:
+        parts = iter([image.info.get("exif", b"").removeprefix(b"Exif\0\0")])
+    return read_orientation(parts)

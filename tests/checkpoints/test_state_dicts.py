@@ -11,6 +11,7 @@ import torch
 from weights_files import STATE, assert_state, detectron2, mmcv, torch_legacy, torch_zip
 
 from repro.checkpoints import state_dicts
+from repro.checkpoints.pickle_standins import Refused, StorageStandin, TensorStandin
 from repro.checkpoints.weight_files import read
 from repro.errors import ReproError
 
@@ -137,3 +138,103 @@ def test_states_of_optimizers_are_no_state_dicts(read_value):
     named = {"state": {"w": adam}, "momentum": {"w": torch.ones(2)}}
     for value in (mmcv(), {"model": STATE, "optimizer": named, "optimizer_state": {0: adam}, "scaler": {"scale": 2.0}}):
         assert_state(read_value(value))
+
+
+LISTED = list(EMA.values())
+#: Averages that have no names to be chosen by, and what is said of them.
+LOOSE = {
+    "torch_ema": ({"model": STATE, "ema": {"decay": 0.9, "shadow_params": LISTED, "collected_params": None}},
+                  "ema/shadow_params"),
+    "torch_ema, collected": ({"model": STATE, "ema": {"shadow_params": LISTED, "collected_params": LISTED[:2]}},
+                             "ema/shadow_params and ema/collected_params"),
+    "by number": ({"state_dict": STATE, "average": dict(enumerate(LISTED))}, "average"),
+    "at the top level": ({"model": STATE, "conv1.weight": EMA["conv1.weight"], "epoch": 3}, "conv1.weight"),
+    "few among numbers": ({"model": STATE, "ema": {"w": LISTED[0], "decay": 0.9, "updates": 7}}, "ema"),
+    "pairs": ({"model": STATE, "average": list(EMA.items())}, "average/0 and average/1"),
+    "NeMo": ({"state_dict": STATE, "optimizer_states": [{"opt": {"state": {}, "param_groups": []},
+                                                         "ema": tuple(LISTED), "decay": 0.9}]},
+             "optimizer_states/0/ema"),
+    "by number, of an optimizer": ({"model": STATE, "optimizer": {"state": {}, "param_groups": [],
+                                                                  "average": dict(enumerate(LISTED))}},
+                                   "optimizer/average"),
+    "a long name": ({"model": STATE, "x" * 5000: [LISTED]}, "x{298}/0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("save", [torch_zip, torch_legacy])
+@pytest.mark.parametrize("kind", LOOSE)
+def test_tensors_beside_the_state_dict_are_named(read_value, kind, save):
+    value, names = LOOSE[kind]
+    name = next(iter(value))
+    message = rf"beside its state dict {name} it holds tensors that may be weights too.*: {names}\..*FILE#{name}\."
+    with pytest.raises(ReproError, match=message):
+        read_value(value, save=save)
+    assert_state(read_value(value, name, save), STATE)
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [
+        ("optimizer_ema", EMA),
+        ("optimizer", {"momentum": EMA}),
+        ("optimizer", {"state": {}, "param_groups": [], "z": EMA}),
+        ("solver", {"param_groups": [], "weights": EMA}),
+        ("optimizer", {"average": {f"module.{key}": value for key, value in EMA.items()}}),
+    ],
+)
+def test_a_state_dict_within_an_optimizer_is_found(read_value, name, optimizer):
+    with pytest.raises(
+        ReproError, match=f"several state dicts, model and {name}(/momentum|/z|/weights|/average)?, and"
+    ):
+        read_value({"model": STATE, name: optimizer})
+    assert_state(read_value({"model": STATE, name: optimizer}, "model"), STATE)
+
+
+def test_of_two_with_one_name_none_is_chosen(read_value):
+    value = {"model": STATE, "ema/module": EMA, "ema": {"module": STATE}}
+    with pytest.raises(ReproError, match="model and ema/module and ema/module, and"):
+        read_value(value)
+    with pytest.raises(ReproError, match="2 state dicts of the name 'ema/module'"):
+        read_value(value, "ema/module")
+    assert_state(read_value(value, "model"), STATE)
+    value = {"model": STATE, "models": {0: STATE, "0": EMA}}
+    with pytest.raises(ReproError, match="2 state dicts of the name 'models/0'"):
+        read_value(value, "models/0")
+
+
+def test_a_name_as_it_is_printed_chooses(read_value):
+    assert_state(read_value({"model": STATE, "ema\n": EMA}, r"'ema\n'"), EMA)
+
+
+def test_one_object_under_two_names_is_chosen_by_either(read_value):
+    for name in ("model", "best"):
+        assert_state(read_value({"best": STATE, "model": STATE}, name), STATE)
+
+
+def test_states_of_random_generators_and_scores_are_no_weights(read_value):
+    value = {
+        "model": STATE,
+        "rng": torch.zeros(5056, dtype=torch.uint8),
+        "cuda_rng": [torch.zeros(16, dtype=torch.uint8)],
+        "best_acc1": torch.tensor([76.1]),
+        "scaler": {"scale": torch.tensor([65536.0]), "growth": 2.0},
+        "scheduler": {"base_lrs": [0.1, 0.2]},
+        "optimizer": {"state": {"conv1.weight": {"exp_avg": torch.ones(2, 3, 2, 2), "step": torch.tensor(3.0)}}},
+    }
+    assert_state(read_value(value), STATE)
+
+
+def test_forged_files_of_many_parts_take_no_time():
+    tensor = TensorStandin(StorageStandin("0", 4, "float32"), 0, (4,), (1,))
+    deep = {"w": [tensor]}
+    for _ in range(20_000):
+        deep = {"a" * 50: deep, "b": {"w": tensor}}
+    optimizers = {f"optimizer.{number}": {"m": {"v": tensor}} for number in range(20_000)}
+    networks = {str(number): {f"w{number}": tensor, "x": tensor} for number in range(20_000)}
+    begun = time.process_time()
+    for value in ({"deep": deep}, optimizers | networks):
+        with pytest.raises(Refused, match="more, and"):
+            state_dicts.select(value, None)
+        with pytest.raises(Refused, match="no state dict 'a'"):
+            state_dicts.select(value, "a")
+    assert time.process_time() - begun < 10
