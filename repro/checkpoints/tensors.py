@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _WHOLE = "That is how it was saved: fetching it again does not help."
-#: What a norm layer counts or squares, in any framework whose files are read.
-_NOT_NEGATIVE = re.compile(r"(^|[._])(running_var|num_batches_tracked)$")
+#: What a norm layer counts or squares, as PyTorch, TensorFlow, MXNet and Caffe2 call it.
+_NOT_NEGATIVE = re.compile(r"(^|[._/])(running_var|moving_var(iance)?|riv|num_batches_tracked)$")
 
 
 def build_tensors(

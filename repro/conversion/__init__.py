@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from repro.checkpoints import CONVERTER as CONVERTER
+from repro.checkpoints.pickle_standins import Refused
 from repro.checkpoints.prefixes import describe_prefix
+from repro.checkpoints.tensors import require_sound
 from repro.conversion import classification, detectron2, mmaction, mmdetection, own, torchvision
 from repro.conversion.keys import Converted
 from repro.conversion.networks import construct
@@ -96,7 +98,17 @@ def convert(tensors: Mapping[str, Tensor], format: str, network: Detector | Clas
 
 
 def build(converted: Converted, engine: str = "torchvision") -> nn.Module:
-    """Build the network with its weights, in evaluation mode; `engine` assembles a detector."""
+    """Build the network with its weights, in evaluation mode; `engine` assembles a detector.
+
+    Raises:
+        ReproError: a tensor is one that no network can have: a negative variance under whichever name the file has it,
+            or what converting made infinite.
+    """
+    for key, tensor in converted.tensors.items():
+        try:
+            require_sound(key, tensor)
+        except Refused as error:
+            raise ReproError(f"weights in the format {converted.format}, converted: {error}. {error.advice}") from None
     model = construct(converted.network, converted.conventions, engine)
     missing, unexpected = model.load_state_dict(converted.tensors, strict=False)
     if unexplained := {*missing, *unexpected} - {*converted.missing}:

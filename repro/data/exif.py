@@ -1,27 +1,26 @@
 """How a picture file asks to be turned, as OpenCV's `imread` reads it, with which the authors' framework reads COCO.
 
-EXIF data are a TIFF directory of entries: tag, type, count and value, or where the value is. OpenCV never looks at the
-type of the orientation, and takes the first two bytes of its value for a number: of a long integer in big-endian order
-it sees the upper half, 0, and turns nothing. Of entries and of whole parts the first one counts. At the first damaged
-entry among those that it knows OpenCV stops reading, so that an orientation behind it is not seen. XMP is not looked at.
+EXIF data are a TIFF directory of entries: tag, type, count and value, or where the value is. OpenCV does not look at
+the type of the orientation, and takes the first two bytes of its value for a number: of a long integer in big-endian
+order it sees the upper half, 0, and turns nothing. Of several entries or parts the first one counts. At the first
+damaged entry among those that it knows OpenCV stops: an orientation behind it is not seen. Nor is one in XMP.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _JPEG, _EXIF = b"\xff\xd8", b"Exif\0\0"
 _APP1, _START_OF_SCAN, _END = 0xE1, 0xDA, 0xD9
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}  # ITU-T T.81, Table B.1
-_MAKES_UP_A_TIFF = {b"II": "<", b"MM": ">"}
 _ORIENTATION = 274
 #: Other tags whose values OpenCV reads: of text, and of so many fractions of eight bytes.
 _TEXTS = {270, 271, 272, 305, 306, 33432}
 _FRACTIONS = {282: 1, 283: 1, 318: 2, 319: 6, 529: 3, 532: 6}
 
 
-def read_orientation(parts: Iterator[bytes]) -> int:
+def read_orientation(parts: Iterable[bytes]) -> int:
     """Read the first orientation that the EXIF data of a picture state; 1, which is upright, where there is none.
 
     Args:
@@ -55,8 +54,8 @@ def list_jpeg_parts(content: bytes) -> Iterator[bytes]:
 
 
 def _read_first_directory(data: bytes) -> int | None:
-    order = _MAKES_UP_A_TIFF.get(data[:2])
-    if order is None or struct.unpack_from(f"{order}H", data, 2)[0] != 42:
+    order = "<" if data.startswith(b"II") else ">"  # b"MM", or anything
+    if struct.unpack_from(f"{order}H", data, 2)[0] != 42:
         return None
     (at,) = struct.unpack_from(f"{order}I", data, 4)
     (count,) = struct.unpack_from(f"{order}H", data, at)

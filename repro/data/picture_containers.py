@@ -56,9 +56,10 @@ def check_png(content: bytes, most_pixels: int) -> None:
         raise ValueError("it has not all of its pixels")
 
 
-def list_exif(content: bytes) -> Iterator[bytes]:
-    """List the EXIF data of a whole PNG file: libpng takes the first that begin as a TIFF file does."""
-    return (bytes(data) for name, data in _iterate_chunks(content) if name == b"eXIf")
+def find_exif(content: bytes) -> bytes:
+    """Find the EXIF data of a whole PNG file: as in libpng, the first that begin as a TIFF file does."""
+    parts = (bytes(data) for name, data in _iterate_chunks(content) if name == b"eXIf")
+    return next((part for part in parts if part[:2] in (b"II", b"MM")), b"")
 
 
 def check_bmp(content: bytes) -> None:

@@ -24,7 +24,7 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from repro.data.exif import list_jpeg_parts, read_orientation
-from repro.data.picture_containers import BMP_SIGNATURE, PNG_SIGNATURE, check_bmp, check_png, list_exif
+from repro.data.picture_containers import BMP_SIGNATURE, PNG_SIGNATURE, check_bmp, check_png, find_exif
 from repro.errors import ReproError
 from repro.files.regular_files import read_regular
 
@@ -161,10 +161,8 @@ def _convert_cmyk(image: Image.Image) -> Image.Image:
 
 def _find_orientation(image: Image.Image, content: bytes) -> int:
     """EXIF's orientation of a loaded image, as OpenCV reads it."""
+    if image.format in ("JPEG", "MPO"):
+        return read_orientation(list_jpeg_parts(content))
     if content.startswith(PNG_SIGNATURE):
-        parts = list_exif(content)
-    elif image.format in ("JPEG", "MPO"):
-        parts = list_jpeg_parts(content)
-    else:
-        parts = iter([image.info.get("exif", b"").removeprefix(b"Exif\0\0")])
-    return read_orientation(parts)
+        return read_orientation([find_exif(content)])
+    return read_orientation([image.info.get("exif", b"").removeprefix(b"Exif\0\0")])

@@ -22,6 +22,9 @@ SAVERS = {"zip.pth": torch_zip, "legacy.pth": torch_legacy, "arrays.pkl": detect
         ("running_var", torch.tensor([-1.0], dtype=torch.float16), "negative values"),
         ("ema_bn1_running_var", torch.tensor([-1.0]), "negative values"),
         ("bn1.num_batches_tracked", torch.tensor(-1), "negative values"),
+        ("bn1/moving_variance", torch.tensor([-1.0]), "negative values"),  # TensorFlow
+        ("stage1_bn1_moving_var", torch.tensor([-1.0]), "negative values"),  # MXNet
+        ("res2_0_branch2a_bn_riv", torch.tensor([-1.0]), "negative values"),  # Caffe2
     ],
 )
 def test_weights_that_no_network_has(tmp_path, name, key, tensor, reason):

@@ -135,6 +135,17 @@ def test_variances_too_small_for_an_epsilon_are_kept(theirs: nn.Module) -> None:
     close(norm(x)[:, 1:], expected(x)[:, 1:])
 
 
+@pytest.mark.parametrize(
+    ("variance", "problem"), [(-0.5, "bn1.running_var' has negative values"), (0.0, "bn1.weight' has values that are")]
+)
+def test_what_no_norm_layer_has_is_refused_after_converting(theirs: nn.Module, variance, problem) -> None:
+    """A variance of 0 without an epsilon makes torchvision's detector give NaN."""
+    file = dict(theirs.state_dict())
+    file["backbone.body.layer1.0.bn1.running_var"] = torch.full((64,), variance)
+    with pytest.raises(ReproError, match=rf"{FORMAT}, converted: the weight 'backbone\.layer1\.0\.{problem}"):
+        build(convert(file, FORMAT, NETWORK))
+
+
 def test_the_published_file_has_the_names_of_an_older_version(theirs: nn.Module) -> None:
     """torchvision upgrades them when it loads; the file itself, of 2019, names the convolutions themselves."""
     renamed = {}

@@ -9,6 +9,7 @@ import zlib
 
 import numpy as np
 from damaged_bytes import damage_bytes
+from exif_data import make_odd_picture
 from imagenet_trees import encoded, photograph
 from PIL import Image
 
@@ -44,6 +45,7 @@ PICTURES = {
         encoded(Image.merge("RGBA", (*SCENE.split(), Image.fromarray(ALPHA))), "WEBP", lossless=True),
         encoded(SCENE, "WEBP", save_all=True, append_images=[SCENE.transpose(Image.Transpose.ROTATE_180)]),
     ],
+    "EXIF": [],  # made anew each time
     "others": [
         EPS,
         *(encoded(SCENE, kind) for kind in ("GIF", "TIFF", "PPM", "ICO", "TGA", "AVIF") if kind in Image.SAVE),
@@ -54,6 +56,8 @@ PICTURES = {
 def make_damaged(kind: str, number: int) -> bytes:
     """Make the file of this number from one of `PICTURES[kind]`; of every other one, the first 400 bytes change."""
     generator = random.Random(f"{kind} {number}")
+    if kind == "EXIF":
+        return make_odd_picture(generator)
     content = generator.choice(PICTURES[kind])
     if kind == "PNG" and generator.random() < 0.8:
         return _damage_chunks(generator, content)
