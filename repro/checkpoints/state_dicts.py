@@ -51,10 +51,10 @@ class _Content:
 
     @cached_property
     def is_state_dict(self) -> bool:
-        """Whether it can be chosen: more than half of a mapping are tensors by name, some with several elements."""
+        """Whether it can be chosen: more than half of a mapping are tensors by name, not all without dimensions."""
         named = sum(isinstance(key, str) and isinstance(entry, _ENTRIES) for key, entry in self.inside.items())
         by_name = isinstance(self.value, dict) and 2 * named > len(self.value)
-        return by_name and any(map(_has_elements, self.tensors.values()))
+        return by_name and any(map(_get_shape, self.tensors.values()))
 
     @cached_property
     def shapes(self) -> Counter[tuple[int, ...]]:

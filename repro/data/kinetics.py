@@ -66,7 +66,7 @@ class Kinetics:
         self._decoded: dict[int, DecodedVideo] | None = {} if keep else None
         self.place = lists.find_directory(root, split)
         files = lists.list_files(self.place)
-        self.list_path, rows = lists.read_list(root, split, self.classes)
+        self.list_path, rows = lists.read_list(root, split, self.classes, of_youtube=self.classes == LABELS)
         if self.list_path is None:
             rows = lists.label_by_directories(files, self.place, self.classes)
         file_of_id = lists.match_files(files, rows, self.place)

@@ -33,6 +33,8 @@ _COLUMNS = {
     "time_start": ("time_start", "start-time"),
     "time_end": ("time_end", "end-time"),
 }
+#: What the official lists, and copies of them, have in the column "split", if they have it.
+_SPLITS = {"train": ("train", "training"), "val": ("val", "validate", "validation")}
 _LIMIT = 1 << 28  # bytes of a list; the official ones have some 10 MB
 #: Names that the official list of a split has had; the second is that of the authors' own archive, kinetics400.tar.gz.
 _CSV = {"train": ("train.csv", "kinetics_train.csv"), "val": ("val.csv", "validate.csv", "kinetics_val.csv")}
@@ -40,6 +42,10 @@ _TEXT = "kinetics400_{}_list_videos.txt"
 _SECONDS = re.compile(r"_\d{6}_\d{6}$")
 _TIME = re.compile(r"([0-9]{1,6})(?:\.0*)?")
 _NUMBER = re.compile(r"[0-9]{1,6}")
+_YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
+#: What a spreadsheet makes of a text that begins with - or =, and of one that looks like a number.
+_BY_SPREADSHEETS = re.compile(r"#\S*[?!]|#N/A|Err:[0-9]+|[+-]?[0-9]+(?:[.,][0-9]*)?E[+-]?[0-9]+", re.IGNORECASE)
+_QUOTES = "'\"`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a"
 
 
 def find_directory(root: Path, split: str) -> Path:
@@ -72,16 +78,22 @@ def is_hidden(path: str) -> bool:
     return any(part.startswith(".") and part not in (".", "..") for part in path.split("/"))
 
 
-def read_list(root: Path, split: str, classes: Sequence[str]) -> tuple[Path | None, Listed]:
+def read_list(
+    root: Path, split: str, classes: Sequence[str], *, of_youtube: bool = False
+) -> tuple[Path | None, Listed]:
     """Read the list of a split, the official CSV or mmaction2's text file, in `root` or its annotations/: (path, rows).
 
+    Args:
+        of_youtube: whether its videos have the ids of YouTube, as those of Kinetics.
+
     Raises:
-        ReproError: it is damaged or empty, or has a class that is not in `classes`; file and line are named.
+        ReproError: it is damaged or empty, is of another split, or has a class that is not in `classes`, or an id that
+            is none; file and line are named.
     """
     for names, read in ((_CSV[split], _read_csv), ((_TEXT.format(split),), _read_text)):
         for path in (place / name for name in names for place in (root / "annotations", root)):
             if is_there(path):
-                rows = read(path, tuple(classes))
+                rows = read(path, split, tuple(classes), of_youtube)
                 if not rows:
                     raise ReproError(f"{path} lists no video: is it cut short? Download it again. {SOURCE}.")
                 return path, rows
@@ -159,14 +171,16 @@ def _add_once(path_of_id: dict[str, str], video_id: str, path: str, place: Path)
     path_of_id[video_id] = path
 
 
-def _read_csv(path: Path, classes: tuple[str, ...]) -> Listed:
+def _read_csv(path: Path, split: str, classes: tuple[str, ...], of_youtube: bool) -> Listed:
     rows: Listed = {}
-    for line, row in iterate_rows(path, _LIMIT, _COLUMNS):
+    for line, row in iterate_rows(path, _LIMIT, _COLUMNS, {"split": ("split",)}):
         where = f"{path}, line {line}"
         number = find_class(row["label"], classes)
         if number is None:
             raise ReproError(f"{where}: {row['label'][:60]!r} is none of the {len(classes)} classes")
-        video_id = _check_id(row["youtube_id"], where)
+        video_id = _check_id(row["youtube_id"], where, of_youtube)
+        if (stated := row.get("split", "")) and stated.casefold() not in _SPLITS[split]:
+            raise ReproError(f"{where}: it is of the split {stated[:40]!r}, and the list is taken for that of {split}")
         start, end = (_read_seconds(row[name], name, where) for name in ("time_start", "time_end"))
         if end <= start:
             raise ReproError(f"{where}: the segment ends at {end} s, and begins at {start} s: is the file cut short?")
@@ -184,7 +198,7 @@ def _read_seconds(text: str, name: str, where: str) -> int:
     return int(match[1])
 
 
-def _read_text(path: Path, classes: tuple[str, ...]) -> Listed:
+def _read_text(path: Path, split: str, classes: tuple[str, ...], of_youtube: bool) -> Listed:
     """Read mmaction2's list, with a line "<class directory>/<file> <number of the class>" for each video."""
     rows: Listed = {}
     for line, text in enumerate(split_lines(read_text(path, _LIMIT)), 1):
@@ -196,23 +210,35 @@ def _read_text(path: Path, classes: tuple[str, ...]) -> Listed:
             raise ReproError(
                 f"{where}: {text[:80]!r} is not a path and the number of one of the {len(classes)} classes"
             )
+        if not name.lower().endswith(_SUFFIXES) or is_hidden(name):
+            what = "a hidden file" if is_hidden(name) else f"no video: their names end in {', '.join(_SUFFIXES)}"
+            raise ReproError(f"{where}: {name[:80]!r} is {what}. On each line stand the path of a video and a number.")
         stated = os.path.basename(os.path.dirname(name))
         if stated and find_class(stated, classes) != int(number):
             raise ReproError(
                 f"{where}: {stated[:60]} has the number {number}, but class {number} is {classes[int(number)]!r}: the "
                 "list was numbered in another order. Delete it, and the directories tell the classes."
             )
-        _add_listed(rows, _check_id(_remove_suffix(name), where), int(number), where)
+        _add_listed(rows, _check_id(_remove_suffix(name), where, of_youtube), int(number), where)
     return rows
 
 
-def _check_id(video_id: str, where: str) -> str:
+def _check_id(video_id: str, where: str, of_youtube: bool) -> str:
     """A video's id, in the normal form in which the names of files are compared."""
     odd = next((character for character in video_id if not character.isprintable() or character in '/\\"'), None)
     if not video_id:
         raise ReproError(f"{where}: the video's id is empty")
     if odd:
         raise ReproError(f"{where}: {video_id[:60]!r} is no video's id: {odd!r} is in it (U+{ord(odd):04X})")
+    if video_id[0] in _QUOTES or video_id[-1] in _QUOTES:
+        raise ReproError(f"{where}: {video_id[:60]!r} is no video's id: a quote is part of it. Take the quotes away.")
+    if video_id.startswith("."):
+        raise ReproError(f"{where}: {video_id[:60]!r} is no video's id: hidden files are no videos")
+    if _BY_SPREADSHEETS.fullmatch(video_id) or (of_youtube and not _YOUTUBE_ID.fullmatch(_SECONDS.sub("", video_id))):
+        raise ReproError(
+            f"{where}: {video_id[:60]!r} is no video's id{', of 11 letters, digits, - and _' if of_youtube else ''}. "
+            "Spreadsheets change ids that begin with - or =, or look like numbers: get the list again."
+        )
     return unicodedata.normalize("NFC", video_id)
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from repro.errors import ReproError
 from repro.files.text_files import read_text, split_lines
 
 
-def iterate_rows(path: Path, limit: int, columns: Mapping[str, Sequence[str]]) -> Iterator[tuple[int, dict[str, str]]]:
+def iterate_rows(
+    path: Path,
+    limit: int,
+    columns: Mapping[str, Sequence[str]],
+    optional: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Iterate over the rows of a CSV file with a header: (number of the line, {column: field}).
 
     Every line is a row of its own, so that a quote that is not closed cannot swallow the rows that follow. Blank lines
@@ -19,6 +25,7 @@ def iterate_rows(path: Path, limit: int, columns: Mapping[str, Sequence[str]]) -
     Args:
         limit: bytes that the file has at most.
         columns: the columns that are wanted, each with all names that it may have.
+        optional: those that a file may lack; then they are not in the rows.
 
     Raises:
         ReproError: the file cannot be read, is no text, lacks a column or has it twice, or has a row with a quote that
@@ -29,6 +36,7 @@ def iterate_rows(path: Path, limit: int, columns: Mapping[str, Sequence[str]]) -
     _, header = next(rows, (0, []))
     places = {column: _find_column(path, header, names) for column, names in columns.items()}
     absent = [column for column, place in places.items() if place is None]
+    places |= {column: _find_column(path, header, names) for column, names in optional.items()}
     if absent:
         raise ReproError(f"{path} has no column {', '.join(absent)}; its first line has {_abbreviate(header)}")
     for number, row in rows:

@@ -42,7 +42,7 @@ _LINE_END = re.compile("\r\n|\n|\r")
 
 
 def read_text(path: Path, limit: int, what: str = "") -> str:
-    """Read a regular file of at most `limit` bytes as text, without its byte order mark.
+    """Read a regular file of at most `limit` bytes as text, without its byte order mark, also a repeated one.
 
     Args:
         what: what the file is, for messages.
@@ -104,7 +104,10 @@ def _find_encoding(content: bytes, where: str) -> tuple[str, int]:
     """The encoding, and the number of bytes of the mark."""
     for mark, encoding in _MARKS.items():
         if content.startswith(mark):
-            return encoding, len(mark)
+            repeated = 1
+            while content.startswith(mark, repeated * len(mark)):
+                repeated += 1
+            return encoding, repeated * len(mark)
     for pattern, kind in _OTHERS.items():
         if re.match(pattern, content):
             raise ReproError(f"{where} is {kind}, not text: unpack it.")

@@ -265,6 +265,13 @@ def test_a_list_numbered_by_sorted_directories(tmp_path, clip):
         ("Q0000000002", "Q000\u200b000002", r"line 6: .*U\+200B"),
         ("Q0000000002", "aB_cD_eF_gH", None),
         ("Q0000000002,7,17", "aB_cD_eF_gH,0,10", "listed before, with another class"),
+        ("Q0000000002", "#NAME?", "line 6: '#NAME\\?' is no video's id, of 11 letters.*Spreadsheets"),
+        ("Q0000000002", "1.23E+45", r"line 6: '1\.23E\+45' is no video's id"),
+        ("Q0000000002", "Q000000002", "line 6: 'Q000000002' is no video's id, of 11"),  # 10 characters
+        ("Q0000000002", "'Q0000000002'", "line 6: .* a quote is part of it"),
+        ("Q0000000002", "\u2018Q0000000002\u2019", "line 6: .* a quote is part of it"),
+        ("Q0000000002", "._Q00000000", "line 6: .* hidden files are no videos"),
+        ("Q0000000002,7,17,val", "Q0000000002,7,17,train", "line 6: it is of the split 'train', .* that of val"),
     ],
 )
 def test_a_damaged_list(tmp_path, clip, old, new, message):
@@ -284,6 +291,26 @@ def test_times_as_other_tools_write_them(tmp_path, clip, number):
     rows = {(video, number.format(start), number.format(end)): label for (video, start, end), label in VIDEOS.items()}
     write_csv(lay(tmp_path, clip) / "val.csv", rows)
     check(Kinetics(tmp_path, "val"))
+
+
+@pytest.mark.parametrize("video", ["#REF!", "#N/A", "#DIV/0!", "1E+10", "1.23457E+10", "-1,5E+09", "'a'", ".a"])
+def test_ids_that_are_none_in_any_data_set(tmp_path, clip, video):
+    write_csv(lay(tmp_path, clip) / "val.csv", {(video, 0, 10): "abseiling"})
+    with pytest.raises(ReproError, match=r"val\.csv, line 2: .* is no video's id"):
+        lists.read_list(tmp_path, "val", LABELS)
+    write_csv(tmp_path / "val.csv", {("1E10 again", 0, 10): "abseiling"})
+    assert list(lists.read_list(tmp_path, "val", LABELS)[1]) == ["1E10 again_000000_000010"]
+
+
+@pytest.mark.parametrize(("written", "split"), [("validate", "val"), ("Val", "val"), ("", "val"), ("train", "train")])
+def test_the_split_that_rows_state(tmp_path, clip, written, split):
+    path = lay(tmp_path, clip, split) / f"{split}.csv"
+    write_csv(path)
+    path.write_text(path.read_text().replace(",val\n", f",{written}\n"))
+    assert Kinetics(tmp_path, split).ids == IDS
+    path.write_text(path.read_text().replace(f",{written}\n", ",test\n"))
+    with pytest.raises(ReproError, match="line 2: it is of the split 'test'"):
+        Kinetics(tmp_path, split)
 
 
 def test_the_columns_of_activitynets_downloader(tmp_path, clip):
@@ -341,7 +368,17 @@ def test_a_damaged_list_of_mmaction2(tmp_path, clip, line):
 
 
 @pytest.mark.parametrize(
-    ("line", "message"), [("abseiling/ 0", "the video's id is empty"), ("a\\b.mp4 0", r"'\\\\' is in it")]
+    ("line", "message"),
+    [
+        ("abseiling/ 0", "'abseiling/' is no video"),
+        ("a\\b.mp4 0", r"'\\\\' is in it"),
+        ("abseiling/Q0000000003_000007_000017 300 0", "_000017 300' is no video"),  # a list of directories of frames
+        ("abseiling/Q0000000003_000007_000017.mp4 300 0", r"\.mp4 300' is no video"),
+        ("abseiling/._Q0000000003_000007_000017.mp4 0", "is a hidden file"),
+        (".Trash/Q0000000003_000007_000017.mp4 0", "is a hidden file"),
+        ("'abseiling/Q0000000003.mp4' 0", r"\.mp4'\" is no video"),
+        ("abseiling/Q000_000007_000017.mp4 0", "no video's id, of 11"),
+    ],
 )
 def test_a_list_of_mmaction2_with_odd_names(tmp_path, clip, line, message):
     write_text(lay(tmp_path, clip, directory=DIRECTORIES["underscores"]))

@@ -65,6 +65,8 @@ KINDS: dict[str, tuple[str, str, Callable[[Path], object], object]] = {
 ENCODINGS: dict[str, Callable[[str], bytes]] = {
     "UTF-8": str.encode,
     "UTF-8 with a mark": lambda text: codecs.BOM_UTF8 + text.encode(),
+    "UTF-8 with two marks": lambda text: 2 * codecs.BOM_UTF8 + text.encode(),
+    "UTF-16-LE with three marks": lambda text: 3 * codecs.BOM_UTF16_LE + text.encode("utf-16-le"),
     "UTF-16-LE with a mark": lambda text: codecs.BOM_UTF16_LE + text.encode("utf-16-le"),
     "UTF-16-BE with a mark": lambda text: codecs.BOM_UTF16_BE + text.encode("utf-16-be"),
     "UTF-32-LE with a mark": lambda text: codecs.BOM_UTF32_LE + text.encode("utf-32-le"),
