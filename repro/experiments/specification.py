@@ -178,8 +178,8 @@ class Recipe:
     batch_size: int  #: effective, over all devices
     learning_rate: float
     schedule: Literal["step", "cosine"]
-    #: Another experiment, an id of checkpoints.yaml, "random", or, in the mini profile, the "pretraining" or
-    #: the "shared detector" (`repro.experiments.mini`).
+    #: Another experiment, an id of checkpoints.yaml, "random", or, in the mini profile, the "pretraining", the
+    #: "shared detector" or the "shared network" (`repro.experiments.mini`).
     initial_weights: str
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9

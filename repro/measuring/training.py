@@ -24,7 +24,7 @@ from repro.records import Segment, Training, Weights
 from repro.tasks import Task
 
 #: How records name weights that are trained here for several experiments.
-_PRETRAINED = dict(zip(mini.PRETRAINED, ("shared pre-training", "shared detector"), strict=True))
+_PRETRAINED = dict(zip(mini.PRETRAINED, ("shared pre-training", "shared detector", "shared network"), strict=True))
 
 
 @dataclass(frozen=True)

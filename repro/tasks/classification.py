@@ -24,6 +24,7 @@ from repro.experiments import Classifier, Experiment, mini, preprocessing
 from repro.models.resnet import ResNetLayers, load_initial
 from repro.records import Metric
 from repro.tasks.accuracy import Accuracy, build_accuracy_metrics
+from repro.tasks.task import TrainingData
 
 
 class ImageClassifier(ResNetLayers):
@@ -131,6 +132,11 @@ class Classification(Accuracy[Prediction, ImageClassifier, ImageNet]):
 
     def build_network(self) -> ImageClassifier:
         return ImageClassifier(self.experiment.classifier, self.inputs)
+
+    def load_pretraining_data(self, spec: Experiment) -> TrainingData:
+        from repro.data.miniature import imagenet as miniature
+
+        return miniature.PretrainingPictures()
 
     def choose_memory_format(self, fabric: Fabric) -> torch.memory_format:
         return torch.channels_last if fabric.device.type == "cuda" else torch.contiguous_format

@@ -145,6 +145,7 @@ class Task(ABC, Generic[Result, Model, Data]):
                 directory=directory,
                 seed=0,
                 fabric=Fabric(accelerator=fabric.device.type, devices=1),  # in float32, whatever the experiments use
+                collate=list if isinstance(model, Tagger) else self.collate,
                 progress=lambda at: progress("pre-training", at.iteration, at.total),
             )
         return fitted.weights

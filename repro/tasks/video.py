@@ -147,17 +147,23 @@ class VideoClassification(Accuracy[Scores, ClipClassifier, Kinetics]):
     def choose_memory_format(self, fabric: Fabric) -> torch.memory_format:
         return torch.channels_last_3d  # a quarter faster, on a CPU too
 
+    def build_pretraining_network(self, spec: Experiment) -> nn.Module:
+        if spec.dataset == "kinetics":
+            return ClipClassifier(spec.classifier, self.inputs, mini.kinetics.DROPOUT)
+        return super().build_pretraining_network(spec)
+
     def load_pretraining_data(self, spec: Experiment) -> TrainingData:
         from repro.data.miniature import kinetics as miniature
 
-        return miniature.PretrainingFrames()
+        return self.training_data if spec.dataset == "kinetics" else miniature.PretrainingFrames()
 
     def collate(self, samples: Sequence[ClipSample]) -> ClipBatch:
         return collate(samples)
 
     def start_from(self, model: nn.Module, tensors: Mapping[str, Tensor], spec: Experiment) -> None:
         assert isinstance(model, ResNetLayers)
-        load_initial(model, inflate(tensors, model, spec.recipe.inflation))
+        whole = spec.recipe.initial_weights == "shared network"
+        load_initial(model, tensors if whole else inflate(tensors, model, spec.recipe.inflation))
 
     def _build_evaluation(self, model: nn.Module) -> MultiViewEvaluation:
         return MultiViewEvaluation(model, self.validation_data)

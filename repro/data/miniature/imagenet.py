@@ -1,9 +1,10 @@
 """The mini profile's generated classification set: what an image shows depends on a texture and on the whole image.
 
-One or two square objects lie on a grey ground, each with a pattern; of two, one is red and one is cyan. Marks are
-scattered around them, some yellow and some blue. Where there are more yellow marks than blue ones, the class is the
-pattern of the red object, otherwise that of the cyan one. Small filters tell patterns apart. Which object counts is
-shown by the marks all over the image, and by nothing at the object itself.
+One or two square objects lie on a grey ground, each with a pattern; of two, one is red and one is cyan. A light falls
+on one edge of the image, yellow or blue. Where it is yellow, the class is the pattern of the red object, otherwise that
+of the cyan one. Small filters tell patterns apart. Which object counts is shown by the light, far from the objects, and
+by nothing near them. In half of the training images the light falls on all of the ground but a margin around the
+objects.
 
 Everything is drawn from a `numpy.random.Generator` in integers, or rounded from exactly rounded roots: the same pixels
 on every machine.
@@ -15,17 +16,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
-from repro.data.miniature.content import DrawingHash
+from repro.data.miniature.content import DrawingHash, hash_samples
+from repro.data.miniature.patterns import draw_pattern
 from repro.data.miniature.whole import write_whole
 from repro.experiments.mini.imagenet import CLASSES, PICTURES, Pictures
 
 #: Independent random streams of one seed.
-_STREAMS = {"train": 0, "val": 1}
-#: Bright and dark RGB of an object, by the cue that calls for it: red by yellow marks, cyan by blue ones.
+_STREAMS = {"train": 0, "val": 1, "images": 2}
+#: Bright and dark RGB of an object, by the light that calls for it: red by yellow light, cyan by blue light.
 _TINTS = np.array([[[215, 95, 85], [100, 30, 30]], [[85, 200, 200], [25, 90, 95]]])
-_MARKS = np.array([[235, 215, 40], [50, 70, 230]])  #: RGB, by cue
+_LIGHTS = np.array([[40, 35, -55], [-45, -30, 60]])  #: what a light adds to RGB, yellow and blue
+_BRIGHTNESS = (70, 120)  #: of a light, per cent, least and most
+_UNEVENNESS = 12  #: of a light, grey levels, least and most
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class PatternedSquare:
     """A square with a pattern."""
 
     label: int  #: index in `CLASSES`
-    cue: int  #: the colour of marks that makes it count
+    light: int  #: the light that makes it count, 0 yellow or 1 blue
     top: int  #: first row, pixels
     left: int  #: first column, pixels
     side: int  #: pixels
@@ -44,7 +50,8 @@ class Picture:
     """One image and what is on it."""
 
     image: np.ndarray  #: uint8 (side, side, 3), RGB
-    cue: int  #: the colour that most marks have, 0 yellow or 1 blue
+    light: int  #: 0 yellow or 1 blue
+    lit: np.ndarray  #: bool (side, side): the pixels that the light falls on, where no object is
     objects: tuple[PatternedSquare, ...]  #: first the one that names the image
 
     @property
@@ -65,6 +72,7 @@ def generate(directory: Path) -> None:
     def write(whole: Path, hashed: DrawingHash) -> None:
         for split, items in (("train", PICTURES.train_images), ("val", PICTURES.val_images)):
             _write_split(whole / split, PICTURES, split, items, hashed)
+        hash_samples(PretrainingPictures(PICTURES), hashed)
 
     write_whole(directory, write)
 
@@ -72,28 +80,60 @@ def generate(directory: Path) -> None:
 def draw_picture(pictures: Pictures, split: str, index: int) -> Picture:
     """Draw the image at `index` of a split; classes take turns."""
     rng = np.random.default_rng([pictures.seed, _STREAMS[split], index])
-    label, cue = index % len(CLASSES), int(rng.integers(2))
+    label, light = index % len(CLASSES), int(rng.integers(2))
     labels = [label]
     if rng.random() < pictures.pairs:  # the second object shows another class
         labels.append((label + int(rng.integers(1, len(CLASSES)))) % len(CLASSES))
+    surrounded = split == "train" and rng.random() < pictures.surrounded
+    on_the_left = bool(rng.integers(2))
     sides = rng.integers(pictures.objects[0], pictures.objects[1] + 1, len(labels)).tolist()
-    places = _draw_places(rng, pictures.side, sides)
+    taken = 0 if surrounded else pictures.lit + pictures.distance
+    places = _draw_places(rng, pictures.side, pictures.side - taken, sides)
+    first = taken if on_the_left else 0
     objects = tuple(
-        PatternedSquare(label, (cue + number) % 2, *place, side)
-        for number, (label, place, side) in enumerate(zip(labels, places, sides, strict=True))
+        PatternedSquare(label, (light + number) % 2, top, first + left, side)
+        for number, (label, (top, left), side) in enumerate(zip(labels, places, sides, strict=True))
     )
+    lit = np.zeros((pictures.side, pictures.side), dtype=bool)
+    if surrounded:
+        lit[:] = True
+        for square in objects:
+            lit[_cover(square, pictures.margin)] = False
+    elif on_the_left:
+        lit[:, : pictures.lit] = True
+    else:
+        lit[:, -pictures.lit :] = True
     image = _draw_ground(rng, pictures.side)
-    taken = np.zeros(image.shape[:2], dtype=bool)
+    image[lit] += _draw_light(rng, pictures, light)[lit]
     for square in objects:
-        rows, columns = slice(square.top, square.top + square.side), slice(square.left, square.left + square.side)
         grain, pattern = divmod(square.label, len(pictures.patterns))
-        dark = _draw_pattern(rng, pictures.patterns[pattern], pictures.periods[grain], square.side)
-        tint = _TINTS[square.cue] + rng.integers(-15, 16, (2, 1))
-        image[rows, columns] = tint[dark.astype(int)] + rng.integers(-12, 13, (square.side, square.side, 1))
-        taken[rows, columns] = True
-    for number, colour in zip(pictures.marks, (cue, 1 - cue), strict=True):
-        _scatter_marks(rng, image, taken, number, pictures.mark, _MARKS[colour])
-    return Picture(np.clip(image, 0, 255).astype(np.uint8), cue, objects)
+        dark = draw_pattern(rng, pictures.patterns[pattern], pictures.periods[grain], square.side)
+        tint = _TINTS[square.light] + rng.integers(-15, 16, (2, 1))
+        image[_cover(square)] = tint[dark.astype(int)] + rng.integers(-12, 13, (square.side, square.side, 1))
+    return Picture(np.clip(image, 0, 255).astype(np.uint8), light, lit, objects)
+
+
+class PretrainingPictures:
+    """Images as those of the splits. The tags are classes by the objects' colours, then lights."""
+
+    def __init__(self, pictures: Pictures = PICTURES) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return self.pictures.images
+
+    def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> tuple[Tensor, Tensor]:
+        """Draw the image, uint8 (3, H, W), and its tags, float32 (T,), 0 or 1, whatever the seed and the epoch."""
+        drawn = draw_picture(self.pictures, "images", index)
+        tags = torch.zeros(2 * (len(CLASSES) + 1))
+        tags[[*(2 * square.label + square.light for square in drawn.objects), 2 * len(CLASSES) + drawn.light]] = 1
+        return torch.from_numpy(drawn.image).permute(2, 0, 1).contiguous(), tags
+
+
+def _cover(square: PatternedSquare, margin: int = 0) -> tuple[slice, slice]:
+    """The rows and columns that a square covers, with a margin around it."""
+    rows, columns = (slice(max(first - margin, 0), first + square.side + margin) for first in (square.top, square.left))
+    return rows, columns
 
 
 def _write_split(directory: Path, pictures: Pictures, split: str, images: int, hashed: DrawingHash) -> None:
@@ -111,10 +151,19 @@ def _draw_ground(rng: np.random.Generator, side: int) -> np.ndarray:
     return rng.integers(100, 150) + rng.integers(-6, 7, 3) + rng.integers(-15, 16, (side, side, 1))
 
 
-def _draw_places(rng: np.random.Generator, room: int, sides: list[int]) -> list[tuple[int, int]]:
-    """Choose upper left corners (top, left) of squares in a room that do not touch one another."""
+def _draw_light(rng: np.random.Generator, pictures: Pictures, light: int) -> np.ndarray:
+    """int64 (side, side, 3): what a light adds to the ground, in tiles that differ a little."""
+    brightness = rng.integers(_BRIGHTNESS[0], _BRIGHTNESS[1] + 1)
+    tiles = -(-pictures.side // pictures.tile)
+    uneven = rng.integers(-_UNEVENNESS, _UNEVENNESS + 1, (tiles, tiles, 3))
+    colours = _LIGHTS[light] * brightness // 100 + uneven
+    return colours.repeat(pictures.tile, axis=0).repeat(pictures.tile, axis=1)[: pictures.side, : pictures.side]
+
+
+def _draw_places(rng: np.random.Generator, height: int, width: int, sides: list[int]) -> list[tuple[int, int]]:
+    """Choose upper left corners (top, left) of squares, within these rows and columns, that do not touch each other."""
     while True:
-        places = [tuple(rng.integers(0, room - side + 1, 2).tolist()) for side in sides]
+        places = [(int(rng.integers(0, height - side + 1)), int(rng.integers(0, width - side + 1))) for side in sides]
         if len(sides) == 1:
             return places
         (top, left), (other_top, other_left) = places
@@ -123,42 +172,3 @@ def _draw_places(rng: np.random.Generator, room: int, sides: list[int]) -> list[
             left - other_left - sides[1], other_left - left - sides[0],
         ) >= 2:  # fmt: skip
             return places
-
-
-def _draw_pattern(rng: np.random.Generator, name: str, period: int, side: int) -> np.ndarray:
-    """bool (side, side): where the pattern is dark."""
-    shift_y, shift_x = rng.integers(0, period, 2)
-    y, x = np.arange(side)[:, None] + shift_y, np.arange(side)[None, :] + shift_x
-    falling, rising = x - y, x + y
-    wide, narrow = (lambda coordinate, width=width: coordinate % period < width for width in (period // 2, period // 4))
-    drawn = {
-        "rows": lambda: wide(y + 0 * x),
-        "columns": lambda: wide(x + 0 * y),
-        # Either way, as a mirrored image shows the same.
-        "diagonals": lambda: wide(falling if rng.integers(2) else rising),
-        "checks": lambda: wide(x) ^ wide(y),
-        "dots": lambda: wide(x) & wide(y),
-        "grid": lambda: narrow(x) | narrow(y),
-        "lattice": lambda: narrow(falling) | narrow(rising),
-        "rings": lambda: wide(_measure_distances(side) + shift_y),
-    }
-    return drawn[name]()
-
-
-def _measure_distances(side: int) -> np.ndarray:
-    """int64 (side, side): from the middle, pixels, rounded down."""
-    twice = 2 * np.arange(side) - side + 1
-    return np.sqrt(twice[:, None] ** 2 + twice[None, :] ** 2).astype(int) // 2
-
-
-def _scatter_marks(
-    rng: np.random.Generator, image: np.ndarray, taken: np.ndarray, number: int, side: int, colour: np.ndarray
-) -> None:
-    """Draw marks where nothing is."""
-    last = len(image) - side
-    while number:
-        y, x = rng.integers(0, last + 1, 2)
-        if not taken[max(y - 1, 0) : y + side + 1, max(x - 1, 0) : x + side + 1].any():
-            image[y : y + side, x : x + side] = colour + rng.integers(-15, 16)
-            taken[y : y + side, x : x + side] = True
-            number -= 1

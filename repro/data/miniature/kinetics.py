@@ -1,19 +1,19 @@
 """The mini profile's generated videos, and an image set to pre-train on.
 
-Two objects cross a grey ground, one red and one cyan, of different shapes and in different directions. In a corner,
-away from both, a lamp is lit for a moment, red or cyan. The class is the shape and the direction of the object that
-has the lamp's colour. A single frame does not show directions (played backwards a video belongs to another class), most
-frames do not show the lamp's colour, and nothing near an object shows whether it is the one that counts.
+One or two square objects drift over a grey ground, each with a pattern; of two, one is red and one is cyan. For a
+while, a light falls on one edge of the frames, reddish or bluish. Where it is reddish, the class is the pattern of the
+red object, otherwise that of the cyan one. Which object counts is shown neither by most frames nor near an object. In
+half of the training videos the light falls, all the time, on all of the ground but a margin around the objects.
 
-Everything is drawn from a `numpy.random.Generator`, in integers or compared with exactly rounded floats: the same
-pixels on every machine. The videos are encoded by H.264 at a constant, fine quantiser, by one thread and without the
+Everything is drawn from a `numpy.random.Generator` in integers, or rounded from exactly rounded floats: the same pixels
+on every machine. The videos are encoded by H.264 at a constant, fine quantiser, by one thread and without the
 build's name and the time: the same bytes wherever the codec is the same build.
 `repro.experiments.mini.kinetics.DATASET_KEY` is made of what is drawn and of the codec's parameters.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,26 +23,38 @@ import torch
 from torch import Tensor
 
 from repro.data.miniature.content import DrawingHash, hash_samples
-from repro.data.miniature.drawing import Point, draw_colour, draw_ground
+from repro.data.miniature.drawing import draw_colour, draw_ground
+from repro.data.miniature.patterns import draw_pattern
 from repro.data.miniature.whole import write_whole
 from repro.experiments.mini.kinetics import CLASSES, VIDEOS, GeneratedVideos
 
 #: Independent random streams of one seed.
 _STREAMS = {"train": 0, "val": 1, "images": 2}
-_STEPS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}  #: (x, y)
-_PLACES = 128  #: arrangements that are drawn at once, the first that fits is taken
-_CORNER = 3  #: pixels that the lamp's place varies by
+_STEPS = 16  #: of a pixel: what positions are computed in
+_GAP = 2  #: pixels between two objects, at least
+_LIGHTS = np.array([[65, -32, -32], [-52, 32, 32]])  #: what a light adds to RGB, by the hue that it calls for
+_BRIGHTNESS = (70, 120)  #: of a light, per cent, least and most
+_SHADE = 35  #: per cent of an object's colour where its pattern is dark
 
 
 @dataclass(frozen=True)
-class MovingObject:
+class MovingSquare:
     """An object of a video."""
 
-    shape: int  #: index in `GeneratedVideos.shapes`
-    motion: int  #: index in `GeneratedVideos.motions`
+    label: int  #: of its pattern, index in `GeneratedVideos.patterns`
     hue: int  #: index in `GeneratedVideos.hues`
     side: int  #: pixels
-    path: np.ndarray  #: float64 (T, 2): its centre, pixels (x, y), in each frame
+    path: np.ndarray  #: int64 (T, 2): its first column and row in each frame
+
+    def cover(self, margin: int = 0) -> list[tuple[slice, slice]]:
+        """The rows and columns that it covers in each frame, with a margin around it."""
+        return [
+            (
+                slice(max(top - margin, 0), top + self.side + margin),
+                slice(max(left - margin, 0), left + self.side + margin),
+            )
+            for left, top in self.path.tolist()
+        ]
 
 
 @dataclass(frozen=True)
@@ -50,14 +62,18 @@ class DrawnVideo:
     """One video and what is in it."""
 
     frames: np.ndarray  #: uint8 (T, side, side, 3), RGB
-    things: tuple[MovingObject, MovingObject]  #: first the one that names the video
-    lamp: Point  #: its centre, pixels (x, y)
-    lit: range  #: the frames that have it
+    things: tuple[MovingSquare, ...]  #: first the one that names the video
+    lit: np.ndarray  #: bool (T, side, side): the pixels that the light falls on, where no object is
 
     @property
     def label(self) -> int:
         """Index in `CLASSES`."""
-        return self.things[0].shape * len(VIDEOS.motions) + self.things[0].motion
+        return self.things[0].label
+
+    @property
+    def light(self) -> int:
+        """The hue that the light calls for, index in `GeneratedVideos.hues`."""
+        return self.things[0].hue
 
 
 def generate(directory: Path) -> None:
@@ -81,24 +97,12 @@ def generate(directory: Path) -> None:
 def draw_video(videos: GeneratedVideos, split: str, index: int) -> DrawnVideo:
     """Draw the video at `index` of a split; classes take turns."""
     rng = np.random.default_rng([videos.seed, _STREAMS[split], index])
-    shape, motion = divmod(index % (len(videos.shapes) * len(videos.motions)), len(videos.motions))
-    shapes = (shape, (shape + int(rng.integers(1, len(videos.shapes)))) % len(videos.shapes))
-    motions = (motion, (motion + int(rng.integers(1, len(videos.motions)))) % len(videos.motions))
-    hue = int(rng.integers(2))
-    begin = int(rng.integers(videos.dark, videos.frames - videos.dark - videos.lit + 1))
-    lit = range(begin, begin + videos.lit)
-    lamp, sides, paths = _arrange(rng, videos, np.array([_STEPS[videos.motions[motion]] for motion in motions]), lit)
-    named, other = (MovingObject(shapes[i], motions[i], (hue + i) % 2, sides[i], paths[i]) for i in range(2))
-    frames = np.repeat(draw_ground(rng, videos.side, videos.side, noise=8)[None], videos.frames, axis=0)
-    colours = [_draw_colour(rng, videos.hues[i]) for i in range(2)]  # in the order of hues, which tells nothing
-    for thing in (named, other):
-        frames[find_covered_pixels(videos, thing)] = colours[thing.hue]
-    frames[lit.start : lit.stop, _find_lamp_pixels(videos, lamp)] = _draw_colour(rng, videos.hues[hue])
-    return DrawnVideo(frames, (named, other), lamp, lit)
+    surrounded = split == "train" and rng.random() < videos.surrounded
+    return _draw(rng, videos, index % len(videos.patterns), surrounded)
 
 
 class PretrainingFrames:
-    """Images of one object, two in three of them with a lamp. The tags are shapes, hues of objects, hues of lamps."""
+    """Images that are lit all around their objects. The tags are patterns by the objects' hues, then lights."""
 
     def __init__(self, videos: GeneratedVideos = VIDEOS) -> None:
         self.videos = videos
@@ -108,32 +112,12 @@ class PretrainingFrames:
 
     def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> tuple[Tensor, Tensor]:
         """Draw the image, uint8 (3, H, W), and its tags, float32 (T,), 0 or 1, whatever the seed and the epoch."""
-        videos = self.videos
-        rng = np.random.default_rng([videos.seed, _STREAMS["images"], index])
-        shape, hue, light = (int(rng.integers(n)) for n in (len(videos.shapes), 2, 3))
-        lamp, (side,), (path,) = _arrange(rng, videos, np.zeros((1, 2)), range(1))
-        image = draw_ground(rng, videos.side, videos.side, noise=8)
-        (pixels,) = find_covered_pixels(videos, MovingObject(shape, 0, hue, side, path[:1]))
-        image[pixels] = _draw_colour(rng, videos.hues[hue])
-        tags = torch.zeros(len(videos.shapes) + 4)
-        tags[[shape, len(videos.shapes) + hue]] = 1
-        if light < 2:
-            image[_find_lamp_pixels(videos, lamp)] = _draw_colour(rng, videos.hues[light])
-            tags[len(videos.shapes) + 2 + light] = 1
-        return torch.from_numpy(image).permute(2, 0, 1).contiguous(), tags
-
-
-def find_covered_pixels(videos: GeneratedVideos, thing: MovingObject) -> np.ndarray:
-    """bool (T, side, side): the pixels that an object covers."""
-    rows, columns = np.arange(videos.side)[None, :, None], np.arange(videos.side)[None, None, :]
-    x, y = columns - thing.path[:, 0, None, None], rows - thing.path[:, 1, None, None]
-    half = thing.side / 2
-    if videos.shapes[thing.shape] == "disc":
-        return x * x + y * y <= half * half
-    across, down = np.abs(x), np.abs(y)
-    if videos.shapes[thing.shape] == "cross":
-        return (np.minimum(across, down) <= half / 3) & (np.maximum(across, down) <= half)
-    return (down <= half) & (2 * across <= y + half)  # a triangle that points up
+        hues, patterns = len(self.videos.hues), len(self.videos.patterns)
+        rng = np.random.default_rng([self.videos.seed, _STREAMS["images"], index])
+        drawn = _draw(rng, replace(self.videos, frames=1), index % patterns, surrounded=True)
+        tags = torch.zeros((patterns + 1) * hues)
+        tags[[*(hues * thing.label + thing.hue for thing in drawn.things), hues * patterns + drawn.light]] = 1
+        return torch.from_numpy(drawn.frames[0]).permute(2, 0, 1).contiguous(), tags
 
 
 def encode(frames: np.ndarray, path: Path, videos: GeneratedVideos = VIDEOS) -> None:
@@ -168,41 +152,57 @@ def _write_split(root: Path, videos: GeneratedVideos, split: str, count: int, ha
         encode(drawn.frames, root / name, videos)
 
 
+def _draw(rng: np.random.Generator, videos: GeneratedVideos, label: int, surrounded: bool) -> DrawnVideo:
+    labels = [label]
+    if rng.random() < videos.pairs:  # the second object shows another class
+        labels.append((label + int(rng.integers(1, len(videos.patterns)))) % len(videos.patterns))
+    light, on_the_left = int(rng.integers(2)), bool(rng.integers(2))
+    taken = 0 if surrounded else videos.lit + videos.distance
+    columns = (taken, videos.side) if on_the_left else (0, videos.side - taken)
+    sides, paths = _arrange(rng, videos, columns, len(labels))
+    things = tuple(MovingSquare(labels[i], (light + i) % 2, sides[i], paths[i]) for i in range(len(labels)))
+
+    lit = np.zeros((videos.frames, videos.side, videos.side), dtype=bool)
+    if surrounded:
+        lit[:] = True
+        for thing in things:
+            for frame, covered in zip(lit, thing.cover(videos.margin), strict=True):
+                frame[covered] = False
+    else:
+        begin = int(rng.integers(videos.dark, videos.frames - videos.dark - videos.lasting + 1))
+        edge = slice(videos.lit) if on_the_left else slice(-videos.lit, None)
+        lit[begin : begin + videos.lasting, :, edge] = True
+    frames = np.repeat(draw_ground(rng, videos.side, videos.side, noise=8)[None], videos.frames, axis=0).astype(int)
+    frames[lit] += _LIGHTS[light] * rng.integers(_BRIGHTNESS[0], _BRIGHTNESS[1] + 1) // 100 + rng.integers(-8, 9, 3)
+    for thing in things:
+        colour = np.array(draw_colour(rng, videos.hues[thing.hue], 0.04, (0.6, 1), (0.75, 1)))
+        dark = draw_pattern(rng, videos.patterns[thing.label], videos.period, thing.side)
+        pixels = np.where(dark[..., None], colour * _SHADE // 100, colour)
+        for frame, covered in zip(frames, thing.cover(), strict=True):
+            frame[covered] = pixels
+    return DrawnVideo(frames.clip(0, 255).astype(np.uint8), things, lit)
+
+
 def _arrange(
-    rng: np.random.Generator, videos: GeneratedVideos, directions: np.ndarray, lit: range
-) -> tuple[Point, list[int], np.ndarray]:
-    """Choose the lamp's place in a corner, and sides and paths of objects that move in `directions` (n, 2).
-
-    The paths, float64 (n, T, 2), stay within the frames and, while the lamp is lit, away from it and from each other.
-    """
-    n, last = len(directions), videos.side - 1
-    times = np.arange(videos.frames) - (videos.frames - 1) / 2
+    rng: np.random.Generator, videos: GeneratedVideos, columns: tuple[int, int], count: int
+) -> tuple[list[int], list[np.ndarray]]:
+    """Choose sides and paths of objects that stay within these columns, all rows, and apart from each other."""
+    moments = 2 * np.arange(videos.frames) - videos.frames + 1  # twice the frames since the middle of the video
+    low, high = np.array([columns[0], 0]), np.array([columns[1], videos.side])
     while True:
-        near = videos.lamp // 2 + 1 + rng.integers(0, _CORNER, (_PLACES, 2))
-        lamps = np.where(rng.integers(0, 2, (_PLACES, 2)) == 0, near, last - near)
-        sides = rng.integers(videos.sides[0], videos.sides[1] + 1, (_PLACES, n))
-        steps = directions * rng.uniform(*videos.speeds, (_PLACES, n, 1))
-        half = sides[:, :, None] / 2
-        reach = half + np.abs(steps) * (videos.frames - 1) / 2
-        paths = rng.uniform(reach, last - reach)[:, :, None] + times[:, None] * steps[:, :, None]  # (P, n, T, 2)
-        then = paths[:, :, lit.start : lit.stop]
-        free = np.abs(then - lamps[:, None, None]).max(-1) - half - videos.lamp / 2
-        fits = free.min((1, 2)) >= videos.distance
-        if n == 2:
-            between = np.abs(then[:, 0] - then[:, 1]).max(-1) - half.sum(1)
-            fits &= between.min(1) >= videos.distance
-        if fits.any():
-            first = int(fits.argmax())
-            x, y = lamps[first].tolist()
-            return (x, y), sides[first].tolist(), paths[first]
+        sides = rng.integers(videos.sides[0], videos.sides[1] + 1, count).tolist()
+        speeds = rng.integers(-videos.speed, videos.speed + 1, (count, 2))
+        middles = [rng.integers(low * _STEPS, (high - side) * _STEPS + 1) for side in sides]
+        paths = [
+            (middle + moments[:, None] * speed // 2) // _STEPS for middle, speed in zip(middles, speeds, strict=True)
+        ]
+        if any((path < low).any() or (path + side > high).any() for path, side in zip(paths, sides, strict=True)):
+            continue
+        if count == 1 or (_measure_gap(paths, sides) >= _GAP).all():
+            return sides, paths
 
 
-def _find_lamp_pixels(videos: GeneratedVideos, lamp: Point) -> np.ndarray:
-    """bool (side, side): the pixels of the lamp, which is hollow."""
-    rows, columns = np.arange(videos.side)[:, None], np.arange(videos.side)[None, :]
-    squared, radius = (columns - lamp[0]) ** 2 + (rows - lamp[1]) ** 2, videos.lamp // 2
-    return (squared <= radius**2 + 1) & (squared >= (radius // 2) ** 2)
-
-
-def _draw_colour(rng: np.random.Generator, hue: float) -> tuple[int, int, int]:
-    return draw_colour(rng, hue, 0.04, (0.6, 1), (0.75, 1))
+def _measure_gap(paths: list[np.ndarray], sides: list[int]) -> np.ndarray:
+    """int64 (T,): pixels between two squares in each frame, along the axis along which they are farther apart."""
+    (one, other), (side, other_side) = paths, sides
+    return np.maximum(one - other - other_side, other - one - side).max(axis=1)

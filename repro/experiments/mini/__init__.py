@@ -6,7 +6,7 @@ from repro.experiments import Experiment, get
 from repro.experiments.mini import coco, imagenet, kinetics
 
 #: What recipes of the mini profile call initial weights that are trained here for several experiments.
-PRETRAINED = ("pretraining", "shared detector")
+PRETRAINED = ("pretraining", "shared detector", "shared network")
 _TASKS = {"coco": coco, "imagenet": imagenet, "kinetics": kinetics}
 
 

@@ -1,8 +1,8 @@
 """Table 4 in the mini profile, on a generated classification set. Imports nothing heavy.
 
 The networks keep every placement of the paper (before the last residual block of c4, all of c3 to c5, after the 1x1 or
-after the addition), and the two stages: the plain network is trained once, blocks are inserted, and all are trained on
-at a lower rate. Widths, depths, image size and schedule are smaller, and the data set is generated
+after the addition), and the two stages: the plain network is trained once, blocks are inserted, and all are trained on.
+Widths, depths, image size and schedule are smaller, and the data set is generated
 (`repro.data.miniature.imagenet`).
 """
 
@@ -21,23 +21,27 @@ from repro.experiments.preprocessing import Preprocessing
 class Pictures:
     """What the generated images hold. All lengths in pixels."""
 
-    seed: int = 0
-    version: int = 1  #: raised when the generator draws something else from the same values
-    side: int = 64
+    seed: int = 1
+    version: int = 2  #: raised when the generator draws something else from the same values
+    side: int = 96
     train_images: int = 4000
-    val_images: int = 800
+    val_images: int = 1600
     patterns: tuple[str, ...] = ("checks", "columns", "diagonals", "dots", "grid", "lattice", "rings", "rows")
     grains: tuple[str, ...] = ("coarse", "fine")
     periods: tuple[int, ...] = (8, 4)  #: of a pattern, by its grain
-    objects: tuple[int, int] = (22, 28)  #: sides, least and most
+    objects: tuple[int, int] = (20, 26)  #: sides, least and most
     pairs: float = 0.75  #: of the images have a second object
-    marks: tuple[int, int] = (28, 4)  #: of the colour that calls for the subject, of the other
-    mark: int = 3  #: side of a mark
+    lit: int = 24  #: columns at one edge that the light falls on
+    distance: int = 24  #: columns between them and the nearest object, at least
+    surrounded: float = 0.5  #: of the training images are lit all around the objects instead
+    margin: int = 8  #: around an object that is not lit then
+    tile: int = 8  #: side of what the light is uneven in
+    images: int = 25600  #: of the set to pre-train on
 
 
 PICTURES = Pictures()
 #: sha256 of what is drawn: data of another content are refused. A test draws it and says what it should be.
-CONTENT = "3aa7153c53cc099c3764009045c2b08cdb38f6b1907dd4272642a3118310a4ed"
+CONTENT = "94934481048f2ae8ec74c344fc62e60b14092025a84622bf9e4e4468d67f81b3"
 #: Identity of the generated data set in cache keys.
 DATASET_KEY = identify_generated(PICTURES, CONTENT)
 #: Directories of the classes, ascending: the labels' order.
@@ -56,10 +60,10 @@ class AugmentationOptions(TypedDict):
     lighting: float
 
 
-#: A crop keeps the majority among the marks; the changes of colour leave their hues apart.
+#: A crop keeps a part of the lit edge; the changes of colour leave the hues of the lights and of the objects apart.
 AUGMENTATION: AugmentationOptions = {
     "size": PICTURES.side,
-    "area": (0.7, 1.0),
+    "area": (0.8, 1.0),
     "ratio": (0.9, 1.1),
     "jitter": 0.2,
     "lighting": 0.05,
@@ -67,14 +71,26 @@ AUGMENTATION: AugmentationOptions = {
 
 #: c4 needs a block before its last.
 _BACKBONE = Backbone(blocks=(1, 1, 2, 1), width=8)
-#: The learning rate falls to a third between the stages, in the paper to a tenth: AdamW's differ less than SGD's.
+#: What the first stage starts from, where the paper's starts from random weights: tags are the patterns by the colour
+#: of the object that has them, and the lights.
+PRETRAINING = Experiment(
+    name="mini-imagenet-pretraining",
+    dataset="imagenet",
+    network=Classifier(
+        _BACKBONE, num_classes=2 * (len(CLASSES) + 1), input_size=(PICTURES.side, PICTURES.side)
+    ),
+    recipe=Recipe(
+        epochs=1, batch_size=32, learning_rate=6e-3, schedule="cosine", warmup_iterations=30, optimizer="adamw",
+        weight_decay=0.01, initial_weights="random", flip=0.0,
+    ),
+    profile="mini",
+)  # fmt: skip
 _STAGE1 = Recipe(
-    epochs=12, batch_size=32, learning_rate=3e-3, schedule="cosine", warmup_epochs=1, optimizer="adamw",
-    weight_decay=0.05, initial_weights="random",
+    epochs=6, batch_size=32, learning_rate=3e-3, schedule="cosine", warmup_iterations=30, optimizer="adamw",
+    weight_decay=0.05, initial_weights="pretraining",
 )  # fmt: skip
-_STAGE2 = replace(
-    _STAGE1, epochs=8, learning_rate=1e-3, warmup_epochs=0, initial_weights="imagenet-r50-stage1"
-)  # fmt: skip
+#: At the rate of the first stage, where the paper's is a tenth: blocks that start from zero have 500 iterations.
+_STAGE2 = replace(_STAGE1, initial_weights="imagenet-r50-stage1")
 
 
 def shrink(experiment: Experiment) -> Experiment:
@@ -105,6 +121,11 @@ def shrink(experiment: Experiment) -> Experiment:
     )
 
 
+def pretraining_for(experiment: Experiment) -> Experiment:
+    """The training that the first stage starts from."""
+    return PRETRAINING
+
+
 def estimate_seconds(experiment: Experiment) -> float:
     """Estimate how many seconds of one core the training and the evaluation of a mini experiment take."""
-    return 105.0 if experiment.recipe.initial_weights == "random" else 85.0
+    return 50.0

@@ -79,7 +79,7 @@ def test_the_hash_is_of_the_pixels_and_annotations_that_other_readers_find(gener
 @pytest.mark.parametrize("name", GENERATORS)
 def test_other_parameters_draw_other_content(name, generated, tmp_path, monkeypatch):
     variable, values = SMALL[name]
-    change = {"coco": {"tile": 4}, "imagenet": {"mark": 4}, "kinetics": {"lamp": 9}}[name]
+    change = {"coco": {"tile": 4}, "imagenet": {"tile": 4}, "kinetics": {"lit": 9}}[name]
     monkeypatch.setattr(GENERATORS[name], variable, replace(values, **change))
     GENERATORS[name].generate(tmp_path / "data")
     assert json.loads((tmp_path / "data" / content.NAME).read_text())["drawn"] != generated.drawn[name]

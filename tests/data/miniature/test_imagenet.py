@@ -11,8 +11,9 @@ import pytest
 
 from repro.data.imagenet import ImageNet
 from repro.data.miniature import imagenet as miniature
+from repro.data.miniature.patterns import draw_pattern
 from repro.errors import ReproError
-from repro.experiments.mini.imagenet import CLASSES, PICTURES, PREPROCESSING
+from repro.experiments.mini.imagenet import CLASSES, PICTURES, PREPROCESSING, PRETRAINING
 
 SMALL = replace(PICTURES, train_images=32, val_images=16)
 
@@ -29,10 +30,9 @@ def hashes(directory):
     }
 
 
-def counted(image):
-    """(yellow, blue): pixels of the marks' colours."""
-    red, green, blue = (image[..., channel].astype(int) for channel in range(3))
-    return np.sum((red > 190) & (green > 170) & (blue < 90)), np.sum((blue > 190) & (red < 100) & (green < 120))
+def grey(image):
+    """bool: pixels that no light falls on and that no object covers; the ground's channels differ by 12 at most."""
+    return np.ptp(image.astype(int), axis=-1) <= 12
 
 
 def test_generating_twice_gives_the_same_bytes_and_leaves_nothing_else(small, tmp_path):
@@ -82,16 +82,34 @@ def test_it_is_read_as_imagenet_is(small, tmp_path):
             assert np.array_equal(data.sample(index).image.permute(1, 2, 0).numpy(), drawn.image)
 
 
-def test_which_object_counts_is_told_by_all_of_the_image():
-    """By the majority of the marks: always in the whole image, less often the smaller the part."""
-    right = Counter()
-    for index in range(300):
+def test_which_object_counts_is_told_far_from_the_objects_only():
+    """The light falls on 24 columns of one edge; between them and the objects everything is grey."""
+    for index in range(100):
         drawn = miniature.draw_picture(PICTURES, "val", index)
-        for part, window in (("whole", slice(None)), ("corner", slice(0, 8))):
-            yellow, blue = counted(drawn.image[window, window])
-            right[part] += (yellow > blue) == (drawn.cue == 0) and yellow != blue
-    assert right["whole"] == 300
-    assert right["corner"] < 180
+        columns = np.flatnonzero(~grey(drawn.image).all(axis=0))
+        edge = drawn.image[:, :24] if drawn.lit[0, 0] else drawn.image[:, -24:]
+        red, _, blue = (edge[..., channel].mean() for channel in range(3))
+        assert (red > blue) == (drawn.light == 0)
+        assert not grey(edge).any()
+        objects = {column for square in drawn.objects for column in range(square.left, square.left + square.side)}
+        assert set(columns) == objects | set(range(24) if drawn.lit[0, 0] else range(72, 96))
+        assert min(abs(column - lit) for column in objects for lit in set(columns) - objects) > 24
+
+
+def test_half_of_the_training_images_are_lit_around_the_objects_but_not_beside_them():
+    drawn = [miniature.draw_picture(PICTURES, "train", index) for index in range(200)]
+    surrounded = [picture for picture in drawn if picture.lit.mean() > 0.3]
+    assert 80 < len(surrounded) < 120
+    for picture in surrounded:
+        for square in picture.objects:
+            ring = np.zeros_like(picture.lit)
+            ring[max(square.top - 8, 0) : square.top + square.side + 8, :][
+                :, max(square.left - 8, 0) : square.left + square.side + 8
+            ] = True
+            for other in picture.objects:
+                ring[other.top : other.top + other.side, other.left : other.left + other.side] = False
+            assert grey(picture.image)[ring].all()
+        assert grey(picture.image)[picture.lit].mean() < 0.05
 
 
 def test_the_object_itself_does_not_tell():
@@ -99,18 +117,18 @@ def test_the_object_itself_does_not_tell():
     pairs = [p for index in range(600) if len((p := miniature.draw_picture(PICTURES, "train", index)).objects) == 2]
     assert 400 < len(pairs) < 500
     assert all(
-        p.objects[0].cue == p.cue != p.objects[1].cue and p.objects[0].label != p.objects[1].label for p in pairs
+        p.objects[0].light == p.light != p.objects[1].light and p.objects[0].label != p.objects[1].label for p in pairs
     )
-    share = np.mean([p.cue for p in pairs])
+    share = np.mean([p.light for p in pairs])
     assert abs(share - 0.5) < 0.08
     larger = np.mean([p.objects[0].side > p.objects[1].side for p in pairs])
-    assert abs(larger - 0.43) < 0.08  # 3/7: sides of 22 to 28 pixels are equal in a seventh
+    assert abs(larger - 0.43) < 0.08  # 3/7: sides of 20 to 26 pixels are equal in a seventh
 
 
 def test_textures_differ_although_their_means_do_not():
     """Shuffled pixels of an object do not tell its pattern."""
     rng = np.random.default_rng(0)
-    patterns = {name: miniature._draw_pattern(rng, name, 8, 24) for name in ("rows", "columns", "checks", "diagonals")}
+    patterns = {name: draw_pattern(rng, name, 8, 24) for name in ("rows", "columns", "checks", "diagonals")}
     assert {pattern.mean() for pattern in patterns.values()} == {0.5}
     assert len({pattern.tobytes() for pattern in patterns.values()}) == 4
 
@@ -118,3 +136,14 @@ def test_textures_differ_although_their_means_do_not():
 def test_the_splits_share_no_image():
     first = [miniature.draw_picture(PICTURES, split, 0).image for split in ("train", "val")]
     assert not np.array_equal(*first)
+
+
+def test_the_images_to_pretrain_on_have_a_tag_for_each_object_and_one_for_the_light():
+    data = miniature.PretrainingPictures()
+    tags = np.array([data.sample(index)[1].numpy() for index in range(200)])
+    by_colour = tags[:, :32].reshape(-1, 16, 2).sum(1)
+    assert (by_colour <= 1).all()  # of two objects, one is red and one is cyan
+    assert 0.65 < (by_colour.sum(1) == 2).mean() < 0.85
+    assert (tags[:, 32:].sum(1) == 1).all()
+    assert (by_colour[np.arange(200), tags[:, 32:].argmax(1)] == 1).all()  # the light calls for one that is there
+    assert PRETRAINING.network.num_classes == tags.shape[1]

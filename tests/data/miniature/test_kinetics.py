@@ -1,4 +1,4 @@
-"""The generated videos: the same every time, encoded almost without loss, named by motion and by the lamp."""
+"""The generated videos: the same every time, encoded almost without loss, named by a pattern and by the light."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from repro.errors import ReproError
 from repro.experiments.mini import kinetics as mini
 
 SMALL = replace(mini.VIDEOS, train_videos=24, val_videos=12)
-MOTIONS = len(mini.VIDEOS.motions)
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def files(directory: Path) -> dict[str, bytes]:
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_videos(root, tmp_path, monkeypatch):
     monkeypatch.setattr(miniature, "VIDEOS", SMALL)
     miniature.generate(tmp_path / "again")
-    monkeypatch.setattr(miniature, "VIDEOS", replace(SMALL, seed=1))
+    monkeypatch.setattr(miniature, "VIDEOS", replace(SMALL, seed=3))
     miniature.generate(tmp_path / "other")
     first, again, other = files(root), files(tmp_path / "again"), files(tmp_path / "other")
     assert first == again
@@ -125,9 +124,10 @@ def test_the_reader_of_kinetics_takes_it_and_decodes_what_was_drawn(root, split)
         clips = sample.clips.permute(0, 2, 3, 4, 1).numpy().astype(int)
         for clip, frames in zip(clips[[0, 2]], first_and_last_clip, strict=True):
             # Colours are encoded at half the resolution, which blurs the edges of the objects.
-            assert np.abs(clip - video.frames[frames]).mean() < 4
-            errors = [[np.abs(a - b).mean() for b in video.frames] for a in clip]
-            assert np.argmin(errors, axis=1).tolist() == frames
+            assert np.abs(clip - video.frames[frames]).mean() < 5
+            # Objects move by half a pixel at most, so that a neighbour may look alike; where it does not, it is told.
+            errors = np.array([[np.abs(a - b).mean() for b in video.frames] for a in clip])
+            assert (errors[range(8), frames] <= errors.min(axis=1) + 0.1).all()
 
 
 def test_ids_are_those_of_kinetics_and_unique(root):
@@ -142,69 +142,79 @@ def test_ids_are_those_of_kinetics_and_unique(root):
 # -- what there is to learn -------------------------------------------------------------------------------------------
 
 
-def test_classes_are_equally_frequent_and_both_objects_fit_the_name_equally_well(drawn):
-    assert len(mini.CLASSES) >= 10
+@pytest.fixture(scope="module")
+def validation():
+    return [miniature.draw_video(mini.VIDEOS, "val", index) for index in range(160)]
+
+
+def cover(thing: miniature.MovingSquare, margin: int = 0) -> np.ndarray:
+    """bool (T, side, side): the pixels of an object, with a margin around it."""
+    mask = np.zeros((len(thing.path), mini.VIDEOS.side, mini.VIDEOS.side), dtype=bool)
+    for frame, (left, top) in zip(mask, thing.path, strict=True):
+        frame[max(top - margin, 0) : top + thing.side + margin, max(left - margin, 0) : left + thing.side + margin] = 1
+    return mask
+
+
+def test_classes_are_equally_frequent_and_the_other_object_shows_another_class(drawn):
     counts = Counter(video.label for video in drawn)
     assert counts == dict.fromkeys(range(len(mini.CLASSES)), len(drawn) // len(mini.CLASSES))
+    pairs = [video.things for video in drawn if len(video.things) == 2]
+    assert 0.65 < len(pairs) / len(drawn) < 0.85
     for video in drawn:
-        subject, other = video.things
-        assert mini.CLASSES[video.label] == f"{SMALL.shapes[subject.shape]} {SMALL.motions[subject.motion]}"
-        assert subject.shape != other.shape
-        assert subject.motion != other.motion
+        assert mini.CLASSES[video.label] == SMALL.patterns[video.things[0].label]
+    for subject, other in pairs:
+        assert subject.label != other.label
         assert {subject.hue, other.hue} == {0, 1}
+    assert 0.4 < np.mean([subject.side > other.side for subject, other in pairs]) < 0.6
+    assert 0.4 < np.mean([subject.hue for subject, _ in pairs]) < 0.6
 
 
-def test_played_backwards_a_video_belongs_to_another_class(drawn):
-    """Reversed paths are those of the opposite direction, so that the frames without their order do not tell."""
-    opposite = {"left": "right", "right": "left", "up": "down", "down": "up"}
-    for video in drawn:
-        for thing in video.things:
-            step = np.diff(thing.path[::-1], axis=0)
-            assert np.allclose(step, step[0])
-            direction = {(-1, 0): "left", (1, 0): "right", (0, -1): "up", (0, 1): "down"}[tuple(np.sign(step[0]))]
-            assert direction == opposite[mini.VIDEOS.motions[thing.motion]]
-            painted = miniature.find_covered_pixels(mini.VIDEOS, thing)
-            reversed_thing = replace(thing, path=thing.path[::-1])
-            assert (miniature.find_covered_pixels(mini.VIDEOS, reversed_thing) == painted[::-1]).all()
-
-
-def test_the_lamp_alone_tells_which_object_names_the_video(drawn, monkeypatch):
-    """With the other light a video changes nowhere but at the lamp while it is lit."""
-    for index, video in enumerate(drawn[:40]):
-        lit = np.zeros(video.frames.shape[:3], dtype=bool)
-        x, y = video.lamp
-        half = mini.VIDEOS.lamp // 2
-        lit[video.lit.start : video.lit.stop, y - half : y + half + 1, x - half : x + half + 1] = True
+def test_the_light_alone_tells_which_object_names_the_video(validation, monkeypatch):
+    """With no light a video changes nowhere but at one edge, for eight frames, and never near the objects."""
+    for index, video in enumerate(validation[:40]):
         with monkeypatch.context() as patch:
-            patch.setattr(miniature, "_find_lamp_pixels", lambda videos, lamp: np.zeros((videos.side,) * 2, dtype=bool))
-            dark = miniature.draw_video(mini.VIDEOS, "train", index).frames
+            patch.setattr(miniature, "_LIGHTS", np.zeros((2, 3), dtype=int))
+            dark = miniature.draw_video(mini.VIDEOS, "val", index).frames
         changed = (video.frames != dark).any(axis=-1)
-        assert changed.sum() > 40 * len(video.lit)
-        assert not (changed & ~lit).any()
-        for thing in video.things:
-            assert not (miniature.find_covered_pixels(mini.VIDEOS, thing) & lit).any()
+        frames, _, columns = (np.unique(axis) for axis in np.nonzero(changed))
+        assert len(frames) == 8
+        assert np.ptp(frames) == 7
+        assert columns.tolist() in (list(range(14)), list(range(42, 56)))
+        away = np.nonzero(np.any([cover(thing) for thing in video.things], axis=(0, 1, 2)))[0]
+        assert min(abs(int(a) - int(b)) for a in away for b in columns) > 3
+        red, _, blue = (video.frames.astype(int) - dark)[changed].mean(axis=0)
+        assert (red > blue) == (video.things[0].hue == 0)
 
 
-def test_objects_stay_in_sight_and_apart_from_each_other_while_the_lamp_is_lit(drawn):
+def test_half_of_the_training_videos_are_lit_around_the_objects_all_the_time(drawn):
+    surrounded = [video for video in drawn if video.lit.mean() > 0.3]
+    assert 0.4 < len(surrounded) / len(drawn) < 0.6
+    for video in surrounded:
+        near = np.any([cover(thing, margin=8) for thing in video.things], axis=0)
+        assert (video.lit == ~near).all()
+
+
+def test_objects_stay_in_sight_and_apart(drawn):
     for video in drawn:
-        first, second = (miniature.find_covered_pixels(mini.VIDEOS, thing) for thing in video.things)
-        assert not (first & second)[video.lit.start : video.lit.stop].any()
-        for thing in (first, second):
-            areas = thing.sum(axis=(1, 2))
-            assert areas.min() > 0.8 * areas.max()
+        covered = [cover(thing) for thing in video.things]
+        for thing, mask in zip(video.things, covered, strict=True):
+            assert (mask.sum(axis=(1, 2)) == thing.side**2).all()
+            assert np.abs(np.diff(thing.path, axis=0)).max() <= 1  # half a pixel a frame at most
+        assert len(covered) == 1 or not (covered[0] & covered[1]).any()
 
 
 # -- pre-training -----------------------------------------------------------------------------------------------------
 
 
-def test_the_images_to_pretrain_on_have_one_shape_one_hue_and_often_a_lamp():
+def test_the_images_to_pretrain_on_have_a_tag_for_each_object_and_one_for_the_light():
     data = miniature.PretrainingFrames()
     tags = np.array([data.sample(index)[1].numpy() for index in range(300)])
-    shapes, hues, lights = tags[:, :3], tags[:, 3:5], tags[:, 5:]
-    assert (shapes.sum(1) == 1).all()
-    assert (hues.sum(1) == 1).all()
-    assert 0.55 < lights.sum(1).mean() < 0.78
-    assert lights.sum(1).max() == 1
+    assert (tags[:, :16].sum(1) <= 2).all()
+    assert 0.65 < (tags[:, :16].sum(1) == 2).mean() < 0.85
+    assert (tags[:, 16:].sum(1) == 1).all()
+    by_hue = tags[:, :16].reshape(-1, 8, 2).sum(1)
+    assert (by_hue <= 1).all()  # of two objects, one is red and one is cyan
+    assert (by_hue[np.arange(300), tags[:, 16:].argmax(1)] == 1).all()  # the light calls for one that is there
     image, _ = data.sample(0)
     assert tuple(image.shape) == (3, *mini.PRETRAINING.network.input_size)
     assert mini.PRETRAINING.network.num_classes == tags.shape[1]

@@ -10,7 +10,7 @@ from itertools import combinations
 import pytest
 
 from repro.errors import ReproError
-from repro.experiments import FIVE_OF_C3_C4, NonLocal, get
+from repro.experiments import FIVE_OF_C3_C4, NonLocal, get, mini
 from repro.experiments.mini import kinetics
 from repro.experiments.mini.generated import identify_generated
 
@@ -30,7 +30,7 @@ def test_shrinking_keeps_the_blocks_and_their_places(full):
         assert getattr(one.network.backbone, kept) == getattr(backbone, kept)
     assert one.network.backbone.width < backbone.width
     assert one.network.input_size[0] == full.network.input_size[0]  # as many frames
-    assert one.recipe.initial_weights == "pretraining"
+    assert one.recipe.initial_weights == "shared network"
 
 
 def test_any_two_experiments_differ_in_the_context_blocks_alone():
@@ -94,14 +94,16 @@ def test_inflated_pretrained_weights_fit_every_experiment_and_change_nothing_on_
         missing, unexpected = load_initial(network, inflate(image_network.state_dict(), network))
         assert {*missing, *unexpected} >= {"fc.weight", "fc.bias"}
         assert all(".context_block." in key or key.startswith("fc.") for key in (*missing, *unexpected))
-        assert kinetics.pretraining_for(kinetics.shrink(full)) == kinetics.PRETRAINING
+        first, second = mini.list_pretrainings(kinetics.shrink(full))
+        assert first == kinetics.PRETRAINING
+        assert second.network == kinetics.shrink(FULL[0]).network
         with torch.inference_mode():
             clip = image.unsqueeze(2).expand(-1, -1, one.input_size[0], -1, -1)
             ours, theirs = network.features(clip)["c5"], image_network.features(image)["c5"]
         torch.testing.assert_close(ours, theirs.unsqueeze(2).expand_as(ours), rtol=1e-4, atol=1e-4)
 
 
-def test_every_clip_of_test_and_training_sees_the_lamp_twice():
+def test_every_clip_of_test_and_training_sees_the_light_in_three_frames_at_least():
     import numpy as np
 
     from repro.data.clips import choose_clip_starts, list_clip_frames
@@ -111,15 +113,16 @@ def test_every_clip_of_test_and_training_sees_the_lamp_twice():
     starts = {*choose_clip_starts(videos.frames, inputs).tolist(), *range(videos.frames - span + 1)}
     clips = list_clip_frames(np.array(sorted(starts)), videos.frames, inputs.frames, inputs.stride)
     assert (np.diff(clips) > 0).all()  # nothing is played again
-    for begin in range(videos.dark, videos.frames - videos.dark - videos.lit + 1):
-        assert (np.isin(clips, range(begin, begin + videos.lit)).sum(axis=1) == 2).all()
+    for begin in range(videos.dark, videos.frames - videos.dark - videos.lasting + 1):
+        seen = np.isin(clips, range(begin, begin + videos.lasting)).sum(axis=1)
+        assert set(seen.tolist()) <= {3, 4}
 
 
 def test_training_clips_are_what_the_network_takes_and_never_mirrored():
     from repro.data.clips import ClipAugmentation
 
     augmentation = ClipAugmentation(**kinetics.AUGMENTATION)
-    assert augmentation.flip == 0  # left would become right
+    assert augmentation.flip == 0
     assert small("baseline").network.input_size == (augmentation.frames, augmentation.size, augmentation.size)
 
 
@@ -138,7 +141,7 @@ def test_a_classifier_of_other_clips_is_refused():
 
 def test_the_key_of_the_data_follows_what_is_drawn_and_how_it_is_encoded():
     assert identify_generated(kinetics.VIDEOS, kinetics.CONTENT) == kinetics.DATASET_KEY
-    for change in ({"seed": 1}, {"lit": 1}, {"codec": "mpeg4"}, {"quantizer": 30}):
+    for change in ({"seed": 3}, {"lit": 1}, {"codec": "mpeg4"}, {"quantizer": 30}):
         assert identify_generated(replace(kinetics.VIDEOS, **change), kinetics.CONTENT) != kinetics.DATASET_KEY
     assert identify_generated(kinetics.VIDEOS, "0" * 64) != kinetics.DATASET_KEY
 
