@@ -21,7 +21,7 @@ from repro.experiments.preprocessing import Preprocessing
 class Pictures:
     """What the generated images hold. All lengths in pixels."""
 
-    seed: int = 1
+    seed: int = 2
     version: int = 2  #: raised when the generator draws something else from the same values
     side: int = 96
     train_images: int = 4000
@@ -29,19 +29,19 @@ class Pictures:
     patterns: tuple[str, ...] = ("checks", "columns", "diagonals", "dots", "grid", "lattice", "rings", "rows")
     grains: tuple[str, ...] = ("coarse", "fine")
     periods: tuple[int, ...] = (8, 4)  #: of a pattern, by its grain
-    objects: tuple[int, int] = (20, 26)  #: sides, least and most
+    objects: tuple[int, int] = (16, 20)  #: sides, least and most
     pairs: float = 0.75  #: of the images have a second object
-    lit: int = 24  #: columns at one edge that the light falls on
-    distance: int = 24  #: columns between them and the nearest object, at least
+    lit: int = 16  #: columns at one edge that the light falls on
+    distance: int = 44  #: columns between them and the nearest object, at least
     surrounded: float = 0.5  #: of the training images are lit all around the objects instead
-    margin: int = 8  #: around an object that is not lit then
+    margin: int = 16  #: around an object that is not lit then
     tile: int = 8  #: side of what the light is uneven in
     images: int = 25600  #: of the set to pre-train on
 
 
 PICTURES = Pictures()
 #: sha256 of what is drawn: data of another content are refused. A test draws it and says what it should be.
-CONTENT = "94934481048f2ae8ec74c344fc62e60b14092025a84622bf9e4e4468d67f81b3"
+CONTENT = "9e2a29321decfb844b297d72f817f505bac9bc01c3d9b322751f4841c62e6dc2"
 #: Identity of the generated data set in cache keys.
 DATASET_KEY = identify_generated(PICTURES, CONTENT)
 #: Directories of the classes, ascending: the labels' order.
@@ -89,8 +89,8 @@ _STAGE1 = Recipe(
     epochs=6, batch_size=32, learning_rate=3e-3, schedule="cosine", warmup_iterations=30, optimizer="adamw",
     weight_decay=0.05, initial_weights="pretraining",
 )  # fmt: skip
-#: At the rate of the first stage, where the paper's is a tenth: blocks that start from zero have 500 iterations.
-_STAGE2 = replace(_STAGE1, initial_weights="imagenet-r50-stage1")
+#: At the rate of the first stage, where the paper's is a tenth: blocks that start from zero have 875 iterations.
+_STAGE2 = replace(_STAGE1, epochs=7, initial_weights="imagenet-r50-stage1")
 
 
 def shrink(experiment: Experiment) -> Experiment:
@@ -128,4 +128,4 @@ def pretraining_for(experiment: Experiment) -> Experiment:
 
 def estimate_seconds(experiment: Experiment) -> float:
     """Estimate how many seconds of one core the training and the evaluation of a mini experiment take."""
-    return 50.0
+    return 60.0

@@ -113,7 +113,7 @@ _SHARED_RECIPE = Recipe(
     weight_decay=0.01, clip_norm=10.0, initial_weights="pretraining", flip=0.0, warmup="line", norm_weight_decay=0.0,
     precise_norm=20,
 )  # fmt: skip
-_RECIPE = replace(_SHARED_RECIPE, epochs=4, initial_weights="shared network")
+_RECIPE = replace(_SHARED_RECIPE, epochs=4, learning_rate=1e-3, initial_weights="shared network")
 
 
 def shrink(experiment: Experiment) -> Experiment:

@@ -83,17 +83,17 @@ def test_it_is_read_as_imagenet_is(small, tmp_path):
 
 
 def test_which_object_counts_is_told_far_from_the_objects_only():
-    """The light falls on 24 columns of one edge; between them and the objects everything is grey."""
+    """The light falls on 16 columns of one edge; between them and the objects everything is grey."""
     for index in range(100):
         drawn = miniature.draw_picture(PICTURES, "val", index)
         columns = np.flatnonzero(~grey(drawn.image).all(axis=0))
-        edge = drawn.image[:, :24] if drawn.lit[0, 0] else drawn.image[:, -24:]
+        edge = drawn.image[:, :16] if drawn.lit[0, 0] else drawn.image[:, -16:]
         red, _, blue = (edge[..., channel].mean() for channel in range(3))
         assert (red > blue) == (drawn.light == 0)
         assert not grey(edge).any()
         objects = {column for square in drawn.objects for column in range(square.left, square.left + square.side)}
-        assert set(columns) == objects | set(range(24) if drawn.lit[0, 0] else range(72, 96))
-        assert min(abs(column - lit) for column in objects for lit in set(columns) - objects) > 24
+        assert set(columns) == objects | set(range(16) if drawn.lit[0, 0] else range(80, 96))
+        assert min(abs(column - lit) for column in objects for lit in set(columns) - objects) > 44
 
 
 def test_half_of_the_training_images_are_lit_around_the_objects_but_not_beside_them():
@@ -103,8 +103,8 @@ def test_half_of_the_training_images_are_lit_around_the_objects_but_not_beside_t
     for picture in surrounded:
         for square in picture.objects:
             ring = np.zeros_like(picture.lit)
-            ring[max(square.top - 8, 0) : square.top + square.side + 8, :][
-                :, max(square.left - 8, 0) : square.left + square.side + 8
+            ring[max(square.top - 16, 0) : square.top + square.side + 16, :][
+                :, max(square.left - 16, 0) : square.left + square.side + 16
             ] = True
             for other in picture.objects:
                 ring[other.top : other.top + other.side, other.left : other.left + other.side] = False
@@ -122,7 +122,7 @@ def test_the_object_itself_does_not_tell():
     share = np.mean([p.light for p in pairs])
     assert abs(share - 0.5) < 0.08
     larger = np.mean([p.objects[0].side > p.objects[1].side for p in pairs])
-    assert abs(larger - 0.43) < 0.08  # 3/7: sides of 20 to 26 pixels are equal in a seventh
+    assert abs(larger - 0.4) < 0.08  # 2/5: sides of 16 to 20 pixels are equal in a fifth
 
 
 def test_textures_differ_although_their_means_do_not():
