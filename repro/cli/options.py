@@ -10,6 +10,27 @@ import typer
 Table = Annotated[int, typer.Option("--table", min=1, max=5, help="Table of the paper.")]
 AnyTable = Annotated[int | None, typer.Option("--table", min=1, max=5, help="Only this table; all by default.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+EXPERIMENT = (
+    "Its name (`repro list` prints them all); or FILE.py:NAME, an experiment of your own in a Python file, or "
+    "ENTRY:NAME in an installed package; these are executed."
+)
+Experiments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--experiments",
+        metavar="NAME|FILE.py[:NAME]",
+        help="These instead of all of the table: names, or experiments of your own, all of a Python file or one. "
+        "Repeatable.",
+    ),
+]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="FILE.py[:NAME]",
+        help="Your own experiments, too: all of a Python file, which is executed, or one. Repeatable.",
+    ),
+]
 Results = Annotated[
     Path, typer.Option("--results", envvar="REPRO_RESULTS", help="Where records, weights and caches are kept.")
 ]

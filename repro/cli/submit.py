@@ -15,7 +15,7 @@ from repro.cli.progress import StageProgress
 from repro.files.places import read_state
 
 
-@partial(measuring, profile="full")
+@partial(measuring, profile="full", overrides=None, workers=None, save_every=50)
 def command(
     experiment: Annotated[str, typer.Argument(help="Its name; `repro list` prints them all.")],
     split: Annotated[
