@@ -30,7 +30,7 @@ from repro.experiments.specification import (
     NonLocal,
     Recipe,
     Site,
-    Source,
+    SourceCode,
     canonical,
     digest,
 )
@@ -55,12 +55,12 @@ __all__ = [
     "NonLocal",
     "Recipe",
     "Site",
-    "Source",
+    "SourceCode",
     "canonical",
     "digest",
     "exchange_block",
     "get",
-    "is_known",
+    "is_defined",
     "is_published",
     "list_own",
     "register",
@@ -87,7 +87,7 @@ def get(name: str) -> Experiment:
     return overrides.apply(found, changes)
 
 
-def is_known(name: str) -> bool:
+def is_defined(name: str) -> bool:
     """Whether there is an experiment of that name, the paper's or one of a loaded file, with or without overrides."""
     try:
         get(name)

@@ -23,7 +23,7 @@ from typing import Any
 
 from repro.errors import ReproError, unknown
 from repro.experiments import EXPERIMENTS, Classifier, Detector, Experiment, get, list_own, overrides, register
-from repro.experiments.specification import Recipe, Source, SourceFile, canonical, digest
+from repro.experiments.specification import Recipe, SourceCode, SourceFile, canonical, digest
 from repro.files.places import is_there
 from repro.files.regular_files import read_regular
 from repro.user_code import execute, report_failures
@@ -46,7 +46,7 @@ def resolve(reference: str) -> list[str]:
     place, _, name = reference.rpartition(":") if ":" in reference else (reference, "", "")
     if place.endswith(".py") or _find_entry_points(place):
         loaded = load(place)
-        base, changes = overrides.split_name(name)
+        base = overrides.split_name(name)[0]
         if name and base not in loaded:
             raise unknown(f"experiment of {place},", base, loaded)
         names = [name] if name else list(loaded)
@@ -100,12 +100,14 @@ def confirm_source(experiment: Experiment) -> None:
     Raises:
         ReproError: it was.
     """
-    source = experiment.source
-    if source and _describe_source(source.reference, _collect_sources(*_locate(source.reference))).sha256 != source.sha256:
+    if (source := experiment.source) is None:
+        return
+    now = _describe_source(source.reference, _collect_sources(*_locate(source.reference)))
+    if now.sha256 != source.sha256:
         raise _explain_edit(source)
 
 
-def _explain_edit(source: Source) -> ReproError:
+def _explain_edit(source: SourceCode) -> ReproError:
     return ReproError(
         f"{source.name}, or what it imports from beside it, was edited since this was planned. Run the same command "
         "again: it plans with what is there now, as another measurement."
@@ -118,9 +120,9 @@ def _explain_edit(source: Source) -> ReproError:
 def _collect_sources(main: Path, root: Path) -> dict[str, bytes]:
     """The contents of a file and of what it imports from below `root`, by path from there; the file itself first."""
     contents: dict[str, bytes] = {}
-    waiting = [main]
+    waiting = [main, *_find_files(root, main.relative_to(root).parts[:-1])]
     while waiting:
-        path = waiting.pop()
+        path = waiting.pop(0)
         name = path.relative_to(root).as_posix()
         if name in contents:
             continue
@@ -154,7 +156,7 @@ def _find_files(root: Path, module: tuple[str, ...]) -> Iterator[Path]:
                 yield path
 
 
-def _describe_source(reference: str, contents: dict[str, bytes]) -> Source:
+def _describe_source(reference: str, contents: dict[str, bytes]) -> SourceCode:
     """The source by its files; the name of the first is no part of the hash, for nothing imports it."""
     hashes = [hashlib.sha256(content).hexdigest() for content in contents.values()]
     beside = dict(list(zip(contents, hashes, strict=True))[1:])
@@ -163,12 +165,12 @@ def _describe_source(reference: str, contents: dict[str, bytes]) -> Source:
         fits = len(content) <= kept
         kept -= len(content) if fits else 0
         files.append(SourceFile(name, sha256, content.decode(errors="replace") if fits else None))
-    return Source(digest([hashes[0], beside]), reference, tuple(files))
+    return SourceCode(digest([hashes[0], beside]), reference, tuple(files))
 
 
 @contextmanager
 def _fresh_modules(contents: dict[str, bytes]) -> Iterator[None]:
-    """Import what lies beside a file anew, not what another file had beside it, nor what was compiled before an edit."""
+    """Import anew what lies beside a file: not what another file had there, nor what was compiled before an edit."""
     for name in contents:
         sys.modules.pop(_name_module(name), None)
     written, sys.dont_write_bytecode = sys.dont_write_bytecode, True

@@ -34,7 +34,7 @@ def recorded(default: Any) -> Any:
 def canonical(value: object) -> Any:
     """What a specification says, in JSON's types, for its hash: fields that were added later only where they differ.
 
-    A function is said by its name: what it does is said by the hash of its source (`Source`).
+    A function is said by its name: what it does is said by the hash of its source (`SourceCode`).
 
     >>> canonical(Insertion(NonLocal("gaussian"), position="afterReLU"))["position"]
     'afterAdd'
@@ -249,7 +249,7 @@ class SourceFile:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceCode:
     """Where an experiment of the user's own is defined: in a file, and in what that imports from beside it."""
 
     sha256: str  #: of all files
@@ -279,7 +279,8 @@ class Experiment:
     #: (point, choice) of every reading of the protocol that is not the default one, by point (`readings`).
     readings: tuple[tuple[str, str], ...] = later((), before=())
     attention: AttentionAverage = later(AttentionAverage(), before=AttentionAverage())  # noqa: RUF009 - it is a field
-    source: Source | None = later(None, before=None)  #: None of the paper's experiments
+    #: None of the paper's experiments.
+    source: SourceCode | None = later(None, before=None)  # noqa: RUF009 - it is a field
     #: The paper's experiment beside which it stands in a table; of one of the paper's, its own name, so that whatever
     #: `replace` makes of it has it.
     derived_from: str = recorded("")

@@ -57,8 +57,9 @@ def measure(
                 execute(earlier, keep_weights=True)
         return _with_run_lock(execution, command, say, keep_weights)
 
-    source = order.experiment.source
-    with distributed.collective_section(processes), report_own_failures(order.experiment.name, source and source.directory):
+    name, source = order.experiment.name, order.experiment.source
+    directory = source.directory if source else None
+    with distributed.collective_section(processes), report_own_failures(name, directory):
         return execute(order, keep_weights)
 
 

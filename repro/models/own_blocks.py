@@ -28,7 +28,7 @@ def check_network(experiment: Experiment) -> None:
     insertion = backbone.context
     factory = experiment.own_block
     if insertion and factory:
-        directory = experiment.source and experiment.source.directory
+        directory = experiment.source.directory if experiment.source else None
         try:
             places = locate_context_blocks(insertion, backbone.blocks)
         except ValueError as error:

@@ -10,7 +10,7 @@ from repro import paper
 from repro.checkpoints.choice import Choice
 from repro.errors import ReproError
 from repro.evaluation import ATTENTION_EVALUATOR, EVALUATORS, is_attention
-from repro.experiments import Experiment, Source, get, mini, overrides, readings
+from repro.experiments import Experiment, SourceCode, get, mini, overrides, readings
 from repro.files.places import is_file
 from repro.planning import costs, keys
 from repro.planning.lookup import find_attention_record, find_record
@@ -179,7 +179,7 @@ def _with_attention(step: Step, records: Sequence[Record]) -> Step:
     return replace(step, status="ready", order=order, reason=reason, cost=cost)
 
 
-def _name_edited(source: Source, measured: OwnSource) -> str:
+def _name_edited(source: SourceCode, measured: OwnSource) -> str:
     """Name the files of an experiment of the user's own that are others than a record keeps."""
     before = {file.name: file.sha256 for file in measured.files[1:]}
     now = {file.name: file.sha256 for file in source.files[1:]}

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from repro.experiments import is_known, is_published, readings
+from repro.experiments import is_defined, is_published, readings
 from repro.paper import COLUMNS, DATASETS
 from repro.records import ForeignFile, Record, Store, TrainedAlike, cache_key
 from repro.records.submission import link_answers
@@ -68,7 +68,7 @@ def admit(store: Store) -> Admitted:
 
 def _say_unknown(record: Record) -> str:
     """Say what a record is of that this version does not have; or nothing."""
-    if not is_known(record.experiment):
+    if not is_defined(record.experiment):
         source = record.own and record.own.source
         where = f"; it is one of {source.name}, which was not named with --with" if source else ""
         return f"this version has no experiment {record.experiment}{where}"

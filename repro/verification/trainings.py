@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from repro.checkpoints.choice import OWN_FILE
 from repro.evaluation import is_attention
-from repro.experiments import get, is_known, mini, readings
+from repro.experiments import get, is_defined, mini, readings
 from repro.records import Record, TrainedAlike
 from repro.verification.contradictions import find_specification
 
@@ -140,8 +140,8 @@ def find_strange_starts(files: Mapping[str, Record]) -> Iterator[Finding]:
         if not record.departures and record.seed == 0 and find_specification(record)
     }
     for file, record in trained.items():
-        wanted = get(record.experiment).recipe.initial_weights if is_known(record.experiment) else ""
-        if not is_known(wanted) or record.departures:
+        wanted = get(record.experiment).recipe.initial_weights if is_defined(record.experiment) else ""
+        if not is_defined(wanted) or record.departures:
             continue
         initial = record.weights.initial_sha256
         current = readings.find_experiment(record.experiment, record.profile, record.readings.items())
