@@ -200,7 +200,8 @@ def _is_simplified(experiment: Experiment) -> bool:
 
 def _with_block(experiment: Experiment, **changes: Any) -> Experiment:
     context = experiment.network.backbone.context
-    assert context and isinstance(context.block, (NonLocal, GlobalContext)), "it is one that readings are of"
+    assert context is not None, "there is a block"
+    assert isinstance(context.block, (NonLocal, GlobalContext)), "readings are of these alone"
     return _with_context(experiment, replace(context, block=replace(context.block, **changes)))
 
 

@@ -85,7 +85,8 @@ class MultiViewEvaluation:
     def predict(self, items: range, fabric: Fabric) -> Iterator[Scores | Failed]:
         loader = DataLoader(
             _ReadableVideos(self.data), batch_size=None, sampler=items,
-            num_workers=count_loading_processes(fabric, self.workers), collate_fn=_return_as_is, generator=torch.Generator(),
+            num_workers=count_loading_processes(fabric, self.workers), collate_fn=_return_as_is,
+            generator=torch.Generator(),
         )  # fmt: skip
         for item in loader:
             yield item if isinstance(item, Failed) else self._score(item, fabric)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from repro.errors import ReproError
-from repro.experiments import get, is_known, is_published, mini, overrides
+from repro.experiments import get, is_defined, is_published, mini, overrides
 from repro.planning.work_order import order_work
 from repro.settings import Settings
 
@@ -18,7 +18,7 @@ def test_the_name_says_what_is_overridden_and_is_all_that_is_needed():
     assert (changed.recipe.learning_rate, changed.network.backbone.context.block.ratio) == (0.01, 8)
     assert get(changed.name) == changed
     assert changed.spec_hash != GC.spec_hash
-    assert (is_known(changed.name), is_published(changed.name), changed.derived_from) == (True, False, GC.name)
+    assert (is_defined(changed.name), is_published(changed.name), changed.derived_from) == (True, False, GC.name)
 
 
 @pytest.mark.parametrize(

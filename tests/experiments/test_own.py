@@ -147,7 +147,8 @@ def test_two_files_may_each_have_a_module_of_one_name_beside_them(write, tmp_pat
     for folder, width in (("a", 3), ("b", 5)):
         write(f"WIDTH = {width}\n", f"{folder}/settings_of_block.py")
         write(HEAD + "from settings_of_block import WIDTH\ndef make(c, d):\n    return nn.Identity()\n"
-              f"a = exchange_block(get('coco-r50-snl'), f'{folder}-{{WIDTH}}', make)\n", f"{folder}/mine.py")  # fmt: skip
+              f"a = exchange_block(get('coco-r50-snl'), f'{folder}-{{WIDTH}}', make)\n",
+              f"{folder}/mine.py")  # fmt: skip
     names = [load_one(str(tmp_path / folder / "mine.py")).name for folder in "ab"]
     assert names == ["a-3", "b-5"]
 
