@@ -79,7 +79,7 @@ def list_failures(table: Table, verified: Verified, unmeasured: Sequence[str]) -
     Args:
         unmeasured: an experiment and its reason, each.
     """
-    cells = [f"off: {cell}" for cell in verified.cells if cell in verified.off or cell.loosened]
+    cells = [f"off: {cell}" for cell in verified.cells if cell.fails]
     own = (problem for problem in verified.problems if problem.record.experiment in table.experiments)
     return [*cells, *(f"failed: {text}" for text in unmeasured), *(f"wrong: {problem}" for problem in own)]
 

@@ -10,28 +10,21 @@ from repro.paper import COLUMNS
 from repro.paths import unwritable
 from repro.rendering.tables import join_markdown_row
 from repro.verification.coverage import Coverage
+from repro.verification.demands import Conclusion
 from repro.verification.verdicts import VERDICTS, CellVerdict, Verified
 
 
-def write_summary(verified: Verified) -> str:
-    """Write the coverage of each table, what is off or inconclusive and why, and how to look further."""
+def write_summary(conclusion: Conclusion) -> str:
+    """Write the coverage of each table, what fails or is inconclusive and why, and how to look further."""
+    verified, coverage = conclusion.verified, conclusion.coverage
     cells = verified.cells
     off, alike, unclear = (
         [cell for cell in cells if cell.verdict == which] for which in ("off", "indistinct", "inconclusive")
     )
     conflicts = [cell for cell in cells if cell.verdict == "conflict"]
-    coverage = Coverage.count(cells)
-    if not verified.passed:
-        parts = [_count(len(off), "cell") + " off", _count(len(verified.problems), "problem") + " with records"]
-        parts += [f"{_count(len(conflicts), 'cell')} in conflict"] if conflicts else []
-        edited = sum(cell.loosened for cell in cells)
-        parts += [f"{_count(edited, 'tolerance')} edited after the measurement"] if edited else []
-        head = f"✗ {', '.join(parts)}"
-    elif coverage["not run"] < coverage.total:
-        head = "✓ no cell is off"
-    else:
-        head = "– nothing was measured"
-    lines = [f"## Verification against the paper: {head}", "", f"{_escape(coverage.describe())}.", ""]
+    mark = "✗" if not conclusion.passed else "✓" if coverage.measured.here else "–"
+    head = f"## Verification against the paper: {mark} {_escape(conclusion.headline)}"
+    lines = [head, "", f"{_escape(coverage.describe())}.", ""]
     lines += _write_grid(("table", "cells", *VERDICTS), _count_by_table(verified))
     if verified.problems:
         lines += ["", "### Records that are not what they say", ""]
@@ -55,7 +48,7 @@ def write_summary(verified: Verified) -> str:
     return "\n".join(lines) + "\n"
 
 
-def append(verified: Verified, path: Path) -> None:
+def append(conclusion: Conclusion, path: Path) -> None:
     """Add the summary to a file, which other steps of the job may have begun.
 
     Raises:
@@ -63,7 +56,7 @@ def append(verified: Verified, path: Path) -> None:
     """
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(write_summary(verified))
+            file.write(write_summary(conclusion))
     except OSError as error:
         raise unwritable(path, error) from error
 
