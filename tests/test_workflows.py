@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,10 @@ class Runner:
             command, cwd=self.workspace, env=environment, capture_output=True, text=True, check=False, timeout=300
         )
 
+    def list_reports(self):
+        lines = self.output.read_text().splitlines() if self.output.exists() else []
+        return [Path(line.removeprefix("junit=")) for line in lines]
+
     def verify(self, **inputs):
         return self.execute(VERIFY, **inputs)
 
@@ -89,9 +94,17 @@ def test_records_that_agree_pass_and_are_summarized(runner, store):
     assert process.returncode == 0, process.stderr
     assert process.stdout.startswith("6 of 108 distinct numbers measured")
     assert runner.summary.read_text().startswith("## Verification against the paper: ✓ 6 of 108 distinct numbers")
-    (line,) = runner.output.read_text().splitlines()
-    assert line == f"junit={runner.temporary}/gcnet-repro-verify.xml"
-    assert Path(line.removeprefix("junit=")).read_text().startswith("<?xml")
+    (report,) = runner.list_reports()
+    assert report.is_relative_to(runner.temporary)
+    assert ElementTree.parse(report).getroot().tag == "testsuites"
+
+
+def test_a_job_that_uses_it_twice_has_two_reports_and_two_summaries(runner, store):
+    for table in ("2", "4"):
+        assert runner.verify(results="kept", tables=table).returncode == 0
+    names = [[s.get("name") for s in ElementTree.parse(report).getroot()][1:] for report in runner.list_reports()]
+    assert names == [["Table 2"], ["Table 4"]]
+    assert runner.summary.read_text().count("## Verification") == 2
 
 
 def test_what_is_off_fails_and_is_summarized(runner, store):
@@ -99,7 +112,8 @@ def test_what_is_off_fails_and_is_summarized(runner, store):
     process = runner.verify(results="kept", tables="2")
     assert process.returncode == 1, process.stderr
     assert "✗ 12 of 108 distinct numbers measured; 1 cell off" in runner.summary.read_text()
-    assert "junit=" in runner.output.read_text()
+    (report,) = runner.list_reports()
+    assert len(ElementTree.parse(report).getroot().findall("testsuite/testcase/failure")) == 1
 
 
 @pytest.mark.parametrize(
@@ -135,7 +149,10 @@ def test_bad_input_is_2_and_one_message(inputs, message, runner, store):
     assert process.returncode == 2, process.stdout
     assert message in process.stderr
     assert "Traceback" not in process.stderr
-    assert not runner.summary.exists()
+    assert runner.list_reports() == []
+    assert runner.summary.read_text() == (
+        "## Verification against the paper: ✗ nothing was verified, the log says why\n"
+    )
     assert [path.name for path in runner.workspace.iterdir()] == ["kept"]
 
 

@@ -146,16 +146,42 @@ def test_junit_has_a_failure_for_each_thing_that_fails(verify, store, tmp_path):
     assert (case.get("name"), len(case)) == ("6 distinct numbers measured", 0)
 
 
-def test_an_edited_tolerance_fails_in_junit_as_it_does_by_the_exit_code(store):
-    verified = verify_all((TABLE,), store)
-    (verification,) = verified.verifications
-    row, *rows = verification.rows
-    edited = replace(row.cells[0], verdict="inconclusive", loosened=True)
-    changed = replace(verification, rows=(replace(row, cells=(edited, *row.cells[1:])), *rows))
-    conclusion = Conclusion(replace(verified, verifications=(changed,)))
-    assert conclusion.describe_failures() == ["1 tolerance edited after the measurement"]
+@pytest.fixture
+def conclude(store):
+    """Conclude from the store's verification, with other verdicts for the first cell of Table 2."""
+
+    def conclude(fail_on=(), **changes):
+        verified = verify_all((TABLE,), store)
+        (verification,) = verified.verifications
+        row, *rows = verification.rows
+        cells = (replace(row.cells[0], **changes), *row.cells[1:])
+        changed = replace(verification, rows=(replace(row, cells=cells), *rows))
+        return Conclusion(replace(verified, verifications=(changed,)), fail_on=fail_on)
+
+    return conclude
+
+
+def count_failures(conclusion):
     root = ElementTree.fromstring(write_report(conclusion, datetime(2026, 1, 1)))
-    assert len(root.findall("testsuite/testcase/failure")) == 1
+    return len(root.findall("testsuite/testcase/failure"))
+
+
+def test_an_edited_tolerance_fails_in_junit_as_it_does_by_the_exit_code(conclude):
+    conclusion = conclude(verdict="inconclusive", loosened=True)
+    assert conclusion.describe_failures() == ["1 tolerance edited after the measurement"]
+    assert count_failures(conclusion) == 1
+
+
+def test_a_way_that_is_not_the_worst_fails_too(conclude):
+    """The verdict of a cell is that of its worst way, by which another one would hide."""
+    cell = conclude().verified.cells[0]
+    ways = tuple(replace(cell, verdict=verdict, way=verdict) for verdict in ("indistinct", "inconclusive"))
+    assert conclude(verdict="inconclusive", ways=ways).passed
+    conclusion = conclude(("indistinct",), verdict="inconclusive", ways=ways)
+    assert not conclusion.passed
+    assert conclusion.describe_failures() == ["1 cell indistinct"]
+    assert [failed.cell for failed in conclusion.failed] == [cell.cell]
+    assert count_failures(conclusion) == 1
 
 
 def test_the_summary_begins_with_the_coverage_and_what_fails(verify, store, tmp_path):
