@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -52,3 +54,10 @@ def one_of(option: str, value: str, allowed: tuple[Choice, ...]) -> Choice:
         if value == known:
             return known
     raise unknown(f"value of {option}", value, allowed)
+
+
+def say_beside(output: Path | None) -> Callable[[str], None]:
+    """Return what prints a line about `output`: on standard error where standard output is what is written to."""
+    from repro.files.outputs import is_stdout
+
+    return lambda text: print(text, file=sys.stderr if output is not None and is_stdout(output) else sys.stdout)

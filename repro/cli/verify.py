@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,10 +67,15 @@ def command(
       repro verify --junit verify.xml --summary "$GITHUB_STEP_SUMMARY"
     """
     from repro import paper
+    from repro.errors import ReproError
+    from repro.files.outputs import is_stdout, write_output
     from repro.records import open_results
     from repro.verification.demands import Conclusion, choose_verdicts
     from repro.verification.judgement import verify_all
 
+    aside = [option for option, path in (("--junit", junit), ("--summary", summary)) if path and is_stdout(path)]
+    if len(aside) + json > 1:
+        raise ReproError(f"{' and '.join([*aside, *['--json'] * json])} would be mixed on standard output: name a file")
     store, failing = open_results(results), choose_verdicts(fail_on or ())
     chosen = paper.load_all() if not tables else tuple(paper.load(table) for table in sorted(set(tables)))
     conclusion = Conclusion(verify_all(chosen, store), require, failing)
@@ -76,10 +83,9 @@ def command(
     if junit is not None:
         from datetime import datetime, timezone
 
-        from repro.paths import write_atomically
         from repro.rendering.junit import write_report
 
-        write_atomically(junit, write_report(conclusion, datetime.now(timezone.utc)))
+        write_output(junit, write_report(conclusion, datetime.now(timezone.utc)))
     if summary is not None:
         from repro.rendering.summary import append
 
@@ -87,7 +93,8 @@ def command(
     if json:
         _print_json(conclusion)
     else:
-        _print(conclusion)
+        with redirect_stdout(sys.stderr if aside else sys.stdout):
+            _print(conclusion)
     if not passed:
         raise typer.Exit(1)
 

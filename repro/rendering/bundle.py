@@ -19,9 +19,10 @@ from pathlib import Path, PurePosixPath
 
 from repro import __version__, paper
 from repro.errors import ReproError
+from repro.files.outputs import write_output
 from repro.files.places import is_there, list_directory
 from repro.files.regular_files import open_regular, read_regular
-from repro.paths import CHECKPOINTS, PUBLISHED, TABLES, write_atomically
+from repro.paths import CHECKPOINTS, PUBLISHED, TABLES
 from repro.records import Store, open_results
 from repro.rendering.provenance import LOCK
 from repro.rendering.tables import write_renderings
@@ -86,7 +87,7 @@ def write(results: Path, path: Path) -> int:
             entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
             archive.writestr(entry, data)
-    write_atomically(path, output.getvalue())
+    write_output(path, output.getvalue())
     return len(content)
 
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from repro.files.outputs import append_output
 from repro.paper import COLUMNS
-from repro.paths import unwritable
 from repro.rendering.tables import join_markdown_row
 from repro.verification.coverage import Coverage
 from repro.verification.demands import Conclusion
@@ -54,11 +54,7 @@ def append(conclusion: Conclusion, path: Path) -> None:
     Raises:
         ReproError: it cannot be written.
     """
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(write_summary(conclusion))
-    except OSError as error:
-        raise unwritable(path, error) from error
+    append_output(path, write_summary(conclusion))
 
 
 def _count_by_table(verified: Verified) -> Iterable[tuple[str, ...]]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal, get_args
 
+from repro.files.outputs import write_output
 from repro.paper import COLUMNS, STATISTICS, Table
-from repro.paths import TEMPLATES, write_atomically
+from repro.paths import TEMPLATES
 from repro.records import Store
 from repro.rendering import view
 from repro.rendering.grid import NOT_RUN, Grid, Text
@@ -63,7 +64,7 @@ def write_renderings(table: Table, store: Store, directory: Path) -> list[Path]:
     paths = []
     for form in get_args(Format):
         path = directory / f"table{table.number}.{form}"
-        write_atomically(path, _render_view(built, form).encode())
+        write_output(path, _render_view(built, form))
         paths.append(path)
     return paths
 
