@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -72,7 +73,8 @@ def execute(path: Path, content: bytes, what: str = "") -> ModuleType:
 
 @contextmanager
 def report_failures(what: str, directory: str | None = None) -> Iterator[None]:
-    """Report whatever the user's code raises as a `ReproError` of one line that begins with `what`.
+    """Report whatever the user's code raises as a `ReproError` of one line that begins with `what`; what it prints goes
+    to standard error, so that standard output is ours alone.
 
     Args:
         directory: of the user's files, the last line of which that took part in it is named.
@@ -81,7 +83,8 @@ def report_failures(what: str, directory: str | None = None) -> Iterator[None]:
         ReproError: the code raised an exception, or ended the interpreter.
     """
     try:
-        yield
+        with _divert_output():
+            yield
     except ReproError:
         raise
     except (Exception, SystemExit) as error:
@@ -90,7 +93,8 @@ def report_failures(what: str, directory: str | None = None) -> Iterator[None]:
 
 @contextmanager
 def report_own_failures(what: str, directory: str | None) -> Iterator[None]:
-    """Report an exception that passed a line of the user's files as a `ReproError`; others are not the user's.
+    """Report an exception that passed a line of the user's files as a `ReproError`; others are not the user's. What is
+    printed goes to standard error, as in `report_failures`.
 
     Args:
         directory: of the user's files; None where there are none.
@@ -99,7 +103,8 @@ def report_own_failures(what: str, directory: str | None) -> Iterator[None]:
         ReproError: the user's code raised an exception.
     """
     try:
-        yield
+        with nullcontext() if directory is None else _divert_output():
+            yield
     except ReproError:
         raise
     except Exception as error:
@@ -129,3 +134,32 @@ def find_line(error: BaseException, directory: str) -> str | None:
 def _is_ours(frame: traceback.FrameSummary) -> bool:
     """Whether it is a line of this package or of an installed one, which may lie in the user's directory."""
     return frame.filename.startswith(str(_PACKAGE)) or "site-packages" in Path(frame.filename).parts
+
+
+@contextmanager
+def _divert_output() -> Iterator[None]:
+    """Send to standard error what is printed, also by C libraries and other processes."""
+    with redirect_stdout(sys.stderr):
+        try:
+            kept = os.dup(1)
+        except OSError:  # it is closed
+            yield
+            return
+        try:
+            _flush()  # what is ours already
+            os.dup2(2, 1)
+            yield
+        finally:
+            _flush()
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+def _flush() -> None:
+    """Hand on what is buffered, by Python and by C."""
+    for stream in (sys.__stdout__, sys.stdout):
+        if stream is not None:
+            with suppress(OSError, ValueError):
+                stream.flush()
+    with suppress(OSError, AttributeError):  # where the C library is found otherwise, it has no buffer of ours
+        ctypes.CDLL(None).fflush(None)

@@ -9,7 +9,7 @@ import stat
 import sys
 from pathlib import Path
 
-from repro.errors import ReproError
+from repro.errors import ReaderLeftError, ReproError
 from repro.paths import replace_file, unwritable
 
 _STDOUT = Path("-")
@@ -25,13 +25,13 @@ def write_output(path: Path, content: str | bytes) -> None:
 
     Raises:
         ReproError: it cannot be written; a regular file is then untouched.
-        BrokenPipeError: it is a pipe whose reader left.
+        ReaderLeftError: it is a pipe whose reader left.
     """
-    if path == _STDOUT:
-        _write_to_stdout(content)
-        return
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     try:
+        if path == _STDOUT:
+            _write_to_stdout(content)
+            return
         place = _follow(path)
         if isinstance(place, int) or _is_special(place):
             sys.stdout.flush()  # what was printed before stands before it
@@ -40,7 +40,7 @@ def write_output(path: Path, content: str | bytes) -> None:
         else:
             replace_file(place, data)
     except BrokenPipeError:
-        raise
+        raise ReaderLeftError from None
     except OSError as error:
         raise unwritable(path, error) from error
 
@@ -58,7 +58,7 @@ def append_output(path: Path, text: str) -> None:
         with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
     except BrokenPipeError:
-        raise
+        raise ReaderLeftError from None
     except OSError as error:
         raise unwritable(path, error) from error
 
