@@ -94,7 +94,8 @@ def _run() -> str | int | None:
     except ReaderLeftError:
         return 141
     except ReproError as error:
-        print(f"error: {error}", file=sys.stderr)
+        message = str(error).replace("\n", "\n  ")  # a name with lines in it must not look like other messages
+        print(f"error: {message}", file=sys.stderr)
         with suppress(ReproError, ReaderLeftError):
             sys.stdout.flush()
         return 2

@@ -83,7 +83,7 @@ class GuardedStream:
 
     def _forget(self) -> None:
         """Let what is buffered go nowhere, or Python would try again when it ends, and say so."""
-        if self.stream is not None and self.stream in (sys.__stdout__, sys.__stderr__):
+        if self.stream is not None and any(self.stream is own for own in (sys.__stdout__, sys.__stderr__)):
             with suppress(OSError, ValueError):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self.stream.fileno())

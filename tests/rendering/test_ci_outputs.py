@@ -153,7 +153,7 @@ def test_quoted_text_cannot_leave_its_cell(tmp_path):
     store.add(record("coco-r50-1nl", published(TABLE, "coco-r50-1nl"), departures=[hostile]))
     text = summary.write_summary(Conclusion(verify_all((TABLE,), store)))
     line = next(line for line in text.splitlines() if "another recipe" in line)
-    assert r"a \| b \<img src=x\> \*\*c\*\* \[d\](e)\\nnew line \`f\`" in line
+    assert r"a \| b \<img src=x> \*\*c\*\* \[d\](e)\\nnew line `f`" in line
 
 
 def call(monkeypatch, *arguments):
