@@ -56,5 +56,6 @@ def command(
         path = directory / archive.path
         print(f"{task}: {path}  {archive.detections} detections, {read_state(path).st_size / 1e6:.1f} MB")
     print("Upload each for its task, bbox or segm: https://cocodataset.org/#upload. Then enter the answer, in percent:")
-    print(f"  repro record-external {experiment} --submission {shlex.quote(str(directory))} --ap-box ... --ap50-box ... --ap75-box ... "
+    place = shlex.quote(str(directory))
+    print(f"  repro record-external {experiment} --submission {place} --ap-box ... --ap50-box ... --ap75-box ... "
           "--ap-mask ... --ap50-mask ... --ap75-mask ...")  # fmt: skip

@@ -126,7 +126,12 @@ def _list_next_steps(results: Path, seeds: int, mini: bool) -> list[tuple[str, s
     where = "" if str(results) == "results" else f" --results {shlex.quote(str(results))}"
     steps = [(f"{program} report{where}", "everything on one page, report.html")]
     if mini:
-        steps.append((f"{program} diff {shlex.quote(str(results))} {shlex.quote(_shorten(_REFERENCE))}", "what differs from the committed records"))
+        steps.append(
+            (
+                f"{program} diff {shlex.quote(str(results))} {shlex.quote(_shorten(_REFERENCE))}",
+                "what differs from the committed records",
+            )
+        )
         more = max(8, 2 * seeds)
         steps.append((f"the same command with --seeds {more}", "goes on from here; more seeds decide more statements"))
     return steps
