@@ -194,7 +194,7 @@ def test_directories_that_may_not_be_written(verb, run, usual, results, monkeypa
         call = getattr(os, name)
 
         def called(path, *args, **kwargs):
-            writes = name != "open" or (args and args[0] & (os.O_WRONLY | os.O_RDWR))
+            writes = not kwargs.get("dir_fd") and (name != "open" or bool(args and args[0] & (os.O_WRONLY | os.O_RDWR)))
             places = (str(results), str(tmp_path))
             if writes and isinstance(path, str | os.PathLike) and os.fspath(os.path.abspath(path)).startswith(places):
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS), os.fspath(path))

@@ -18,6 +18,7 @@ from samples import published, record
 
 from repro import paper
 from repro.records import Store
+from repro.records.store import StoreContents
 from repro.rendering import report, tables
 from repro.rendering.escaping import code_md, escape_csv, escape_md, escape_tex, flatten_lines, write_rows
 
@@ -112,6 +113,7 @@ def _put(store, own):
     store.hostile = files
     store.files = lambda: files
     store.all = lambda: list(files.values())
+    store.read = lambda: StoreContents(files, {}, ())
 
 
 def test_latex_of_hostile_records_has_no_command_of_theirs(store):
