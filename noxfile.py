@@ -147,13 +147,15 @@ def tests_detectron2(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, formatting, types, and who may import whom."""
+    """Style, formatting, types, who may import whom, workflows and shell scripts."""
     install(session)
     session.install("--require-hashes", "-r", "requirements-tools.lock")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
     session.run("mypy")
+    session.run("actionlint")
+    session.run("shellcheck", ".ci/run", *map(str, sorted(Path(".github").rglob("*.sh"))))
 
 
 @nox.session

@@ -19,6 +19,10 @@ class ReproError(Exception):
     with status 2."""
 
 
+class ReaderLeftError(Exception):
+    """Nobody reads the output any more, as behind `| head -1`. No `OSError`: for one, typer would end with 1."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> ReproError:
     """A `ReproError` for a name that does not exist; the message offers the nearest ones that do.
 

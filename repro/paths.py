@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,19 +34,41 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         ReproError: the directory cannot be written or the disk is full; an existing `path` is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)  # of a process with this number that was killed, or a link by someone else
-        with temporary.open("xb") as file:
+        replace_file(path, content)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put a file with `content` in the place of `path` at once. It keeps the mode and, where possible, the owner of the
+    file that it replaces; a new one has what the umask leaves. A link is replaced, not followed.
+
+    Raises:
+        OSError: the directory cannot be written, or the disk is full; what was at `path` is untouched.
+    """
+    # No name that somebody could have guessed, nor one longer than the file's own may be.
+    temporary = path.with_name(f".{path.name[:20]}.{os.urandom(8).hex()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = None
+    with suppress(FileNotFoundError):
+        before = path.lstat()
+    kept = before if before and stat.S_ISREG(before.st_mode) else None
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with open(os.open(temporary, flags, 0o600 if kept else 0o666), "wb") as file:
+        try:
+            if kept:
+                with suppress(PermissionError):  # only root may give a file away
+                    os.fchown(file.fileno(), kept.st_uid, kept.st_gid)
+                os.fchmod(file.fileno(), stat.S_IMODE(kept.st_mode))
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise unwritable(path, error) from error
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
 
 
 def unwritable(path: Path, error: OSError) -> ReproError:

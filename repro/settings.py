@@ -39,6 +39,8 @@ class Settings:
     #: (point, choice) of every reading of the protocol that is not the default one, by point.
     readings: tuple[tuple[str, str], ...] = ()
     threads: int = 1
+    workers: int | None = None  #: processes that load data ahead, for each that computes; None: as fits the device
+    save_every: int = 50  #: iterations of training between two saved states
 
     @property
     def training_options(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 import typer
 
@@ -34,7 +35,8 @@ from repro.cli import (
     verify,
 )
 from repro.cli import list as list_
-from repro.errors import ReproError
+from repro.cli.streams import guard_streams
+from repro.errors import ReaderLeftError, ReproError
 
 app = typer.Typer(
     help="Every number that the GCNet paper prints, as a claim that a machine can check.",
@@ -72,18 +74,29 @@ app.command("bundle")(bundle.command)
 
 
 def main() -> None:
-    """Entry point of `repro`: 0 done, 1 a verification failed, 2 bad input, 130 interrupted."""
+    """Run the verb that `sys.argv` names and end the process: 0 done, 1 a verification failed, 2 bad input, 130
+    interrupted, 141 the reader of the output left."""
+    with guard_streams():
+        code = _run()
+    sys.exit(code)
+
+
+def _run() -> str | int | None:
+    code: str | int | None = 0
     try:
-        app()
-    except ReproError as error:
-        print(f"error: {_make_printable(str(error))}", file=sys.stderr)
-        sys.exit(2)
-    except SystemExit as end:
-        if end.code == 130:  # typer's, for Ctrl-C
+        try:
+            app()
+        except SystemExit as end:  # typer's, always
+            code = end.code
+        if code == 130:
             print("interrupted: what was finished is kept, and the same command continues from there", file=sys.stderr)
-        raise
-
-
-def _make_printable(text: str) -> str:
-    """`text` without characters that would command a terminal: a message may quote names from a hostile file."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+        sys.stdout.flush()
+    except ReaderLeftError:
+        return 141
+    except ReproError as error:
+        message = str(error).replace("\n", "\n  ")  # a name with lines in it must not look like other messages
+        print(f"error: {message}", file=sys.stderr)
+        with suppress(ReproError, ReaderLeftError):
+            sys.stdout.flush()
+        return 2
+    return code

@@ -12,7 +12,7 @@ from repro.cli import options
 
 def command(
     results: options.Results = options.RESULTS,
-    output: Annotated[Path, typer.Option("--output", help="Write to this file.")] = Path("bundle.zip"),
+    output: Annotated[Path, typer.Option("--output", help="Write to this file; - is stdout.")] = Path("bundle.zip"),
     check: Annotated[
         Path | None,
         typer.Option(
@@ -27,7 +27,8 @@ def command(
     from repro.rendering import bundle
 
     if check is None:
-        print(f"{output}: {bundle.write(results, output)} files")
+        number = bundle.write(results, output)
+        options.say_beside(output)(f"{output}: {number} files")
         return
     wrong = bundle.verify(check)
     for line in wrong:

@@ -12,7 +12,7 @@ from repro.cli import options
 from repro.cli.progress import show_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from repro.checkpoints.choice import Choice
     from repro.checkpoints.registry import CheckpointEntry
@@ -156,7 +156,7 @@ def verify(
 def convert(
     weights: Annotated[str, typer.Argument(metavar="FILE|ID", help="A file, an id, or ID=FILE.")],
     experiment: Annotated[str, typer.Option("--experiment", help="Experiment whose network the weights are for.")],
-    output: Annotated[Path, typer.Option("--output", help="File to write the state dict to.")],
+    output: Annotated[Path, typer.Option("--output", help="File to write the state dict to; - is stdout.")],
 ) -> None:
     """Translate weights into the state dict of an experiment's network; every key is accounted for.
 
@@ -166,14 +166,15 @@ def convert(
 
     from repro.checkpoints import choice, fetching, weight_files
     from repro.experiments import get
+    from repro.files.outputs import write_output
     from repro.files.regular_files import hash_file
-    from repro.paths import write_atomically
 
+    say = options.say_beside(output)
     chosen = choice.choose(get(experiment), weights)
     entry = chosen.entry
     if chosen.file:
         path = chosen.file
-        print(f"{path}: {f'by {entry.check(path, hash_file(path))}' if entry else 'unverified: not in the registry'}")
+        say(f"{path}: {f'by {entry.check(path, hash_file(path))}' if entry else 'unverified: not in the registry'}")
     elif entry:
         with show_bar(entry.id, entry.size, of_bytes=True) as report:
             path = fetching.fetch(entry, report).path
@@ -185,11 +186,11 @@ def convert(
 
     network = chosen.network(get(experiment))
     converted = conversion.convert(tensors, chosen.format or conversion.recognise(tensors), network)
-    _print_account(converted, experiment)
+    _print_account(converted, experiment, say)
     content = io.BytesIO()
     torch.save(conversion.build(converted).state_dict(), content)
-    write_atomically(output, content.getvalue())
-    print(f"written: {output}")
+    write_output(output, content.getvalue())
+    say(f"written: {output}")
 
 
 def _select_experiments(experiment: str | None, table: int | None) -> list[str]:
@@ -216,11 +217,11 @@ def _check_keys(entry: CheckpointEntry, experiment: str, tensors: dict) -> None:
     _print_account(conversion.convert(tensors, entry.format, network), experiment)
 
 
-def _print_account(converted: Converted, experiment: str) -> None:
-    print(f"keys: {len(converted.tensors)} fit the network of {experiment}")
+def _print_account(converted: Converted, experiment: str, say: Callable[[str], None] = print) -> None:
+    say(f"keys: {len(converted.tensors)} fit the network of {experiment}")
     for name in ("missing", "unexpected", "reshaped"):
         if keys := getattr(converted, name):
-            print(f"  {len(keys)} {name}, for known reasons: {keys[0]}{', ...' if len(keys) > 1 else ''}")
+            say(f"  {len(keys)} {name}, for known reasons: {keys[0]}{', ...' if len(keys) > 1 else ''}")
 
 
 def _list_entries(choices: Iterable[Choice | None]) -> list[CheckpointEntry]:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from repro.cli import options
+
 app = typer.Typer(help="Write an experiment in the form that another tool takes.", no_args_is_help=True)
 
 
@@ -29,17 +31,19 @@ def detectron2(
     from repro import experiments
     from repro.detection import engines
     from repro.errors import ReproError
+    from repro.files.outputs import is_stdout, write_output
 
     chosen = experiments.get(experiment)
     engines.resolve("detectron2")
     from repro.detection.detectron2 import export
-    from repro.paths import write_atomically
 
     text = export.format_source(chosen)
     if output is None:
         print(text, end="")
         return
-    if output.suffix != ".py":
+    if output.suffix != ".py" and not is_stdout(output):
         raise ReproError(f"--output {output}: Detectron2 reads a LazyConfig from a file whose name ends in .py")
-    write_atomically(output, text.encode())
-    print(f"{output}: train with Detectron2's tools/lazyconfig_train_net.py --config-file {output}")
+    write_output(output, text)
+    options.say_beside(output)(
+        f"{output}: train with Detectron2's tools/lazyconfig_train_net.py --config-file {output}"
+    )

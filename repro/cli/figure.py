@@ -52,7 +52,7 @@ def command(
 
     from repro.analysis import figures
     from repro.errors import unknown
-    from repro.paths import write_atomically
+    from repro.files.outputs import write_output
     from repro.records import cache_key
 
     panels = []
@@ -72,6 +72,6 @@ def command(
     key = cache_key(network=subject.key or subject.name, images=shown.identity, block=block)
     for suffix, content in figures.save(figure).items():
         path = results / "figures" / f"figure{number}.{subject.name}.{key[:12]}.{suffix}"
-        write_atomically(path, content)
+        write_output(path, content)
         print(path)
     print(f"{subject.name}: {subject.weights}; {shown.source}")

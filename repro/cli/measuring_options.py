@@ -13,7 +13,7 @@ import typer
 from repro.cli.options import RESULTS, Results, one_of
 from repro.detection import engines
 from repro.errors import ReproError
-from repro.experiments import readings
+from repro.experiments import overrides, own, readings
 from repro.files.places import is_directory
 from repro.settings import Device, Precision, Profile, Settings, Source
 
@@ -121,6 +121,29 @@ class MeasuringOptions:
         ),
     ] = None
 
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="PATH=VALUE",
+            help="Override a setting of the recipe or the network, as in recipe.learning_rate=0.01; for several "
+            "settings, several times. It is then another experiment than the paper's, a row of its own.",
+        ),
+    ] = None
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=0,
+            max=256,
+            help="Processes that load data ahead, for each that computes; 0: none. Default: up to 8 for a GPU, none on "
+            "a CPU.",
+        ),
+    ] = None
+    save_every: Annotated[
+        int, typer.Option("--save-every", min=1, help="Iterations of training between two saved states.")
+    ] = 50
+
     def settings(self, seed: int = 0, threads: int = 1) -> tuple[Settings, str]:
         """The checked settings, and in words why this profile.
 
@@ -155,9 +178,23 @@ class MeasuringOptions:
             compile=self.compile,
             readings=readings.parse(self.reading or []),
             threads=threads,
+            workers=self.workers,
+            save_every=self.save_every,
         )
         _refuse_contradictions(settings)
         return settings, why
+
+    def name_experiments(self, references: Iterable[str], settings: Settings) -> list[str]:
+        """Name the experiments that references stand for, with what --set overrides; files that are named are loaded.
+
+        Raises:
+            ReproError: as `own.resolve` and `overrides.override`.
+        """
+        names = list(dict.fromkeys(name for reference in references for name in own.resolve(reference)))
+        if not self.overrides:
+            return names
+        shaped = (readings.get_experiment(name, settings.profile) for name in names)
+        return [overrides.override(experiment, self.overrides).name for experiment in shaped]
 
     def _choose_profile(self, device: Device, source: Source) -> tuple[Profile, str]:
         asked: Literal["auto", "full", "mini"] = one_of("--profile", self.profile, ("auto", "full", "mini"))

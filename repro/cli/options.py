@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -10,6 +12,27 @@ import typer
 Table = Annotated[int, typer.Option("--table", min=1, max=5, help="Table of the paper.")]
 AnyTable = Annotated[int | None, typer.Option("--table", min=1, max=5, help="Only this table; all by default.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+EXPERIMENT = (
+    "Its name (`repro list` prints them all); or FILE.py:NAME, an experiment of your own in a Python file, or "
+    "ENTRY:NAME in an installed package; these are executed."
+)
+Experiments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--experiments",
+        metavar="NAME|FILE.py[:NAME]",
+        help="These instead of all of the table: names, or experiments of your own, all of a Python file or one. "
+        "Repeatable.",
+    ),
+]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="FILE.py[:NAME]",
+        help="Your own experiments, too: all of a Python file, which is executed, or one. Repeatable.",
+    ),
+]
 Results = Annotated[
     Path, typer.Option("--results", envvar="REPRO_RESULTS", help="Where records, weights and caches are kept.")
 ]
@@ -31,3 +54,10 @@ def one_of(option: str, value: str, allowed: tuple[Choice, ...]) -> Choice:
         if value == known:
             return known
     raise unknown(f"value of {option}", value, allowed)
+
+
+def say_beside(output: Path | None) -> Callable[[str], None]:
+    """Return what prints a line about `output`: on standard error where standard output is what is written to."""
+    from repro.files.outputs import is_stdout
+
+    return lambda text: print(text, file=sys.stderr if output is not None and is_stdout(output) else sys.stdout)

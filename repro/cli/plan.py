@@ -8,7 +8,7 @@ import typer
 
 from repro.cli import options
 from repro.cli.measuring_options import MeasuringOptions, describe_readings, measuring
-from repro.experiments import Experiment, readings
+from repro.experiments import Experiment, is_published, readings
 
 if TYPE_CHECKING:
     from repro.planning.plan import Step
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 @measuring
 def command(
-    table: options.Table,
+    table: options.AnyTable = None,
+    experiments: options.Experiments = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0..N-1 of every experiment.")] = 1,
     json: options.Json = False,
     *,
@@ -24,13 +25,22 @@ def command(
 ) -> None:
     """Say for each experiment of a table whether it is measured, ready to run or blocked, and by what.
 
-    Example: repro plan --table 2 --profile full --data-root /data/coco
+    Examples:
+
+      repro plan --table 2 --profile full --data-root /data/coco
+
+      repro plan --experiments mine.py --profile mini --seeds 3
     """
-    from repro.planning.plan import attention_experiments, plan, rows_by_experiment
+    from repro import paper
+    from repro.planning.plan import plan, rows_by_experiment, select_attention
+    from repro.verification.own_rows import choose_table
 
     settings, why = chosen.settings()
+    asked = chosen.name_experiments(experiments or [], settings)
+    table = choose_table(asked, table)
+    names = asked or chosen.name_experiments(paper.load(table).experiments, settings)
     rows = rows_by_experiment(table)
-    steps = plan(rows, settings, range(seeds), attention_experiments(table))
+    steps = plan(names, settings, range(seeds), select_attention(names, table))
     if json:
         import json as json_
 
@@ -44,12 +54,20 @@ def command(
         how = step.weights.id if step.weights else f"seed {step.seed}"
         reading = f"reading {readings.write(step.experiment.readings)}; " if step.experiment.readings else ""
         print(f"  {step.experiment.name:<{width}}  {how}  {step.status:<8}  {reading}{step.reason}; cost: {step.cost}")
-        what = _describe_dependents(step.needed_by) or f"rows: {', '.join(rows[step.experiment.name])}"
+        what = _describe_dependents(step.needed_by) or _describe_rows(step.experiment, rows)
         print(f"  {'':<{width}}  {what}")
         if settings.profile == "full":
             print(f"  {'':<{width}}  public weights: {_describe_public_weights(step.experiment)}")
     tally = {status: sum(step.status == status for step in steps) for status in ("measured", "ready", "blocked")}
     print(", ".join(f"{count} {status}" for status, count in tally.items()))
+
+
+def _describe_rows(experiment: Experiment, rows: dict[str, list[str]]) -> str:
+    if not is_published(experiment.name):
+        beside = rows.get(experiment.derived_from, [experiment.derived_from])[0]
+        source = f", in {experiment.source.name}" if experiment.source else ""
+        return f"not published: a row of your own, beside {beside}{source}"
+    return f"rows: {', '.join(rows.get(experiment.name, ['none of this table']))}"
 
 
 def _describe_dependents(by: tuple[str, ...]) -> str:

@@ -30,15 +30,16 @@ def show_bar(
         total: how much there is to do, where that is known before the first call.
         of_bytes: whether the numbers are bytes, whose rate is shown.
     """
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from repro.cli.console import TextConsole
 
     columns = (
         (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         if of_bytes
         else Progress.get_default_columns()
     )
-    bar = Progress(*columns, console=Console(stderr=True))
+    bar = Progress(*columns, console=TextConsole(), redirect_stdout=False, redirect_stderr=False)
     task = bar.add_task(title, total=total)
 
     def advance(done: int, total: int | None) -> None:

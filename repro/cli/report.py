@@ -12,14 +12,14 @@ from repro.cli import options
 
 def command(
     results: options.Results = options.RESULTS,
-    output: Annotated[Path, typer.Option("--output", help="Write to this file.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", help="Write to this file; - is stdout.")] = Path("report.html"),
 ) -> None:
     """Write coverage, tables, plots, effects, claims, ledger and provenance as one HTML page.
 
     Example: repro report --results tables/reference --output report.html
     """
-    from repro.paths import write_atomically
+    from repro.files.outputs import write_output
     from repro.rendering.report import render
 
-    write_atomically(output, render(results).encode())
-    print(output)
+    write_output(output, render(results).encode())
+    options.say_beside(output)(str(output))

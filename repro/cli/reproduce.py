@@ -45,9 +45,8 @@ def command(
 
     Example: repro reproduce --table 2 --seeds 3
     """
-    from rich.console import Console
-
     from repro import complexity, paper
+    from repro.cli.console import TextConsole
     from repro.cli.hypotheses import write_answers
     from repro.errors import ReproError
     from repro.experiments import get
@@ -59,7 +58,7 @@ def command(
     from repro.verification.judgement import verify_all
 
     settings, why = chosen.settings()
-    console = Console(stderr=True)
+    console = TextConsole()
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)

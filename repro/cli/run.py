@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @measuring
 def command(
-    experiment: Annotated[str, typer.Argument(help="Its name; `repro list` prints them all.")],
+    experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help=options.EXPERIMENT)],
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of this process.")] = 1,
     json: options.Json = False,
@@ -35,14 +35,18 @@ def command(
       repro run coco-r50-gc-r16 --source checkpoint --data-root /data/coco
 
       repro run coco-r50-gc-r16 --source trained --data-root /data/coco --devices 8
+
+      repro run coco-r50-gc-r16 --profile mini --set recipe.learning_rate=0.001
+
+      repro run mine.py:coordinate-attention --profile mini
     """
     from repro.data.sources import SOURCES
     from repro.engine import instructions, launch
-    from repro.experiments import get, readings
+    from repro.experiments import readings
     from repro.planning.work_order import order_work
 
-    get(experiment)
     settings, why = chosen.settings(seed, threads)
+    experiment = _choose_one(chosen.name_experiments([experiment], settings))
     os.environ.update(instructions.pin(settings.profile))  # what follows computes with them, in other processes, too
     processes = launch.find_processes(settings.devices)
     if processes.to_start:
@@ -89,6 +93,14 @@ def command(
     for deviation in record.deviations:
         print(f"deviation: {deviation}")
     print(f"record: {path}")
+
+
+def _choose_one(names: list[str]) -> str:
+    from repro.errors import ReproError
+
+    if len(names) > 1:
+        raise ReproError(f"it defines {len(names)} experiments, and one is run: add :NAME, of {', '.join(names)}")
+    return names[0]
 
 
 def _describe_interval(metric: Metric, data: DataSet) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from repro.cli.progress import StageProgress
 from repro.files.places import read_state
 
 
-@partial(measuring, profile="full")
+@partial(measuring, profile="full", overrides=None, workers=None, save_every=50)
 def command(
     experiment: Annotated[str, typer.Argument(help="Its name; `repro list` prints them all.")],
     split: Annotated[
@@ -55,5 +56,6 @@ def command(
         path = directory / archive.path
         print(f"{task}: {path}  {archive.detections} detections, {read_state(path).st_size / 1e6:.1f} MB")
     print("Upload each for its task, bbox or segm: https://cocodataset.org/#upload. Then enter the answer, in percent:")
-    print(f"  repro record-external {experiment} --submission {directory} --ap-box ... --ap50-box ... --ap75-box ... "
+    place = shlex.quote(str(directory))
+    print(f"  repro record-external {experiment} --submission {place} --ap-box ... --ap50-box ... --ap75-box ... "
           "--ap-mask ... --ap50-mask ... --ap75-mask ...")  # fmt: skip

@@ -14,7 +14,9 @@ def command(
     number: Annotated[int, typer.Argument(metavar="N", min=1, max=5, help="Table of the paper.")],
     form: Annotated[str, typer.Option("--format", help="md, tex or csv.")] = "md",
     results: options.Results = options.RESULTS,
-    output: Annotated[Path | None, typer.Option("--output", help="Write to this file instead of stdout.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Write to this file instead of stdout; - is stdout.")
+    ] = None,
     deltas: Annotated[bool, typer.Option("--deltas/--no-deltas", help="Show deltas behind our numbers (tex).")] = True,
 ) -> None:
     """Print a table of the paper with our numbers, deltas and verdicts.
@@ -23,7 +25,7 @@ def command(
     """
     from repro import paper
     from repro.errors import ReproError
-    from repro.paths import write_atomically
+    from repro.files.outputs import write_output
     from repro.records import open_results
     from repro.rendering.tables import Format, render
 
@@ -35,4 +37,4 @@ def command(
     if output is None:
         print(text, end="")
     else:
-        write_atomically(output, text.encode())
+        write_output(output, text)

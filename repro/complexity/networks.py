@@ -21,10 +21,12 @@ from repro.complexity.trace import build_tree, count, count_parameters, trace_op
 from repro.complexity.tree import Counted
 from repro.detection.roi import BOX_RESOLUTION, MASK_RESOLUTION
 from repro.detection.torchvision import DIVISOR, MaskRCNN
-from repro.experiments import STAGES, Classifier, Detector, Experiment, GlobalContext, NonLocal
+from repro.experiments import STAGES, BlockFactory, Classifier, Detector, Experiment, GlobalContext, NonLocal
+from repro.experiments.specification import name_factory
 from repro.models import context
 from repro.models.resnet import ResNet, locate_context_blocks
 from repro.records import Count
+from repro.user_code import report_failures
 
 #: RoIs of the printed FLOPs.
 PAPER_ROIS = 1000
@@ -196,8 +198,22 @@ def _count_piece(module: nn.Module, *sizes: torch.Size) -> tuple[Operations, tor
 
 
 @cache
-def _count_block(spec: NonLocal | GlobalContext, size: torch.Size) -> Part:
-    """Count one context block on a feature map of that size, (1, C, H, W) or (1, C, T, H, W)."""
-    with torch.device("meta"):
-        block = context.build(spec, size[1], len(size) - 2).eval()
-        return Part(count(block, torch.empty(size)).operations, count_parameters(block))
+def _count_block(spec: NonLocal | GlobalContext | BlockFactory, size: torch.Size) -> Part:
+    """Count one context block on a feature map of that size, (1, C, H, W) or (1, C, T, H, W).
+
+    A block of the user's own may read values, which there are none of on the meta device: it is then counted on the
+    CPU.
+    """
+
+    def count_on(device: str) -> Part:
+        with torch.device(device), torch.no_grad():
+            block = context.build(spec, size[1], len(size) - 2).eval()
+            return Part(count(block, torch.zeros(size)).operations, count_parameters(block))
+
+    if isinstance(spec, (NonLocal, GlobalContext)):
+        return count_on("meta")
+    try:
+        return count_on("meta")
+    except Exception:
+        with report_failures(f"{name_factory(spec)} cannot be counted"):
+            return count_on("cpu")

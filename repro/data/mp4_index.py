@@ -53,6 +53,11 @@ def exceeds_file(file: int, size: int) -> bool:
     return any(track.count_entries() > size for track in tracks)
 
 
+def list_outer_boxes(file: int, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """List the boxes of a part of a file, not those in others: (name, place and length of its content)."""
+    return list_boxes(file, begin, end, _MOST_DEPTH)
+
+
 def list_boxes(file: int, begin: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
     """List the boxes of a file, also those in others: (name, place and length of its content)."""
     for _ in range(_MOST_BOXES):

@@ -34,11 +34,13 @@ from repro.data.video_containers import (
     read_length_size,
 )
 from repro.data.video_cropping import Cropping, crop, read_matroska_cropping, read_mp4_cropping
+from repro.data.video_wholeness import name_other_container, read_indexed_bytes, states_end
 from repro.errors import ReproError
 from repro.files.regular_files import open_regular
 
-#: Containers that are opened; anything else (pictures, text, playlists that name further files) is refused.
-_CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf"
+#: Containers that are opened: those that tell whether a file is whole. Anything else (other videos, pictures, text,
+#: playlists that name further files) is refused.
+_CONTAINERS = "mov,matroska,webm,avi"
 #: Pixels of a picture, 8192 x 4096: a damaged header can announce some that take gigabytes of memory.
 _MOST_PIXELS = 1 << 25
 #: How many times as long as wide, or as wide as long, a picture may be: resizing keeps this.
@@ -97,8 +99,10 @@ class Video:
         with self._naming("cannot be read"):
             if not self._size:
                 self._refuse("cannot be read", "the file is empty")
-            claimed = read_claimed_bytes(self._file, self._size)
-            if claimed is not None and self._size < claimed:
+            if other := name_other_container(os.pread(self._file, 1024, 0)):
+                self._refuse("cannot be read", f"it is {other}, in which nothing tells whether a file is whole")
+            claimed = max(read_claimed_bytes(self._file, self._size) or 0, read_indexed_bytes(self._file, self._size))
+            if self._size < claimed:
                 self._refuse("is cut short", f"{self._size} of {claimed} bytes are there")
             if exceeds_file(self._file, self._size):
                 self._refuse("is damaged", _TOO_MUCH)
@@ -276,6 +280,9 @@ class Video:
             self._refuse("is damaged", "one of its packets is")
         shown = [(packet.pts, packet.pts + (packet.duration or 0)) for packet in packets if packet.pts is not None]
         seconds = read_claimed_seconds(self._container, self._stream)
+        stated = seconds is not None and self._container.format.name.startswith("matroska")  # of MP4 it may be counted
+        if not stated and not states_end(self._file, self._size):
+            self._refuse("cannot be used", "nothing in it states where it ends, so that it may be cut short")
         if shown and seconds is not None and self._stream.time_base is not None:
             last = max(end for _, end in shown)
             end = float((last - min(0, *(begin for begin, _ in shown))) * self._stream.time_base)

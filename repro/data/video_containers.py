@@ -9,7 +9,7 @@ import av
 
 _EBML, _SEGMENT, _VOID = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\xec"  # element ids (RFC 8794, RFC 9559)
 #: Boxes that stand outermost in MP4 and QuickTime files (ISO 14496-12). Anything else is no part of the file.
-_BOXES = {
+OUTERMOST_BOXES = {
     b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"uuid", b"meta", b"udta", b"pnot", b"styp", b"sidx", b"moof",
     b"mfra", b"emsg", b"prft", b"ssix", b"pdin",
 }  # fmt: skip
@@ -46,11 +46,21 @@ def lacks_index(file: int, size: int) -> bool:
     Only where the header states no length. Elsewhere it tells whether the file is whole.
     """
     start = os.pread(file, 48, 0)
-    if not _is_riff(start) or start[4:8] not in _NO_LENGTH or not start[44:] or not start[44] & _HAS_INDEX:
+    if not is_riff(start) or start[4:8] not in _NO_LENGTH or not has_riff_length_or_index(start):
         return False
     end = os.pread(file, _INDEX_LENGTH, max(0, size - _INDEX_LENGTH))
     place = end.rfind(b"idx1")
     return place < 0 or place + 8 + int.from_bytes(end[place + 4 : place + 8], "little") > len(end)
+
+
+def has_riff_length_or_index(start: bytes) -> bool:
+    """Whether the first 48 bytes of an AVI file state a length, or announce an index at its end."""
+    return start[4:8] not in _NO_LENGTH or bool(start[44:] and start[44] & _HAS_INDEX)
+
+
+def is_matroska(start: bytes) -> bool:
+    """Whether a Matroska or WebM file begins so."""
+    return start.startswith(_EBML)
 
 
 def read_claimed_bytes(file: int, size: int) -> int | None:
@@ -64,11 +74,11 @@ def read_claimed_bytes(file: int, size: int) -> int | None:
         The number, which is no more than a lower bound if parts follow that no reader knows; None: unknown.
     """
     start = os.pread(file, 12, 0)
-    if start.startswith(_EBML):
+    if is_matroska(start):
         return _find_segment_end(file, size)
-    if _is_riff(start):
+    if is_riff(start):
         return _find_riff_end(file, size)
-    return _find_boxes_end(file, size) if start[4:8] in _BOXES else None
+    return _find_boxes_end(file, size) if start[4:8] in OUTERMOST_BOXES else None
 
 
 def _find_boxes_end(file: int, size: int) -> int:
@@ -79,7 +89,7 @@ def _find_boxes_end(file: int, size: int) -> int:
         length = int.from_bytes(head[:4], "big")
         if length == 1:
             length = int.from_bytes(head[8:], "big")
-        if head[4:8] not in _BOXES or length < 8:  # the end of the file, or a box that reaches to it
+        if head[4:8] not in OUTERMOST_BOXES or length < 8:  # the end of the file, or a box that reaches to it
             break
         end += length
         if end > size:  # by up to 2**64, where no file can be read
@@ -92,7 +102,7 @@ def _find_riff_end(file: int, size: int) -> int | None:
     end = 0
     for _ in range(_MOST_PARTS):
         head = os.pread(file, 12, end)
-        if not _is_riff(head):
+        if not is_riff(head):
             break
         if head[4:8] in _NO_LENGTH:
             return None
@@ -103,7 +113,8 @@ def _find_riff_end(file: int, size: int) -> int | None:
     return size if size < end <= size + _RIFF_HEADER else end
 
 
-def _is_riff(start: bytes) -> bool:
+def is_riff(start: bytes) -> bool:
+    """Whether an AVI file begins so, or a further part of one."""
     return start.startswith(b"RIFF") and start[8:12] in (b"AVI ", b"AVIX")
 
 

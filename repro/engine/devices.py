@@ -45,8 +45,14 @@ def check_arithmetic(experiment: Experiment, settings: Settings, accelerator: st
         )
 
 
-def count_loading_processes(fabric: Fabric) -> int:
-    """Count the processes that load data ahead: several for a GPU; none on the CPU, whose cores they would take."""
+def count_loading_processes(fabric: Fabric, asked: int | None) -> int:
+    """Count the processes that load data ahead: several for a GPU; none on the CPU, whose cores they would take.
+
+    Args:
+        asked: how many the user wants; None: as many as that.
+    """
+    if asked is not None:
+        return asked
     if fabric.device.type == "cpu":
         return 0
     return max(1, min(8, (os.cpu_count() or 1) // torch.cuda.device_count()))

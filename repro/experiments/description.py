@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from repro.experiments import Backbone, Classifier, Detector, Experiment, GlobalContext, Insertion, NonLocal, Site
+from repro.experiments import (
+    Backbone,
+    BlockFactory,
+    Classifier,
+    Detector,
+    Experiment,
+    GlobalContext,
+    Insertion,
+    NonLocal,
+    Site,
+)
+from repro.experiments.specification import name_factory
 
 _TASKS = {"coco": "COCO", "imagenet": "ImageNet", "kinetics": "Kinetics-400"}
 
@@ -67,13 +78,13 @@ def _describe_insertion(insertion: Insertion) -> str:
     return f"{_describe_block(insertion.block)} in {_describe_sites(insertion.sites)}, {insertion.position}"
 
 
-def _describe_block(block: NonLocal | GlobalContext) -> str:
+def _describe_block(block: NonLocal | GlobalContext | BlockFactory) -> str:
     if isinstance(block, NonLocal):
         scale = ", logits multiplied by sqrt(d)" if block.inverted else ", scaled logits"
         scale = scale if block.scaled and block.instantiation.endswith("gaussian") else ""
         return f"non-local block ({block.instantiation.replace('_', ' ')}{scale})"
     if not isinstance(block, GlobalContext):
-        raise TypeError(f"no words for a context block that is specified by a {type(block).__name__}")
+        return f"a block of the user's own, {name_factory(block)},"
     pooling = "attention" if block.pooling == "att" else "average"
     transform = "one 1x1 convolution" if block.ratio is None else f"bottleneck of ratio {block.ratio}"
     inside = [name for name, there in (("layer norm", block.layer_norm), ("ReLU", block.relu)) if there]

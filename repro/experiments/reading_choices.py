@@ -10,6 +10,7 @@ from typing import Any, Literal
 from repro.experiments import kinetics
 from repro.experiments.specification import (
     BEFORE_LAST_OF_C4,
+    BlockFactory,
     Classifier,
     Detector,
     Experiment,
@@ -183,7 +184,7 @@ def choose_attention_of(block: Literal["first", "last"]) -> Transform:
     return change
 
 
-def _find_block(experiment: Experiment) -> NonLocal | GlobalContext | None:
+def _find_block(experiment: Experiment) -> NonLocal | GlobalContext | BlockFactory | None:
     context = experiment.network.backbone.context
     return context.block if context else None
 
@@ -200,6 +201,7 @@ def _is_simplified(experiment: Experiment) -> bool:
 def _with_block(experiment: Experiment, **changes: Any) -> Experiment:
     context = experiment.network.backbone.context
     assert context is not None, "there is a block"
+    assert isinstance(context.block, (NonLocal, GlobalContext)), "readings are of these alone"
     return _with_context(experiment, replace(context, block=replace(context.block, **changes)))
 
 

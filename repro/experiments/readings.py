@@ -151,17 +151,23 @@ def as_trained(experiment: Experiment) -> Experiment:
     return get_experiment(experiment.name, experiment.profile, shaping)
 
 
+def touches(name: str, point: str, choice: str, profile: str) -> bool:
+    """Whether a choice changes an experiment as that profile runs it; False of one that it cannot run.
+
+    Raises:
+        ReproError: there is no such experiment.
+    """
+    get(name)
+    try:
+        experiment = mini.get_at_profile(name, profile)
+    except ReproError:  # it has no mini version
+        return False
+    return POINTS[point][choice](experiment) != experiment
+
+
 def list_touched(point: str, choice: str, profile: str = "full") -> tuple[str, ...]:
     """The names of the experiments that a choice changes as that profile runs them."""
-    touched = []
-    for name in EXPERIMENTS:
-        try:
-            experiment = mini.get_at_profile(name, profile)
-        except ReproError:  # it has no mini version
-            continue
-        if POINTS[point][choice](experiment) != experiment:
-            touched.append(name)
-    return tuple(touched)
+    return tuple(name for name in EXPERIMENTS if touches(name, point, choice, profile))
 
 
 def refuse_without_effect(names: Sequence[str], profile: str, readings: Readings) -> None:
@@ -172,8 +178,8 @@ def refuse_without_effect(names: Sequence[str], profile: str, readings: Readings
     """
     for point, choice in readings:
         touched = list_touched(point, choice, profile)
-        if not any(name in touched for name in names):
-            what = get(names[0]).name if len(names) == 1 else "what is to be measured"
+        if not any(touches(name, point, choice, profile) for name in names):
+            what = names[0] if len(names) == 1 else "what is to be measured"
             raise ReproError(
                 f"--reading {point}={choice} changes nothing of {what} in the {profile} profile: it touches "
                 f"{', '.join(touched) or _explain_none(point, choice)}."

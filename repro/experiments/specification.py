@@ -5,8 +5,10 @@ Nothing heavy is imported. `models/` and `detection/` build networks from these,
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
@@ -24,8 +26,15 @@ def later(default: Any, *, before: Any) -> Any:
     return field(default=default, metadata={"before": before})
 
 
+def recorded(default: Any) -> Any:
+    """A field of a specification that says nothing of what is measured: no part of its hash, nor of a comparison."""
+    return field(default=default, compare=False, metadata={"hashed": False})
+
+
 def canonical(value: object) -> Any:
     """What a specification says, in JSON's types, for its hash: fields that were added later only where they differ.
+
+    A function is said by its name: what it does is said by the hash of its source (`SourceCode`).
 
     >>> canonical(Insertion(NonLocal("gaussian"), position="afterReLU"))["position"]
     'afterAdd'
@@ -33,13 +42,25 @@ def canonical(value: object) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         written = {}
         for each in fields(value):
+            if not each.metadata.get("hashed", True):
+                continue
             content = getattr(value, each.name)
             if "before" not in each.metadata or content != each.metadata["before"]:
                 written[each.name] = each.metadata.get("written", {}).get(content, canonical(content))
         return written
     if isinstance(value, (tuple, list)):
         return [canonical(item) for item in value]
-    return value
+    if isinstance(value, functools.partial):
+        given = {name: canonical(content) for name, content in value.keywords.items()}
+        return {"function": canonical(value.func), "arguments": canonical(value.args), "keywords": given}
+    return name_factory(value) if callable(value) else value
+
+
+def name_factory(factory: Callable[..., Any]) -> str:
+    """Name a function or a class as its source does: `CoordinateAttention`."""
+    if isinstance(factory, functools.partial):
+        return name_factory(factory.func)
+    return getattr(factory, "__qualname__", None) or type(factory).__qualname__
 
 
 @dataclass(frozen=True)
@@ -91,11 +112,16 @@ BEFORE_LAST_OF_C4: tuple[Site, ...] = (("c4", -2),)
 FIVE_OF_C3_C4: tuple[Site, ...] = (("c3", 1), ("c3", 3), ("c4", 1), ("c4", 3), ("c4", 5))
 
 
+#: A block of the user's own: a function, or a class, that is given the number of channels and the number of dimensions
+#: of positions (2 for images, 3 for clips), and returns a `torch.nn.Module` from feature maps to equally large ones.
+BlockFactory = Callable[[int, int], Any]
+
+
 @dataclass(frozen=True)
 class Insertion:
     """Which context block stands where in a backbone (Section 5.1.1, "Positions" and "Stages")."""
 
-    block: NonLocal | GlobalContext
+    block: NonLocal | GlobalContext | BlockFactory
     sites: tuple[Site, ...] = ALL_STAGES
     #: after1x1: inside the residual block, before the addition. afterAdd: between the addition and the last ReLU.
     #: afterReLU: behind the residual block. Until 2026 "afterAdd" was written for what is now called afterReLU, and
@@ -214,6 +240,34 @@ class AttentionAverage:
 
 
 @dataclass(frozen=True)
+class SourceFile:
+    """A Python file that an experiment of the user's own is defined in."""
+
+    name: str  #: below the directory of the file that was named
+    sha256: str
+    text: str | None  #: None of one that is too large to be kept in every record
+
+
+@dataclass(frozen=True)
+class SourceCode:
+    """Where an experiment of the user's own is defined: in a file, and in what that imports from beside it."""
+
+    sha256: str  #: of all files
+    reference: str = recorded("")  #: the absolute path of the file, or the name of an entry point
+    files: tuple[SourceFile, ...] = recorded(())  #: that which was named first
+
+    @property
+    def name(self) -> str:
+        """The name of the file, or of the entry point, without directories."""
+        return self.reference.rpartition("/")[2]
+
+    @property
+    def directory(self) -> str | None:
+        """The directory of the file, which messages name lines of; None of an entry point."""
+        return self.reference.rpartition("/")[0] or None
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One distinct model with its recipe and data set."""
 
@@ -225,6 +279,14 @@ class Experiment:
     #: (point, choice) of every reading of the protocol that is not the default one, by point (`readings`).
     readings: tuple[tuple[str, str], ...] = later((), before=())
     attention: AttentionAverage = later(AttentionAverage(), before=AttentionAverage())  # noqa: RUF009 - it is a field
+    #: None of the paper's experiments.
+    source: SourceCode | None = later(None, before=None)  # noqa: RUF009 - it is a field
+    #: The paper's experiment beside which it stands in a table; of one of the paper's, its own name, so that whatever
+    #: `replace` makes of it has it.
+    derived_from: str = recorded("")
+    #: Of an experiment of the user's own, "2/d": the table and the group in which it stands, if not in the first one
+    #: that has `derived_from`.
+    stands_in: str = recorded("")
 
     @property
     def detector(self) -> Detector:
@@ -239,6 +301,14 @@ class Experiment:
         if not isinstance(self.network, Classifier):
             raise TypeError(f"{self.name} is no classifier")
         return self.network
+
+    @property
+    def own_block(self) -> BlockFactory | None:
+        """The factory of its context block, if that is one of the user's own."""
+        context = self.network.backbone.context
+        if context is None or isinstance(context.block, (NonLocal, GlobalContext)):
+            return None
+        return context.block
 
     @property
     def spec_hash(self) -> str:

@@ -32,7 +32,7 @@ def _check_text(value: object, info: ValidationInfo) -> object:
 #: A text that is safe to print: without control characters, and not too long.
 Text = Annotated[str, Field(max_length=LONGEST), BeforeValidator(_check_text)]
 #: A name that is part of file names.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+=,-]*$", max_length=100)]
 #: In one spelling, so that equal ones are found equal.
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 #: What other programs that read JSON take for a number without loss of its size.

@@ -59,6 +59,7 @@ def measure_attention(record: Record, settings: Settings, *, command: str, progr
             engine=record.engine,
             seed=record.seed,
             spec_hash=record.spec_hash,
+            own=record.own,
             deviations=[*record.deviations, *_open_points(experiment, result)],
             departures=record.departures,
             readings=record.readings,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from repro.checkpoints.choice import Choice
 from repro.data.sources import SOURCES
-from repro.experiments import Experiment, preprocessing
+from repro.experiments import Experiment, overrides, preprocessing, readings
 from repro.experiments.conventions import AUTHORS, MMDETECTION_1
 from repro.measuring.batch_division import BatchDivision
 from repro.planning import keys
@@ -151,25 +151,34 @@ def resumption_deviations(segments: Sequence[Segment]) -> list[str]:
     return [f"trained by a changing number of processes: {', '.join(parts)}"]
 
 
+def describe_overrides(experiment: Experiment) -> list[str]:
+    """What was set with --set of the recipe: it is another experiment than the paper's, and no departure of its own."""
+    base, changes = overrides.split_name(experiment.name)
+    if not any(path.startswith("recipe.") for path, _ in changes):  # another network is no other protocol
+        return []
+    before = readings.get_experiment(base, experiment.profile, experiment.readings)
+    return [text for text in overrides.describe(experiment, before) if text.startswith("recipe.")]
+
+
 def recipe_overrides(experiment: Experiment, settings: Settings, division: BatchDivision) -> list[str]:
     """What was asked for that makes it another recipe than the paper's; no verdict follows from such a training."""
-    overrides = []
+    departures = []
     batch = settings.batch_size or experiment.recipe.batch_size
     wanted = experiment.recipe.initial_weights
     if settings.initial == "random" and wanted != "random":
-        overrides.append(f"random initial weights instead of {wanted}")
+        departures.append(f"random initial weights instead of {wanted}")
     elif settings.initial and keys.initial_weights_key(experiment, settings) != wanted:
-        overrides.append(f"initial weights given by hand, {Path(settings.initial).name}, instead of {wanted}")
+        departures.append(f"initial weights given by hand, {Path(settings.initial).name}, instead of {wanted}")
     if batch != experiment.recipe.batch_size:
-        overrides.append(
+        departures.append(
             f"effective batch of {batch} instead of {experiment.recipe.batch_size}, learning rate in proportion"
         )
     if settings.iterations is not None:
         length = "1 iteration" if settings.iterations == 1 else f"{settings.iterations} iterations"
-        overrides.append(f"trained for {length} instead of {experiment.recipe.epochs} epochs")
+        departures.append(f"trained for {length} instead of {experiment.recipe.epochs} epochs")
     if experiment.dataset == "coco" and division.per_pass < division.per_process:
-        overrides.append(f"batch norm over {division.statistics} images, gradients accumulated to the batch")
-    return overrides + numeric_overrides(settings)
+        departures.append(f"batch norm over {division.statistics} images, gradients accumulated to the batch")
+    return departures + numeric_overrides(settings)
 
 
 def numeric_overrides(settings: Settings) -> list[str]:

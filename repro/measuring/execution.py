@@ -17,7 +17,7 @@ from repro.evaluation.predictor import Predicted, Predictor, ProgressReport
 from repro.measuring import deviations
 from repro.measuring.batch_division import BatchDivision, divide_batch, effective_recipe
 from repro.measuring.networks import EvaluatedNetwork, load_public_network
-from repro.measuring.record_assembly import Conditions, MeasuredNetwork, assemble_record, find_complexity
+from repro.measuring.record_assembly import Conditions, MeasuredNetwork, assemble_record, describe_own, find_complexity
 from repro.measuring.training import StartingPoint, find_starting_point, train
 from repro.paths import write_atomically
 from repro.planning.work_order import CheckpointWork, TrainedWork, WorkOrder, confirm_unchanged
@@ -104,6 +104,7 @@ class Execution(ABC):
                 engine=network.engine,
                 seed=settings.seed if network.training else 0,  # weights that others trained have none
                 spec_hash=self.order.experiment.spec_hash,
+                own=describe_own(self.order.experiment),
                 deviations=network.deviations,
                 departures=network.departures,
                 readings=dict(self.order.experiment.readings),
@@ -168,6 +169,7 @@ class TrainingExecution(Execution):
             weights=trained.weights,
             engine=settings.engine,
             deviations=[
+                *deviations.describe_overrides(experiment),
                 *deviations.protocol_deviations(experiment, settings, trained.division),
                 *deviations.resumption_deviations(trained.training.segments),
                 *overrides,

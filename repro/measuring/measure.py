@@ -19,6 +19,7 @@ from repro.measuring.execution import Execution, start_execution
 from repro.planning.lookup import find_record
 from repro.planning.work_order import TrainedWork, WorkOrder
 from repro.records import Record
+from repro.user_code import report_own_failures
 
 
 def measure(
@@ -56,7 +57,9 @@ def measure(
                 execute(earlier, keep_weights=True)
         return _with_run_lock(execution, command, say, keep_weights)
 
-    with distributed.collective_section(processes):
+    name, source = order.experiment.name, order.experiment.source
+    directory = source.directory if source else None
+    with distributed.collective_section(processes), report_own_failures(name, directory):
         return execute(order, keep_weights)
 
 

@@ -7,10 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from repro.experiments import get
+from repro.experiments import Experiment, get, is_published, overrides
 from repro.paper import tolerances
 from repro.paper.hypotheses import hash_hypotheses
-from repro.records import Complexity, Cost, DataSet, Metric, Record, Store, Submitted, Training, Weights
+from repro.records import (
+    Complexity,
+    Cost,
+    DataSet,
+    Metric,
+    OwnExperiment,
+    OwnFile,
+    OwnSource,
+    Record,
+    Store,
+    Submitted,
+    Training,
+    Weights,
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,7 @@ class MeasuredNetwork:
     engine: str
     seed: int
     spec_hash: str
+    own: OwnExperiment | None
     deviations: Sequence[str]
     departures: Sequence[str]
     readings: Mapping[str, str]
@@ -69,6 +83,7 @@ def assemble_record(
         engine=network.engine,
         seed=network.seed,
         spec_hash=network.spec_hash,
+        own=network.own,
         command=command,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec=precision),
         deviations=list(network.deviations),
@@ -89,6 +104,22 @@ def assemble_record(
         hypotheses=hash_hypotheses(get(network.experiment).dataset) if network.profile == "mini" else None,
         key=key,
     )
+
+
+def describe_own(experiment: Experiment) -> OwnExperiment | None:
+    """What a record says of an experiment that is not the paper's."""
+    if is_published(experiment.name):
+        return None
+    source = experiment.source and OwnSource(
+        name=experiment.source.name,
+        sha256=experiment.source.sha256,
+        files=[
+            OwnFile(name=file.name, sha256=file.sha256, lines=None if file.text is None else file.text.splitlines())
+            for file in experiment.source.files
+        ],
+    )
+    changes = dict(overrides.split_name(experiment.name)[1])
+    return OwnExperiment(derived_from=experiment.derived_from, overrides=changes, source=source)
 
 
 def find_complexity(store: Store, spec_hash: str) -> Complexity | None:

@@ -203,6 +203,8 @@ class _Display:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
             disable=not console.is_terminal,
         )
         self.whole = self.progress.add_task("all experiments", total=total)

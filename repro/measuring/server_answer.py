@@ -141,6 +141,7 @@ def record_answer(name: str, directory: Path, metrics: Mapping[str, float], stor
             engine=submission.engine,
             seed=submission.seed,
             spec_hash=submission.spec_hash,
+            own=None,
             deviations=submission.deviations,
             departures=submission.departures,
             readings=submission.readings,

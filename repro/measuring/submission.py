@@ -21,7 +21,7 @@ from repro.evaluation import coco as evaluation
 from repro.evaluation import is_attention
 from repro.evaluation import submission as archives
 from repro.evaluation.predictor import Predictor, ProgressReport
-from repro.experiments import Detector, Experiment, get, readings
+from repro.experiments import Detector, Experiment, get, is_published, readings
 from repro.files.locks import hold_directory_lock
 from repro.files.places import is_there
 from repro.files.regular_files import read_regular
@@ -56,6 +56,8 @@ def submit(
     if settings.devices not in (None, 1):
         raise ReproError(f"--devices {settings.devices}: a submission is predicted by one process")
     experiment = get(name)
+    if not is_published(name):
+        raise ReproError(f"{name} is no experiment of the paper: submissions to COCO's server are of those alone")
     if experiment.dataset != "coco":
         raise ReproError(f"{name} is no detector: COCO's server evaluates the experiments on COCO alone (`repro list`)")
     readings.refuse_without_effect([name], settings.profile, settings.readings)

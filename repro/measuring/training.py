@@ -84,7 +84,8 @@ def train(
         fabric=fabric,
         collate=task.collate,
         micro_batch=division.micro_batch,
-        workers=count_loading_processes(fabric),
+        workers=count_loading_processes(fabric, settings.workers),
+        save_every=settings.save_every,
         progress=lambda at: progress("training", at.iteration, at.total),
     )
     last = fitted.segments[-1]

@@ -20,13 +20,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from repro.experiments import GlobalContext, NonLocal
+from repro.experiments import BlockFactory, GlobalContext, NonLocal
 from repro.models import fused
 from repro.models.dimensions import AVERAGE_POOL, BATCH_NORM, CONV, MAX_POOL, build_window
 
 
-def build(spec: NonLocal | GlobalContext, channels: int, dimensions: int = 2) -> nn.Module:
+def build(spec: NonLocal | GlobalContext | BlockFactory, channels: int, dimensions: int = 2) -> nn.Module:
     """The block of that specification for feature maps with `channels` channels and 2 or 3 dimensions of positions.
+
+    One of the user's own is what its factory returns (`models.own_blocks` checks that).
 
     >>> from repro.experiments import GC
     >>> block = build(GC, channels=64)
@@ -37,12 +39,14 @@ def build(spec: NonLocal | GlobalContext, channels: int, dimensions: int = 2) ->
 
     Raises:
         ValueError: as `NonLocalBlock` and `GlobalContextBlock` say.
-        TypeError: `spec` is neither a `NonLocal` nor a `GlobalContext`.
+        TypeError: `spec` is neither a `NonLocal` nor a `GlobalContext`, nor can it be called.
     """
     if isinstance(spec, NonLocal):
         return NonLocalBlock(spec, channels, dimensions)
     if isinstance(spec, GlobalContext):
         return GlobalContextBlock(spec, channels, dimensions)
+    if callable(spec):
+        return spec(channels, dimensions)
     raise TypeError(f"no context block is specified by a {type(spec).__name__}")
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from repro.checkpoints import download, initial_weights, registry
 from repro.checkpoints.choice import Choice
 from repro.data.sources import SOURCES
-from repro.experiments import EXPERIMENTS, Detector, Experiment, get, mini
+from repro.experiments import EXPERIMENTS, Detector, Experiment, get, is_defined, mini
 from repro.files.places import is_there
 from repro.records import Count, Record
 from repro.settings import Settings
@@ -24,7 +24,7 @@ def describe_evaluation(experiment: Experiment, weights: Choice, count: Count | 
 def describe_training(experiment: Experiment, settings: Settings, records: Iterable[Record]) -> str:
     """What a training and the evaluation of what it ends in cost, in words."""
     if settings.profile == "mini":
-        run = [r for r in records if r.profile == "mini" and r.experiment in EXPERIMENTS and r.training]
+        run = [r for r in records if r.profile == "mini" and is_defined(r.experiment) and r.training]
         took = sum(r.cost.train_seconds + r.cost.evaluate_seconds for r in run)
         expected = sum(mini.estimate_seconds(get(r.experiment)) for r in run)
         return f"about {mini.estimate_seconds(experiment) * (took / expected if run else 1):.0f} s of one core"
@@ -38,7 +38,7 @@ def describe_training(experiment: Experiment, settings: Settings, records: Itera
         f"{source.validation_items} {source.items} evaluated{_describe_gpu_hours(experiment)}"
     )
     wanted = recipe.initial_weights
-    public = wanted != "random" and wanted not in EXPERIMENTS
+    public = wanted != "random" and not is_defined(wanted)
     if settings.initial is None and public and not is_there(initial_weights.locate(wanted)):
         cost = f"download of {wanted}, {cost}"
     return cost

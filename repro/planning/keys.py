@@ -10,7 +10,7 @@ from repro.checkpoints import CONVERTER, choice, initial_weights
 from repro.checkpoints.choice import Choice
 from repro.data import sources
 from repro.errors import ReproError
-from repro.experiments import EXPERIMENTS, Detector, Experiment, canonical, mini, preprocessing, readings
+from repro.experiments import Detector, Experiment, canonical, is_defined, mini, preprocessing, readings
 from repro.records import cache_key
 from repro.settings import Settings
 
@@ -98,7 +98,7 @@ def prerequisite(experiment: Experiment, settings: Settings) -> tuple[Experiment
     It follows those readings that touch it, as every experiment does. None where this one starts from something else.
     """
     wanted = experiment.recipe.initial_weights
-    if wanted not in EXPERIMENTS or settings.initial:
+    if not is_defined(wanted) or settings.initial:
         return None
     earlier = readings.get_experiment(wanted, settings.profile, settings.readings)
     return earlier, replace(settings, seed=0, source="trained", weights=None)
@@ -125,7 +125,7 @@ def initial_weights_key(experiment: Experiment, settings: Settings, data: str | 
     if settings.initial == "random":
         return settings.initial
     given = initial_weights.identify_given(settings.initial)
-    public = wanted != "random" and wanted not in EXPERIMENTS
+    public = wanted != "random" and not is_defined(wanted)
     whole = public and "#" not in given
     return wanted if whole and given.startswith(initial_weights.get_sha256_prefix(wanted)) else given
 

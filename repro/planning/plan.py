@@ -10,12 +10,12 @@ from repro import paper
 from repro.checkpoints.choice import Choice
 from repro.errors import ReproError
 from repro.evaluation import ATTENTION_EVALUATOR, EVALUATORS, is_attention
-from repro.experiments import Experiment, get, mini, readings
+from repro.experiments import Experiment, SourceCode, get, mini, overrides, readings
 from repro.files.places import is_file
 from repro.planning import costs, keys
 from repro.planning.lookup import find_attention_record, find_record
-from repro.planning.work_order import TrainedWork, WorkOrder, order_evaluation, order_training
-from repro.records import Count, Record
+from repro.planning.work_order import TrainedWork, WorkOrder, check_own, order_evaluation, order_training
+from repro.records import Count, OwnSource, Record
 from repro.settings import Settings
 
 Source = Literal["trained", "checkpoint"]
@@ -61,6 +61,12 @@ def attention_experiments(table: int) -> frozenset[str]:
     )
 
 
+def select_attention(names: Iterable[str], table: int) -> frozenset[str]:
+    """Select those of whose attention statistics are wanted: of the experiments themselves, or with overrides."""
+    wanted = attention_experiments(table)
+    return frozenset(name for name in names if overrides.split_name(name)[0] in wanted)
+
+
 def plan(
     names: Iterable[str], settings: Settings, seeds: Iterable[int] = (0,), attention: Collection[str] = ()
 ) -> list[Step]:
@@ -75,6 +81,12 @@ def plan(
         ReproError: a reading touches none of the experiments, or a record is damaged.
     """
     names = list(names)
+    for name in names:
+        try:
+            experiment = readings.get_experiment(name, settings.profile, settings.readings)
+        except ReproError:  # what it says is the reason why the step is blocked
+            continue
+        check_own(experiment)
     for reading in settings.readings:
         concerned = [name for name in names if reading[0] not in readings.OF_ATTENTION or name in attention]
         readings.refuse_without_effect(concerned, settings.profile, (reading,))
@@ -167,6 +179,15 @@ def _with_attention(step: Step, records: Sequence[Record]) -> Step:
     return replace(step, status="ready", order=order, reason=reason, cost=cost)
 
 
+def _name_edited(source: SourceCode, measured: OwnSource) -> str:
+    """Name the files of an experiment of the user's own that are others than a record keeps."""
+    before = {file.name: file.sha256 for file in measured.files[1:]}
+    now = {file.name: file.sha256 for file in source.files[1:]}
+    beside = [name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)]
+    main = [source.name] if source.files[0].sha256 != measured.files[0].sha256 else []
+    return " and ".join([*main, *beside])
+
+
 def _why(order: WorkOrder, records: Sequence[Record]) -> str:
     """Why a step has to run although the store may hold records of its experiment and profile."""
     if isinstance(order, TrainedWork):
@@ -179,6 +200,10 @@ def _why(order: WorkOrder, records: Sequence[Record]) -> str:
         return "no record yet"
     record = alike[-1]
     if record.spec_hash != order.experiment.spec_hash:
+        source, measured = order.experiment.source, record.own and record.own.source
+        if source and measured and source.sha256 != measured.sha256:
+            edited = _name_edited(source, measured)
+            return f"another measurement than {record.filename}: {edited} was edited since"
         return f"stale: the network or the recipe changed since {record.filename}"
     if record.measured_by != order.key:
         return f"stale: {what} differ from {record.filename}"

@@ -16,7 +16,7 @@ from repro.checkpoints import registry
 from repro.checkpoints.choice import Choice
 from repro.checkpoints.weight_names import add_part
 from repro.errors import ReproError
-from repro.experiments import Experiment, readings
+from repro.experiments import Experiment, is_published, own, readings
 from repro.files.regular_files import hash_file, sha256
 from repro.planning import keys
 from repro.settings import Settings
@@ -67,10 +67,23 @@ def order_work(name: str, settings: Settings) -> WorkOrder:
     """
     readings.refuse_without_effect([name], settings.profile, settings.readings)
     experiment = readings.get_experiment(name, settings.profile, settings.readings)
+    check_own(experiment)
     weights = keys.weights_to_evaluate(experiment, settings)
     order = order_evaluation(experiment, settings, weights) if weights else order_training(experiment, settings)
     # Of a reading of these alone, nothing else would be another.
     return replace(order, attention=any(point in readings.OF_ATTENTION for point, _ in experiment.readings))
+
+
+def check_own(experiment: Experiment) -> None:
+    """Check the network of an experiment that is not the paper's, before anything is measured of it.
+
+    Raises:
+        ReproError: as `check_network`.
+    """
+    if not is_published(experiment.name):
+        from repro.models.own_blocks import check_network  # imports torch, as the user's file does
+
+        check_network(experiment)
 
 
 def order_training(experiment: Experiment, settings: Settings) -> TrainedWork:
@@ -115,6 +128,7 @@ def confirm_unchanged(order: WorkOrder) -> None:
         ReproError: they did.
     """
     experiment, settings = order.experiment, order.settings
+    own.confirm_source(experiment)
     if isinstance(order, TrainedWork):
         key = keys.training_key(experiment, settings)
     else:
@@ -136,6 +150,7 @@ def to_json(order: WorkOrder) -> dict[str, Any]:
     fields = {
         "experiment": order.experiment.name,
         "spec_hash": order.experiment.spec_hash,
+        "defined_in": _locate_source(order.experiment),
         "settings": _SETTINGS.dump_python(order.settings, mode="json"),
         "key": order.key,
         "directory": str(order.directory),
@@ -148,12 +163,20 @@ def to_json(order: WorkOrder) -> dict[str, Any]:
     return {**fields, "weights": {**weights, "entry": order.weights.entry and order.weights.entry.id}}
 
 
+def _locate_source(experiment: Experiment) -> dict[str, str] | None:
+    """Where another process finds an experiment of the user's own, and what it has to find there."""
+    source = experiment.source
+    return {"reference": source.reference, "sha256": source.sha256} if source else None
+
+
 def from_json(content: dict[str, Any]) -> WorkOrder:
     """The inverse of `to_json`.
 
     Raises:
-        ReproError: this version has no such experiment, or defines it in another way.
+        ReproError: this version has no such experiment, or defines it in another way, or its file was edited.
     """
+    if defined_in := content["defined_in"]:
+        own.load_again(defined_in["reference"], defined_in["sha256"])
     settings = _SETTINGS.validate_python(content["settings"])
     experiment = readings.get_experiment(content["experiment"], settings.profile, settings.readings)
     if experiment.spec_hash != content["spec_hash"]:

@@ -124,6 +124,30 @@ class Submitted(FiniteModel):
     files: dict[Literal["bbox", "segm"], Sha256]  #: sha256 of the archives, by task
 
 
+class OwnFile(FiniteModel):
+    """A source file of an experiment of the user's own."""
+
+    name: Text
+    sha256: Sha256
+    lines: list[Text] | None  #: tabs and the like are escaped; None of one that is too large to be kept
+
+
+class OwnSource(FiniteModel):
+    """Where an experiment of the user's own was defined: a file, or an entry point, and what it imports from beside."""
+
+    name: Text  #: of the file, or of the entry point
+    sha256: Sha256  #: of all of it; part of the specification's hash
+    files: list[OwnFile]
+
+
+class OwnExperiment(FiniteModel):
+    """What an experiment is that is not the paper's."""
+
+    derived_from: Name  #: the paper's experiment
+    overrides: dict[Text, Text] = {}  #: by setting: `recipe.learning_rate`
+    source: OwnSource | None = None  #: None of an experiment of the paper with overrides
+
+
 class Record(FiniteModel):
     """Everything about one measurement of one experiment."""
 
@@ -140,6 +164,8 @@ class Record(FiniteModel):
     departures: list[Text] = []  #: those of them that were asked for: another recipe than the paper's
     #: Choice by point, of those readings of the protocol that are not the default ones. Left out where there are none.
     readings: dict[Name, Name] = Field(default={}, exclude_if=lambda value: not value)
+    #: None of the paper's experiments. It is left out then, as in older records.
+    own: OwnExperiment | None = Field(default=None, exclude_if=lambda value: value is None)
     metrics: list[Metric]
     evaluator: Text  #: name and version
     predictions_sha256: Sha256

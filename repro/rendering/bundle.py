@@ -5,7 +5,6 @@ A bundle is a function of its records and of this version's data files: one is c
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
@@ -19,10 +18,12 @@ from pathlib import Path, PurePosixPath
 
 from repro import __version__, paper
 from repro.errors import ReproError
+from repro.files.outputs import write_output
 from repro.files.places import is_there, list_directory
 from repro.files.regular_files import open_regular, read_regular
-from repro.paths import CHECKPOINTS, PUBLISHED, TABLES, write_atomically
+from repro.paths import CHECKPOINTS, PUBLISHED, TABLES
 from repro.records import Store, open_results
+from repro.rendering.escaping import write_rows
 from repro.rendering.provenance import LOCK
 from repro.rendering.tables import write_renderings
 from repro.verification.effects import paired_effects
@@ -86,7 +87,7 @@ def write(results: Path, path: Path) -> int:
             entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
             archive.writestr(entry, data)
-    write_atomically(path, output.getvalue())
+    write_output(path, output.getvalue())
     return len(content)
 
 
@@ -184,12 +185,9 @@ def _list_environments(store: Store) -> bytes:
 
 
 def _list_left_out(store: Store) -> bytes:
-    output = io.StringIO()
-    writer = csv.writer(output, lineterminator="\n")
-    writer.writerow(("record", "weights_sha256", "predictions_sha256"))
-    for record in store.all():
-        writer.writerow((record.filename, record.weights.sha256, record.predictions_sha256))
-    return output.getvalue().encode()
+    fields = ("record", "weights_sha256", "predictions_sha256")
+    rows = ((record.filename, record.weights.sha256, record.predictions_sha256) for record in store.all())
+    return write_rows(fields, (dict(zip(fields, row, strict=True)) for row in rows)).encode()
 
 
 def _read_archive(path: Path) -> dict[str, bytes]:

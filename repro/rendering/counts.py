@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +10,9 @@ from typing import Literal
 from repro import paper
 from repro.paper import Cell, Table
 from repro.records import Count
+from repro.rendering.escaping import escape_md, escape_tex, write_rows
 from repro.rendering.grid import Grid, Text, write_signed
-from repro.rendering.tables import escape_md, escape_tex, write_latex_grid, write_markdown_grid
+from repro.rendering.tables import write_latex_grid, write_markdown_grid
 from repro.verification import ledger
 from repro.verification.ledger import SCALE, CountVerdict, LedgerEntry
 
@@ -104,15 +103,13 @@ def render(rows: Sequence[CountedRow], form: Form) -> str:
 
 
 def _write_csv(rows: Sequence[CountedRow]) -> str:
-    output = io.StringIO()
-    writer = csv.DictWriter(output, row_as_data(rows[0]).keys(), lineterminator="\n")
-    writer.writeheader()
+    lines = []
     for row in rows:
         data = row_as_data(row)
         explained = "; ".join(f"{entry.column}: {entry.reason}" for entry in _list_entries(row))
         nested = {key: json.dumps(data[key]) if data[key] else "" for key in ("input_shape", "rois")}
-        writer.writerow({**data, **nested, "ledger": explained})
-    return output.getvalue()
+        lines.append({**data, **nested, "ledger": explained})
+    return write_rows(list(row_as_data(rows[0])), lines)
 
 
 _HEADER = ("", "#param (M)", "exact", "delta", "FLOPs (2^30)", "counted", "delta", "MACs (10^9)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def list_failures(table: Table, verified: Verified, unmeasured: Sequence[str]) -
     Args:
         unmeasured: an experiment and its reason, each.
     """
-    cells = [f"off: {cell}" for cell in verified.cells if cell in verified.off or cell.loosened]
+    cells = [f"off: {cell}" for cell in verified.cells if cell.fails]
     own = (problem for problem in verified.problems if problem.record.experiment in table.experiments)
     return [*cells, *(f"failed: {text}" for text in unmeasured), *(f"wrong: {problem}" for problem in own)]
 
@@ -122,10 +123,15 @@ def _describe_files(paths: Sequence[Path], records: Path) -> str:
 def _list_next_steps(results: Path, seeds: int, mini: bool) -> list[tuple[str, str]]:
     """List what a reader may want to do after a run: (command, what it does)."""
     program = _name_program()
-    where = "" if str(results) == "results" else f" --results {results}"
+    where = "" if str(results) == "results" else f" --results {shlex.quote(str(results))}"
     steps = [(f"{program} report{where}", "everything on one page, report.html")]
     if mini:
-        steps.append((f"{program} diff {results} {_shorten(_REFERENCE)}", "what differs from the committed records"))
+        steps.append(
+            (
+                f"{program} diff {shlex.quote(str(results))} {shlex.quote(_shorten(_REFERENCE))}",
+                "what differs from the committed records",
+            )
+        )
         more = max(8, 2 * seeds)
         steps.append((f"the same command with --seeds {more}", "goes on from here; more seeds decide more statements"))
     return steps

@@ -1,8 +1,8 @@
 """Verdicts as a JUnit report, which continuous integration shows cell by cell.
 
 Keeps to the schema of Ant's JUnit reports (github.com/windyroad/JUnit-Schema) and to that of Jenkins' xUnit plugin. A
-cell that is off fails; one that was not run, is inconclusive or indistinct is skipped, with the reason, and never
-passes.
+cell fails where it makes `repro verify` fail. Another that was not run, is inconclusive or indistinct is skipped, with
+the reason, and never passes.
 """
 
 from __future__ import annotations
@@ -13,20 +13,25 @@ from datetime import datetime
 
 from repro.paper import COLUMNS
 from repro.verification.coverage import Coverage
+from repro.verification.demands import Conclusion
 from repro.verification.verdicts import CellVerdict, Verified
 
 
-def write_report(verified: Verified, at: datetime) -> bytes:
+def write_report(conclusion: Conclusion, at: datetime) -> bytes:
     """Write the XML: a suite for the records, then one for each table with a case for each cell.
+
+    Where so much must have been measured, a suite for that is the last.
 
     Args:
         at: when it was verified.
     """
     root = ElementTree.Element("testsuites")
-    suites = [("records", _build_record_cases(verified), "")]
-    for verification in verified.verifications:
-        cases = [case for verdict in verification.cells for case in _build_cell_cases(verdict)]
+    suites = [("records", _build_record_cases(conclusion.verified), "")]
+    for verification in conclusion.verified.verifications:
+        cases = [case for verdict in verification.cells for case in _build_cell_cases(verdict, conclusion)]
         suites.append((f"Table {verification.table.number}", cases, Coverage.count(verification.cells).describe()))
+    if conclusion.required:
+        suites.append(("coverage", [_build_coverage_case(conclusion)], conclusion.coverage.describe()))
     for number, (name, cases, output) in enumerate(suites):
         root.append(_build_suite(number, name, cases, output, at))
     ElementTree.indent(root)
@@ -67,20 +72,27 @@ def _build_record_cases(verified: Verified) -> list[ElementTree.Element]:
     return cases or [_build_case("records", "every record is what it says")]
 
 
-def _build_cell_cases(verdict: CellVerdict) -> Iterator[ElementTree.Element]:
+def _build_coverage_case(conclusion: Conclusion) -> ElementTree.Element:
+    case = _build_case("coverage", f"{conclusion.required} distinct numbers measured")
+    if conclusion.lacking:
+        ElementTree.SubElement(case, "failure", type="coverage", message=conclusion.lacking)
+    return case
+
+
+def _build_cell_cases(verdict: CellVerdict, conclusion: Conclusion) -> Iterator[ElementTree.Element]:
     """A case for each way in which a cell was measured, and one for a conflict between them."""
     for one in verdict.ways:
-        yield _build_cell_case(one, f" [{one.way}]")
+        yield _build_cell_case(one, conclusion, f" [{one.way}]")
     if not verdict.ways or verdict.verdict == "conflict":
-        yield _build_cell_case(verdict)
+        yield _build_cell_case(verdict, conclusion)
 
 
-def _build_cell_case(verdict: CellVerdict, way: str = "") -> ElementTree.Element:
+def _build_cell_case(verdict: CellVerdict, conclusion: Conclusion, way: str = "") -> ElementTree.Element:
     cell = verdict.cell
     group = f".{cell.group}" if cell.group else ""
     case = _build_case(f"table{cell.table}{group}", f"{cell.row}, {COLUMNS[cell.column].heading}{way}")
     text = _make_printable(str(verdict))
-    if verdict.verdict in ("off", "conflict"):
+    if conclusion.fails(verdict):
         failure = ElementTree.SubElement(case, "failure", type=verdict.verdict, message=text)
         failure.text = _make_printable("\n".join((text, *(f"record: {name}" for name in verdict.records))))
     elif verdict.verdict in ("indistinct", "inconclusive", "not run"):

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from repro.paper.readings import ReadingPoint, load
-from repro.rendering.tables import escape_md
+from repro.rendering.escaping import escape_md
 
 _HEAD = """\
 # Readings

@@ -6,36 +6,30 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from repro.files.outputs import append_output
 from repro.paper import COLUMNS
-from repro.paths import unwritable
+from repro.rendering.escaping import code_md, escape_md
 from repro.rendering.tables import join_markdown_row
 from repro.verification.coverage import Coverage
+from repro.verification.demands import Conclusion
 from repro.verification.verdicts import VERDICTS, CellVerdict, Verified
 
 
-def write_summary(verified: Verified) -> str:
-    """Write the coverage of each table, what is off or inconclusive and why, and how to look further."""
+def write_summary(conclusion: Conclusion) -> str:
+    """Write the coverage of each table, what fails or is inconclusive and why, and how to look further."""
+    verified, coverage = conclusion.verified, conclusion.coverage
     cells = verified.cells
     off, alike, unclear = (
         [cell for cell in cells if cell.verdict == which] for which in ("off", "indistinct", "inconclusive")
     )
     conflicts = [cell for cell in cells if cell.verdict == "conflict"]
-    coverage = Coverage.count(cells)
-    if not verified.passed:
-        parts = [_count(len(off), "cell") + " off", _count(len(verified.problems), "problem") + " with records"]
-        parts += [f"{_count(len(conflicts), 'cell')} in conflict"] if conflicts else []
-        edited = sum(cell.loosened for cell in cells)
-        parts += [f"{_count(edited, 'tolerance')} edited after the measurement"] if edited else []
-        head = f"✗ {', '.join(parts)}"
-    elif coverage["not run"] < coverage.total:
-        head = "✓ no cell is off"
-    else:
-        head = "– nothing was measured"
-    lines = [f"## Verification against the paper: {head}", "", f"{_escape(coverage.describe())}.", ""]
+    mark = "✗" if not conclusion.passed else "✓" if coverage.measured.here else "–"
+    head = f"## Verification against the paper: {mark} {escape_md(conclusion.headline)}"
+    lines = [head, "", f"{escape_md(coverage.describe())}.", ""]
     lines += _write_grid(("table", "cells", *VERDICTS), _count_by_table(verified))
     if verified.problems:
         lines += ["", "### Records that are not what they say", ""]
-        lines += [f"- `{problem.file}`: {_escape(problem.text)}" for problem in verified.problems]
+        lines += [f"- {code_md(problem.file)}: {escape_md(problem.text)}" for problem in verified.problems]
     if off:
         lines += ["", "### Off", "", *_list_cells(off)]
     if conflicts:
@@ -47,25 +41,23 @@ def write_summary(verified: Verified) -> str:
     reasons = Counter((cell.cell.table, cell.reason) for cell in cells if cell.verdict == "not run")
     if reasons:
         lines += ["", "### Not run", ""]
-        lines += [f"- Table {table}, {_count(n, 'cell')}: {_escape(reason)}" for (table, reason), n in reasons.items()]
+        lines += [
+            f"- Table {table}, {_count(n, 'cell')}: {escape_md(reason)}" for (table, reason), n in reasons.items()
+        ]
     if verified.unused:
         lines += ["", "### Records that no number comes from", ""]
-        lines += [f"- `{unused.filename}`: {_escape(unused.reason)}" for unused in verified.unused]
+        lines += [f"- {code_md(unused.filename)}: {escape_md(unused.reason)}" for unused in verified.unused]
     lines += ["", _say_how_to_go_on(off or unclear)]
     return "\n".join(lines) + "\n"
 
 
-def append(verified: Verified, path: Path) -> None:
+def append(conclusion: Conclusion, path: Path) -> None:
     """Add the summary to a file, which other steps of the job may have begun.
 
     Raises:
         ReproError: it cannot be written.
     """
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(write_summary(verified))
-    except OSError as error:
-        raise unwritable(path, error) from error
+    append_output(path, write_summary(conclusion))
 
 
 def _count_by_table(verified: Verified) -> Iterable[tuple[str, ...]]:
@@ -81,12 +73,12 @@ def _list_cells(cells: Sequence[CellVerdict]) -> list[str]:
         head,
         (
             (
-                _escape(f"Table {cell.cell.table} {_write_place(cell)}"),
+                escape_md(f"Table {cell.cell.table} {_write_place(cell)}"),
                 cell.cell.printed,
-                _escape(cell.shown),
+                escape_md(cell.shown),
                 "" if cell.delta is None else f"{cell.delta:+g}",
                 "" if cell.tolerance is None else f"{cell.tolerance:.{cell.cell.decimals + 1}f}",
-                _escape(cell.reason),
+                escape_md(cell.reason),
             )
             for cell in cells
         ),
@@ -105,14 +97,6 @@ def _say_how_to_go_on(cells: Sequence[CellVerdict]) -> str:
 
 def _write_grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
     return [join_markdown_row(head), join_markdown_row("---" for _ in head), *map(join_markdown_row, lines)]
-
-
-def _escape(text: str) -> str:
-    """Escape what records say: nothing of it may end a cell or start markup."""
-    flat = "".join(c if c.isprintable() else " " for c in text)
-    for mark in "\\|<>*_`[]":
-        flat = flat.replace(mark, f"\\{mark}")
-    return flat
 
 
 def _count(number: int, what: str) -> str:

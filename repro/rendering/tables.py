@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Literal, get_args
 
+from repro.files.outputs import write_output
 from repro.paper import COLUMNS, STATISTICS, Table
-from repro.paths import TEMPLATES, write_atomically
+from repro.paths import TEMPLATES
 from repro.records import Store
 from repro.rendering import view
+from repro.rendering.escaping import escape_md, escape_tex, flatten_lines, write_rows
 from repro.rendering.grid import NOT_RUN, Grid, Text
 from repro.rendering.view import TableView
 from repro.statistics.seeds import compute_deviation
@@ -63,7 +63,7 @@ def write_renderings(table: Table, store: Store, directory: Path) -> list[Path]:
     paths = []
     for form in get_args(Format):
         path = directory / f"table{table.number}.{form}"
-        write_atomically(path, _render_view(built, form).encode())
+        write_output(path, _render_view(built, form))
         paths.append(path)
     return paths
 
@@ -81,7 +81,9 @@ def _render_view(built: TableView, form: Format, deltas: bool = True) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(md=escape_md, md_grid=write_markdown_grid, tex=escape_tex, tex_grid=write_latex_grid)
+    environment.filters.update(
+        md=escape_md, md_grid=write_markdown_grid, tex=escape_tex, tex_grid=write_latex_grid, line=flatten_lines
+    )
     template = environment.get_template(f"table.{form}.j2")
     return template.render(view=built, marks=MARKS[form], not_run=NOT_RUN, deltas=deltas)
 
@@ -89,11 +91,6 @@ def _render_view(built: TableView, form: Format, deltas: bool = True) -> str:
 # -- Markdown ---------------------------------------------------------------------------------------------------------
 
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def escape_md(text: str) -> str:
-    """Escape text for a cell or a paragraph of Markdown; `code` stays code."""
-    return re.sub(r"([|*<])", r"\\\1", text)
 
 
 def write_markdown_grid(grid: Grid) -> str:
@@ -123,19 +120,6 @@ def _write_markdown(text: Text) -> str:
 
 
 # -- LaTeX ------------------------------------------------------------------------------------------------------------
-
-_TEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "±": r"$\pm$", "—": "---", "|": r"\textbar{}", "[": "{[}", "]": "{]}",
-}  # fmt: skip
-
-
-def escape_tex(text: str) -> str:
-    """Escape text for LaTeX; `code` becomes typewriter."""
-    escaped = "".join(_TEX.get(character, character) for character in text)
-    return re.sub(r"`([^`]*)`", r"\\texttt{\1}", escaped)
-
 
 _MARKUP = re.compile(r"\\[a-z]+|[\\${}]")
 _NUMBER = re.compile(r"(?P<number>[+-]?\d+(\.\d+)?)(?P<behind>[MG%]?( ?[±/] ?.*| s)?)")
@@ -214,12 +198,10 @@ _FIELDS: tuple[str, ...] = (
 def write_csv(built: TableView) -> str:
     """Write a line for every cell, in full precision, then one for every metric of other readings and of the mini
     profile."""
-    output = io.StringIO()
-    writer = csv.DictWriter(output, _FIELDS, lineterminator="\n")
-    writer.writeheader()
+    lines: list[dict[str, object]] = []
     for verdict in (one for summary in built.verification.cells for one in summary.each):
         cell = verdict.cell
-        writer.writerow(
+        lines.append(
             {
                 "table": cell.table, "group": cell.group, "row": cell.row, "column": cell.column, "unit": cell.unit,
                 "profile": "full", "published": cell.printed, "ours": verdict.ours, "spread": verdict.spread,
@@ -232,7 +214,7 @@ def write_csv(built: TableView) -> str:
     for row in built.readings:
         for value in row.values:
             cell, first = value.cell, row.measurement.first
-            writer.writerow(
+            lines.append(
                 {
                     "table": cell.table, "group": cell.group, "row": cell.row, "column": cell.column,
                     "unit": cell.unit, "profile": "full", "published": cell.printed, "ours": value.ours,
@@ -253,7 +235,7 @@ def write_csv(built: TableView) -> str:
         first = measurement.first
         for metric in first.metrics:
             values = list(measurement.values_by_seed(metric.name).values())
-            writer.writerow(
+            lines.append(
                 {
                     "table": built.number, "column": metric.name, "unit": COLUMNS[metric.name].unit, "profile": "mini",
                     "ours": fmean(values), "spread": compute_deviation(values), "n": len(values),
@@ -263,4 +245,4 @@ def write_csv(built: TableView) -> str:
                     "records": " ".join(record.filename for record in measurement.records), "reading": reading,
                 }
             )  # fmt: skip
-    return output.getvalue()
+    return write_rows(_FIELDS, lines)

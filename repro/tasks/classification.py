@@ -63,9 +63,10 @@ class ClassifierEvaluation:
     suffix = ".json.gz"
     batch = 50
 
-    def __init__(self, model: nn.Module, data: ImageNet) -> None:
+    def __init__(self, model: nn.Module, data: ImageNet, workers: int | None = None) -> None:
         self.model = model
         self.data = data
+        self.workers = workers
 
     def __len__(self) -> int:
         return len(self.data)
@@ -73,7 +74,7 @@ class ClassifierEvaluation:
     def predict(self, items: range, fabric: Fabric) -> Iterator[Prediction | Failed]:
         loader = DataLoader(
             _ReadableImages(self.data), batch_size=self.batch, sampler=items,
-            num_workers=count_loading_processes(fabric), collate_fn=list,
+            num_workers=count_loading_processes(fabric, self.workers), collate_fn=list,
             generator=torch.Generator(),
         )  # fmt: skip
         for batch in loader:
@@ -148,7 +149,7 @@ class Classification(Accuracy[Prediction, ImageClassifier, ImageNet]):
         load_initial(model, tensors)
 
     def _build_evaluation(self, model: nn.Module) -> ClassifierEvaluation:
-        return ClassifierEvaluation(model, self.validation_data)
+        return ClassifierEvaluation(model, self.validation_data, self.settings.workers)
 
     def compute_metrics(self, results: Sequence[Prediction], failed: Collection[str]) -> list[Metric]:
         return build_accuracy_metrics(topk.evaluate(results, self.validation_data, failed), len(results))

@@ -74,17 +74,19 @@ class MultiViewEvaluation:
     suffix = ".scores.gz"
     views = 10  #: how many pass through the network together
 
-    def __init__(self, model: nn.Module, data: Kinetics) -> None:
+    def __init__(self, model: nn.Module, data: Kinetics, workers: int | None = None) -> None:
         self.model = model
         self.data = data
+        self.workers = workers
 
     def __len__(self) -> int:
         return len(self.data)
 
     def predict(self, items: range, fabric: Fabric) -> Iterator[Scores | Failed]:
         loader = DataLoader(
-            _ReadableVideos(self.data), batch_size=None, sampler=items, num_workers=count_loading_processes(fabric),
-            collate_fn=_return_as_is, generator=torch.Generator(),
+            _ReadableVideos(self.data), batch_size=None, sampler=items,
+            num_workers=count_loading_processes(fabric, self.workers), collate_fn=_return_as_is,
+            generator=torch.Generator(),
         )  # fmt: skip
         for item in loader:
             yield item if isinstance(item, Failed) else self._score(item, fabric)
@@ -166,7 +168,7 @@ class VideoClassification(Accuracy[Scores, ClipClassifier, Kinetics]):
         load_initial(model, tensors if whole else inflate(tensors, model, spec.recipe.inflation))
 
     def _build_evaluation(self, model: nn.Module) -> MultiViewEvaluation:
-        return MultiViewEvaluation(model, self.validation_data)
+        return MultiViewEvaluation(model, self.validation_data, self.settings.workers)
 
     def compute_metrics(self, results: Sequence[Scores], failed: Collection[str]) -> list[Metric]:
         return build_accuracy_metrics(multiview.evaluate(results, self.validation_data, failed), len(results))

@@ -14,7 +14,7 @@ from repro.data.sources import SOURCES
 from repro.detection.engines import ENGINES
 from repro.engine.schedule import count_iterations, count_iterations_per_epoch
 from repro.evaluation import EVALUATORS, is_attention, is_known
-from repro.experiments import EXPERIMENTS, Experiment, mini, readings
+from repro.experiments import Experiment, is_defined, mini, readings
 from repro.experiments.conventions import MMDETECTION_1
 from repro.paper import COLUMNS, DATASETS, STATISTICS
 from repro.records import Checkpoint, Record, Training
@@ -160,7 +160,7 @@ def _compare_length(profile: str, training: Training, experiment: Experiment) ->
 def _compare_start(initial: str | None, experiment: Experiment) -> Iterator[str]:
     """Say whether it starts from other weights than the recipe says; those trained here are compared elsewhere."""
     wanted = experiment.recipe.initial_weights
-    if wanted in EXPERIMENTS:
+    if is_defined(wanted):
         return
     if wanted in mini.PRETRAINED:
         if initial is None:

@@ -48,6 +48,13 @@ class Coverage:
     def __getitem__(self, verdict: Verdict) -> int:
         return self.verdicts.get(verdict, 0)
 
+    def summarize(self) -> str:
+        """Say in a few words how many of the distinct numbers were measured, and counted where any were."""
+        said = f"{self.measured.here} of {self.measured.total} distinct numbers measured"
+        if self.counted.here:
+            said += f", {self.counted.here} of {self.counted.total} distinct counts made"
+        return said
+
     def describe(self) -> str:
         """Say in one line what was measured and what was counted, what agrees, and what is off, undecided or not run.
 

@@ -9,13 +9,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from repro.experiments import EXPERIMENTS, readings
+from repro.experiments import is_defined, is_published, readings
 from repro.paper import COLUMNS, DATASETS
 from repro.records import ForeignFile, Record, Store, TrainedAlike, cache_key
 from repro.records.submission import link_answers
 from repro.verification.contradictions import find_contradictions
 from repro.verification.reruns import find_reruns
-from repro.verification.trainings import compare_trainings, find_strange_starts
+from repro.verification.trainings import compare_trainings, find_gaps, find_strange_starts
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Admitted:
     problems: tuple[Problem, ...]
     files: Mapping[str, Record]
     foreign: tuple[ForeignFile, ...] = ()
+    own_problems: tuple[Problem, ...] = ()  #: with records of experiments that are not the paper's: no verdict's
 
 
 def admit(store: Store) -> Admitted:
@@ -52,24 +53,36 @@ def admit(store: Store) -> Admitted:
     contents = store.read()
     unknown = {file: reason for file, record in contents.records.items() if (reason := _say_unknown(record))}
     files = {file: record for file, record in contents.records.items() if file not in unknown}
-    problems = find_problems(files, contents.declared)
-    wrong = {problem.file for problem in problems}
+    published = {file: record for file, record in files.items() if is_published(record.experiment)}
+    problems = find_problems(published, contents.declared)
+    own_problems = _inspect_own({f: record for f, record in files.items() if f not in published}, contents.declared)
+    wrong = {problem.file for problem in (*problems, *own_problems)}
     return Admitted(
         records=tuple(record for file, record in files.items() if file not in wrong),
         problems=problems,
         files=files,
         foreign=(*contents.foreign, *(ForeignFile(file, reason) for file, reason in unknown.items())),
+        own_problems=own_problems,
     )
 
 
 def _say_unknown(record: Record) -> str:
     """Say what a record is of that this version does not have; or nothing."""
-    if record.experiment not in EXPERIMENTS:
-        return f"this version has no experiment {record.experiment}"
+    if not is_defined(record.experiment):
+        source = record.own and record.own.source
+        where = f"; it is one of {source.name}, which was not named with --with" if source else ""
+        return f"this version has no experiment {record.experiment}{where}"
     for point, choice in record.readings.items():
         if choice not in readings.POINTS.get(point, ()):
             return f"this version has no reading {point}={choice}"
     return ""
+
+
+def _inspect_own(files: Mapping[str, Record], declared: Mapping[TrainedAlike, int]) -> tuple[Problem, ...]:
+    """Find what is wrong with records of experiments that are not the paper's, which bear on nothing that is."""
+    alone = (Problem(file, record, text) for file, record in files.items() for text in _inspect_alone(file, record, []))
+    gaps = (Problem(*finding) for finding in find_gaps(files, declared))
+    return tuple(sorted([*alone, *gaps], key=lambda problem: problem.file))
 
 
 def find_problems(files: Mapping[str, Record], declared: Mapping[TrainedAlike, int]) -> tuple[Problem, ...]:
@@ -104,6 +117,8 @@ def _inspect_alone(file: str, record: Record, submission: list[Record]) -> Itera
         yield f"the file's name is not that of its content, {record.filename}: it was copied, renamed or edited"
     if not _key_fits(record, submission):
         yield "its key is not that of its predictions, evaluator and weights: it was edited"
+    if is_published(record.experiment) != (record.own is None):
+        yield "it does not say as it has to whether its experiment is the paper's or another one"
     full = record.dataset.name in DATASETS
     if record.profile == "mini" and (full or _is_full(record)):
         what = record.dataset.name if full else "the full-size network"

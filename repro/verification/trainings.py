@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from repro.checkpoints.choice import OWN_FILE
 from repro.evaluation import is_attention
-from repro.experiments import EXPERIMENTS, mini, readings
+from repro.experiments import get, is_defined, mini, readings
 from repro.records import Record, TrainedAlike
 from repro.verification.contradictions import find_specification
 
@@ -26,9 +26,9 @@ def compare_trainings(files: Mapping[str, Record], declared: Mapping[TrainedAlik
     here = {file: record for file, record in trained.items() if not record.submitted}
     yield from _find_copies(files)
     yield from _find_weights_of_others(files)
-    yield from _find_gaps(here, declared)
+    yield from find_gaps(here, declared)
     # Which seeds are submitted is a choice as well; how many was declared of trainings alone.
-    yield from _find_gaps({file: record for file, record in trained.items() if record.submitted}, {})
+    yield from find_gaps({file: record for file, record in trained.items() if record.submitted}, {})
     yield from _find_other_pretraining(here)
 
 
@@ -104,7 +104,7 @@ def _find_other_pretraining(here: Mapping[str, Record]) -> Iterator[Finding]:
                 yield file, record, f"begins from other weights than {others_of} of the same pre-training"
 
 
-def _find_gaps(trained: Mapping[str, Record], declared: Mapping[TrainedAlike, int]) -> Iterator[Finding]:
+def find_gaps(trained: Mapping[str, Record], declared: Mapping[TrainedAlike, int]) -> Iterator[Finding]:
     """Find experiments whose seeds are not 0..n-1, or not all that were declared before they were run."""
     runs: dict[TrainedAlike, dict[str, Record]] = defaultdict(dict)
     for file, record in trained.items():
@@ -140,9 +140,8 @@ def find_strange_starts(files: Mapping[str, Record]) -> Iterator[Finding]:
         if not record.departures and record.seed == 0 and find_specification(record)
     }
     for file, record in trained.items():
-        experiment = EXPERIMENTS.get(record.experiment)
-        wanted = experiment.recipe.initial_weights if experiment else ""
-        if wanted not in EXPERIMENTS or record.departures:
+        wanted = get(record.experiment).recipe.initial_weights if is_defined(record.experiment) else ""
+        if not is_defined(wanted) or record.departures:
             continue
         initial = record.weights.initial_sha256
         current = readings.find_experiment(record.experiment, record.profile, record.readings.items())

@@ -59,6 +59,11 @@ class CellVerdict:
         return self.ways or (self,)
 
     @property
+    def fails(self) -> bool:
+        """Whether it is off, in conflict, or would be better only by an edit of its tolerance."""
+        return self.verdict in ("off", "conflict") or self.loosened
+
+    @property
     def delta(self) -> float | None:
         """Ours at the printed precision minus published: what a reader gets who subtracts the two."""
         if self.ours is None:
@@ -164,14 +169,6 @@ class Verified:
     def unused(self) -> tuple[Unused, ...]:
         """The records that no number comes from, each once, although several tables have its experiment."""
         return tuple({u.filename: u for v in self.verifications for u in v.unused}.values())
-
-    @property
-    def passed(self) -> bool:
-        """Whether no cell is off, in conflict or helped by an edited tolerance, and every record is what it says.
-
-        That anything was measured is another question.
-        """
-        return not self.off and not self.problems and not any(cell.loosened for cell in self.cells)
 
 
 def round_as_printed(value: float, decimals: int) -> float:

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from repro.checkpoints import cache, download, transfer
 from repro.checkpoints.transfer import Patience
 from repro.errors import ReproError
-from repro.paths import cache_directory, write_atomically
+from repro.paths import cache_directory
 
 BODY = random.Random(1).randbytes(300_000)
 OTHER = random.Random(2).randbytes(300_000)
@@ -555,14 +555,6 @@ class TestLinks:
         with pytest.raises(ReproError, match="cannot write"):
             fetch(server, tmp_path / "cache")
         assert victim.read_bytes() == b"precious"
-
-    def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(self, tmp_path):
-        (tmp_path / "victim").write_bytes(b"precious")
-        (tmp_path / f".notes.{os.getpid()}").symlink_to("victim")
-        write_atomically(tmp_path / "notes", b"new")
-        assert (tmp_path / "victim").read_bytes() == b"precious"
-        assert (tmp_path / "notes").read_bytes() == b"new"
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "victim"]
 
     def test_what_is_no_file_in_the_cache_is_fetched_again(self, server, tmp_path):
         stored = fetch(server, tmp_path).path

@@ -12,83 +12,11 @@ from pathlib import Path
 import pytest
 import typer
 from samples import published, record
+from verbs import MEASURES, READS, SHARED, WRITES, WRITTEN_LAST
 
 from repro import cli, paper
 from repro.records import Store
 
-GC, NL, OF_TEST_DEV = "coco-r50-gc-r16", "coco-r50-1nl", "coco-x101-cascade-gc-r4"
-FULL = ["--profile", "full", "--device", "cpu", "--source", "trained"]
-
-ANSWER = ["--ap-box", "40", "--ap50-box", "60", "--ap75-box", "45"]
-
-#: {name: words}, with PLACE where the place stands. Each verb with each of its options that names what is read.
-READS = {
-    "analyze --images": ["analyze", NL, "--random", "--images", "PLACE"],
-    "analyze --data-root": ["analyze", NL, "--random", "--data-root", "PLACE"],
-    "analyze --model": ["analyze", "--model", "PLACE:make"],
-    "analyze --results": ["analyze", NL, "--profile", "mini", "--results", "PLACE"],
-    "analyze --weights": ["analyze", NL, "--weights", "PLACE", "--data-root", "."],
-    "bundle --verify": ["bundle", "--verify", "PLACE"],
-    "bundle --results": ["bundle", "--results", "PLACE"],
-    "checkpoints verify": ["checkpoints", "verify", "PLACE"],
-    "checkpoints verify --id": ["checkpoints", "verify", "PLACE", "--id", "gcnet/r50-syncbn-gc-r16-1x"],
-    "checkpoints convert": ["checkpoints", "convert", "PLACE", "--experiment", GC, "--output", "out.pt"],
-    "claims --results": ["claims", "--results", "PLACE"],
-    "complexity --model": ["complexity", "--model", "PLACE:make", "--input", "1x3x8x8"],
-    "complexity --results": ["complexity", "--table", "2", "--results", "PLACE"],
-    "data verify --root": ["data", "verify", "coco", "--root", "PLACE"],
-    "data verify imagenet --root": ["data", "verify", "imagenet", "--root", "PLACE"],
-    "data verify kinetics --root": ["data", "verify", "kinetics", "--root", "PLACE"],
-    "diff of files": ["diff", "PLACE", "PLACE"],
-    "diff --results": ["diff", "a", "b", "--results", "PLACE"],
-    "effects --results": ["effects", "--results", "PLACE"],
-    "explain --results": ["explain", "2/a/+1 GC/ap_box", "--results", "PLACE"],
-    "figure --images": ["figure", "1", "--experiment", NL, "--random", "--images", "PLACE"],
-    "hypotheses --results": ["hypotheses", "--results", "PLACE"],
-    "run --weights": ["run", GC, "--device", "cpu", "--weights", "PLACE", "--data-root", "."],
-    "run --weights ID=": [
-        "run",
-        GC,
-        "--device",
-        "cpu",
-        "--data-root",
-        ".",
-        "--weights",
-        "gcnet/r50-syncbn-gc-r16-1x=PLACE",
-    ],
-    "run --weights FORMAT=": ["run", GC, "--device", "cpu", "--data-root", ".", "--weights", "torchvision=PLACE#model"],
-    "plan --results": ["plan", "--table", "2", "--profile", "mini", "--results", "PLACE"],
-    "record-external --submission": ["record-external", OF_TEST_DEV, "--submission", "PLACE", *ANSWER],
-    "record-external --metrics": ["record-external", OF_TEST_DEV, "--submission", ".", "--metrics", "PLACE"],
-    "report --results": ["report", "--results", "PLACE", "--output", "report.html"],
-    "reproduce --results": ["reproduce", "--table", "2", "--profile", "mini", "--results", "PLACE"],
-    "run --data-root": ["run", GC, *FULL, "--data-root", "PLACE"],
-    "run --init": ["run", GC, *FULL, "--data-root", ".", "--init", "PLACE"],
-    "run --results": ["run", GC, "--profile", "mini", "--device", "cpu", "--results", "PLACE"],
-    "status --results": ["status", "--results", "PLACE"],
-    "submit --data-root": ["submit", OF_TEST_DEV, "--data-root", "PLACE", "--device", "cpu"],
-    "submit --weights": ["submit", OF_TEST_DEV, "--weights", "PLACE", "--data-root", "."],
-    "table --results": ["table", "2", "--results", "PLACE"],
-    "verify --results": ["verify", "--results", "PLACE"],
-}
-#: Verbs with an option that names what is written, whatever is read before.
-WRITES = {
-    "bundle --output": ["bundle", "--results", "STORE", "--output", "PLACE/out.zip"],
-    "report --output": ["report", "--results", "STORE", "--output", "PLACE/out.html"],
-    "table --output": ["table", "2", "--results", "STORE", "--output", "PLACE/out.md"],
-    "verify --junit": ["verify", "--results", "STORE", "--junit", "PLACE/out.xml"],
-    "verify --summary": ["verify", "--results", "STORE", "--summary", "PLACE/out.md"],
-}
-#: Written with `write_atomically` after minutes, of a network that there is none of here, or with Detectron2 alone.
-WRITTEN_LAST = {"checkpoints convert --output", "submit --output", "export detectron2 --output"}
-#: The same option of the same class (`MeasuringOptions`) or function (`analysis_options`) as another verb's.
-SHARED = {
-    *(f"{verb} {option}" for verb in ("plan", "reproduce", "submit") for option in ("--weights", "--init")),
-    *(f"figure {option}" for option in ("--model", "--weights", "--data-root", "--results")),
-    "plan --data-root", "reproduce --data-root", "effects --data-root", "submit --results", "record-external --results",
-}  # fmt: skip
-#: They begin to measure where nothing is in the way.
-MEASURES = {"run --results", "reproduce --results", "complexity --results"}
 #: Options that name one file, which is opened.
 OF_FILES = [
     "analyze --images", "analyze --model", "analyze --weights", "bundle --verify", "checkpoints verify",
@@ -278,6 +206,7 @@ def test_no_option_that_names_a_place_is_left_out():
 
 #: What asks for files otherwise, and why it may: by module, the calls.
 _ALLOWED = {
+    "__main__.py": {"os.open"},  # /dev/null
     "analysis/images.py": {"iterdir", "stat"},  # within a handler that names what is wrong
     "checkpoints/cache.py": {"glob", "lstat", "open", "os.open"},  # of its own layout; links are not followed
     "checkpoints/initial_weights.py": {"os.path.isfile"},  # torch hub's cache: what is not there is downloaded
@@ -285,6 +214,7 @@ _ALLOWED = {
     "checkpoints/weight_names.py": {"os.path.isfile"},  # of a text that may be an id
     "cli/analysis_options.py": {"resolve"},  # an engine
     "cli/export.py": {"resolve"},
+    "cli/streams.py": {"os.open"},  # /dev/null
     "cli/measuring_options.py": {"resolve"},
     "data/image_files.py": {"os.listdir"},  # within handlers
     "data/kinetics_lists.py": {"is_dir", "os.listdir", "os.scandir"},
@@ -295,9 +225,10 @@ _ALLOWED = {
     "detection/engines.py": {"read_text"},  # of an installed distribution
     "engine/instructions.py": {"read_text"},  # of /proc
     "engine/memory.py": {"read_text"},
+    "files/outputs.py": {"open", "os.open", "os.stat"},  # what is written
     "files/places.py": {"os.listdir", "os.stat"},
     "files/regular_files.py": {"open", "os.open", "os.path.exists", "os.stat"},
-    "paths.py": {"is_dir", "resolve"},  # the package's own directory
+    "paths.py": {"is_dir", "resolve", "lstat", "open", "os.open"},  # the package's own directory; what is written
 }
 _ASKING = {"exists", "is_file", "is_dir", "iterdir", "stat", "lstat", "glob", "rglob", "resolve"}
 _READING = {"read_bytes", "read_text"}

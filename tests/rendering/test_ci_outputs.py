@@ -11,6 +11,7 @@ from samples import published, record
 from repro import cli, paper
 from repro.records import Store
 from repro.rendering import junit, summary
+from repro.verification.demands import Conclusion
 from repro.verification.judgement import verify_all
 
 TABLES = paper.load_all()
@@ -50,7 +51,7 @@ def verified(store):
 
 @pytest.fixture
 def root(verified):
-    return ElementTree.fromstring(junit.write_report(verified, datetime(2026, 1, 2, 3, 4, 5)))
+    return ElementTree.fromstring(junit.write_report(Conclusion(verified), datetime(2026, 1, 2, 3, 4, 5)))
 
 
 def test_junit_keeps_to_the_common_schema(root):
@@ -108,7 +109,7 @@ def test_junit_fails_a_record_that_is_not_what_it_says(root):
 
 
 def test_junit_of_a_sound_store_has_a_case_that_passes(tmp_path):
-    root = ElementTree.fromstring(junit.write_report(verify_all(TABLES, Store(tmp_path)), datetime.now()))
+    root = ElementTree.fromstring(junit.write_report(Conclusion(verify_all(TABLES, Store(tmp_path))), datetime.now()))
     (found,) = root[0].findall("testcase")
     assert len(found) == 0
     assert not root.findall("testsuite/testcase/failure")
@@ -118,15 +119,17 @@ def test_what_xml_cannot_hold_is_written_as_an_escape(tmp_path):
     store = Store(tmp_path / "records")
     made = record("coco-r50-1nl", published(TABLE, "coco-r50-1nl"), departures=["bell \x07 <&> \ud7ff ]]>"])
     store.add(made)
-    root = ElementTree.fromstring(junit.write_report(verify_all((TABLE,), store), datetime.now()))
+    root = ElementTree.fromstring(junit.write_report(Conclusion(verify_all((TABLE,), store)), datetime.now()))
     message = case(root, "+1 NL").find("skipped").get("message")
     assert r"bell \x07 <&>" in message
 
 
 def test_the_summary_has_coverage_the_cells_that_need_a_look_and_why(verified):
-    text = summary.write_summary(verified)
+    text = summary.write_summary(Conclusion(verified))
     lines = text.splitlines()
-    assert lines[0] == "## Verification against the paper: ✗ 2 cells off, 1 problem with records"
+    assert lines[0] == (
+        "## Verification against the paper: ✗ 18 of 282 distinct numbers measured; 2 cells off; 1 problem with records"
+    )
     assert "| Table 2 | 224 | 9 | 2 | 0 | 0 | 1 | 0 | 12 | 200 |" in lines
     assert any(line.startswith("| Table 2 (a) +1 NL, AP box | 38.0 | 36.10 | -1.9 | 0.52 |") for line in lines)
     assert any("80 of 5000 images were evaluated" in line for line in lines)
@@ -138,8 +141,8 @@ def test_the_summary_has_coverage_the_cells_that_need_a_look_and_why(verified):
 
 
 def test_the_summary_of_nothing_is_not_a_pass(tmp_path):
-    text = summary.write_summary(verify_all(TABLES, Store(tmp_path)))
-    assert text.startswith("## Verification against the paper: – nothing was measured")
+    text = summary.write_summary(Conclusion(verify_all(TABLES, Store(tmp_path))))
+    assert text.startswith("## Verification against the paper: – 0 of 282 distinct numbers measured\n")
     assert "✓" not in text
     assert "- Table 4, 20 cells: needs ImageNet" in text
 
@@ -148,9 +151,9 @@ def test_quoted_text_cannot_leave_its_cell(tmp_path):
     store = Store(tmp_path / "records")
     hostile = "a | b <img src=x> **c** [d](e)\nnew line `f`"
     store.add(record("coco-r50-1nl", published(TABLE, "coco-r50-1nl"), departures=[hostile]))
-    text = summary.write_summary(verify_all((TABLE,), store))
+    text = summary.write_summary(Conclusion(verify_all((TABLE,), store)))
     line = next(line for line in text.splitlines() if "another recipe" in line)
-    assert r"a \| b \<img src=x\> \*\*c\*\* \[d\](e) new line \`f\`" in line
+    assert r"a \| b \<img src=x> \*\*c\*\* \[d\](e)\\nnew line `f`" in line
 
 
 def call(monkeypatch, *arguments):

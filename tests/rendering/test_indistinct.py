@@ -14,6 +14,7 @@ from samples import record
 from repro import cli, paper
 from repro.records import Store
 from repro.rendering import junit, report, summary, tables
+from repro.verification.demands import Conclusion
 from repro.verification.judgement import verify_all
 
 WHY = "within the tolerance of the baseline's 37.2 as well: it shows no effect of the row"
@@ -37,11 +38,12 @@ def call(monkeypatch, capsys, *arguments):
 def test_on_the_terminal_and_as_json(results, monkeypatch, capsys):
     code, out = call(monkeypatch, capsys, "verify", "--table", 2, "--results", results)
     assert code == 0
-    first, second = out.splitlines()
+    headline, first, second = out.splitlines()
+    assert headline == "1 of 108 distinct numbers measured; 0 cells off"
     assert first.startswith(f"Table 2: {HEADLINE}0 of 36 distinct counts made; 0 off; 223 cells not run (")
     assert second == f"  Table 2(a), +1 GC, AP box: indistinct: published 38.1, ours 37.70 (-0.4): {WHY}"
     code, out = call(monkeypatch, capsys, "verify", "--table", 2, "--results", results, "--json")
-    (table,) = json.loads(out)
+    (table,) = json.loads(out)["tables"]
     (found,) = [cell for cell in table["cells"] if cell["verdict"] == "indistinct"]
     assert (code, found["reason"]) == (0, WHY)
     _, out = call(monkeypatch, capsys, "status", "--results", results)
@@ -52,7 +54,7 @@ def test_on_the_terminal_and_as_json(results, monkeypatch, capsys):
 
 
 def test_in_continuous_integration_it_does_not_pass(results):
-    verified = verify_all(paper.load_all(), Store(results / "records"))
+    verified = Conclusion(verify_all(paper.load_all(), Store(results / "records")))
     root = ElementTree.fromstring(junit.write_report(verified, datetime(2026, 1, 1, tzinfo=timezone.utc)))
     (case,) = [case for case in root.iter("testcase") if "+1 GC, AP box" in case.get("name")]
     assert "indistinct" in case.find("skipped").get("message")

@@ -193,13 +193,6 @@ def test_the_same_records_give_the_same_bytes(form, store, tmp_path):
     assert tables.render(TABLE, store, form) == tables.render(TABLE, shuffled, form)
 
 
-def test_markup_in_data_is_escaped():
-    assert tables.escape_md("a|b *c* <d>") == r"a\|b \*c\* \<d>"
-    assert tables.escape_tex("50% & a_b #1 {x} ~ ^ \\ `code_x`") == (
-        r"50\% \& a\_b \#1 \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{} \texttt{code\_x}"
-    )
-
-
 # -- LaTeX ------------------------------------------------------------------------------------------------------------
 
 

@@ -29,7 +29,7 @@ CONTAINERS: dict[str, dict[str, dict]] = {
     },
     "matroska": {
         "plain.mkv": {"bf": "2", "g": "8", "sound": True},
-        "live.mkv": {"g": "8", "container": {"live": "1"}},
+        "cues-first.mkv": {"g": "8", "container": {"reserve_index_space": "200"}},
         "vp8.webm": {"codec": "libvpx"},
         "mpeg4.mkv": {"codec": "mpeg4", "bf": "2", "g": "8"},
     },

@@ -42,7 +42,7 @@ def verify(monkeypatch, capsys, store):
             with pytest.raises(SystemExit) as exit_:
                 cli.main()
             outputs.append(capsys.readouterr().out)
-        (found,) = json.loads(outputs[1])
+        (found,) = json.loads(outputs[1])["tables"]
         cell = next(c for c in found["cells"] if (c["row"], c["column"]) == (row, column))
         return exit_.value.code or 0, outputs[0], cell
 

@@ -94,10 +94,11 @@ def test_verify_lists_it_and_passes(monkeypatch, capsys, results, foreign):
     assert f"foreign: record {foreign[0]}: " in out
     assert foreign[1] in out
     code, out, _ = run(monkeypatch, capsys, "verify", "--table", 2, "--results", results, "--json")
-    (table,) = json.loads(out)
-    assert [one["record"] for one in table["foreign"]] == [foreign[0]]
+    found = json.loads(out)
+    assert [one["record"] for one in found["foreign"]] == [foreign[0]]
+    (table,) = found["tables"]
     verdict = next(c["verdict"] for c in table["cells"] if (c["row"], c["column"]) == ("+1 GC", "ap_box"))
-    assert (code, verdict, table["wrong"]) == (0, "compatible", [])
+    assert (code, verdict, found["wrong"]) == (0, "compatible", [])
 
 
 def test_every_other_reader_names_it_too(monkeypatch, capsys, results, store, foreign, tmp_path):

@@ -524,19 +524,25 @@ def test_verify_exits_1_and_names_the_cells_that_are_off(monkeypatch, tmp_path, 
     assert call(monkeypatch, "verify", "--table", 2, "--results", tmp_path) == 1
     out = capsys.readouterr().out
     assert "Table 2(a), +1 NL, AP box: off: published 38.0, ours 36.10 (-1.9)" in out
-    assert out.startswith(
+    headline, coverage, *_, last = out.splitlines()
+    assert headline == "6 of 108 distinct numbers measured; 1 cell off"
+    assert coverage.startswith(
         "Table 2: 6 of 108 distinct numbers measured: 3 cells compatible with the print, 2 indistinct from no effect"
     )
+    assert last == "failed: 1 cell off"
     assert call(monkeypatch, "verify", "--table", 2, "--results", tmp_path, "--json") == 1
-    (table,) = json.loads(capsys.readouterr().out)
-    assert [c["row"] for c in table["cells"] if c["verdict"] == "off"] == ["+1 NL"]
+    found = json.loads(capsys.readouterr().out)
+    assert [c["row"] for c in found["tables"][0]["cells"] if c["verdict"] == "off"] == ["+1 NL"]
+    assert (found["passed"], found["failures"], found["failed"]) == (False, ["1 cell off"], ["2/a/+1 NL/ap_box"])
 
 
 def test_verify_exits_0_when_nothing_was_run_and_says_so(monkeypatch, tmp_path, capsys):
     assert call(monkeypatch, "verify", "--results", tmp_path) == 0
     out = capsys.readouterr().out.splitlines()
-    assert len(out) == 5
-    assert out[1].startswith("Table 2: 0 of 108 distinct numbers measured; 0 of 36 distinct counts made; 0 off")
+    assert len(out) == 7
+    assert out[0] == "0 of 282 distinct numbers measured"
+    assert out[-1].startswith("no number was measured")
+    assert out[2].startswith("Table 2: 0 of 108 distinct numbers measured; 0 of 36 distinct counts made; 0 off")
 
 
 def test_a_damaged_record_is_an_error_that_names_the_file(monkeypatch, tmp_path, capsys):

@@ -176,7 +176,7 @@ def test_verify_and_explain_tell_of_it(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["repro", "verify", "--table", "2", "--json", "--results", str(tmp_path)])
     with pytest.raises(SystemExit):
         cli.main()
-    (table,) = json.loads(capsys.readouterr().out)
+    (table,) = json.loads(capsys.readouterr().out)["tables"]
     (row,) = table["readings"]
     assert (row["row"], row["readings"]) == ("+1 NL", AFTER)
 

@@ -44,7 +44,7 @@ def verify(monkeypatch, capsys, store):
         assert codes[0] == codes[1]
         cell = None
         if codes[0] != 2:
-            (table,) = json.loads(outputs[1].out)
+            (table,) = json.loads(outputs[1].out)["tables"]
             cell = next(c for c in table["cells"] if (c["row"], c["column"]) == ("+1 GC", "ap_box"))
         return codes[0], outputs[0].out, outputs[0].err, cell
 
@@ -72,7 +72,8 @@ def unsealed(path):
 def test_without_a_mistake_nothing_is_found(verify):
     code, out, err, cell = verify()
     assert (code, err, cell["verdict"]) == (0, "", "compatible")
-    first, *others = out.splitlines()
+    headline, first, *others = out.splitlines()
+    assert headline == "108 of 108 distinct numbers measured; 0 cells off"
     assert first == (
         "Table 2: 108 of 108 distinct numbers measured: 165 cells compatible with the print, 3 indistinct from no "
         "effect; 0 of 36 distinct counts made; 0 off; 56 cells not run: needs `repro complexity --table 2`"
@@ -98,7 +99,9 @@ def test_a_record_of_the_mini_profile_is_named_and_meets_no_number(store, verify
     made = plant(store, profile="mini")
     code, out, _, cell = verify()
     assert (code, cell["verdict"]) == (0, "not run")
-    assert f"of the mini profile, and not compared with the paper: {made.filename}" in out
+    assert f"of the mini profile, and not compared with the paper: {made.filename}; `repro hypotheses`" in out
+    plant(store, profile="mini", seed=1)
+    assert "of the mini profile, and not compared with the paper: 2 records, which --json names; " in verify()[1]
 
 
 @pytest.mark.parametrize(

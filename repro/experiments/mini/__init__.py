@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from repro.experiments import Experiment, get
+from dataclasses import replace
+
+from repro.errors import ReproError
+from repro.experiments import Experiment, get, overrides
 from repro.experiments.mini import coco, imagenet, kinetics
 
 #: What recipes of the mini profile call initial weights that are trained here for several experiments.
@@ -16,6 +19,12 @@ def shrink(experiment: Experiment) -> Experiment:
     Raises:
         ReproError: it has no mini version.
     """
+    if experiment.source and experiment.recipe != get(experiment.derived_from).recipe:
+        raise ReproError(
+            f"{experiment.name} has no mini version: the mini profile has recipes of its own, and would leave out what "
+            f"its recipe does otherwise than that of {experiment.derived_from}. With --set PATH=VALUE a setting of the "
+            "mini profile's recipe is another one."
+        )
     return _TASKS[experiment.dataset].shrink(experiment)
 
 
@@ -25,15 +34,17 @@ def get_at_profile(name: str, profile: str) -> Experiment:
     Raises:
         ReproError: there is none, or it has no mini version.
     """
-    experiment = get(name)
-    return shrink(experiment) if profile == "mini" else experiment
+    if profile != "mini":
+        return get(name)
+    base, changes = overrides.split_name(name)
+    return overrides.apply(shrink(get(base)), changes)
 
 
 def list_pretrainings(experiment: Experiment) -> list[Experiment]:
     """The trainings that lead to a mini experiment's initial weights, the first first; none if it needs none."""
     chain: list[Experiment] = []
     while experiment.recipe.initial_weights in PRETRAINED:
-        experiment = _TASKS[experiment.dataset].pretraining_for(experiment)
+        experiment = replace(_TASKS[experiment.dataset].pretraining_for(experiment), source=None)
         chain.insert(0, experiment)
     return chain
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from repro import paper
 from repro.files.places import is_there
+from repro.files.printable import escape_controls
 from repro.files.regular_files import sha256
 from repro.paper import COLUMNS, Cell
 from repro.paths import TEMPLATES
@@ -141,6 +142,7 @@ def render(results: Path) -> str:
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
+        finalize=_escape_controls,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -156,6 +158,13 @@ def render(results: Path) -> str:
 def write_anchor(text: str) -> str:
     """Turn `text` into the id of an element: letters, digits, dots and hyphens."""
     return re.sub(r"[^A-Za-z0-9.-]+", "-", text)
+
+
+def _escape_controls(value: object) -> object:
+    """Escape what turns the direction of text; HTML itself is escaped by Jinja."""
+    if not isinstance(value, str):
+        return value
+    return type(value)(escape_controls(value))
 
 
 def _mark_code(text: str) -> Markup:
