@@ -10,6 +10,14 @@ if TYPE_CHECKING:
     from repro.records import Store
 
 
+#: Bounds of what can be asked for: more is a slip of the keyboard, and would take for ever or all of the memory.
+LARGEST_SEED = 2**32 - 1  #: NumPy's generators mix larger ones with what is drawn for an epoch and an item
+MOST_SEEDS = 1000
+MOST_THREADS = 1024  #: more than any machine has processors; OpenMP is killed where it cannot have as many
+MOST_DEVICES = 64  #: of one machine
+MOST_ITERATIONS = 10**9
+MOST_ITEMS = 10**6  #: of a batch
+
 Profile = Literal["full", "mini"]
 Source = Literal["auto", "trained", "checkpoint"]
 Engine = Literal["torchvision", "detectron2"]

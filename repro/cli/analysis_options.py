@@ -9,7 +9,7 @@ import typer
 
 from repro.cli.options import one_of
 from repro.errors import ReproError
-from repro.settings import Settings
+from repro.settings import LARGEST_SEED, Settings
 
 if TYPE_CHECKING:
     from repro.analysis.images import Images
@@ -38,7 +38,10 @@ Profile = Annotated[
         "--images or --data-root is given.",
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the mini profile's training, or of random weights.")]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of the mini profile's training, or of random weights."),
+]
 ImageFiles = Annotated[
     list[Path] | None,
     typer.Option(
@@ -56,7 +59,6 @@ DataRoot = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads of this process.")]
 
 
 def choose(

@@ -24,10 +24,11 @@ def command(
     images: analysis_options.ImageFiles = None,
     data_root: analysis_options.DataRoot = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Use only this many images or videos, the first ones.")
+        int | None,
+        typer.Option("--limit", min=1, max=10**9, help="Use only this many images or videos, the first ones."),
     ] = None,
     device: analysis_options.Device = "auto",
-    threads: analysis_options.Threads = 1,
+    threads: options.Threads = 1,
     json: options.Json = False,
     results: options.Results = options.RESULTS,
 ) -> None:

@@ -39,7 +39,9 @@ def command(
     ] = None,
     depth: Annotated[
         int | None,
-        typer.Option("--depth", min=0, help="With --experiment or --model: levels of submodules; 1 by default."),
+        typer.Option(
+            "--depth", min=0, max=100, help="With --experiment or --model: levels of submodules; 1 by default."
+        ),
     ] = None,
     results: options.Results = options.RESULTS,
 ) -> None:

@@ -11,6 +11,7 @@ import typer
 from repro.cli import options
 from repro.cli.findings import print_left_out
 from repro.cli.terminal_table import align_columns
+from repro.settings import LARGEST_SEED
 
 if TYPE_CHECKING:
     from repro.paper import Table
@@ -23,9 +24,9 @@ DataRoot = Annotated[
     ),
 ]
 Resamples = Annotated[
-    int, typer.Option("--resamples", min=99, help="How many resamples of the images to draw, for AP.")
+    int, typer.Option("--resamples", min=99, max=100_000, help="How many resamples of the images to draw, for AP.")
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the resampling.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of the resampling.")]
 
 
 def command(

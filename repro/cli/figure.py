@@ -30,7 +30,7 @@ def command(
         typer.Option("--block", help="Which non-local block to draw, if there are several; the last by default."),
     ] = None,
     device: analysis_options.Device = "auto",
-    threads: analysis_options.Threads = 1,
+    threads: options.Threads = 1,
     results: options.Results = options.RESULTS,
 ) -> None:
     """Draw attention maps of query positions as PNG and PDF: Figure 1 of one image, Figure 2 of several.

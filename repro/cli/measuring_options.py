@@ -15,7 +15,16 @@ from repro.detection import engines
 from repro.errors import ReproError
 from repro.experiments import overrides, own, readings
 from repro.files.places import is_directory
-from repro.settings import Device, Precision, Profile, Settings, Source
+from repro.settings import (
+    MOST_DEVICES,
+    MOST_ITEMS,
+    MOST_ITERATIONS,
+    Device,
+    Precision,
+    Profile,
+    Settings,
+    Source,
+)
 
 if TYPE_CHECKING:
     from repro.planning.plan import Step
@@ -72,6 +81,7 @@ class MeasuringOptions:
         typer.Option(
             "--devices",
             min=1,
+            max=MOST_DEVICES,
             help="Processes that share each experiment: that many CUDA devices, or CPU processes. Default: as torchrun "
             "or Slurm started them, else one.",
         ),
@@ -87,13 +97,19 @@ class MeasuringOptions:
     ] = None
     iterations: Annotated[
         int | None,
-        typer.Option("--iterations", min=1, help="Train for so many iterations only (recorded as a deviation)."),
+        typer.Option(
+            "--iterations",
+            min=1,
+            max=MOST_ITERATIONS,
+            help="Train for so many iterations only (recorded as a deviation).",
+        ),
     ] = None
     batch_size: Annotated[
         int | None,
         typer.Option(
             "--batch-size",
             min=1,
+            max=MOST_ITEMS,
             help="Effective batch instead of the recipe's; the learning rate is scaled with it (recorded as a "
             "deviation).",
         ),
@@ -103,6 +119,7 @@ class MeasuringOptions:
         typer.Option(
             "--micro-batch",
             min=1,
+            max=MOST_ITEMS,
             help="Images or clips of one forward pass in training, to fit the memory; gradients are accumulated to the "
             "effective batch, but batch norm sees so many only (recorded). Default: for classifiers what the paper "
             "had on a GPU, for detectors the whole batch.",
@@ -141,7 +158,10 @@ class MeasuringOptions:
         ),
     ] = None
     save_every: Annotated[
-        int, typer.Option("--save-every", min=1, help="Iterations of training between two saved states.")
+        int,
+        typer.Option(
+            "--save-every", min=1, max=MOST_ITERATIONS, help="Iterations of training between two saved states."
+        ),
     ] = 50
 
     def settings(self, seed: int = 0, threads: int = 1) -> tuple[Settings, str]:

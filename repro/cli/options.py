@@ -9,6 +9,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from repro.settings import MOST_THREADS
+
 Table = Annotated[int, typer.Option("--table", min=1, max=5, help="Table of the paper.")]
 AnyTable = Annotated[int | None, typer.Option("--table", min=1, max=5, help="Only this table; all by default.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
@@ -37,6 +39,7 @@ Results = Annotated[
     Path, typer.Option("--results", envvar="REPRO_RESULTS", help="Where records, weights and caches are kept.")
 ]
 RESULTS = Path("results")
+Threads = Annotated[int, typer.Option("--threads", min=1, max=MOST_THREADS, help="CPU threads of this process.")]
 
 
 Choice = TypeVar("Choice", bound=str)

@@ -9,6 +9,7 @@ import typer
 from repro.cli import options
 from repro.cli.measuring_options import MeasuringOptions, describe_readings, measuring
 from repro.experiments import Experiment, is_published, readings
+from repro.settings import MOST_SEEDS
 
 if TYPE_CHECKING:
     from repro.planning.plan import Step
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def command(
     table: options.AnyTable = None,
     experiments: options.Experiments = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0..N-1 of every experiment.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=MOST_SEEDS, help="Seeds 0..N-1 of every experiment.")] = 1,
     json: options.Json = False,
     *,
     chosen: MeasuringOptions,

@@ -10,6 +10,7 @@ import typer
 from repro.cli import options
 from repro.cli.command_line import describe_command
 from repro.cli.measuring_options import MeasuringOptions, describe_readings, measuring
+from repro.settings import MOST_SEEDS
 
 if TYPE_CHECKING:
     from repro.planning.plan import Step
@@ -29,11 +30,12 @@ def command(
         typer.Option(
             "--seeds",
             min=1,
+            max=MOST_SEEDS,
             help="Seeds 0..N-1 of every experiment, declared before they are run. Default: 3 in the mini profile, 1 in "
             "the full one.",
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=0, help="Processes side by side; 0: one per core.")] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", min=0, max=1024, help="Processes side by side; 0: one per core.")] = 0,
     *,
     chosen: MeasuringOptions,
 ) -> None:

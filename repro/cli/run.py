@@ -12,6 +12,7 @@ from repro.cli import options
 from repro.cli.command_line import describe_command
 from repro.cli.measuring_options import MeasuringOptions, measuring
 from repro.cli.progress import StageProgress
+from repro.settings import LARGEST_SEED
 
 if TYPE_CHECKING:
     from repro.records import DataSet, Metric
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 @measuring
 def command(
     experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help=options.EXPERIMENT)],
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of this process.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED)] = 0,
+    threads: options.Threads = 1,
     json: options.Json = False,
     *,
     chosen: MeasuringOptions,

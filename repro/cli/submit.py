@@ -14,6 +14,7 @@ from repro.cli import options
 from repro.cli.measuring_options import MeasuringOptions, measuring
 from repro.cli.progress import StageProgress
 from repro.files.places import read_state
+from repro.settings import LARGEST_SEED
 
 
 @partial(measuring, profile="full", overrides=None, workers=None, save_every=50)
@@ -25,8 +26,10 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--output", help="Directory for the files; in --results by default.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the training whose weights are submitted.")] = 0,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of this process.")] = 1,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of the training whose weights are submitted.")
+    ] = 0,
+    threads: options.Threads = 1,
     *,
     chosen: MeasuringOptions,
 ) -> None:

@@ -48,28 +48,85 @@ def find_processes(devices: int | None) -> Processes:
     """Find the processes of this run: those that torchrun or Slurm started, else `devices` (None: 1) on this machine.
 
     Raises:
-        ReproError: Slurm does not tell how many there are on each node.
+        ReproError: what a launcher sets in the environment is incomplete, contradicts itself, or is left over; or Slurm
+            does not tell how many there are on each node.
     """
     return _read_torchrun() or _read_slurm() or Processes(count=devices or 1, per_node=devices or 1)
 
 
+#: What torchrun sets, and what else says of a process that it is one of several.
+_TORCHRUN = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK")
+_OTHERS = ("GROUP_RANK", "NODE_RANK")
+_RUN_ID = "TORCHELASTIC_RUN_ID"
+#: Variables that are numbers of processes, not of one of them.
+_NUMBERS = ("WORLD_SIZE", "LOCAL_WORLD_SIZE")
+
+
 def _read_torchrun() -> Processes | None:
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if _RUN_ID not in os.environ:
+        _refuse_leftovers()
         return None
-    count, per_node, rank = (int(os.environ[name]) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK"))
+    leftover = [name for name in (_RUN_ID, *_TORCHRUN, *_OTHERS) if name in os.environ]
+    advice = f"Start this by torchrun; if it is not, the variables are left over: unset {' '.join(leftover)}."
+    because = f"{_RUN_ID} is set, as torchrun does"
+    values = {name: _read_number(name, int(name in _NUMBERS), because, advice) for name in _TORCHRUN}
+    count, per_node, rank, local_rank = (values[name] for name in _TORCHRUN)
+    _require(rank < count, f"RANK is {rank} and WORLD_SIZE {count}", advice)
+    _require(local_rank < per_node, f"LOCAL_RANK is {local_rank} and LOCAL_WORLD_SIZE {per_node}", advice)
+    _require(count % per_node == 0, f"LOCAL_WORLD_SIZE is {per_node} and WORLD_SIZE {count}", advice)
     return Processes(count, per_node, rank, "torchrun")
+
+
+def _refuse_leftovers() -> None:
+    """Refuse variables that call this one process of several, where torchrun did not start it.
+
+    Lightning reads some of them, and each process of another launcher would think that it is alone.
+    """
+    alone = {name: str(int(name in _NUMBERS)) for name in (*_TORCHRUN, *_OTHERS)}
+    wrong = [name for name, value in alone.items() if os.environ.get(name, value) != value]
+    if wrong:
+        said = " and ".join(f"{name} is {os.environ[name]!r}" for name in wrong)
+        raise ReproError(
+            f"{said}, as where several processes were started, but {_RUN_ID} is not set: torchrun did not start this. "
+            f"Start it by torchrun or srun, or with --devices; or unset {' '.join(wrong)}."
+        )
 
 
 def _read_slurm() -> Processes | None:
     """The tasks of a job step. The shells of batch scripts and interactive jobs are in no step of several tasks."""
-    count = int(os.environ.get("SLURM_NTASKS", 1))
     interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
-    if count == 1 or interactive or "SLURM_STEP_ID" not in os.environ:
+    if interactive or "SLURM_NTASKS" not in os.environ:
+        return None
+    advice = "Start this by srun; if it is not to be, unset SLURM_NTASKS."
+    count = _read_number("SLURM_NTASKS", 1, "", advice)
+    if count == 1 or "SLURM_STEP_ID" not in os.environ:
         return None
     if "SLURM_NTASKS_PER_NODE" not in os.environ:
         raise ReproError(f"Slurm started {count} tasks without --ntasks-per-node: say how many run on each node")
-    nodes = int(os.environ.get("SLURM_NNODES", 1))
-    return Processes(count, count // nodes, int(os.environ["SLURM_PROCID"]), "Slurm")
+    because = f"SLURM_NTASKS is {count} and SLURM_STEP_ID is set, as srun does"
+    nodes = _read_number("SLURM_NNODES", 1, because, advice) if "SLURM_NNODES" in os.environ else 1
+    rank, per_node = _read_number("SLURM_PROCID", 0, because, advice), count // nodes
+    _require(count % nodes == 0, f"SLURM_NNODES is {nodes} and SLURM_NTASKS {count}", advice)
+    _require(rank < count, f"SLURM_PROCID is {rank} and SLURM_NTASKS {count}", advice)
+    for name, most in (("SLURM_LOCALID", per_node), ("SLURM_NODEID", nodes)):
+        number = _read_number(name, 0, because, advice)
+        _require(number < most, f"{name} is {number}, and there are {most}", advice)
+    return Processes(count, per_node, rank, "Slurm")
+
+
+def _read_number(name: str, least: int, because: str, advice: str) -> int:
+    """Read a whole number of at least `least` from the environment."""
+    text = os.environ.get(name)
+    if text is None:
+        raise ReproError(f"{name} is not set, but {because}. {advice}")
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
+        raise ReproError(f"{name} is {text!r}, which is no whole number from {least} on. {advice}")
+    return int(text)
+
+
+def _require(right: bool, said: str, advice: str) -> None:
+    if not right:
+        raise ReproError(f"{said}, which contradict each other. {advice}")
 
 
 def launch(count: int, arguments: Sequence[str]) -> int:

@@ -115,6 +115,8 @@ class Store:
             with suppress(OtherVersionError):
                 if has_seal(content):
                     count = parse_sealed(content, Count, "count", path, _REMEDY)
+                    if path.name != count.filename:  # of two counts of one network none would be preferred
+                        raise ReproError(f"count {path} is not that of its name: it is {count.filename}. {_REMEDY}")
                     counts[count.spec_hash] = count
         return counts
 

@@ -5,7 +5,8 @@ A record that says itself that it departs from the paper's recipe (`Record.depar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 from repro.checkpoints import initial_weights, registry
 from repro.checkpoints.registry import CheckpointEntry
@@ -18,7 +19,8 @@ from repro.experiments import Experiment, is_defined, mini, readings
 from repro.experiments.conventions import MMDETECTION_1
 from repro.paper import COLUMNS, DATASETS, STATISTICS
 from repro.records import Checkpoint, Record, Training
-from repro.records.submission import EVALUATION_SERVER, TEST_DEV
+from repro.records.submission import EVALUATION_SERVER, METRICS, TEST_DEV
+from repro.verification.measurements import SHARES
 from repro.verification.training_keys import is_key_of
 
 #: The second of each pair is never larger: the looser a criterion, the more fulfil it.
@@ -30,8 +32,14 @@ _METRICS = {
     "imagenet": ("top1", "top5"),
     "kinetics": ("top1", "top5"),
 }
+#: Of which a record of the mini profile says what was generated. The committed ones of the others are of before.
+_CONTENT_RECORDED = ("coco",)
+_ACCURACIES = {name for names in _METRICS.values() for name in names}
 #: No copy of Kinetics has all of its videos, so that an epoch is shorter; none that is known lacks more than this.
 _PRESENT = 0.9
+#: What can have been in force when it was measured: widths and deviations in percent points or as distances.
+_KEPT = {"checkpoint": (0.0, 100.0), "converted": (0.0, 100.0), "retrained": (1e-6, 100.0), "freedom": (1.0, 1e4),
+         "confidence": (0.5, 0.9999)}  # fmt: skip
 #: What a file may lack: how many batches batch norm has seen, which no evaluation uses.
 _COUNTER = ".num_batches_tracked"
 #: By whose conventions files of the authors' are evaluated. By others a wider tolerance would apply.
@@ -41,6 +49,7 @@ _CONVENTIONS = {"mmdetection1": MMDETECTION_1.name}
 def find_contradictions(record: Record) -> Iterator[str]:
     """Say in what a record contradicts the specification of its experiment, or what can be."""
     yield from _compare_metrics(record)
+    yield from _check_tolerances(record)
     experiment = find_specification(record)
     if experiment is None:
         return
@@ -70,9 +79,25 @@ def _compare_metrics(record: Record) -> Iterator[str]:
         if larger in values and smaller in values and values[larger] < values[smaller] - 1e-9:
             a, b = COLUMNS[larger].heading, COLUMNS[smaller].heading
             yield f"{a} is {values[larger]:g} and below {b}, which is {values[smaller]:g}: that cannot be"
+    for metric in record.metrics:
+        if (error := metric.standard_error) is None or metric.name not in _ACCURACIES:
+            continue
+        binomial = metric.name in SHARES and metric.n > 0 and 0 <= metric.value <= 100
+        right = math.sqrt(metric.value * (100 - metric.value) / metric.n) if binomial else None
+        if right is None or not math.isclose(error, right, rel_tol=1e-6, abs_tol=1e-9):
+            what = f"{right:g}" if right is not None else "none that is computed"
+            yield f"the standard error of {COLUMNS[metric.name].heading} is {error:g}; of {metric.n} items it is {what}"
     shares = [metric.value for metric in record.metrics if metric.unit == "%"]
     if record.profile == "full" and not record.departures and shares and 0 < max(shares) <= 1:
         yield f"its accuracies are at most {max(shares):g} %: they look like fractions, not percent"
+
+
+def _check_tolerances(record: Record) -> Iterator[str]:
+    for rule, widths in (record.tolerances or {}).items():
+        least, most = _KEPT.get(rule, (-math.inf, math.inf))  # rules of another version are not applied
+        for name, width in widths.items():
+            if not least <= width <= most:
+                yield f"it claims that {rule} was {width:g} for {name} when it was measured, which cannot have been"
 
 
 def _compare_tools(record: Record, experiment: Experiment) -> Iterator[str]:
@@ -89,6 +114,21 @@ def _compare_tools(record: Record, experiment: Experiment) -> Iterator[str]:
     given = STATISTICS if is_attention(record.evaluator) else _METRICS[experiment.dataset]
     if others := [metric.name for metric in record.metrics if metric.name not in given]:
         yield f"it has {', '.join(others)}, which {record.evaluator} does not give of {experiment.name}"
+    if lacking := _list_lacking(record, given):
+        headings = ", ".join(COLUMNS[name].heading for name in lacking)
+        yield f"it lacks {headings}: what was measured with the rest is part of the record, whatever it is"
+
+
+def _list_lacking(record: Record, given: Sequence[str]) -> list[str]:
+    """List the accuracies that an evaluator gives and the record has not; of the server, those of a task it answered.
+
+    Statistics of attention have no verdict that one could help by leaving some of them out.
+    """
+    has = {metric.name for metric in record.metrics}
+    if record.submitted:
+        answered = [names for names in METRICS.values() if has & set(names)] or METRICS.values()
+        return [name for names in answered for name in names if name not in has]
+    return [] if is_attention(record.evaluator) else [name for name in given if name not in has]
 
 
 def _compare_dataset(record: Record, experiment: Experiment) -> Iterator[str]:
@@ -100,7 +140,11 @@ def _compare_dataset(record: Record, experiment: Experiment) -> Iterator[str]:
             yield f"its data set is {data.name}; the mini profile generates {name}"
         elif not items == data.required == data.expected == data.evaluated:
             yield f"{data.evaluated} of {data.expected} items of {data.name}: the mini profile generates {items}"
-        if data.drawn_sha256 not in (None, content := mini.content_for(experiment)):  # None: of before it was recorded
+        content = mini.content_for(experiment)
+        if data.drawn_sha256 is None:
+            if experiment.dataset in _CONTENT_RECORDED:
+                yield f"it does not say what its data are; the mini profile generates {content[:12]}..."
+        elif data.drawn_sha256 != content:
             yield f"its data are {data.drawn_sha256[:12]}..., the mini profile generates {content[:12]}..."
         return
     if data.name not in DATASETS:  # which no number of the paper is of

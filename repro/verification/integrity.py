@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from repro.experiments import is_defined, is_published, readings
 from repro.paper import COLUMNS, DATASETS
@@ -15,7 +16,7 @@ from repro.records import ForeignFile, Record, Store, TrainedAlike, cache_key
 from repro.records.submission import link_answers
 from repro.verification.contradictions import find_contradictions
 from repro.verification.reruns import find_reruns
-from repro.verification.trainings import compare_trainings, find_gaps, find_strange_starts
+from repro.verification.trainings import compare_trainings, find_gaps, find_refused_seeds, find_strange_starts
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,15 @@ def find_problems(files: Mapping[str, Record], declared: Mapping[TrainedAlike, i
     )
     compared = (Problem(*finding) for finding in compare_trainings(files, declared))
     found = [*alone, *_compare_datasets(files), *compared]
-    # What comes from a record with which something is wrong is wrong as well; such a one is no rerun of another.
-    for find in (find_strange_starts, find_reruns):
-        wrong = {problem.file for problem in found}
-        right = {file: record for file, record in files.items() if file not in wrong}
-        found += [Problem(*finding) for finding in find(right)]
+    # What comes from a record with which something is wrong is wrong as well, and the seeds beside it are a choice;
+    # such a one is no rerun of another.
+    before = -1
+    while len(found) > before:
+        before = len(found)
+        for find in (find_strange_starts, find_reruns, partial(find_refused_seeds, files=files, declared=declared)):
+            wrong = {problem.file for problem in found}
+            right = {file: record for file, record in files.items() if file not in wrong}
+            found += [Problem(*finding) for finding in find(right)]
     return tuple(sorted(found, key=lambda problem: problem.file))
 
 

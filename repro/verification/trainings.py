@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 from repro.checkpoints.choice import OWN_FILE
 from repro.evaluation import is_attention
@@ -11,6 +12,7 @@ from repro.experiments import get, is_defined, mini, readings
 from repro.records import Record, TrainedAlike
 from repro.verification.contradictions import find_specification
 
+_NAMED = 10  #: missing seeds, in a message
 #: (file, record, what is wrong with it)
 Finding = tuple[str, Record, str]
 
@@ -106,22 +108,58 @@ def _find_other_pretraining(here: Mapping[str, Record]) -> Iterator[Finding]:
 
 def find_gaps(trained: Mapping[str, Record], declared: Mapping[TrainedAlike, int]) -> Iterator[Finding]:
     """Find experiments whose seeds are not 0..n-1, or not all that were declared before they were run."""
-    runs: dict[TrainedAlike, dict[str, Record]] = defaultdict(dict)
-    for file, record in trained.items():
-        if not record.departures and not is_attention(record.evaluator) and find_specification(record):
-            followed = tuple(sorted(record.readings.items()))
-            runs[record.experiment, record.profile, record.engine, followed][file] = record
-    for of, own in runs.items():
+    for of, own in _group_seeds(trained).items():
         seeds = {record.seed for record in own.values()}
         planned = declared.get(of, 0)
-        missing = sorted(set(range(max(planned, max(seeds) + 1))) - seeds)
-        which = f"seed {missing[0]} is" if len(missing) == 1 else f"seeds {', '.join(map(str, missing))} are"
+        expected = max(planned, max(seeds) + 1)
+        number = expected - len(seeds)  # a seed can be anything: never a list of all that are missing
+        missing = list(islice((seed for seed in range(expected) if seed not in seeds), _NAMED))
+        more = f" and {number - _NAMED} more" if number > _NAMED else ""
+        which = f"seed {missing[0]} is" if number == 1 else f"seeds {', '.join(map(str, missing))}{more} are"
         why = f"{planned} seeds were declared" if planned else f"seeds are run from 0 on, and {max(seeds)} is here"
         for file, record in own.items():
             if missing:
                 yield file, record, f"{which} missing ({why}): a choice among seeds is no measurement"
             elif planned and record.seed >= planned:
                 yield file, record, f"is of seed {record.seed}, but {planned} seeds were declared before they were run"
+
+
+def find_refused_seeds(
+    right: Mapping[str, Record], files: Mapping[str, Record], declared: Mapping[TrainedAlike, int]
+) -> Iterator[Finding]:
+    """Find trainings beside which another seed is refused: what is left is a choice among seeds.
+
+    Args:
+        right: records with which nothing else is wrong, by the names of their files.
+        files: all of them.
+        declared: how many seeds were going to be run; one that is beyond them is not missed.
+    """
+    for submitted in (False, True):  # which seeds are submitted is a choice as well
+        here = {file: record for file, record in files.items() if (record.submitted is not None) == submitted}
+        for of, own in _group_seeds(here).items():
+            left = {record.seed for file, record in own.items() if file in right}
+            lost = {
+                record.seed: file
+                for file, record in reversed(own.items())
+                if record.seed not in left and (submitted or not declared.get(of) or record.seed < declared[of])
+            }
+            if not lost:
+                continue
+            seed, other = min(lost.items())
+            for file, record in own.items():
+                if file in right:
+                    yield file, record, f"seed {seed} is refused ({other}): what is left is a choice among seeds"
+
+
+def _group_seeds(files: Mapping[str, Record]) -> dict[TrainedAlike, dict[str, Record]]:
+    """Group the trainings whose seeds are counted together: by the recipe, of this version's specification."""
+    runs: dict[TrainedAlike, dict[str, Record]] = defaultdict(dict)
+    for file, record in files.items():
+        by_recipe = record.training and not record.departures and not is_attention(record.evaluator)
+        if by_recipe and find_specification(record):
+            followed = tuple(sorted(record.readings.items()))
+            runs[record.experiment, record.profile, record.engine, followed][file] = record
+    return runs
 
 
 def find_strange_starts(files: Mapping[str, Record]) -> Iterator[Finding]:

@@ -230,9 +230,14 @@ def test_the_status_of_the_one_that_failed_is_the_whole_runs(tmp_path):
     assert time.monotonic() - begin < 60
 
 
-def test_torchrun_and_slurm_are_recognised_and_not_started_again(monkeypatch):
-    for name in [name for name in os.environ if name.startswith(("SLURM_", "TORCHELASTIC"))]:
+def forget_launchers(monkeypatch):
+    names = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK")
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "TORCHELASTIC")) or name in names]:
         monkeypatch.delenv(name)
+
+
+def test_torchrun_and_slurm_are_recognised_and_not_started_again(monkeypatch):
+    forget_launchers(monkeypatch)
     assert launch.find_processes(None) == Processes(1, 1)
     assert not launch.find_processes(None).to_start
     assert launch.find_processes(4) == Processes(4, 4)
@@ -247,15 +252,77 @@ def test_torchrun_and_slurm_are_recognised_and_not_started_again(monkeypatch):
     set_all(SLURM_STEP_ID="0")
     with pytest.raises(ReproError, match="--ntasks-per-node"):
         launch.find_processes(None)
-    set_all(SLURM_NTASKS_PER_NODE="2")
+    set_all(SLURM_NTASKS_PER_NODE="2", SLURM_LOCALID="1", SLURM_NODEID="1")
     assert launch.find_processes(None) == Processes(4, 2, 3, "Slurm")
-    set_all(SLURM_LOCALID="1", SLURM_NODEID="1")
     fabric = distributed.build_fabric(launch.find_processes(None), "cpu", "32-true")
     assert (fabric.world_size, fabric.global_rank, fabric.local_rank) == (4, 3, 1)
     set_all(TORCHELASTIC_RUN_ID="x", WORLD_SIZE="8", LOCAL_WORLD_SIZE="4", RANK="5", LOCAL_RANK="1", GROUP_RANK="1")
     assert launch.find_processes(None) == Processes(8, 4, 5, "torchrun")
     fabric = distributed.build_fabric(launch.find_processes(None), "cpu", "32-true")
     assert (fabric.world_size, fabric.global_rank, fabric.is_global_zero) == (8, 5, False)
+
+
+TORCHRUN = {
+    "TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "RANK": "3", "LOCAL_RANK": "1",
+}  # fmt: skip
+SLURM = {
+    "SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_PROCID": "3", "SLURM_STEP_ID": "0", "SLURM_NTASKS_PER_NODE": "2",
+    "SLURM_LOCALID": "1", "SLURM_NODEID": "1",
+}  # fmt: skip
+LEFT_OVER = {
+    "a name alone": ({"TORCHELASTIC_RUN_ID": "x"}, "WORLD_SIZE is not set", "unset TORCHELASTIC_RUN_ID."),
+    **{
+        f"without {name}": ({**TORCHRUN, name: None}, f"{name} is not set, but TORCHELASTIC_RUN_ID is set", "unset ")
+        for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK")
+    },
+    "no number": ({**TORCHRUN, "RANK": "first"}, "RANK is 'first'", "unset TORCHELASTIC_RUN_ID WORLD_SIZE"),
+    "negative": ({**TORCHRUN, "RANK": "-1"}, "RANK is '-1'", "unset "),
+    "no processes": ({**TORCHRUN, "WORLD_SIZE": "0"}, "WORLD_SIZE is '0'", "unset "),
+    "digits of another script": ({**TORCHRUN, "RANK": "\u0663"}, "RANK is ", "unset "),
+    "without end": ({**TORCHRUN, "WORLD_SIZE": "9" * 5000}, "WORLD_SIZE is ", "unset "),
+    "a rank beyond": ({**TORCHRUN, "RANK": "4"}, "RANK is 4 and WORLD_SIZE 4", "unset "),
+    "a local rank beyond": ({**TORCHRUN, "LOCAL_RANK": "2"}, "LOCAL_RANK is 2 and LOCAL_WORLD_SIZE 2", "unset "),
+    "parts of nodes": ({**TORCHRUN, "LOCAL_WORLD_SIZE": "3"}, "LOCAL_WORLD_SIZE is 3 and WORLD_SIZE 4", "unset "),
+    "a local rank alone": ({"LOCAL_RANK": "1"}, "LOCAL_RANK is '1'", "unset LOCAL_RANK."),
+    "another launcher's": ({"WORLD_SIZE": "2", "RANK": "0"}, "WORLD_SIZE is '2'", "unset WORLD_SIZE."),
+    "a node of several": ({"NODE_RANK": "one"}, "NODE_RANK is 'one'", "unset NODE_RANK."),
+    "tasks by node": ({**SLURM, "SLURM_NTASKS": "4(x2)"}, "SLURM_NTASKS is '4(x2)'", "unset SLURM_NTASKS."),
+    "tasks by node, and nothing else": ({"SLURM_NTASKS": "4(x2)"}, "SLURM_NTASKS is '4(x2)'", "unset SLURM_NTASKS."),
+    **{
+        f"without {name}": ({**SLURM, name: None}, f"{name} is not set, but SLURM_NTASKS is 4", "unset SLURM_NTASKS.")
+        for name in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
+    },
+    "a task beyond": ({**SLURM, "SLURM_PROCID": "4"}, "SLURM_PROCID is 4 and SLURM_NTASKS 4", "unset SLURM_NTASKS."),
+    "nodes that do not divide": ({**SLURM, "SLURM_NNODES": "3"}, "SLURM_NNODES is 3 and SLURM_NTASKS 4", "unset "),
+}
+
+
+@pytest.mark.parametrize(("variables", "words", "advice"), LEFT_OVER.values(), ids=LEFT_OVER)
+def test_variables_that_a_launcher_left_over_are_named(monkeypatch, variables, words, advice):
+    forget_launchers(monkeypatch)
+    for name, value in variables.items():
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(ReproError) as refused:
+        launch.find_processes(None)
+    assert str(refused.value).startswith(words)
+    assert advice in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"},  # a container of one process
+        {"SLURM_NTASKS": "1", "SLURM_STEP_ID": "0"},
+        {"SLURM_NTASKS": "4(x2)", "SLURM_JOB_NAME": "interactive"},
+        {"SLURM_NTASKS": "4", "SLURM_PROCID": "0"},  # a batch script's own shell
+    ],
+)
+def test_variables_that_call_it_alone_are_no_matter(monkeypatch, variables):
+    forget_launchers(monkeypatch)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert launch.find_processes(None) == Processes(1, 1)
 
 
 def test_more_devices_than_there_are_is_one_message(monkeypatch):

@@ -131,7 +131,13 @@ def test_room_for_several_processes_is_counted_by_all_of_them(tmp_path, monkeypa
 
 
 def test_several_processes_do_not_each_start_all_experiments(tmp_path, monkeypatch):
-    for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0"}.items():
+    for name, value in {
+        "TORCHELASTIC_RUN_ID": "x",
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+    }.items():
         monkeypatch.setenv(name, value)
     settings = Settings(results=tmp_path)
     steps = plan.plan(["coco-r50-baseline"], settings)

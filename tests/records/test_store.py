@@ -7,6 +7,7 @@ import math
 import os
 
 import pytest
+from forging import forge
 from pydantic import ValidationError
 from samples import count, record
 
@@ -122,6 +123,15 @@ def test_counts_are_kept_beside_the_records_by_specification(store):
     assert store.counts()[first.spec_hash] == first
     assert len(store.counts()) == 2
     assert store.all() == []
+
+
+def test_a_second_count_of_a_network_beside_the_first_is_named(store):
+    path = store.add_count(count("coco-r50-baseline", 44_400_693, 279.4))
+    edited = path.with_name(path.name.replace(".json", "-2.json"))
+    edited.write_bytes(path.read_bytes())
+    forge(edited, lambda d: d.update(params=44_400_694))
+    with pytest.raises(ReproError, match=rf"count .*{edited.name} is not that of its name: it is {path.name}"):
+        store.counts()
 
 
 def test_a_cache_key_depends_on_every_part_and_not_on_their_order():

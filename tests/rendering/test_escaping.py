@@ -6,9 +6,11 @@ import csv
 import html.parser
 import io
 import re
+import shlex
 import shutil
 import string
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -19,7 +21,7 @@ from samples import published, record
 from repro import paper
 from repro.records import Store
 from repro.records.store import StoreContents
-from repro.rendering import report, tables
+from repro.rendering import ending, report, tables
 from repro.rendering.escaping import code_md, escape_csv, escape_md, escape_tex, flatten_lines, write_rows
 
 #: What each format would obey, after what could end a comment, a cell or a paragraph.
@@ -169,3 +171,10 @@ def test_latex_compiles_what_is_hostile_as_text(tmp_path):
         ["pdflatex", "-interaction=batchmode", "a.tex"], cwd=tmp_path, capture_output=True, check=False
     )
     assert done.returncode == 0
+
+
+def test_a_command_to_copy_takes_a_name_as_one_word(tmp_path):
+    """Copied to a shell, a directory of this name would otherwise be a command."""
+    place = Path("my results; touch x")
+    for command, _ in ending._list_next_steps(place, 1, True)[:2]:
+        assert str(place) in shlex.split(command)

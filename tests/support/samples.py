@@ -12,7 +12,7 @@ from repro.data.sources import SOURCES
 from repro.evaluation import EVALUATORS
 from repro.experiments import EXPERIMENTS, Experiment, mini
 from repro.experiments.readings import get_experiment
-from repro.paper import DATASETS, Table, tolerances
+from repro.paper import DATASETS, Table, load_all, tolerances
 from repro.planning import keys
 from repro.records import Checkpoint, Cost, Count, DataSet, Metric, Record, Training, Weights, cache_key
 from repro.settings import Settings
@@ -31,6 +31,7 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
     """A whole, current record: all 5000 images of COCO, trained, no deviations, with
     the tolerances in force, unless `changes` say otherwise.
 
+    Metrics that the evaluator gives beside those of `metrics` are as printed, unless `alone` is true.
     `changes` are fields of the record or of its data set; `spec_hash` defaults to the experiment's at that profile.
     `checkpoint` holds fields of the evaluated checkpoint: the record is of weights that others trained.
     """
@@ -46,8 +47,12 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
         "required": size,
         "expected": size,
         "evaluated": size,
+        "drawn_sha256": mini.content_for(experiment) if profile == "mini" else None,
         **{key: changes.pop(key) for key in list(changes) if key in DataSet.model_fields},
     }
+    given = metrics
+    if not changes.pop("alone", False):
+        metrics = complete(experiment, metrics, changes)
     identity = [name, seed, profile, repr(changes)]  # what another training would be
     fields = {
         "experiment": name,
@@ -60,7 +65,7 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
         "deviations": [],
         "metrics": [Metric(name=k, value=v, unit="%", n=dataset["evaluated"]) for k, v in metrics.items()],
         "evaluator": EVALUATORS[experiment.dataset],
-        "predictions_sha256": cache_key(name=name, metrics=metrics, seed=seed, profile=profile, changes=repr(changes)),
+        "predictions_sha256": cache_key(name=name, metrics=given, seed=seed, profile=profile, changes=repr(changes)),
         "weights": Weights(
             sha256=STAGE1 if name == "imagenet-r50-stage1" else cache_key(weights=identity),
             origin="trained here",
@@ -112,6 +117,26 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
         parts = {"predictions": fields["predictions_sha256"], "evaluator": fields["evaluator"]}
         fields["key"] = cache_key(**parts, training=evaluated)
     return Record(**fields)
+
+
+def complete(experiment: Experiment, metrics: dict[str, float], changes: dict) -> dict[str, float]:
+    """`metrics` with the others that the evaluator gives beside them: as printed, where that can be."""
+    usual = EVALUATORS[experiment.dataset]
+    if "submitted" in changes or changes.get("evaluator", usual) != usual:
+        return metrics
+    rows = (row for table in load_all() for row in table.rows if row.experiment == experiment.name)
+    printed = {cell.column: cell.value for row in rows for cell in row.cells if cell.unit == "%"}
+    if experiment.dataset != "coco":
+        top1 = metrics.get("top1", min(printed.get("top1", 0.0), metrics.get("top5", 100.0)))
+        return {"top1": top1, "top5": max(printed.get("top5", 0.0), top1), **metrics}
+    found = dict(metrics)
+    for kind in ("box", "mask"):
+        ap, ap50, ap75 = (f"{name}_{kind}" for name in ("ap", "ap50", "ap75"))
+        whole = max(found.get(ap, 0.0), found.get(ap75, 0.0))
+        found.setdefault(ap50, max(printed.get(ap50, 30.0), whole))
+        for name in (ap, ap75):
+            found.setdefault(name, min(printed.get(name, 20.0), found[ap50]))
+    return found
 
 
 #: sha256 of the weights that ImageNet's second stage starts from: those of a record of imagenet-r50-stage1.

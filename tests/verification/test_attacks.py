@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from forging import forge
 from pydantic import ValidationError
 from samples import STAGE1, count, published, record
 
@@ -116,6 +117,24 @@ def test_06_a_tolerance_declared_after_the_measurement(store, verify):
     code, out, cell = verify(2, "+1 GC", "ap_box")
     assert (code, cell["verdict"], cell["loosened"]) == (1, "inconclusive", True)
     assert "none then, ±0.52 % now" in out
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [("retrained", -1.0), ("retrained", 5e-324), ("retrained", 1e308), ("freedom", 0.0), ("freedom", 1e308),
+     ("checkpoint", -0.1), ("converted", 1e9)],
+)  # fmt: skip
+def test_06_tolerances_that_cannot_have_been_in_force(store, verify, rule, value):
+    path = store.add(box(38.1))
+    forge(path, lambda d: d["tolerances"].setdefault(rule, {}).update(ap_box=value))
+    refused(verify, f"it claims that {rule} was {value:g} for ap_box when it was measured, which cannot have been")
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0, 1.0, 2.0, 1e308])
+def test_06_a_confidence_that_cannot_have_been_in_force(store, verify, value):
+    path = store.add(box(38.1))
+    forge(path, lambda d: d["tolerances"]["confidence"].update(retrained=value))
+    refused(verify, f"it claims that confidence was {value:g} for retrained when it was measured")
 
 
 def test_07_no_tolerances_kept_and_any_widening(store, verify, monkeypatch):
@@ -302,6 +321,72 @@ def test_going_on_until_the_mean_pleases(store, verify):
     assert "is of seed 1, but 1 seeds were declared before they were run" in out
 
 
+@pytest.mark.parametrize("planned", [None, 3])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_seed_that_displeases_is_spoiled_so_that_it_is_refused(store, verify, seed, planned):
+    """The other two would be compatible with the print: no verdict rests on what is left."""
+    if planned:
+        declare(store, planned)
+    for one in range(3):
+        store.add(box(38.1 if one != seed else 20.0, one))
+    assert verify(2, "+1 GC", "ap_box")[2]["verdict"] != "compatible"
+    spoiled = next(path for path in store.directory.glob(f"*.seed{seed}.*.json"))
+    forge(spoiled, lambda d: d["metrics"][0].update(value=120.0))
+    code, out, cell = verify(2, "+1 GC", "ap_box")
+    assert (code, cell["n"], cell["verdict"]) == (1, 0, "inconclusive")
+    assert out.count(f"seed {seed} is refused ({spoiled.name}): what is left is a choice among seeds") >= 2
+
+
+def test_a_seed_of_astronomic_size(store, verify):
+    store.add(box(38.1, seed=2**62))
+    named = "seeds 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 4611686018427387894 more are missing"
+    refused(verify, named)
+
+
+def test_an_accuracy_that_displeases_is_taken_out(store, verify):
+    """AP is off by far, AP50 and AP75 are not: nothing remains of the record."""
+    path = store.add(box(30.0))
+    assert verify(2, "+1 GC", "ap_box")[2]["verdict"] == "off"
+    forge(path, lambda d: d["metrics"].remove(next(m for m in d["metrics"] if m["name"] == "ap_box")))
+    code, out, cell = verify(2, "+1 GC", "ap50_box")
+    assert (code, cell["verdict"]) == (1, "inconclusive")
+    assert f"record {path.name}: it lacks AP box: " in out
+
+
+def test_a_standard_error_that_makes_claims_undecided(store, verify):
+    path = store.add(imagenet("imagenet-r50-stage1"))
+    forge(path, lambda d: d["metrics"][0].update(standard_error=5.0))
+    code, out, _ = verify(4, "baseline", "top1")
+    assert code == 1
+    assert f"record {path.name}: the standard error of Top-1 is 5; of 50000 items it is 0.18" in out
+
+
+def test_a_standard_error_of_ap(store, verify):
+    path = store.add(box(38.1))
+    forge(path, lambda d: d["metrics"][0].update(standard_error=5.0))
+    refused(verify, "the standard error of AP box is 5; of 5000 items it is none that is computed")
+
+
+def test_a_task_that_displeases_is_taken_out(store, verify):
+    path = store.add(box(38.1))
+    forge(path, lambda d: d.update(metrics=[m for m in d["metrics"] if "mask" not in m["name"]]))
+    refused(verify, f"record {path.name}: it lacks AP mask, AP50 mask, AP75 mask: ")
+
+
+def test_all_accuracies_are_taken_out(store, verify):
+    path = store.add(box(38.1))
+    forge(path, lambda d: d["metrics"].clear())
+    refused(verify, f"record {path.name}: it lacks AP box, ")
+
+
+def test_a_record_of_the_mini_profile_says_what_its_data_are(store):
+    path = store.add(record(GC, {"ap_box": 38.1}, profile="mini"))
+    assert admit(store).problems == ()
+    forge(path, lambda d: d["dataset"].pop("drawn_sha256"))
+    (problem,) = admit(store).problems
+    assert "it does not say what its data are" in problem.text
+
+
 def test_declaring_fewer_seeds_later_takes_nothing_back(store, verify):
     declare(store, 3)
     declare(store, 1)
@@ -366,7 +451,8 @@ def test_top_5_below_top_1(store, verify):
 
 
 def test_fractions_where_percent_are_meant(store, verify):
-    store.add(record(GC, {"ap_box": 0.381, "ap50_box": 0.6}))
+    names = ("ap_box", "ap50_box", "ap75_box", "ap_mask", "ap50_mask", "ap75_mask")
+    store.add(record(GC, dict.fromkeys(names, 0.381) | {"ap50_box": 0.6}))
     refused(verify, "its accuracies are at most 0.6 %: they look like fractions, not percent")
 
 

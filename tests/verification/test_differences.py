@@ -105,7 +105,7 @@ def test_whether_what_changed_explains_the_numbers(b, explained, conclusion):
 
 
 def test_two_records_without_a_common_metric():
-    b = record("coco-r50-baseline", {"top1": 9.0}, predictions_sha256="2" * 64)
+    b = record("coco-r50-baseline", {"top1": 9.0}, predictions_sha256="2" * 64, alone=True)
     assert compare("a", A, "b", b).conclusion == "they have no metric in common"
 
 

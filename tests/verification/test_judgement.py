@@ -100,7 +100,7 @@ def expected_half_width(n, deviation, metric="ap_box"):
 @pytest.mark.parametrize(("size", "verdict"), [(0.52, "compatible"), (0.53, "off")])
 def test_one_seed_has_the_prior_and_the_rounding_of_the_print(sign, size, verdict):
     """The only number of its table: nothing to adjust for."""
-    made = record("coco-r50-baseline", {"ap_box": BASELINE["ap_box"] + sign * size})
+    made = record("coco-r50-baseline", {"ap_box": BASELINE["ap_box"] + sign * size}, alone=True)
     found = cell(verify_records([made]))
     assert found.verdict == verdict
     assert found.tolerance == pytest.approx(expected_half_width(1, 0) + 0.05)
@@ -171,7 +171,10 @@ def test_the_verdict_of_a_cell_is_the_worst_of_its_ways(ways, verdict, order):
 
 
 def test_a_way_without_the_number_has_no_say():
-    made = [record("coco-r50-1gc", {"ap_box": 38.1}), record("coco-r50-1gc", {"ap_mask": 34.9}, engine="detectron2")]
+    made = [
+        record("coco-r50-1gc", {"ap_box": 38.1}),
+        record("coco-r50-1gc", {"ap_mask": 34.9}, engine="detectron2", alone=True),
+    ]
     found = cell(verify_records(made), row="+1 GC")
     assert (found.verdict, {one.verdict for one in found.ways}) == ("compatible", {"compatible", "not run"})
 
@@ -192,7 +195,7 @@ def test_each_way_is_a_family_of_its_own():
     other = [
         record(name, published(TABLE, name), checkpoint={}) for name in TABLE.experiments if name != "coco-r50-1gc"
     ]
-    made = record("coco-r50-1gc", {"ap_box": 38.1 - 0.53})
+    made = record("coco-r50-1gc", {"ap_box": 38.1 - 0.53}, alone=True)
     assert cell(verify_records([*other, made]), row="+1 GC").verdict == "off"
 
 
@@ -255,7 +258,7 @@ def test_scatter_calls_nothing_off_either():
 def test_a_number_is_off_among_all_that_were_tested():
     """By Holm, recomputed here: outside alone is not off among the other numbers of the table."""
     deltas = {"ap_box": 0.6, "ap50_box": 0.1, "ap75_box": 0.1, "ap_mask": 1.1}
-    made = record("coco-r50-baseline", {name: BASELINE[name] + delta for name, delta in deltas.items()})
+    made = record("coco-r50-baseline", {name: BASELINE[name] + delta for name, delta in deltas.items()}, alone=True)
     found = verify_records([made])
     sigma = {"ap_box": 0.15, "ap50_box": 0.25, "ap75_box": 0.25, "ap_mask": 0.15}
     p = {
@@ -271,7 +274,7 @@ def test_a_number_is_off_among_all_that_were_tested():
 
 
 def test_a_number_that_the_table_prints_six_times_is_tested_once():
-    found = cell(verify_records([record("coco-r50-baseline", {"ap_box": 37.2 - 0.53})]))
+    found = cell(verify_records([record("coco-r50-baseline", {"ap_box": 37.2 - 0.53}, alone=True)]))
     assert found.verdict == "off"  # as the only number; of six, p would be 0.29
 
 
@@ -280,7 +283,7 @@ def test_a_number_that_the_table_prints_six_times_is_tested_once():
 )
 def test_what_agrees_with_no_effect_as_well_is_not_compatible(value, verdict):
     """One GC block: 38.1 printed, 37.2 of the baseline, half-widths of 0.523."""
-    found = cell(verify_records([record("coco-r50-1gc", {"ap_box": value})]), row="+1 GC")
+    found = cell(verify_records([record("coco-r50-1gc", {"ap_box": value}, alone=True)]), row="+1 GC")
     assert found.verdict == verdict
     if verdict == "indistinct":
         assert found.reason == "within the tolerance of the baseline's 37.2 as well: it shows no effect of the row"

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from repro.errors import ReproError
 from repro.experiments import get, mini
@@ -50,6 +50,14 @@ class Difference(FiniteModel):
     p: float = Field(ge=0, le=1)
     #: Items that the row's network alone got right, and the baseline alone; None where items are not right or wrong.
     discordant: tuple[Number, Number] | None = None
+
+    @model_validator(mode="after")
+    def _follow_from_one_another(self) -> Difference:
+        if abs(self.difference - (self.ours - self.baseline)) > EQUAL:
+            raise ValueError(f"difference is {self.difference:g}, of {self.ours:g} and {self.baseline:g}")
+        if self.low > self.high:
+            raise ValueError(f"the interval ends at {self.high:g}, before it begins")
+        return self
 
 
 class StoredEffect(FiniteModel):

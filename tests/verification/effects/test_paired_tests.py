@@ -419,10 +419,15 @@ def test_without_stored_tests_what_to_do_is_said(store):
         (lambda text: text[:-140], "not whole JSON"),
         (lambda text: text.replace('"p":', '"q":', 1), r"differences\.0"),
         (lambda text: text.replace('"low":', '"low": NaN, "x":', 1), r"differences\.0\.low"),
-        (lambda text: re.sub(r'"difference": [^,]*', '"difference": 9.5', text, count=1), "was changed after it was"),
+        (lambda text: re.sub(r'"p": [^,\n]*', '"p": 0.5', text, count=1), "was changed after it was"),
+        (lambda text: re.sub(r'"difference": [^,]*', '"difference": 9.5', text, count=1), "difference is 9.5, of "),
+        (
+            lambda text: re.sub(r'"low": [^,]*', '"low": 99.5', text, count=1),
+            "the interval ends at .*, before it begins",
+        ),
         (lambda text: re.sub(r',\n "content_sha256": .*', "", text), "has no content_sha256"),
     ],
-    ids=["cut short", "another field", "NaN", "another number", "no seal"],
+    ids=["cut short", "another field", "NaN", "another number", "another difference", "another interval", "no seal"],
 )
 def test_a_damaged_or_edited_effect_is_named(store, change, message):
     paired_rows(store)
