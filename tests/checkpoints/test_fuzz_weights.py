@@ -19,8 +19,8 @@ from repro.checkpoints.pickle_standins import NUMPY
 from repro.checkpoints.weight_files import read
 from repro.errors import ReproError
 
-#: Of each kind, files in some ten seconds together, and its share of a reader's time.
-FEW = {"zip": (3000, 1), "legacy": (3000, 1 / 3), "arrays": (3000, 1 / 3), "safetensors": (5000, 1 / 3)}
+#: Of each kind, files in some seconds together, and its share of a reader's time.
+FEW = {"zip": (1000, 1), "legacy": (1000, 1 / 3), "arrays": (1000, 1 / 3), "safetensors": (1500, 1 / 3)}
 
 
 class OfNumpy(pickle.Unpickler):

@@ -53,6 +53,6 @@ def describe_difference(content: bytes, ways: tuple[np.ndarray | None, ...]) -> 
 @pytest.mark.parametrize("kind", PICTURES)
 def test_damaged_pictures(kind, monkeypatch, capfd):
     monkeypatch.setattr(pictures, "MOST_PIXELS", 2**20)
-    numbers, make = number_inputs(1500, 1 / len(PICTURES)), partial(make_damaged, kind)
+    numbers, make = number_inputs(500, 1 / len(PICTURES)), partial(make_damaged, kind)
     read = try_inputs(kind, numbers, make, read_in_each_way, UndecodablePicture, describe_difference, capfd)
     assert read or kind == "others"

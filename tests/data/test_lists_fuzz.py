@@ -33,11 +33,11 @@ from repro.errors import ReproError
 
 #: Of each kind, files in some seconds together, and its share of a reader's time.
 FEW = {
-    "csv": (1500, 1 / 2),
-    "text": (1500, 1 / 2),
-    "annotations": (1000, 1),
-    "tar": (500, 1 / 2),
-    "devkit": (500, 1 / 2),
+    "csv": (500, 1 / 2),
+    "text": (500, 1 / 2),
+    "annotations": (300, 1),
+    "tar": (200, 1 / 2),
+    "devkit": (200, 1 / 2),
 }
 CLASSES = ("abseiling", "petting animal (not cat)", "tasting beer", "zumba")
 CSV_NAMES = {"label": 0, "youtube_id": 1, "time_start": 2, "time_end": 3}

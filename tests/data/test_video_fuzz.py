@@ -17,7 +17,7 @@ import pytest
 from damaged_videos import CONTAINERS, write_sources
 from fuzzing import number_inputs
 
-FEW, TOGETHER = 300, 100  #: files of each container, and those that one process reads
+FEW, TOGETHER = 100, 100  #: files of each container, and those that one process reads
 #: Seconds without a line until the process is taken to hang, and MiB that it may take.
 PATIENCE, ROOM = 120, 1500
 #: Files that were read wrongly once: the decoder kept what it had learnt in the first of two passes (2161), or
