@@ -98,5 +98,5 @@ def _run() -> str | int | None:
         print(f"error: {message}", file=sys.stderr)
         with suppress(ReproError, ReaderLeftError):
             sys.stdout.flush()
-        return 2
+        return error.exit_code
     return code

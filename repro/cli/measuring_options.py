@@ -163,6 +163,14 @@ class MeasuringOptions:
             "--save-every", min=1, max=MOST_ITERATIONS, help="Iterations of training between two saved states."
         ),
     ] = 50
+    no_wait: Annotated[
+        bool,
+        typer.Option(
+            "--no-wait",
+            help="Where another process is at work in the same place, do not wait for it: exit code 75, or for one of "
+            "several experiments, leave it out.",
+        ),
+    ] = False
 
     def settings(self, seed: int = 0, threads: int = 1) -> tuple[Settings, str]:
         """The checked settings, and in words why this profile.
@@ -200,6 +208,7 @@ class MeasuringOptions:
             threads=threads,
             workers=self.workers,
             save_every=self.save_every,
+            wait=not self.no_wait,
         )
         _refuse_contradictions(settings)
         return settings, why

@@ -52,6 +52,7 @@ def command(
     from repro.cli.hypotheses import write_answers
     from repro.errors import ReproError
     from repro.experiments import get
+    from repro.files.locks import Busy
     from repro.measuring import runner
     from repro.measuring.seeds import declare_seeds
     from repro.planning.plan import attention_experiments, plan
@@ -110,4 +111,5 @@ def command(
     end = ending.Ending(published, settings, number, verified, answers, plan_steps(), spent, paths, failures)
     print(f"\n{end}")
     if failures:
-        raise typer.Exit(1)
+        only_busy = len(failures) == sum(outcome.busy for outcome in outcomes)
+        raise typer.Exit(Busy.exit_code if only_busy else 1)

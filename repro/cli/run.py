@@ -44,6 +44,8 @@ def command(
     from repro.data.sources import SOURCES
     from repro.engine import instructions, launch
     from repro.experiments import readings
+    from repro.files.locks import waiting
+    from repro.files.notices import tell
     from repro.planning.work_order import order_work
 
     settings, why = chosen.settings(seed, threads)
@@ -65,13 +67,14 @@ def command(
     with collective_section(processes):  # what is wrong with the order is reported by one process
         order = order_work(experiment, settings)
     given, progress = describe_command(), StageProgress()
-    record = measure(order, command=given, progress=progress, say=_say, keep_weights=order.attention)
+    record = measure(order, command=given, progress=progress, say=tell, keep_weights=order.attention)
     if processes.rank > 0:
         return
     if order.attention:
         from repro.measuring.attention import measure_attention
 
-        record = measure_attention(record, settings, command=given, progress=progress)
+        with waiting(settings.wait):
+            record = measure_attention(record, settings, command=given, progress=progress)
     path = settings.store.directory / record.filename
     if json:
         print(record.model_dump_json(indent=1))
@@ -118,7 +121,3 @@ def _describe_interval(metric: Metric, data: DataSet) -> str:
         f"95 % interval as evaluated (of all {data.required} only if they are missing at random) {own[0]:.2f} to "
         f"{own[1]:.2f}; whatever the missing are, with at least 95 %, {low:.2f} to {high:.2f}"
     )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

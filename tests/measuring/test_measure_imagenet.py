@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -133,6 +134,46 @@ def test_a_record_of_the_first_stage_without_its_weights_is_not_enough(whole, tm
     assert record.experiment == STAGE1
 
 
+def test_a_damaged_first_stage_is_no_start(whole, tmp_path, capsys):
+    """Its record is there, and its weights are of a size and form that would load."""
+    settings = replace(whole[0], results=Path(shutil.copytree(whole[0].results, tmp_path / "copy")))
+    expected = files(settings, STAGE1)
+    path = directory(STAGE1, settings) / "weights.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    record = run(BASELINE, settings)
+    said = capsys.readouterr().err
+    assert f"{path} is damaged: its sha256 is not the one in fitted.json" in said
+    assert record.weights.initial_sha256 == hashlib.sha256(expected[STAGE1, "weights.pt"]).hexdigest()
+    assert files(settings, STAGE1) == expected
+
+
+def test_a_shard_that_was_changed_is_predicted_again(whole, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ClassifierEvaluation, "shard", 4)
+    settings = replace(whole[0], results=Path(shutil.copytree(whole[0].results, tmp_path / "copy")))
+    (record,) = settings.store.directory.glob(f"{GC}.*")
+    record.unlink()
+
+    def stop(stage, done, _):
+        if (stage, done) == ("evaluation", 9):
+            raise Interrupted
+
+    for name, change in (("000000.done", b'"seconds": 9'), ("000004.json.gz", b"")):
+        with pytest.raises(Interrupted):
+            run(GC, settings, stop)
+        path = directory(GC, settings) / "shards" / name
+        path.write_bytes(re.sub(rb'"seconds": ?[0-9]', change, path.read_bytes()) if change else b"half")
+    again = run(GC, settings)
+    said = capsys.readouterr().err
+    assert "000000.done was changed after it was written" in said
+    assert "The items 0 to 3 are predicted again." in said
+    assert "000004.json.gz" in said
+    assert "The items 4 to 7 are predicted again." in said
+    assert again.metrics == whole[1].metrics
+    assert again.predictions_sha256 == whole[1].predictions_sha256
+
+
 def test_another_first_stage_is_another_second_one(whole, tmp_path, monkeypatch):
     key = keys.training_key(experiments.get(GC), whole[0])
     first = experiments.get(STAGE1)
@@ -208,7 +249,7 @@ def test_interrupted_twenty_times_at_random_it_ends_with_the_same_bytes(whole, t
     stages = {name: record.training.resumed for name, record in by_name(interrupted).items()}
     assert sum(stages.values()) > 0
     assert {path.name for path in directory(GC, interrupted).iterdir() if path.name[0] != "."} == {
-        "fitted.json", "log.jsonl", "predictions.json.gz", "weights.pt",
+        "fitted.copy.json", "fitted.json", "log.jsonl", "predictions.json.gz", "weights.pt",
     }  # fmt: skip
 
 
