@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib
 import json
 import os
 import random
@@ -25,6 +26,7 @@ import time
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,8 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"
 import imagenet_measurements as small
 
 from repro import cli, experiments
-from repro.measuring import measure, training  # noqa: F401  imported before the processes are forked
-from repro.rendering import report, tables  # noqa: F401
+from repro.measuring import training
 from repro.tasks.classification import ClassifierEvaluation
 
 STAGE1, FIRST, SECOND = "imagenet-r50-stage1", "imagenet-r50-gc-r16", "imagenet-r50-baseline"
@@ -90,8 +91,17 @@ class Ended:
     seconds: float
 
 
-def start(arguments: list[str], messages: Path, before: Callable[[], None] = lambda: None) -> int:
-    """Start `repro ARGUMENTS` in a process, which calls `before` first; its id."""
+def do_nothing() -> None:
+    pass
+
+
+def start(
+    arguments: list[str],
+    messages: Path,
+    before: Callable[[], object] = do_nothing,
+    after: Callable[[], object] = do_nothing,
+) -> int:
+    """Start `repro ARGUMENTS` in a process, which calls `before` first and `after` last; its id."""
     child = os.fork()
     if child:
         return child
@@ -110,6 +120,7 @@ def start(arguments: list[str], messages: Path, before: Callable[[], None] = lam
         traceback.print_exc()
     finally:
         sys.stdout.flush()
+        after()
         os._exit(status)
 
 
@@ -140,9 +151,11 @@ class Place:
         """The arguments that render a file."""
         return [*RENDERINGS[name], "--results", str(self.results), "--output", str(self.root / name)]
 
-    def execute(self, arguments: list[str], before: Callable[[], None] = lambda: None) -> Ended:
+    def execute(
+        self, arguments: list[str], before: Callable[[], object] = do_nothing, after: Callable[[], object] = do_nothing
+    ) -> Ended:
         messages, begin = self.root / "messages", time.monotonic()
-        return finish(start(arguments, messages, before), messages, begin)
+        return finish(start(arguments, messages, before, after), messages, begin)
 
     def kill(self, arguments: list[str], after: float) -> Ended:
         """Execute, and kill after so many seconds, unless it ends before."""
@@ -220,6 +233,7 @@ class Campaign:
     def __init__(self, root: Path, rng: random.Random) -> None:
         self.root, self.rng = root, rng
         data = small.write_data(root / "images")
+        self._import_what_they_import(Place(root / "rehearsal", data))
         self.whole = Place(root / "whole", data)
         first = self._must(self.whole, self.whole.run(FIRST), count_replacements(root / "replacements"))
         self.seconds = first.seconds
@@ -233,7 +247,16 @@ class Campaign:
             (self.finished.root / name).unlink()
         self.records, self.trained = self.whole.records(), self.whole.trained()
 
-    def _must(self, place: Place, arguments: list[str], before: Callable[[], None] = lambda: None) -> Ended:
+    def _import_what_they_import(self, place: Place) -> None:
+        """Import here what the processes import when they need it, which takes longer than all that they compute."""
+        names = place.root / "modules"
+        for arguments in (place.run(FIRST), place.render("report.html")):
+            place.execute(arguments, after=lambda: names.write_text("\n".join(sys.modules)))
+            for name in names.read_text().split():
+                with suppress(Exception):
+                    importlib.import_module(name)
+
+    def _must(self, place: Place, arguments: list[str], before: Callable[[], object] = do_nothing) -> Ended:
         ended = place.execute(arguments, before)
         if ended.status:
             raise SystemExit(f"undisturbed, `repro {' '.join(arguments)}` ended with {ended.status}:\n{ended.said}")
