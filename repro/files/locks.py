@@ -72,11 +72,11 @@ def hold_lock(path: Path, what: str) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _acquire(lock, path, what)
-        holder.write_text(_Holder.of_this_process().model_dump_json())
     except OSError as error:
-        lock.release()
         raise unwritable(path.parent, error) from error
     try:
+        with suppress(OSError):  # such as a full disk, of which whoever writes more will tell
+            holder.write_text(_Holder.of_this_process().model_dump_json())
         yield
     finally:
         with suppress(OSError):
