@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import fcntl
 import importlib
 import json
 import os
@@ -29,13 +30,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 import imagenet_measurements as small
 
 from repro import cli, experiments
-from repro.measuring import training
 from repro.tasks.classification import ClassifierEvaluation
 
 STAGE1, FIRST, SECOND = "imagenet-r50-stage1", "imagenet-r50-gc-r16", "imagenet-r50-baseline"
@@ -74,8 +75,6 @@ def shorten() -> None:
     for name, experiment in small.all_small().items():
         recipe = replace(experiment.recipe, epochs=2 if name == STAGE1 else 1)
         experiments.EXPERIMENTS[name] = replace(experiment, recipe=recipe)
-    fit = training.fit
-    training.fit = lambda *args, **options: fit(*args, **options, save_every=1)
     ClassifierEvaluation.shard = 4
 
 
@@ -95,21 +94,46 @@ def do_nothing() -> None:
     pass
 
 
-def start(
-    arguments: list[str],
-    messages: Path,
-    before: Callable[[], object] = do_nothing,
-    after: Callable[[], object] = do_nothing,
-) -> int:
-    """Start `repro ARGUMENTS` in a process, which calls `before` first and `after` last; its id."""
-    child = os.fork()
-    if child:
-        return child
+class Process:
+    """`repro ARGUMENTS` in a process of its own, which calls `before` first and `after` last."""
+
+    def __init__(
+        self,
+        arguments: list[str],
+        before: Callable[[], object] = do_nothing,
+        after: Callable[[], object] = do_nothing,
+    ) -> None:
+        self.begin = time.monotonic()
+        self._messages, messages = os.pipe()  # no file: one of limited size would be full
+        fcntl.fcntl(messages, fcntl.F_SETPIPE_SZ, 1 << 20)
+        self.id = os.fork()
+        if self.id == 0:
+            _execute(arguments, messages, before, after)
+        os.close(messages)
+
+    @property
+    def is_over(self) -> bool:
+        return os.waitid(os.P_PID, self.id, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def finish(self) -> Ended:
+        """Wait for its end."""
+        status = os.waitstatus_to_exitcode(os.waitpid(self.id, 0)[1])
+        os.set_blocking(self._messages, False)
+        said = b""
+        with suppress(BlockingIOError):
+            while block := os.read(self._messages, 1 << 20):
+                said += block
+        os.close(self._messages)
+        return Ended(status, said.decode(errors="replace"), time.monotonic() - self.begin)
+
+
+def _execute(
+    arguments: list[str], messages: int, before: Callable[[], object], after: Callable[[], object]
+) -> NoReturn:
     status = 1
     try:
-        descriptor = os.open(messages, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream in (1, 2):
-            os.dup2(descriptor, stream)
+            os.dup2(messages, stream)
         sys.argv = ["repro", *arguments]
         before()
         cli.main()
@@ -122,11 +146,6 @@ def start(
         sys.stdout.flush()
         after()
         os._exit(status)
-
-
-def finish(child: int, messages: Path, begin: float) -> Ended:
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return Ended(status, messages.read_text(errors="replace"), time.monotonic() - begin)
 
 
 class Place:
@@ -144,30 +163,24 @@ class Place:
         """The arguments that measure an experiment."""
         return [
             "run", name, "--profile", "full", "--source", "trained", "--device", "cpu", "--micro-batch", "2",
-            "--data-root", str(self.data), "--results", str(self.results),
+            "--save-every", "1", "--data-root", str(self.data), "--results", str(self.results),
         ]  # fmt: skip
 
     def render(self, name: str) -> list[str]:
         """The arguments that render a file."""
         return [*RENDERINGS[name], "--results", str(self.results), "--output", str(self.root / name)]
 
-    def execute(
-        self, arguments: list[str], before: Callable[[], object] = do_nothing, after: Callable[[], object] = do_nothing
-    ) -> Ended:
-        messages, begin = self.root / "messages", time.monotonic()
-        return finish(start(arguments, messages, before, after), messages, begin)
+    def execute(self, arguments: list[str], before: Callable[[], object] = do_nothing) -> Ended:
+        return Process(arguments, before).finish()
 
     def kill(self, arguments: list[str], after: float) -> Ended:
         """Execute, and kill after so many seconds, unless it ends before."""
-        messages, begin = self.root / "messages", time.monotonic()
-        child = start(arguments, messages)
-        while time.monotonic() - begin < after:
-            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-                break
+        process = Process(arguments)
+        while not process.is_over and time.monotonic() - process.begin < after:
             time.sleep(0.002)
-        else:
-            os.kill(child, signal.SIGKILL)
-        return finish(child, messages, begin)
+        if not process.is_over:
+            os.kill(process.id, signal.SIGKILL)
+        return process.finish()
 
     # -- what there is ------------------------------------------------------------------------------------------------
 
@@ -251,7 +264,7 @@ class Campaign:
         """Import here what the processes import when they need it, which takes longer than all that they compute."""
         names = place.root / "modules"
         for arguments in (place.run(FIRST), place.render("report.html")):
-            place.execute(arguments, after=lambda: names.write_text("\n".join(sys.modules)))
+            Process(arguments, after=lambda: names.write_text("\n".join(sys.modules))).finish()
             for name in names.read_text().split():
                 with suppress(Exception):
                     importlib.import_module(name)
