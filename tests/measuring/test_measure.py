@@ -22,7 +22,6 @@ from repro.experiments import mini, readings
 from repro.files import notices
 from repro.files.locks import hold_directory_lock
 from repro.measuring import measure as measure_module
-from repro.measuring import training
 from repro.measuring.batch_division import divide_batch
 from repro.measuring.deviations import protocol_deviations, recipe_overrides
 from repro.measuring.measure import measure
@@ -161,12 +160,11 @@ def test_interrupted_anywhere_the_end_is_the_same(whole, tmp_path, stage, done):
     )  # fmt: skip
 
 
-def test_the_strongest_network_of_table_3_resumes_to_the_same_end(small, tmp_path, monkeypatch):
-    name, fit = "coco-x101-dcn-cascade-gc-r4", training.fit
-    monkeypatch.setattr(training, "fit", lambda *args, **kwargs: fit(*args, **kwargs, save_every=2))
+def test_the_strongest_network_of_table_3_resumes_to_the_same_end(small, tmp_path):
+    name = "coco-x101-dcn-cascade-gc-r4"
     ends = []
     for stops in ((), (("training", 3), ("evaluation", 5))):
-        settings = Settings(results=tmp_path / str(len(stops)))
+        settings = Settings(results=tmp_path / str(len(stops)), save_every=2)
         for stop in stops:
             with pytest.raises(Interrupted):
                 measure(order_work(name, settings), command="repro run", progress=stop_at(*stop))

@@ -39,7 +39,6 @@ from repro.data.synsets import WNIDS
 from repro.errors import ReproError
 from repro.evaluation import topk
 from repro.experiments import SE
-from repro.measuring import training
 from repro.measuring.measure import measure
 from repro.models.resnet import ResNet
 from repro.paper import tolerances
@@ -58,8 +57,6 @@ def shortened():
     patch = pytest.MonkeyPatch()
     for name, experiment in small.all_small().items():
         patch.setitem(experiments.EXPERIMENTS, name, experiment)
-    fit = training.fit
-    patch.setattr(training, "fit", lambda *args, **kwargs: fit(*args, **kwargs, save_every=2))
     yield
     patch.undo()
 
