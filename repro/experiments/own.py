@@ -57,6 +57,20 @@ def resolve(reference: str) -> list[str]:
     return [get(one).name for one in names]
 
 
+def resolve_one(reference: str) -> str:
+    """The name of the one experiment that a reference stands for.
+
+    Raises:
+        ReproError: as `resolve`, or there are several.
+    """
+    names = resolve(reference)
+    if len(names) > 1:
+        raise ReproError(
+            f"{reference} has {len(names)} experiments, and one is wanted: add :NAME, of {', '.join(names)}"
+        )
+    return names[0]
+
+
 def load(reference: str) -> dict[str, Experiment]:
     """Load the experiments of a Python file or of an entry point, by name, in the order of the file.
 

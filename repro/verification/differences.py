@@ -158,14 +158,19 @@ def diff(a: str, b: str, results: Path) -> RecordComparison | StoreComparison:
         return compare_stores(_open_store(Path(a)), _open_store(Path(b)))
     if any(directories):
         raise ReproError(f"{a} and {b}: one is a directory and the other a record; compare two of a kind")
-    return compare(a, _find_record(a, results), b, _find_record(b, results))
+    return compare(a, find_record(a, results), b, find_record(b, results))
 
 
 def _open_store(directory: Path) -> Store:
     return Store(directory / "records" if is_directory(directory / "records") else directory)
 
 
-def _find_record(name: str, results: Path) -> Record:
+def find_record(name: str, results: Path) -> Record:
+    """Find a record by its file, or by the beginning of its name in a directory of results.
+
+    Raises:
+        ReproError: there is none, several begin so, or it is damaged.
+    """
     if is_file(Path(name)):
         return records.read(Path(name))
     store = open_results(results, may_be_absent=bool(os.path.dirname(name)))
@@ -181,6 +186,13 @@ def _find_record(name: str, results: Path) -> Record:
             raise ReproError(f"there is no file {name}, and no record in {store.directory} begins so. Check the path.")
         raise unknown("record", name, files)
     return files[matching[0]]
+
+
+def name_decisive(a: Record, b: Record) -> list[str]:
+    """Name in what two records differ that makes them different measurements, but for the network and its recipe."""
+    ours, theirs = _flatten(a), _flatten(b)
+    changed = {name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)}
+    return _name_causes(_DECISIVE, changed - {"spec_hash", _KEY})
 
 
 def compare(a_name: str, a: Record, b_name: str, b: Record) -> RecordComparison:
