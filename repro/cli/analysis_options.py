@@ -111,7 +111,7 @@ def choose(
         threads=threads,
     )
     if experiment is not None:
-        experiment = own.resolve_one(experiment)
+        experiment = own.name_one(experiment)
     fabric = set_up_device(settings)
     if model is not None:
         subject = subjects.load_user_network(model)

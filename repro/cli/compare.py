@@ -87,7 +87,7 @@ def _find(text: str, results: Path) -> str | Record:
 
     if text.endswith(".json") or (".py" not in text and ":" not in text and not is_defined(text)):
         return find_record(text, results)
-    return own.resolve_one(text)
+    return own.name_one(text)
 
 
 def _print(comparison: Comparison) -> None:

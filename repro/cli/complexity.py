@@ -114,7 +114,7 @@ def _count_experiment(name: str, depth: int, as_json: bool) -> str:
     from repro.experiments import get, own
     from repro.planning.work_order import check_own
 
-    name = own.resolve_one(name)
+    name = own.name_one(name)
     check_own(get(name))
     network = get(name).network
     from repro.complexity import networks, tree

@@ -217,9 +217,9 @@ class MeasuringOptions:
         """Name the experiments that references stand for, with what --set overrides; files that are named are loaded.
 
         Raises:
-            ReproError: as `own.resolve` and `overrides.override`.
+            ReproError: as `own.list_names` and `overrides.override`.
         """
-        names = list(dict.fromkeys(name for reference in references for name in own.resolve(reference)))
+        names = list(dict.fromkeys(name for reference in references for name in own.list_names(reference)))
         if not self.overrides:
             return names
         shaped = (readings.get_experiment(name, settings.profile) for name in names)

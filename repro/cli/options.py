@@ -47,12 +47,12 @@ def load_own(given: list[str] | None) -> None:
     """Load the experiments of the user's own that `--with` names.
 
     Raises:
-        ReproError: as `own.resolve`.
+        ReproError: as `own.list_names`.
     """
     from repro.experiments import own
 
     for reference in given or []:
-        own.resolve(reference)
+        own.list_names(reference)
 
 
 Choice = TypeVar("Choice", bound=str)

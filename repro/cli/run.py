@@ -49,7 +49,7 @@ def command(
     from repro.planning.work_order import order_work
 
     settings, why = chosen.settings(seed, threads)
-    (experiment,) = chosen.name_experiments([own.resolve_one(experiment)], settings)
+    (experiment,) = chosen.name_experiments([own.name_one(experiment)], settings)
     os.environ.update(instructions.pin(settings.profile))  # what follows computes with them, in other processes, too
     processes = launch.find_processes(settings.devices)
     if processes.to_start:
