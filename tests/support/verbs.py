@@ -73,7 +73,8 @@ WRITTEN_LAST = {"checkpoints convert --output", "submit --output", "export detec
 SHARED = {
     *(f"{verb} {option}" for verb in ("plan", "reproduce", "submit") for option in ("--weights", "--init")),
     *(f"figure {option}" for option in ("--model", "--weights", "--data-root", "--results")),
-    "compare --data-root", "plan --data-root", "reproduce --data-root", "effects --data-root", "submit --results", "record-external --results",
+    "compare --data-root", "plan --data-root", "reproduce --data-root",
+    "effects --data-root", "submit --results", "record-external --results",
 }  # fmt: skip
 #: They begin to measure where nothing is in the way.
 MEASURES = {"run --results", "reproduce --results", "complexity --results"}
