@@ -103,7 +103,7 @@ def test_it_stands_below_the_papers_rows_with_its_counts_and_no_verdict(with_gat
 def test_no_published_cell_and_no_verification_is_touched(results, with_gate):
     def state(store):
         verified = verify_all(paper.load_all(), store)
-        return [verdict.as_dict() for verdict in verified.cells], verified.problems, verified.passed
+        return [verdict.as_dict() for verdict in verified.cells], verified.problems, verified.off
 
     after = state(Store(with_gate / "records"))
     own_files = [path for path in (with_gate / "records").iterdir() if path.name.startswith("gate.")]
@@ -125,7 +125,7 @@ def test_a_wrong_own_record_fails_nothing_and_is_left_out(with_gate):
     store.add(record.model_copy(update={"seed": 3}))  # under another seed's name
     admitted = admit(store)
     assert [problem.record.seed for problem in admitted.own_problems if "training key" in problem.text] == [3]
-    assert verify_all((paper.load(2),), store).passed
+    assert not verify_all((paper.load(2),), store).problems
     assert not any(r.experiment == "gate" and r.seed == 3 for r in admitted.records)
 
 
