@@ -93,6 +93,23 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or ["-n", "2", "--dist", "worksteal"]), env=threads)
 
 
+#: Every reader of files that others made, tried with damaged ones.
+FUZZED = [
+    "tests/checkpoints/test_fuzz_weights.py", "tests/data/test_fuzz_pictures.py", "tests/data/test_lists_fuzz.py",
+    "tests/data/test_video_fuzz.py",
+]  # fmt: skip
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """A minute of damaged files for each reader, always the same ones; REPRO_FUZZ_SECONDS and _FIRST choose others."""
+    install(session)
+    install_peers(session)
+    environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    environment["REPRO_FUZZ_SECONDS"] = os.environ.get("REPRO_FUZZ_SECONDS", "60")
+    session.run("pytest", *(session.posargs or ["-n", "2", "--dist", "worksteal"]), "-rP", *FUZZED, env=environment)
+
+
 #: Another CPU's instructions, for PyTorch's own kernels, its convolutions and its matrix products.
 OTHER_INSTRUCTIONS = {
     "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},

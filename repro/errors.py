@@ -16,7 +16,9 @@ UNREADABLE = (
 
 class ReproError(Exception):
     """Bad input or a missing piece. The message says what is wrong, where, and what to do; the CLI prints it and exits
-    with status 2."""
+    with `exit_code`."""
+
+    exit_code = 2
 
 
 class ReaderLeftError(Exception):

@@ -49,6 +49,7 @@ class Settings:
     threads: int = 1
     workers: int | None = None  #: processes that load data ahead, for each that computes; None: as fits the device
     save_every: int = 50  #: iterations of training between two saved states
+    wait: bool = True  #: for another process that is at work in the same place
 
     @property
     def training_options(self) -> bool:

@@ -27,6 +27,7 @@ from repro.conversion import prepare
 from repro.data import sources
 from repro.data.coco import CocoDetection
 from repro.detection.detector import DetectorModule
+from repro.engine.fitted import RESULTS, WEIGHTS, read_result
 from repro.errors import ReproError
 from repro.experiments import Experiment, mini, preprocessing, readings
 from repro.experiments.conventions import AUTHORS, DetectionConventions
@@ -115,6 +116,12 @@ def load_experiment(name: str, settings: Settings, random: bool) -> Subject:
         path = _find_trained_weights(experiment, settings)
         model = _build_network(experiment, settings)
         contents = weight_files.read(path)
+        fitted = read_result(path.parent, keys.training_key(readings.as_trained(experiment), _as_trained(settings)))
+        if fitted and fitted.sha256 != contents.sha256:
+            raise ReproError(
+                f"{path} is not what its training ended in: its sha256 is not the one in {path.parent / RESULTS[0]}. "
+                f"Delete it, then `repro run {name}` with the same options trains it again."
+            )
         model.load_state_dict(contents.tensors)
         subject = _build_subject(experiment, model, _choose_inputs(model), f"trained here, {path}")
         subject = replace(subject, weights_sha256=contents.sha256)
@@ -233,6 +240,10 @@ def _build_random_network(experiment: Experiment, settings: Settings) -> nn.Modu
     return model
 
 
+def _as_trained(settings: Settings) -> Settings:
+    return replace(settings, source="trained")
+
+
 def _find_trained_weights(experiment: Experiment, settings: Settings) -> Path:
     name, seed = experiment.name, settings.seed
     if settings.profile == "full" and settings.data_root is None:
@@ -240,7 +251,7 @@ def _find_trained_weights(experiment: Experiment, settings: Settings) -> Path:
             f"{name}: which weights? Give --weights ID|FILE, --random for an untrained network, or --profile mini for "
             "the small network that `repro run` trains in minutes."
         )
-    path = keys.training_directory(experiment, replace(settings, source="trained")) / "weights.pt"
+    path = keys.training_directory(experiment, _as_trained(settings)) / WEIGHTS
     if not is_there(path) and settings.profile == "full":
         raise ReproError(
             f"{name}: which weights? Nothing was trained here with seed {seed}: {path} is missing. Give --weights "

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
-
-from pydantic import ValidationError
 
 from repro import paper
 from repro.analysis.attention import Statistics, compute_statistics
@@ -21,9 +18,11 @@ from repro.errors import ReproError
 from repro.evaluation import ATTENTION_EVALUATOR
 from repro.experiments import digest
 from repro.files.locks import hold_directory_lock
+from repro.files.notices import tell
 from repro.files.places import is_there
 from repro.files.regular_files import read_regular
 from repro.files.schema import FrozenModel
+from repro.files.seals import parse_sealed, seal_line
 from repro.paper import STATISTICS
 from repro.paths import unwritable, write_atomically
 from repro.records import Metric, cache_key
@@ -104,7 +103,7 @@ def survey(
             kept.unlink(missing_ok=True)
         analysed, failed = {image.image: image for image in _read(kept)}, []
         try:
-            with kept.open("a") as file:
+            with kept.open("ab") as file:
                 for index, name in enumerate(images.names):
                     if name not in analysed:
                         try:
@@ -112,7 +111,8 @@ def survey(
                         except Unreadable as error:
                             failed.append((name, error))
                         else:
-                            print(analysed[name].model_dump_json(), file=file, flush=True)
+                            file.write(seal_line(analysed[name]))
+                            file.flush()
                     progress("analysis", index + 1, len(images.names))
         except OSError as error:
             raise unwritable(kept, error) from error
@@ -174,20 +174,24 @@ def _survey_image(subject: Subject, images: Images, index: int) -> ImageStatisti
 
 
 def _read(path: Path) -> Iterator[ImageStatistics]:
-    """Read the images of an earlier call. From the first line that is not whole on, the file is cut off."""
+    """Read the images of an earlier call. From the first line that is not whole on, the file is cut off.
+
+    The user is told, unless only the last line is cut off: a process was killed while it wrote.
+    """
     if not is_there(path):
         return
     whole = 0
+    *lines, _ = read_regular(path, _LIMIT, "statistics of images").split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield parse_sealed(
+                line + b"\n", ImageStatistics, f"line {number} of", path, "From here on, the images are analysed again."
+            )
+        except ReproError as error:
+            tell(str(error))
+            break
+        whole += len(line) + 1
     try:
-        for line in read_regular(path, _LIMIT).splitlines(keepends=True):
-            try:
-                image = ImageStatistics.model_validate(json.loads(line))
-            except (ValidationError, ValueError):
-                break
-            if not line.endswith(b"\n"):
-                break
-            whole += len(line)
-            yield image
         with path.open("r+b") as file:
             file.truncate(whole)
     except OSError as error:

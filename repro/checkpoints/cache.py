@@ -18,9 +18,8 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import FileLock
-
 from repro.errors import ReproError
+from repro.files.locks import hold_lock
 from repro.files.regular_files import open_regular, read_regular, sha256
 from repro.paths import unwritable, write_atomically
 
@@ -188,11 +187,7 @@ class Cache:
             ReproError: the cache cannot be written.
         """
         path = self.directory / "partial" / key
-        lock = FileLock(f"{path}.lock")
-        with _report_unwritable(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        try:
+        with hold_lock(Path(f"{path}.lock"), f"the download {path}"):
             partial = Partial(path)
             try:
                 yield partial
@@ -201,8 +196,6 @@ class Cache:
                     partial.close()
                 else:
                     partial.discard()  # it cannot be resumed
-        finally:
-            lock.release()
 
     def publish(self, partial: Partial, name: str, checked: str) -> Path:
         """Store a whole `partial` under its sha256; a damaged file of that name is replaced.

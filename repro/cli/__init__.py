@@ -13,6 +13,7 @@ from repro.cli import (
     cells,
     checkpoints,
     claims,
+    compare,
     complexity,
     data,
     diff,
@@ -66,6 +67,7 @@ app.command("status")(status.command)
 app.command("explain")(explain.command)
 app.command("diff")(diff.command)
 app.command("effects")(effects.command)
+app.command("compare")(compare.command)
 app.command("hypotheses")(hypotheses.command)
 app.command("table")(table.command)
 app.command("tables")(tables.command)
@@ -98,5 +100,5 @@ def _run() -> str | int | None:
         print(f"error: {message}", file=sys.stderr)
         with suppress(ReproError, ReaderLeftError):
             sys.stdout.flush()
-        return 2
+        return error.exit_code
     return code

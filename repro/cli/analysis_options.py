@@ -98,6 +98,7 @@ def choose(
     from repro.analysis import subjects
     from repro.detection import engines
     from repro.engine.devices import describe_hardware, set_up_device
+    from repro.experiments import own
 
     settings = Settings(
         results=results,
@@ -109,6 +110,8 @@ def choose(
         device=on_device,
         threads=threads,
     )
+    if experiment is not None:
+        experiment = own.name_one(experiment)
     fabric = set_up_device(settings)
     if model is not None:
         subject = subjects.load_user_network(model)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    experiment: Annotated[str | None, typer.Argument(help="Its name; `repro list` prints them all.")] = None,
+    experiment: Annotated[str | None, typer.Argument(metavar="[EXPERIMENT]", help=options.EXPERIMENT)] = None,
     model: analysis_options.Model = None,
     weights: analysis_options.Weights = None,
     random: analysis_options.Random = False,

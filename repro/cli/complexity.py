@@ -21,7 +21,12 @@ def command(
     json: options.Json = False,
     form: Annotated[str | None, typer.Option("--format", help="md, csv or tex; md by default.")] = None,
     experiment: Annotated[
-        str | None, typer.Option("--experiment", help="Count only the network of this experiment, module by module.")
+        str | None,
+        typer.Option(
+            "--experiment",
+            metavar="NAME|FILE.py:NAME",
+            help="Count only the network of this experiment, or of one of your own, module by module.",
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -53,6 +58,8 @@ def command(
     Example: repro complexity --table 2 --json
 
     Example: repro complexity --experiment coco-r50-gc-r16 --depth 2
+
+    Example: repro complexity --experiment mine.py:coordinate-attention
 
     Example: repro complexity --model net.py:build --input 1x3x224x224
     """
@@ -104,8 +111,11 @@ def _print_tables(table: int | None, form: Form, results: Path) -> None:
 
 
 def _count_experiment(name: str, depth: int, as_json: bool) -> str:
-    from repro.experiments import get
+    from repro.experiments import get, own
+    from repro.planning.work_order import check_own
 
+    name = own.name_one(name)
+    check_own(get(name))
     network = get(name).network
     from repro.complexity import networks, tree
     from repro.rendering import counts

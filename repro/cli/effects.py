@@ -28,11 +28,20 @@ Resamples = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of the resampling.")]
 
+#: What each interval says, and what it does not.
+COVERAGE = (
+    "A line of one seed has an interval and a p-value that cover images (or videos) only: what others like them would\n"
+    "give with the same two trainings. A line of all seeds has the median over seeds and an interval that covers\n"
+    "seeds only: the median over other trainings, on the same images. None covers both. Items that were not evaluated\n"
+    "are left out: what is said of a whole set assumes that they are missing at random."
+)
+
 
 def command(
     table: options.AnyTable = None,
     results: options.Results = options.RESULTS,
     data_root: DataRoot = None,
+    own: options.With = None,
     resamples: Resamples = 1000,
     seed: Seed = 0,
     json: options.Json = False,
@@ -43,7 +52,11 @@ def command(
     stored predictions. Every test is stored in RESULTS/effects and not repeated. Two experiments stand once, however
     many rows they are.
 
-    Example: repro effects --table 2
+    Examples:
+
+      repro effects --table 2
+
+      repro effects --table 2 --with mine.py
     """
     from repro import paper
     from repro.records import open_results
@@ -52,12 +65,13 @@ def command(
     from repro.verification.integrity import admit
     from repro.verification.measurements import Profile
 
+    options.load_own(own)
     chosen = paper.load_all() if table is None else (paper.load(table),)
     admitted = admit(open_results(results))
     print_left_out(admitted, chosen)
     records = admitted.records
     tester = PairedTests(
-        results, data_root, resamples, seed, threads=_count_processors(), say=lambda text: print(text, file=sys.stderr)
+        results, data_root, resamples, seed, threads=count_processors(), say=lambda text: print(text, file=sys.stderr)
     )
     profiles: tuple[Profile, ...] = ("full", "mini")
     effects = {
@@ -75,7 +89,8 @@ def command(
         _print(loaded, full, mini)
 
 
-def _count_processors() -> int:
+def count_processors() -> int:
+    """Count the processors that this process may use."""
     import os
 
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -94,16 +109,11 @@ def _print(table: Table, full: list[RowEffects], mini: list[RowEffects]) -> None
     )
     _print_section(title, mini, again)
     if any(row.columns for row in (*full, *mini)):
-        print(
-            "\nA line of one seed has an interval and a p-value that cover images (or videos) only: what others like "
-            "them would give\nwith the same two trainings. A line of all seeds has the median over seeds and an "
-            "interval that covers seeds only:\nthe median over other trainings, on the same images. None covers both. "
-            "Items that were not evaluated are left out:\nwhat is said of a whole set assumes that they are missing at "
-            "random."
-        )
+        print(f"\n{COVERAGE}")
 
 
 def _print_section(title: str, rows: list[RowEffects], remedy: str) -> None:
+    from repro.paper import DATASETS
     from repro.verification.effects.paired_effects import group_missing, name_row
 
     tested = [row for row in rows if row.columns]
@@ -117,7 +127,12 @@ def _print_section(title: str, rows: list[RowEffects], remedy: str) -> None:
             line
             for row in tested
             for column in row.columns
-            for line in _write_lines(row, column, published, f" [{row.pair.way}]" if len(ways) > 1 else "")
+            for line in write_lines(
+                name_row(row) + (f" [{row.pair.way}]" if len(ways) > 1 else ""),
+                DATASETS[row.pair.group.dataset].items,
+                column,
+                published,
+            )
         ]
         for line in align_columns([head, *lines]):
             print(f"  {line}")
@@ -133,16 +148,20 @@ def _print_section(title: str, rows: list[RowEffects], remedy: str) -> None:
         print(f"  What is missing is measured, with evidence, by {remedy}.")
 
 
-def _write_lines(row: RowEffects, effect: ColumnEffect, published: bool, way: str) -> list[tuple[str, ...]]:
-    """Write a line for each seed, and one for all of them."""
-    from repro.paper import COLUMNS, DATASETS
-    from repro.verification.effects.paired_effects import name_row
+def write_lines(name: str, items: str, effect: ColumnEffect, published: bool = False) -> list[tuple[str, ...]]:
+    """Write a line for each seed, and one for all of them.
+
+    Args:
+        name: of what is compared.
+        items: what was evaluated, in words.
+        published: whether there is a column of what the paper prints.
+    """
+    from repro.paper import COLUMNS
 
     digits = effect.decimals + 1
-    begin: tuple[str, ...] = (name_row(row) + way, COLUMNS[effect.column].heading)
+    begin: tuple[str, ...] = (name, COLUMNS[effect.column].heading)
     if published:
         begin += ("" if effect.published is None else f"{effect.published:+.{effect.decimals}f}",)
-    items = DATASETS[row.pair.group.dataset].items
     lines: list[tuple[str, ...]] = []
     for test, difference in effect.tests:
         limits = f"{difference.low:+.{digits}f} to {difference.high:+.{digits}f} ({test.confidence:.0%})"

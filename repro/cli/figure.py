@@ -13,7 +13,7 @@ from repro.errors import ReproError
 def command(
     number: Annotated[int, typer.Argument(min=1, max=2, help="Figure of the paper: 1 or 2.")],
     experiment: Annotated[
-        str | None, typer.Option("--experiment", help="Its name; `repro list` prints them all.")
+        str | None, typer.Option("--experiment", metavar="NAME|FILE.py:NAME", help=options.EXPERIMENT)
     ] = None,
     model: analysis_options.Model = None,
     weights: analysis_options.Weights = None,

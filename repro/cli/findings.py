@@ -18,5 +18,7 @@ def print_left_out(admitted: Admitted, tables: Sequence[Table]) -> None:
     for problem in admitted.problems:
         if problem.record.experiment in experiments:
             print(f"left out, wrong: {problem}", file=sys.stderr)
+    for problem in admitted.own_problems:
+        print(f"left out, wrong: {problem}", file=sys.stderr)
     for foreign in admitted.foreign:
         print(f"left out, foreign: {foreign}", file=sys.stderr)

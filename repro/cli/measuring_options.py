@@ -163,6 +163,14 @@ class MeasuringOptions:
             "--save-every", min=1, max=MOST_ITERATIONS, help="Iterations of training between two saved states."
         ),
     ] = 50
+    no_wait: Annotated[
+        bool,
+        typer.Option(
+            "--no-wait",
+            help="Where another process is at work in the same place, do not wait for it: exit code 75, or for one of "
+            "several experiments, leave it out.",
+        ),
+    ] = False
 
     def settings(self, seed: int = 0, threads: int = 1) -> tuple[Settings, str]:
         """The checked settings, and in words why this profile.
@@ -200,6 +208,7 @@ class MeasuringOptions:
             threads=threads,
             workers=self.workers,
             save_every=self.save_every,
+            wait=not self.no_wait,
         )
         _refuse_contradictions(settings)
         return settings, why
@@ -208,9 +217,9 @@ class MeasuringOptions:
         """Name the experiments that references stand for, with what --set overrides; files that are named are loaded.
 
         Raises:
-            ReproError: as `own.resolve` and `overrides.override`.
+            ReproError: as `own.list_names` and `overrides.override`.
         """
-        names = list(dict.fromkeys(name for reference in references for name in own.resolve(reference)))
+        names = list(dict.fromkeys(name for reference in references for name in own.list_names(reference)))
         if not self.overrides:
             return names
         shaped = (readings.get_experiment(name, settings.profile) for name in names)

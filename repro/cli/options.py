@@ -31,8 +31,9 @@ With = Annotated[
     list[str] | None,
     typer.Option(
         "--with",
-        metavar="FILE.py[:NAME]",
-        help="Your own experiments, too: all of a Python file, which is executed, or one. Repeatable.",
+        metavar="FILE.py|ENTRY",
+        help="Your own experiments, too: those of a Python file, or of an entry point of an installed package, which "
+        "is executed. Repeatable.",
     ),
 ]
 Results = Annotated[
@@ -40,6 +41,18 @@ Results = Annotated[
 ]
 RESULTS = Path("results")
 Threads = Annotated[int, typer.Option("--threads", min=1, max=MOST_THREADS, help="CPU threads of this process.")]
+
+
+def load_own(given: list[str] | None) -> None:
+    """Load the experiments of the user's own that `--with` names.
+
+    Raises:
+        ReproError: as `own.list_names`.
+    """
+    from repro.experiments import own
+
+    for reference in given or []:
+        own.list_names(reference)
 
 
 Choice = TypeVar("Choice", bound=str)

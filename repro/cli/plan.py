@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from repro.planning.plan import Step
 
 
-@measuring
+@partial(measuring, no_wait=False)
 def command(
     table: options.AnyTable = None,
     experiments: options.Experiments = None,

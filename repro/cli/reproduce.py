@@ -24,7 +24,8 @@ _DEFAULT_SEEDS = {
 
 @measuring
 def command(
-    table: options.Table,
+    table: options.AnyTable = None,
+    experiments: options.Experiments = None,
     seeds: Annotated[
         int | None,
         typer.Option(
@@ -45,19 +46,25 @@ def command(
     not what it says, or an experiment failed. Interrupted, the same command goes on; what is measured is not measured
     again.
 
-    Example: repro reproduce --table 2 --seeds 3
+    Examples:
+
+      repro reproduce --table 2 --seeds 3
+
+      repro reproduce --experiments mine.py --experiments coco-r50-baseline --seeds 3
     """
     from repro import complexity, paper
     from repro.cli.console import TextConsole
     from repro.cli.hypotheses import write_answers
     from repro.errors import ReproError
     from repro.experiments import get
+    from repro.files.locks import Busy
     from repro.measuring import runner
     from repro.measuring.seeds import declare_seeds
-    from repro.planning.plan import attention_experiments, plan
+    from repro.planning.plan import plan, select_attention
     from repro.rendering import ending, tables
     from repro.verification.integrity import admit
     from repro.verification.judgement import verify_all
+    from repro.verification.own_rows import choose_table
 
     settings, why = chosen.settings()
     console = TextConsole()
@@ -65,15 +72,18 @@ def command(
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    asked = chosen.name_experiments(experiments or [], settings)
+    table = choose_table(asked, table)
     published = paper.load(table)
+    names = asked or chosen.name_experiments(published.experiments, settings)
     say(f"Table {table} of the paper, profile {settings.profile} ({why})")
     if settings.profile == "mini":
         say(f"the full profile is not run: `repro plan --table {table} --profile full` says what each row would take")
     number, because = (seeds, "as asked") if seeds else _DEFAULT_SEEDS[settings.profile]
-    say(f"{ending.name_seeds(number)} of every experiment ({because})")
+    say(f"{ending.name_seeds(number)} of {', '.join(asked) if asked else 'every experiment'} ({because})")
 
     def plan_steps() -> list[Step]:
-        return plan(published.experiments, settings, range(number), attention_experiments(table))
+        return plan(names, settings, range(number), select_attention(names, table))
 
     steps = plan_steps()
     for line in describe_readings(settings, steps):
@@ -89,7 +99,9 @@ def command(
 
     started = monotonic()
     say("counting parameters and operations of the full-size networks")
-    complexity.count_experiments(map(get, published.experiments), settings.store)
+    complexity.count_experiments(
+        map(get, names if asked else dict.fromkeys([*published.experiments, *names])), settings.store
+    )
     counted = monotonic()
     if not settings.training_options:
         declare_seeds(steps, settings, number)
@@ -110,4 +122,5 @@ def command(
     end = ending.Ending(published, settings, number, verified, answers, plan_steps(), spent, paths, failures)
     print(f"\n{end}")
     if failures:
-        raise typer.Exit(1)
+        only_busy = len(failures) == sum(outcome.busy for outcome in outcomes)
+        raise typer.Exit(Busy.exit_code if only_busy else 1)

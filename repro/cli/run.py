@@ -43,11 +43,13 @@ def command(
     """
     from repro.data.sources import SOURCES
     from repro.engine import instructions, launch
-    from repro.experiments import readings
+    from repro.experiments import own, readings
+    from repro.files.locks import waiting
+    from repro.files.notices import tell
     from repro.planning.work_order import order_work
 
     settings, why = chosen.settings(seed, threads)
-    experiment = _choose_one(chosen.name_experiments([experiment], settings))
+    (experiment,) = chosen.name_experiments([own.name_one(experiment)], settings)
     os.environ.update(instructions.pin(settings.profile))  # what follows computes with them, in other processes, too
     processes = launch.find_processes(settings.devices)
     if processes.to_start:
@@ -60,18 +62,24 @@ def command(
         print(f"{experiment}: profile {settings.profile} ({why}), seed {seed}{reading}", file=sys.stderr)
 
     from repro.engine.distributed import collective_section
+    from repro.experiments import get, is_published
     from repro.measuring.measure import measure
 
     with collective_section(processes):  # what is wrong with the order is reported by one process
         order = order_work(experiment, settings)
+        if processes.rank == 0 and not is_published(experiment):  # its row has them beside the metrics
+            from repro import complexity
+
+            complexity.count_experiments([get(experiment)], settings.store)
     given, progress = describe_command(), StageProgress()
-    record = measure(order, command=given, progress=progress, say=_say, keep_weights=order.attention)
+    record = measure(order, command=given, progress=progress, say=tell, keep_weights=order.attention)
     if processes.rank > 0:
         return
     if order.attention:
         from repro.measuring.attention import measure_attention
 
-        record = measure_attention(record, settings, command=given, progress=progress)
+        with waiting(settings.wait):
+            record = measure_attention(record, settings, command=given, progress=progress)
     path = settings.store.directory / record.filename
     if json:
         print(record.model_dump_json(indent=1))
@@ -96,14 +104,6 @@ def command(
     print(f"record: {path}")
 
 
-def _choose_one(names: list[str]) -> str:
-    from repro.errors import ReproError
-
-    if len(names) > 1:
-        raise ReproError(f"it defines {len(names)} experiments, and one is run: add :NAME, of {', '.join(names)}")
-    return names[0]
-
-
 def _describe_interval(metric: Metric, data: DataSet) -> str:
     """The interval of an accuracy, in words; items that were not evaluated may all be wrong or all be right."""
     from repro.statistics.intervals import compute_interval_with_missing, compute_wilson_interval
@@ -118,7 +118,3 @@ def _describe_interval(metric: Metric, data: DataSet) -> str:
         f"95 % interval as evaluated (of all {data.required} only if they are missing at random) {own[0]:.2f} to "
         f"{own[1]:.2f}; whatever the missing are, with at least 95 %, {low:.2f} to {high:.2f}"
     )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -45,6 +45,7 @@ def command(
       repro submit coco-x101-cascade-gc-r4 --source trained --seed 1 --data-root /data/coco
     """
     from repro.experiments import get
+    from repro.files.locks import waiting
 
     get(experiment)
     options.one_of("--split", split, ("test-dev2017", "val2017"))
@@ -52,7 +53,8 @@ def command(
 
     from repro.measuring.submission import submit
 
-    directory, submission = submit(experiment, settings, split, output=output, progress=StageProgress())
+    with waiting(settings.wait):
+        directory, submission = submit(experiment, settings, split, output=output, progress=StageProgress())
     for deviation in submission.deviations:
         print(f"deviation: {deviation}", file=sys.stderr)
     for task, archive in submission.archives.items():

@@ -17,11 +17,16 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--output", help="Write to this file instead of stdout; - is stdout.")
     ] = None,
+    own: options.With = None,
     deltas: Annotated[bool, typer.Option("--deltas/--no-deltas", help="Show deltas behind our numbers (tex).")] = True,
 ) -> None:
     """Print a table of the paper with our numbers, deltas and verdicts.
 
-    Example: repro table 2 --format tex --output table2.tex
+    Examples:
+
+      repro table 2 --format tex --output table2.tex
+
+      repro table 2 --with mine.py
     """
     from repro import paper
     from repro.errors import ReproError
@@ -30,6 +35,7 @@ def command(
     from repro.rendering.tables import Format, render
 
     formats: tuple[Format, ...] = ("md", "tex", "csv")
+    options.load_own(own)
     checked = options.one_of("--format", form, formats)
     if not deltas and form != "tex":
         raise ReproError("--no-deltas is for --format tex; the other formats always show them")

@@ -78,12 +78,26 @@ def count_experiment(experiment: Experiment) -> Count:
 
 def count_whole(network: Detector | Classifier) -> Counted:
     """Count the complete network, context blocks in their places, with what each of its modules performs."""
-    model = build(network)
+    model = build(network, choose_device(network))
     own = dict.fromkeys(model.modules(), Operations())
     for part, inputs in list_traced_parts(model, network):
         for module, operations in trace_operations(part, inputs).items():
             own[module if module in own else model] += operations  # a part may be no module of the network
     return build_tree(model, own)
+
+
+def choose_device(network: Detector | Classifier) -> str:
+    """Choose where a network is traced: on the meta device, or on the CPU if a block of the user's own reads values."""
+    context_ = network.backbone.context
+    if context_ is None or isinstance(context_.block, (NonLocal, GlobalContext)):
+        return "meta"
+    size = (1, 64, *(8,) * network.backbone.dimensions)
+    try:
+        with torch.device("meta"), torch.no_grad():
+            context.build(context_.block, 64, network.backbone.dimensions).eval()(torch.zeros(size))
+    except Exception:
+        return "cpu"
+    return "meta"
 
 
 def get_input_shape(network: Detector | Classifier) -> tuple[int, ...]:

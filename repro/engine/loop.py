@@ -17,11 +17,12 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from repro.engine.distributed import share_weights
+from repro.engine.fitted import Fitted, TrainingSegment
 from repro.engine.memory import measure_peak_memory
 from repro.engine.norm_statistics import recompute_norm_statistics
 from repro.engine.sampler import Batches, TrainingData, find_generators, load, reseed
 from repro.engine.schedule import compute_learning_rate, count_iterations, count_iterations_per_epoch
-from repro.engine.state import Fitted, Run, TrainingSegment
+from repro.engine.state import Run
 from repro.errors import ReproError
 from repro.experiments import Recipe
 from repro.models.norm import BatchNorm
@@ -56,7 +57,8 @@ def fit(
     """Train `model` by `recipe`, or resume what an earlier call with the same `identity` left in `directory`.
 
     A training that was killed at any moment and started again ends, on CPU and with as many processes, with the same
-    bytes in `weights.pt` and `log.jsonl` as an uninterrupted one. A finished training is not repeated. In any case
+    bytes in `weights.pt` and `log.jsonl` as an uninterrupted one. A finished training is not repeated. What is damaged
+    of it is told, and trained again from the last state that is whole, or from the start. In any case
     `model` has the trained weights at the end, in every process.
 
     Args:
@@ -82,7 +84,7 @@ def fit(
 
     Raises:
         ReproError: the batch cannot be divided among the processes, the data set is empty, `directory` holds another
-            training's or damaged files or cannot be written, a sample cannot be loaded, or the loss or its gradient is
+            training's files or cannot be written, a sample cannot be loaded, or the loss or its gradient is
             not finite. What was saved stays.
     """
     fabric = fabric or Fabric(devices=1)
@@ -95,7 +97,8 @@ def fit(
     optimizer = build_optimizer(model, recipe)
     module, stepper = fabric.setup(model, optimizer)
     with closing(run):
-        position = run.restore(model, optimizer)
+        chosen = fabric.broadcast(run.choose_state() if fabric.is_global_zero else None)
+        position = run.restore(model, optimizer, chosen)
         position.segments.append(asdict(_describe_segment(position.iteration, fabric)))
         batches = Batches(
             len(dataset), recipe.batch_size, seed, position.iteration, total, fabric.global_rank, fabric.world_size

@@ -1,11 +1,13 @@
 """The files of a training in its directory, written so that an interruption at any moment loses only recent iterations.
 
-    log.jsonl     a line per iteration: {"iteration": 1, "lr": ..., "losses": {...}}, counted from 1
-    state.pt      while it trains: everything that the next iteration depends on
-    weights.pt    at the end: the model's state dict
-    fitted.json   at the end, after weights.pt: the training's result
+    log.jsonl             a line per iteration: {"iteration": 1, "lr": ..., "losses": {...}}, counted from 1
+    state.pt              while it trains: everything that the next iteration depends on, sealed
+    state.previous.pt     the state before that
+    weights.pt            at the end: the model's state dict
+    fitted.json           at the end, after weights.pt: the training's result, sealed; fitted.copy.json is the same
 
-The log may run ahead of the state; a resumed training cuts it back to the state's iteration.
+The log may run ahead of the state; a resumed training cuts it back to the state's iteration. What is damaged is told
+and put aside, and the training goes on from the last state that is whole.
 """
 
 from __future__ import annotations
@@ -21,25 +23,19 @@ from typing import Any
 
 import torch
 
+from repro.engine import fitted as results
+from repro.engine.fitted import Fitted, explain_other_identity, set_aside
 from repro.errors import UNREADABLE, ReproError
+from repro.files.notices import tell
 from repro.files.places import is_there, list_directory
 from repro.files.regular_files import open_regular, read_regular
+from repro.files.seals import Changed, seal_bytes, unseal_bytes
 from repro.paths import unwritable, write_atomically
 
 #: Number of last iterations over whose mean the final loss is taken.
 FINAL_ITERATIONS = 20
-_LARGEST, _SMALL = 16 << 30, 16 << 20  #: bytes of a state or of weights, and of a result
-_WEIGHTS, _RESULT = "weights.pt", "fitted.json"
-
-
-@dataclass(frozen=True)
-class TrainingSegment:
-    """Iterations that were trained without an interruption, from `start` to the next segment's `start`."""
-
-    start: int  #: number of iterations completed before
-    world_size: int
-    precision: str
-    accelerator: str | None = None  #: "cpu" or "cuda"; None in states of earlier versions
+_LARGEST = 16 << 30  #: bytes of a state, and of a log
+_DAMAGE = (*UNREADABLE, Changed)  #: what reading a damaged state raises
 
 
 @dataclass
@@ -51,31 +47,8 @@ class Position:
     peak_memory_bytes: int = 0
     log_bytes: int = 0
     segments: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A finished training."""
-
-    iterations: int
-    final_loss: float  #: mean of the summed loss terms over the last 20 iterations
-    seconds: float  #: wall time of the training loop over all segments
-    peak_memory_bytes: int  #: of the first process, on the GPU or resident
-    effective_batch: int
-    world_size: int  #: of the last segment
-    segments: tuple[TrainingSegment, ...]
-    weights: Path
-    sha256: str  #: of the bytes of `weights`
-
-    @property
-    def resumed(self) -> int:
-        """The number of times that the training was resumed from a saved state."""
-        return len(self.segments) - 1
-
-
-def is_finished(directory: Path) -> bool:
-    """Whether `directory` holds the result of a training, which may still turn out to be damaged."""
-    return is_there(directory / _RESULT) and is_there(directory / _WEIGHTS)
+    log_sha256: str | None = None  #: of the first `log_bytes` of the log; None in states of earlier versions
+    last_losses: list[float] = field(default_factory=list)  #: summed loss terms, of at most FINAL_ITERATIONS
 
 
 class Run:
@@ -87,75 +60,151 @@ class Run:
     def __init__(self, directory: Path, identity: str, writes: bool):
         self.directory, self.identity, self.writes = directory, identity, writes
         self.log, self.state = directory / "log.jsonl", directory / "state.pt"
-        self.weights, self.result = directory / _WEIGHTS, directory / _RESULT
+        self.previous = directory / "state.previous.pt"
+        self.weights = directory / results.WEIGHTS
         self._log: io.FileIO | None = None
+        self._log_hash = hashlib.sha256()
+        self._last_losses: deque[float] = deque(maxlen=FINAL_ITERATIONS)
 
     def load_result(self, model: torch.nn.Module) -> Fitted | None:
         """Load the result of the finished training, and its weights into `model`; None if it is not finished.
 
-        A leftover state is deleted.
+        Leftover states are deleted. A damaged result counts as none: the user is told.
 
         Raises:
-            ReproError: the result is another training's, or one of its two files is damaged.
+            ReproError: the result is another training's, or cannot be read.
         """
-        if not is_finished(self.directory):
+        found = results.load_finished(self.directory, self.identity, repair=self.writes)
+        if found is None:
             return None
-        try:
-            result = json.loads(read_regular(self.result, _SMALL))
-            self._check_identity(self.result, result["identity"])
-            values = result["fitted"]
-            segments = tuple(TrainingSegment(**segment) for segment in values.pop("segments"))
-            fitted = Fitted(**values, segments=segments, weights=self.weights)
-        except UNREADABLE as error:
-            raise self._describe_damage(self.result, error) from None
-        content = read_regular(self.weights, _LARGEST, "weights")
-        if hashlib.sha256(content).hexdigest() != fitted.sha256:
-            raise self._describe_damage(self.weights, "its sha256 is not the one in fitted.json")
+        fitted, content = found
         model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
         if self.writes:
-            self.state.unlink(missing_ok=True)
+            self._remove_unfinished()
+            for path in (self.state, self.previous):
+                path.unlink(missing_ok=True)
+                path.with_name(path.name + results.DAMAGED).unlink(missing_ok=True)
         return fitted
 
-    def restore(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Position:
-        """Load the saved state, if there is one, and open the log at its iteration.
+    def choose_state(self) -> str | None:
+        """Choose the state to go on from: the name of the last one that is whole; None where there is none.
+
+        For the process that writes. What is damaged is put aside, and the user is told in a line.
 
         Raises:
-            ReproError: the state is damaged or another training's, or the directory cannot be written.
+            ReproError: a state is another training's.
+        """
+        problems, chosen, damaged_log = [], None, None
+        for path in (self.state, self.previous):
+            if not is_there(path):
+                continue
+            try:
+                position = Position(**self._read_state(path, tell_age=True)["position"])
+            except _DAMAGE as error:
+                problems.append(self._describe_damage(path, error))
+                set_aside(path)
+                continue
+            problem = self._examine_log(position)
+            if problem is None:
+                chosen = path
+                break
+            damaged_log = damaged_log or (path, problem)
+        if damaged_log:
+            path, problem = damaged_log
+            problems.append(problem)
+            if chosen is None:  # not for a log is a training begun anew: neither weights nor record come from it
+                chosen = path
+                problems.append("the log stays damaged: neither the weights nor the record are made from it")
+            else:  # what is trained again writes the lines again
+                path.unlink()
+        if problems:
+            begin = f"from {chosen.name}" if chosen else "from the start, for there is no other state"
+            tell(f"{self.directory}: {'; '.join(problems)}. The training goes on {begin}.")
+        return chosen.name if chosen else None
+
+    def restore(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, chosen: str | None) -> Position:
+        """Load the state that `choose_state` chose, if there is one, and open the log at its iteration.
+
+        Raises:
+            ReproError: the state is damaged or of another network, or the directory cannot be written.
         """
         position = Position()
-        if is_there(self.state):
+        if chosen:
+            path = self.directory / chosen
             try:
-                with open_regular(self.state, _LARGEST, "state") as file:
-                    state = torch.load(file, map_location="cpu", weights_only=True)
-                self._check_identity(self.state, state["identity"])
+                state = self._read_state(path)
                 position = Position(**state["position"])
                 model.load_state_dict(state["model"])
                 optimizer.load_state_dict(state["optimizer"])
-            except UNREADABLE as error:
-                raise self._describe_damage(self.state, error) from None
+            except _DAMAGE as error:
+                raise ReproError(
+                    f"{self.directory / self._describe_damage(path, error)}. Delete {self.directory} to train from the "
+                    "start."
+                ) from None
         if self.writes:
-            self._open_log(position.log_bytes)
+            self._open_log(position)
         return position
 
-    def _open_log(self, size: int) -> None:
+    def _read_state(self, path: Path, tell_age: bool = False) -> dict[str, Any]:
+        """The content of a state.
+
+        Raises:
+            Changed: it is not as it was written; or what `torch.load` raises.
+            ReproError: it is another training's, or cannot be read.
+        """
+        content, sealed = unseal_bytes(read_regular(path, _LARGEST, "state"))
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if not sealed and "sealed" in state:
+            raise Changed("its sha256 at its end is missing")
+        if state["identity"] != self.identity:
+            raise explain_other_identity(path, state["identity"], self.identity)
+        if not sealed and tell_age:
+            tell(f"{path} was written by an earlier version, without a hash: an edit or a damage would not show.")
+        return state
+
+    def _examine_log(self, position: Position) -> str | None:
+        """What is wrong with the part of the log that was written before a state; None where nothing is."""
+        size, total = _hash_beginning(self.log, position.log_bytes)
+        if size < position.log_bytes:
+            return f"{self.log.name} is damaged (it is shorter than when the state was written)"
+        if position.log_sha256 not in (None, total.hexdigest()):
+            return f"{self.log.name} is damaged (it is not what it was when the state was written)"
+        return None
+
+    def _open_log(self, position: Position) -> None:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            unfinished = tuple(f".{path.name}." for path in (self.state, self.weights, self.result))
-            for leftover in list_directory(self.directory):
-                if leftover.name.startswith(unfinished):  # of a process that was killed while writing
-                    leftover.unlink()
+            self._remove_unfinished()
             self._log = self.log.open("ab", buffering=0)
-            if self._log.tell() < size:
-                raise self._describe_damage(self.log, f"it is shorter than when {self.state.name} was written")
-            self._log.truncate(size)
+            size = self._log.tell()
+            if size > position.log_bytes:
+                self._log.truncate(position.log_bytes)
+            elif size < position.log_bytes:  # of a damaged one, whole lines are kept
+                self._log.truncate(self.log.read_bytes().rfind(b"\n") + 1)
         except OSError as error:
             raise unwritable(self.log, error) from error
+        self._log_hash = _hash_beginning(self.log, position.log_bytes)[1]
+        self._last_losses.clear()
+        if position.log_sha256 is None:
+            self._last_losses.extend(self._read_last_losses())
+        else:
+            self._last_losses.extend(position.last_losses)
+
+    def _remove_unfinished(self) -> None:
+        """Remove what a process left that was killed while it wrote a file."""
+        names = (self.state.name, self.previous.name, self.weights.name, *results.RESULTS)
+        unfinished = tuple(f".{name}." for name in names)
+        for leftover in list_directory(self.directory):
+            if leftover.name.startswith(unfinished):
+                leftover.unlink()
 
     def append(self, iteration: int, lr: float, losses: dict[str, float]) -> None:
         """Add an iteration's line to the log."""
         if self._log is None:
             return
         line = json.dumps({"iteration": iteration, "lr": lr, "losses": losses}).encode() + b"\n"
+        self._log_hash.update(line)
+        self._last_losses.append(sum(losses.values()))
         try:
             while line:  # a disk that is nearly full takes only a part
                 line = line[self._log.write(line) :]
@@ -163,7 +212,7 @@ class Run:
             raise unwritable(self.log, error) from error
 
     def save(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> None:
-        """Replace the saved state by this one.
+        """Save this state. The one before it is kept, and the one before that is not.
 
         Raises:
             ReproError: it cannot be written; the earlier state is untouched.
@@ -171,14 +220,22 @@ class Run:
         if self._log is None:
             return
         os.fsync(self._log.fileno())
-        position.log_bytes = self._log.tell()
+        position.log_bytes, position.log_sha256 = self._log.tell(), self._log_hash.hexdigest()
+        position.last_losses = list(self._last_losses)
         state = {
             "identity": self.identity,
             "position": asdict(position),
             "model": dict(model.state_dict()),
             "optimizer": optimizer.state_dict(),
+            "sealed": True,  # so that one whose seal was cut off is not taken for one of earlier versions
         }
-        write_atomically(self.state, _serialise(state))
+        content = seal_bytes(_serialise(state))
+        try:
+            if is_there(self.state):
+                os.replace(self.state, self.previous)
+        except OSError as error:
+            raise unwritable(self.state, error) from error
+        write_atomically(self.state, content)
 
     def finish(self, model: torch.nn.Module, position: Position, effective_batch: int) -> None:
         """Write the weights, then the result.
@@ -191,18 +248,18 @@ class Run:
         self.close()
         content = _serialise({name: tensor.detach().cpu() for name, tensor in model.state_dict().items()})
         write_atomically(self.weights, content)
-        fitted = {
-            "iterations": position.iteration,
-            "final_loss": self._compute_final_loss(),
-            "seconds": position.seconds,
-            "peak_memory_bytes": position.peak_memory_bytes,
-            "effective_batch": effective_batch,
-            "world_size": position.segments[-1]["world_size"],
-            "segments": position.segments,
-            "sha256": hashlib.sha256(content).hexdigest(),
-        }
-        result = {"identity": self.identity, "fitted": fitted}
-        write_atomically(self.result, (json.dumps(result, indent=1) + "\n").encode())
+        fitted = Fitted(
+            iterations=position.iteration,
+            final_loss=sum(self._last_losses) / len(self._last_losses),
+            seconds=position.seconds,
+            peak_memory_bytes=position.peak_memory_bytes,
+            effective_batch=effective_batch,
+            world_size=position.segments[-1]["world_size"],
+            segments=tuple(results.TrainingSegment(**segment) for segment in position.segments),
+            weights=self.weights,
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+        results.save_result(fitted, self.identity)
 
     def close(self) -> None:
         """Close the log."""
@@ -210,24 +267,31 @@ class Run:
             self._log.close()
             self._log = None
 
-    def _compute_final_loss(self) -> float:
-        with self.log.open("rb") as lines:
-            last = [sum(json.loads(line)["losses"].values()) for line in deque(lines, maxlen=FINAL_ITERATIONS)]
-        return sum(last) / len(last)
-
-    def _check_identity(self, path: Path, identity: object) -> None:
-        if identity != self.identity:
+    def _read_last_losses(self) -> list[float]:
+        """What states of earlier versions do not have."""
+        try:
+            with self.log.open("rb") as lines:
+                return [sum(json.loads(line)["losses"].values()) for line in deque(lines, maxlen=FINAL_ITERATIONS)]
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ReproError(
-                f"{path} belongs to another training: its experiment, recipe, data, initial weights or seed differ "
-                f"(its key is {str(identity)[:12]}, this training's is {self.identity[:12]}). "
-                f"Choose another directory, or delete {self.directory} to train from the start."
-            )
+                f"{self.log} is damaged ({error}). Delete {self.directory} to train from the start."
+            ) from None
 
-    def _describe_damage(self, path: Path, why: Exception | str) -> ReproError:
+    def _describe_damage(self, path: Path, why: Exception) -> str:
         reason = next(iter(str(why).strip().splitlines()), type(why).__name__)
-        return ReproError(
-            f"{path} is damaged or not of this training ({reason}). Delete {self.directory} to train from the start."
-        )
+        return f"{path.name} is damaged or not of this training ({reason.rstrip('.')})"
+
+
+def _hash_beginning(path: Path, size: int) -> tuple[int, hashlib._Hash]:
+    """Hash the first `size` bytes of a file: how many it has of them, and their hash."""
+    total, left = hashlib.sha256(), size
+    if not is_there(path):
+        return 0, total
+    with open_regular(path, _LARGEST, "log") as file:
+        while left and (block := file.read(min(left, 1 << 20))):
+            total.update(block)
+            left -= len(block)
+    return size - left, total
 
 
 def _serialise(value: dict[str, Any]) -> bytes:

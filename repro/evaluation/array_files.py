@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from repro.errors import ReproError
+from repro.errors import UNREADABLE, ReproError
 from repro.files.regular_files import open_regular
 
 _LIMIT = 1 << 30  #: bytes; the matches of all of COCO's validation split have a hundredth of it
@@ -33,5 +34,5 @@ def open_arrays(path: Path, version: int) -> Iterator[Any]:
     except OSError as error:
         raise ReproError(f"{path} cannot be read: {error.strerror or error}. {REMEDY}") from None
     # The file of a single array is opened, too, and has no `with` block: TypeError, until Python 3.10 AttributeError.
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (*UNREADABLE, zipfile.BadZipFile, zlib.error, lzma.LZMAError, ArithmeticError, MemoryError) as error:
         raise ReproError(f"{path} is damaged: {error}. {REMEDY}") from None

@@ -116,7 +116,7 @@ def _explain_malformed_mask(detections: list[Detections], error: ValueError) -> 
 
 
 def save_predictions(detections: Iterable[Detections], path: Path) -> str:
-    """Write predictions to `path` (.json.gz) and return the sha256 of the file.
+    """Write predictions to `path` (.json.gz) and return the sha256 of their content.
 
     Equal predictions give equal bytes, whatever their order: images ascending by id, float32 values in full.
 
@@ -165,7 +165,7 @@ def load_predictions(path: Path, sha256: str | None = None) -> list[Detections]:
     """Read what `save_predictions` wrote.
 
     Args:
-        sha256: of the file, where it is known, to refuse a file that is whole but another.
+        sha256: where it is known, to refuse a file that is whole but another.
 
     Raises:
         ReproError: the file is missing, cut short, changed, or not a predictions file.

@@ -7,9 +7,6 @@ right after the prediction.
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,11 +19,8 @@ from torch import Tensor
 
 from repro.data.kinetics import Kinetics
 from repro.errors import ReproError
-from repro.evaluation.predictions import PREDICTIONS_LIMIT, REMEDY, check_ids
-from repro.files.compressed import decompress
-from repro.files.regular_files import read_regular
+from repro.evaluation.predictions import REMEDY, check_ids, pack, unpack
 from repro.files.schema import describe_violation
-from repro.paths import write_atomically
 
 _FLOAT16 = np.dtype("<f2")
 
@@ -119,7 +113,7 @@ class _Header(BaseModel):
 
 
 def save_scores(scores: Iterable[Scores], path: Path) -> str:
-    """Write scores to `path` (.scores.gz) and return the sha256 of the file.
+    """Write scores to `path` (.scores.gz) and return the sha256 of their content.
 
     Equal scores give equal bytes, whatever their order: videos ascend by id.
 
@@ -132,29 +126,21 @@ def save_scores(scores: Iterable[Scores], path: Path) -> str:
         raise ReproError(f"scores of different numbers of views and classes are not kept together: {sorted(shapes)}")
     views, classes = shapes.pop()
     header = _Header(views=views, classes=classes, videos=[(video.video_id, video.label) for video in videos])
-    content = io.BytesIO()
-    with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=content, mtime=0) as file:
-        file.write(header.model_dump_json().encode() + b"\n")
-        for video in videos:
-            file.write(video.views.astype(_FLOAT16).tobytes())
-    write_atomically(path, content.getvalue())
-    return hashlib.sha256(content.getvalue()).hexdigest()
+    line = header.model_dump_json().encode() + b"\n"
+    return pack(b"".join([line, *(video.views.astype(_FLOAT16).tobytes() for video in videos)]), path)
 
 
 def load_scores(path: Path, sha256: str | None = None) -> list[Scores]:
     """Read what `save_scores` wrote.
 
     Args:
-        sha256: of the file, where it is known, to refuse a file that is whole but another.
+        sha256: where it is known, to refuse a file that is whole but another.
 
     Raises:
         ReproError: the file is missing, cut short, changed, or not a file of scores.
     """
-    content = read_regular(path, PREDICTIONS_LIMIT, "scores")
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise ReproError(f"scores {path} are not the ones recorded: the sha256 is not {sha256}. {REMEDY}")
+    line, _, values = unpack(path, "scores", sha256).partition(b"\n")
     try:
-        line, _, values = decompress(content, path, PREDICTIONS_LIMIT, "scores", REMEDY).partition(b"\n")
         header = _Header.model_validate_json(line)
     except ValidationError as error:
         raise ReproError(

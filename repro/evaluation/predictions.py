@@ -1,4 +1,8 @@
-"""Files of predictions of whole data sets: JSON in gzip, equal bytes for equal predictions, refused when damaged."""
+"""Files of predictions of whole data sets, packed with gzip; refused when damaged.
+
+Predictions are known by the sha256 of what is packed: the same packed by another Python or zlib are other bytes.
+Records of earlier versions have the sha256 of the file, which is taken as well.
+"""
 
 from __future__ import annotations
 
@@ -53,30 +57,53 @@ def check_ids(evaluated: Iterable[int | str], expected: Iterable[int | str], ite
 
 
 def write(document: object, path: Path) -> str:
-    """Write `document` to `path` (.json.gz) and return the sha256 of the file.
+    """Write `document` to `path` (.json.gz) and return the sha256 of its JSON.
 
     Raises:
         ReproError: the file cannot be written.
     """
-    text = json.dumps(document, separators=(",", ":"), sort_keys=True, allow_nan=False)
-    content = gzip.compress(text.encode(), compresslevel=6, mtime=0)
-    write_atomically(path, content)
+    return pack(json.dumps(document, separators=(",", ":"), sort_keys=True, allow_nan=False).encode(), path)
+
+
+def pack(content: bytes, path: Path) -> str:
+    """Write `content` to `path`, packed, and return its sha256.
+
+    Raises:
+        ReproError: the file cannot be written.
+    """
+    write_atomically(path, gzip.compress(content, compresslevel=6, mtime=0))
     return hashlib.sha256(content).hexdigest()
+
+
+def unpack(path: Path, what: str, sha256: str | None) -> bytes:
+    """Read what `pack` wrote.
+
+    Args:
+        what: what it is, for messages.
+        sha256: as of `read`.
+
+    Raises:
+        ReproError: the file is missing, cut short or changed.
+    """
+    packed = read_regular(path, PREDICTIONS_LIMIT, what)
+    content = decompress(packed, path, PREDICTIONS_LIMIT, what, REMEDY)
+    if sha256 is not None and sha256 not in (hashlib.sha256(one).hexdigest() for one in (content, packed)):
+        raise ReproError(f"{what} {path} are not the ones recorded: the sha256 is not {sha256}. {REMEDY}")
+    return content
 
 
 def read(path: Path, schema: TypeAdapter[Document], sha256: str | None = None) -> Document:
     """Read what `write` wrote.
 
     Args:
-        sha256: of the file, where it is known, to refuse a file that is whole but another.
+        sha256: of the content or, in records of earlier versions, of the file, where it is known, to refuse a file that
+            is whole but another.
 
     Raises:
         ReproError: the file is missing, cut short, changed, or not of that schema.
     """
-    content = read_regular(path, PREDICTIONS_LIMIT, "predictions")
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise ReproError(f"predictions {path} are not the ones recorded: the sha256 is not {sha256}. {REMEDY}")
+    content = unpack(path, "predictions", sha256)
     try:
-        return schema.validate_json(decompress(content, path, PREDICTIONS_LIMIT, "predictions", REMEDY))
+        return schema.validate_json(content)
     except ValidationError as error:
         raise ReproError(f"{path} is not a predictions file: {describe_violation(error)}. {REMEDY}") from None

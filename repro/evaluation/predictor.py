@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -16,7 +14,10 @@ from torch import nn
 
 from repro.engine.distributed import gather
 from repro.errors import ReproError
-from repro.files.regular_files import read_regular
+from repro.files.notices import tell
+from repro.files.places import is_there
+from repro.files.schema import FiniteModel
+from repro.files.seals import read_sealed, seal
 from repro.paths import write_atomically
 
 #: Called with the stage ("pre-training", "training", "evaluation"), how much of it is done and how much there is.
@@ -47,7 +48,7 @@ class Evaluation(Protocol[Result]):
         """Predict the items: one result for each, in order. The model is on the device of `fabric`."""
 
     def save(self, results: list[Result], path: Path) -> str:
-        """Write results and return the sha256 of the file."""
+        """Write results and return the sha256 of their content, whatever packs them."""
 
     def load(self, path: Path, sha256: str) -> list[Result]:
         """Read what `save` wrote.
@@ -63,6 +64,19 @@ class Predicted(Generic[Result]):
 
     results: list[Result]
     failed: list[Failed]
+
+
+class _Shard(FiniteModel):
+    """What a shard was predicted with, and how long it took."""
+
+    weights: str  #: sha256
+    stop: int  #: number of the first item that is not in it any more
+    sha256: str  #: of its results, as `Evaluation.save` gives it
+    seconds: float
+    failed: list[tuple[str, str]]  #: id and reason
+
+
+_REMEDY = "It is a part of an interrupted evaluation."
 
 
 class Predictor(Generic[Result]):
@@ -102,14 +116,15 @@ class Predictor(Generic[Result]):
     ) -> tuple[list[Result], list[Failed], float]:
         """The results of the items from `start` to `stop`, the items that failed, and how many seconds it took."""
         path = self.directory / f"{start:06d}{self.evaluation.suffix}"
-        done = (
-            self.directory / f"{start:06d}.done"
-        )  # written after the shard: what it was predicted with, and how long it took
-        with suppress(OSError, ValueError, KeyError, TypeError, ReproError):  # not there, or damaged: predicted again
-            written = json.loads(read_regular(done, 64 << 20))
-            if (written["weights"], written["stop"]) == (weights, stop):
-                failed = [Failed(*item) for item in written["failed"]]
-                return self.evaluation.load(path, written["sha256"]), failed, written["seconds"]
+        done = self.directory / f"{start:06d}.done"  # written after the shard
+        try:
+            if is_there(done):
+                shard = read_sealed(done, _Shard, "shard", _REMEDY)
+                if (shard.weights, shard.stop) == (weights, stop):
+                    failed = [Failed(*item) for item in shard.failed]
+                    return self.evaluation.load(path, shard.sha256), failed, shard.seconds
+        except ReproError as error:
+            tell(f"{error} The items {start} to {stop - 1} are predicted again.")
         begin = time.monotonic()
         results: list[Result] = []
         failed = []
@@ -121,14 +136,9 @@ class Predictor(Generic[Result]):
             progress("evaluation", index, len(self.evaluation))
         sha256 = self.evaluation.save(results, path)
         seconds = time.monotonic() - begin
-        state = {
-            "weights": weights,
-            "stop": stop,
-            "sha256": sha256,
-            "seconds": seconds,
-            "failed": [[item.item_id, item.reason] for item in failed],
-        }
-        write_atomically(done, json.dumps(state).encode())
+        named = [(item.item_id, item.reason) for item in failed]
+        shard = _Shard(weights=weights, stop=stop, sha256=sha256, seconds=seconds, failed=named)
+        write_atomically(done, seal(shard))
         return results, failed, seconds
 
     def clean(self) -> None:

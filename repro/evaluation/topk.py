@@ -96,7 +96,7 @@ def compute_standard_error(percent: float, n: int) -> float:
 
 
 def save_predictions(predictions: Iterable[Prediction], path: Path) -> str:
-    """Write predictions to `path` (.json.gz) and return the sha256 of the file.
+    """Write predictions to `path` (.json.gz) and return the sha256 of their content.
 
     Equal predictions give equal bytes, whatever their order: images ascending by id, logits in full.
 
@@ -112,7 +112,7 @@ def load_predictions(path: Path, sha256: str | None = None) -> list[Prediction]:
     """Read what `save_predictions` wrote.
 
     Args:
-        sha256: of the file, where it is known, to refuse a file that is whole but another.
+        sha256: where it is known, to refuse a file that is whole but another.
 
     Raises:
         ReproError: the file is missing, cut short, changed, or not a predictions file.

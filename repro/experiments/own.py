@@ -35,7 +35,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 _PACKAGE = Path(__file__).parents[1]
 
 
-def resolve(reference: str) -> list[str]:
+def list_names(reference: str) -> list[str]:
     """The names of the experiments that a reference stands for: NAME, FILE.py, FILE.py:NAME, ENTRY or ENTRY:NAME.
 
     Those of files and entry points are loaded, and known to `get` from then on.
@@ -55,6 +55,20 @@ def resolve(reference: str) -> list[str]:
     else:
         names = [reference]
     return [get(one).name for one in names]
+
+
+def name_one(reference: str) -> str:
+    """The name of the one experiment that a reference stands for.
+
+    Raises:
+        ReproError: as `list_names`, or there are several.
+    """
+    names = list_names(reference)
+    if len(names) > 1:
+        raise ReproError(
+            f"{reference} has {len(names)} experiments, and one is wanted: add :NAME, of {', '.join(names)}"
+        )
+    return names[0]
 
 
 def load(reference: str) -> dict[str, Experiment]:

@@ -1,4 +1,5 @@
-"""Sealed files: JSON whose last field is the sha256 of the rest, so that an edit by hand or a damage shows.
+"""Sealed files, so that an edit by hand or a damage shows: JSON whose last field is the sha256 of the rest, and other
+bytes with their sha256 behind them.
 
 A seal is no signature: who computes it again after an edit is not noticed by it.
 """
@@ -23,6 +24,11 @@ _LIMIT = 4 * 2**20  #: bytes; the largest, a record with many failed items, has 
 _VERSION = "schema_version"
 _MOST_VERSIONS = 10**6
 _SEAL = re.compile(rb',\s*"content_sha256":\s*"([0-9a-f]{64})"')
+_BEFORE = b"\nsha256 of all before: "  #: what stands between bytes and their seal
+
+
+class Changed(Exception):
+    """A file is not as it was written; whoever reads it says what becomes of that."""
 
 
 class OtherVersionError(ReproError):
@@ -42,6 +48,31 @@ def seal(content: FrozenModel) -> bytes:
     """Write a file's content as JSON with its seal."""
     written = (content.model_dump_json(indent=1) + "\n").encode()
     return written.removesuffix(b"\n}\n") + b',\n "content_sha256": "%s"\n}\n' % _sha256(written)
+
+
+def seal_line(content: FrozenModel) -> bytes:
+    """Write one of many, as JSON with its seal in a line of its own."""
+    written = (content.model_dump_json() + "\n").encode()
+    return written.removesuffix(b"}\n") + b',"content_sha256":"%s"}\n' % _sha256(written)
+
+
+def seal_bytes(content: bytes) -> bytes:
+    """Put the seal of bytes that are no JSON behind them."""
+    return content + _BEFORE + _sha256(content)
+
+
+def unseal_bytes(content: bytes) -> tuple[bytes, bool]:
+    """Take the seal off what `seal_bytes` gave: the bytes before it, and whether there was one.
+
+    Raises:
+        Changed: they are not what was sealed.
+    """
+    before, mark, expected = content[: -len(_BEFORE) - 64], content[-len(_BEFORE) - 64 : -64], content[-64:]
+    if mark != _BEFORE:
+        return content, False
+    if _sha256(before) != expected:
+        raise Changed("it was changed after it was written: its sha256 is not the one at its end")
+    return before, True
 
 
 def has_seal(content: bytes) -> bool:

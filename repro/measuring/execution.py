@@ -14,6 +14,7 @@ from repro.engine import devices, distributed, instructions
 from repro.engine.launch import Processes
 from repro.engine.memory import explain_memory_errors, measure_peak_memory, reset_peak_memory
 from repro.evaluation.predictor import Predicted, Predictor, ProgressReport
+from repro.files.regular_files import sha256
 from repro.measuring import deviations
 from repro.measuring.batch_division import BatchDivision, divide_batch, effective_recipe
 from repro.measuring.networks import EvaluatedNetwork, load_public_network
@@ -94,8 +95,8 @@ class Execution(ABC):
         task, settings = self.task, self.settings
         results, failed = predicted.results, [item.item_id for item in predicted.failed]
         self._explain_failures(predicted)
-        suffix = predictor.evaluation.suffix
-        predictions_sha256 = predictor.evaluation.save(results, self.order.directory / f"predictions{suffix}")
+        kept = self.order.directory / f"predictions{predictor.evaluation.suffix}"
+        predictions_sha256 = predictor.evaluation.save(results, kept)
         record = assemble_record(
             MeasuredNetwork(
                 experiment=self.order.experiment.name,
@@ -114,6 +115,7 @@ class Execution(ABC):
             ),
             Conditions(
                 predictions_sha256=predictions_sha256,
+                predictions_file_sha256=sha256(kept),
                 dataset=task.describe_dataset(len(results), failed),
                 numerics=devices.describe_numerics(
                     settings, task.evaluation_batch, task.choose_memory_format(self.fabric)

@@ -7,14 +7,15 @@ the run's directory, and the processes that share the work.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 from repro.engine import distributed, launch
-from repro.engine.state import is_finished
+from repro.engine.fitted import find_finished
 from repro.evaluation.predictor import ProgressReport
-from repro.files.locks import hold_directory_lock
+from repro.files.locks import describe_holder, hold_directory_lock, waiting
+from repro.files.notices import telling
 from repro.measuring.execution import Execution, start_execution
 from repro.planning.lookup import find_record
 from repro.planning.work_order import TrainedWork, WorkOrder
@@ -41,6 +42,7 @@ def measure(
         keep_weights: a record will not do, if the weights that were trained for it are not here any more.
 
     Raises:
+        Busy: another process is at work there, and the settings say not to wait for it.
         ReproError: bad or missing input, a training that diverged, an output directory that cannot be written, a GPU
             with too little memory, or a process that was lost.
     """
@@ -59,7 +61,11 @@ def measure(
 
     name, source = order.experiment.name, order.experiment.source
     directory = source.directory if source else None
-    with distributed.collective_section(processes), report_own_failures(name, directory):
+    with (
+        distributed.collective_section(processes),
+        report_own_failures(name, directory),
+        waiting(order.settings.wait),
+    ):
         return execute(order, keep_weights)
 
 
@@ -81,8 +87,10 @@ def _find_stored(order: WorkOrder) -> Record | None:
 
 
 def _lacks_weights(order: WorkOrder, wanted: bool) -> bool:
-    """Whether weights are wanted that are not here any more."""
-    return wanted and isinstance(order, TrainedWork) and not is_finished(order.training.directory)
+    """Whether weights are wanted that are not here any more, or damaged."""
+    if not wanted or not isinstance(order, TrainedWork):
+        return False
+    return find_finished(order.training.directory, order.training.key) is None
 
 
 def _with_run_lock(
@@ -101,9 +109,10 @@ def _across_processes(execution: Execution, command: str, say: Callable[[str], N
     record = _find_stored(order) if first and not _lacks_weights(order, keep_weights) else None
     # What one process does for all is done before it joins the others, who wait for it in `launch`.
     start = execution.acquire() if first and record is None else None
-    fabric.launch()
-    torch.set_num_threads(order.settings.threads)  # `launch` may set another number
-    record, start = fabric.broadcast((record, start))
+    with _telling_for_whom(execution, "to find the data and the initial weights"):
+        fabric.launch()
+        torch.set_num_threads(order.settings.threads)  # `launch` may set another number
+        record, start = fabric.broadcast((record, start))
     if record is not None:
         return record
     if first and execution.description and _lacks_weights(order, wanted=True):
@@ -111,6 +120,16 @@ def _across_processes(execution: Execution, command: str, say: Callable[[str], N
     network = execution.load_network(start)
     predictor, predicted = execution.predict(network)
     record = execution.record(network, predictor, predicted, command) if first else None
-    record = fabric.broadcast(record)
+    with _telling_for_whom(execution, "to evaluate the predictions"):
+        record = fabric.broadcast(record)
     assert record is not None, "the first process has made it"
     return record
+
+
+def _telling_for_whom(execution: Execution, why: str) -> AbstractContextManager[None]:
+    """Tell for whom the processes wait that have nothing to do: in the second process, on behalf of the others."""
+    processes, directory = execution.processes, execution.order.directory
+    if processes.rank != 1:
+        return nullcontext()
+    who = "process 2 waits" if processes.count == 2 else f"processes 2 to {processes.count} wait"
+    return telling(lambda: f"{who} for the first one {why}; in {directory} works {describe_holder(directory)}")

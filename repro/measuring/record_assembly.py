@@ -54,6 +54,7 @@ class Conditions:
     numerics: dict[str, str | int | bool]
     environment: dict[str, str | bool | None]
     cost: Cost
+    predictions_file_sha256: str | None = None  #: None where they are in no packed file
 
 
 def assemble_record(
@@ -92,6 +93,7 @@ def assemble_record(
         metrics=list(metrics),
         evaluator=evaluator,
         predictions_sha256=conditions.predictions_sha256,
+        predictions_file_sha256=conditions.predictions_file_sha256,
         weights=network.weights,
         dataset=conditions.dataset,
         training=network.training,

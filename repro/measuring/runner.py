@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -31,6 +32,7 @@ from rich.progress import (
 
 from repro.engine import instructions, launch
 from repro.errors import ReproError
+from repro.files.locks import STARTED_BY
 from repro.measuring.worker import write_task
 from repro.planning.plan import Step
 from repro.settings import Settings
@@ -43,6 +45,7 @@ class Outcome:
     step: Step
     record: str | None
     failure: str | None
+    busy: bool = False  #: another process is at work there, and was not to be waited for
 
 
 def run(steps: Sequence[Step], settings: Settings, jobs: int, command: str, console: Console) -> list[Outcome]:
@@ -112,16 +115,16 @@ class _Worker(threading.Thread):
             except Empty:
                 break
             try:
-                record, failure = self._measure(step)
+                outcome = self._measure(step)
             except (OSError, ValueError) as error:  # the process cannot be started, or says what is no event
-                record, failure = None, f"its worker failed: {error}"
+                outcome = Outcome(step, None, f"its worker failed: {error}")
                 if self.process is not None:  # what it still says must not be taken for the next step's events
                     self.process.kill()
                     self.process.wait()
             if self.stopped:
                 break
-            self.outcomes.append(Outcome(step, record, failure))
-            self.display.finish(step, failure)
+            self.outcomes.append(outcome)
+            self.display.finish(step, outcome.failure)
         if self.process is not None:
             with suppress(OSError):
                 _pipe(self.process.stdin).close()
@@ -133,10 +136,9 @@ class _Worker(threading.Thread):
             self.process.terminate()
             self.process.wait()
 
-    def _measure(self, step: Step) -> tuple[str | None, str | None]:
-        """(the record's file name, why there is none)."""
+    def _measure(self, step: Step) -> Outcome:
         if step.order is None:
-            return None, step.reason
+            return Outcome(step, None, step.reason)
         task = write_task(step.order, self.command)
         if (self.settings.devices or 1) > 1:
             process = self._start(task)
@@ -147,7 +149,7 @@ class _Worker(threading.Thread):
         try:
             print(task, file=_pipe(process.stdin), flush=True)
         except BrokenPipeError:
-            return None, _explain_death(process)
+            return Outcome(step, None, _explain_death(process))
         return self._listen(process, step)
 
     def _start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -162,20 +164,21 @@ class _Worker(threading.Thread):
                 **instructions.pin(self.settings.profile),
                 "OMP_NUM_THREADS": threads,
                 "MKL_NUM_THREADS": threads,
+                STARTED_BY: f"{os.getpid()} on {socket.gethostname()}",
             },
             start_new_session=True,  # Ctrl-C reaches this process alone, which then ends its workers
         )
         return self.process
 
-    def _listen(self, process: subprocess.Popen[str], step: Step) -> tuple[str | None, str | None]:
+    def _listen(self, process: subprocess.Popen[str], step: Step) -> Outcome:
         for line in _pipe(process.stdout):
             event = json.loads(line)
             if event["event"] == "measured":
-                return event["record"], None
+                return Outcome(step, event["record"], None)
             if event["event"] == "failed":
-                return None, event["message"]
+                return Outcome(step, None, event["message"], event.get("busy") is True)
             self.display.show(step, event["stage"], event["done"], event["total"])
-        return None, _explain_death(process)
+        return Outcome(step, None, _explain_death(process))
 
 
 def _pipe(stream: IO[str] | None) -> IO[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 
+from repro.experiments import is_published
 from repro.planning.plan import Step
 from repro.records import DeclaredSeeds
 from repro.settings import Settings
@@ -13,13 +14,14 @@ from repro.settings import Settings
 def declare_seeds(steps: Iterable[Step], settings: Settings, seeds: int) -> None:
     """Write down that seeds 0..seeds-1 of what is trained will be run, before any of them is.
 
-    What was declared before stays: whoever runs fewer seeds than once declared has chosen among them.
+    What was declared before stays: whoever runs fewer seeds than once declared has chosen among them. Of the user's own
+    experiments nothing is declared: a file that is edited defines another one under the same name.
 
     Raises:
         ReproError: the directory of results cannot be written.
     """
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    asked_for = (step for step in steps if step.source == "trained" and step.order and not step.needed_by)
+    asked_for = (step for step in steps if _is_to_declare(step))
     for name, readings in dict.fromkeys((step.experiment.name, step.experiment.readings) for step in asked_for):
         declared = DeclaredSeeds(
             experiment=name,
@@ -30,3 +32,7 @@ def declare_seeds(steps: Iterable[Step], settings: Settings, seeds: int) -> None
             declared=now,
         )
         settings.store.declare_seeds(declared)
+
+
+def _is_to_declare(step: Step) -> bool:
+    return step.source == "trained" and bool(step.order) and not step.needed_by and is_published(step.experiment.name)

@@ -151,6 +151,7 @@ def record_answer(name: str, directory: Path, metrics: Mapping[str, float], stor
         ),
         Conditions(
             predictions_sha256=submission.predictions_sha256,
+            predictions_file_sha256=submission.predictions_file_sha256,
             dataset=submission.dataset,
             numerics=submission.numerics,
             environment=submission.environment,

@@ -24,7 +24,7 @@ from repro.evaluation.predictor import Predictor, ProgressReport
 from repro.experiments import Detector, Experiment, get, is_published, readings
 from repro.files.locks import hold_directory_lock
 from repro.files.places import is_there
-from repro.files.regular_files import read_regular
+from repro.files.regular_files import read_regular, sha256
 from repro.measuring.networks import EvaluatedNetwork, load_public_network
 from repro.planning import keys
 from repro.records import Cost, DataSet, Record, cache_key
@@ -94,6 +94,8 @@ def submit(
         ):
             detections = predictor.predict(network.weights.sha256, progress).results
         sizes = {image_id: data.get_original_size(image_id) for image_id in data.image_ids}
+        kept = directory / "predictions.json.gz"
+        predictions_sha256 = evaluation.save_predictions(detections, kept)
         submission = Submission(
             archives=_write_archives(detections, data, output, archives.name_file(split, name), sizes),
             key=key,
@@ -105,7 +107,8 @@ def submit(
             deviations=list(network.deviations),
             departures=list(network.departures),
             readings=dict(experiment.readings),
-            predictions_sha256=evaluation.save_predictions(detections, directory / "predictions.json.gz"),
+            predictions_sha256=predictions_sha256,
+            predictions_file_sha256=sha256(kept),
             weights=network.weights,
             dataset=DataSet(
                 name=f"coco-{split}",

@@ -12,8 +12,10 @@ from torch import nn
 from repro.checkpoints import initial_weights
 from repro.checkpoints.weight_names import add_part
 from repro.engine.devices import compile_model, convert_memory_format, count_loading_processes
+from repro.engine.fitted import WEIGHTS, find_finished
 from repro.engine.loop import fit
 from repro.engine.schedule import count_iterations, count_iterations_per_epoch
+from repro.errors import ReproError
 from repro.evaluation.predictor import ProgressReport
 from repro.experiments import mini
 from repro.files.regular_files import sha256
@@ -137,9 +139,14 @@ def find_starting_point(
         path, part = initial_weights.fetch_given(settings.initial)
         return StartingPoint(path, f"trained here from {add_part(path.name, part)}", sha256(path), part)
     if starts_from:
-        path = starts_from.training.directory / "weights.pt"
-        return StartingPoint(path, f"trained here from {wanted}, which was trained here", sha256(path))
-    path = task.obtain_initial_weights(fabric, progress)
-    if wanted in mini.PRETRAINED:
-        return StartingPoint(path, f"trained here from the mini profile's {_PRETRAINED[wanted]}", sha256(path))
-    return StartingPoint(path, f"trained here from {wanted}", sha256(path))
+        earlier = starts_from.training
+        fitted = find_finished(earlier.directory, earlier.key)
+        if fitted is None:
+            raise ReproError(
+                f"{earlier.directory / WEIGHTS} is not what the training there ended in: it was damaged or removed "
+                "meanwhile. Run the same command again: it is trained again."
+            )
+        return StartingPoint(fitted.weights, f"trained here from {wanted}, which was trained here", fitted.sha256)
+    path, digest = task.obtain_initial_weights(fabric, progress)
+    origin = f"the mini profile's {_PRETRAINED[wanted]}" if wanted in mini.PRETRAINED else wanted
+    return StartingPoint(path, f"trained here from {origin}", digest)

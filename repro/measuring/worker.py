@@ -15,6 +15,8 @@ from typing import TextIO
 
 from repro.engine import launch
 from repro.errors import ReproError
+from repro.files.locks import Busy, waiting
+from repro.files.notices import tell
 from repro.planning.work_order import WorkOrder, from_json, to_json
 
 
@@ -32,7 +34,7 @@ def main() -> None:
         if processes.to_start:
             sys.exit(launch.launch(processes.count, ["-m", "repro.measuring.worker", task]))
     except ReproError as error:
-        _emit(sys.stdout, event="failed", message=str(error))
+        _emit(sys.stdout, event="failed", message=str(error), busy=False)
         sys.exit(2)
     if not _execute(task, _events()):
         sys.exit(2)
@@ -64,21 +66,18 @@ def _execute(task: str, events: TextIO) -> bool:
     try:
         order, command = _read(task)
         first = launch.find_processes(order.settings.devices).rank == 0
-        record = measure(order, command=command, say=_say, progress=progress, keep_weights=order.attention)
+        record = measure(order, command=command, say=tell, progress=progress, keep_weights=order.attention)
         if order.attention and first:
             from repro.measuring.attention import measure_attention
 
-            measure_attention(record, order.settings, command=command, progress=progress)
+            with waiting(order.settings.wait):
+                measure_attention(record, order.settings, command=command, progress=progress)
     except ReproError as error:
-        _emit(events, event="failed", message=str(error))
+        _emit(events, event="failed", message=str(error), busy=isinstance(error, Busy))
         return False
     if first:
         _emit(events, event="measured", record=record.filename)
     return True
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _events() -> TextIO:

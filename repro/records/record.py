@@ -168,7 +168,10 @@ class Record(FiniteModel):
     own: OwnExperiment | None = Field(default=None, exclude_if=lambda value: value is None)
     metrics: list[Metric]
     evaluator: Text  #: name and version
-    predictions_sha256: Sha256
+    predictions_sha256: Sha256  #: of their content; see `predictions_file_sha256`
+    #: Of the file that they are packed in, which depends on versions of Python and zlib. Left out in records of earlier
+    #: versions, whose `predictions_sha256` is this one, and where the predictions are in no packed file.
+    predictions_file_sha256: Sha256 | None = Field(default=None, exclude_if=lambda value: value is None)
     weights: Weights
     dataset: DataSet
     training: Training | None
@@ -203,6 +206,16 @@ class Record(FiniteModel):
         if metric is None:
             raise ReproError(f"record {self.filename} has no {name}; it has {', '.join(m.name for m in self.metrics)}")
         return metric
+
+    def predicts_as(self, other: Record) -> bool:
+        """Whether its predictions are those of another record of the same weights and items, as far as can be told.
+
+        Where one of the two is of an earlier version, equal files tell it; of unequal ones, the metrics do.
+        """
+        if (self.predictions_file_sha256 is None) == (other.predictions_file_sha256 is None):
+            return self.predictions_sha256 == other.predictions_sha256
+        files = (record.predictions_file_sha256 or record.predictions_sha256 for record in (self, other))
+        return len(set(files)) == 1 or self.metrics == other.metrics
 
     @property
     def answered_by(self) -> str:

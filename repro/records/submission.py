@@ -48,6 +48,7 @@ class Submission(FiniteModel):
     departures: list[Text]
     readings: dict[Name, Name] = Field(default={}, exclude_if=lambda value: not value)  #: as records have them
     predictions_sha256: Sha256  #: of every detection in full precision
+    predictions_file_sha256: Sha256 | None = Field(default=None, exclude_if=lambda value: value is None)  #: as records
     weights: Weights
     dataset: DataSet
     training: Training | None

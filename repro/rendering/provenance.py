@@ -16,6 +16,7 @@ from repro.records import Record
 from repro.verification import ledger
 from repro.verification.integrity import Problem
 from repro.verification.measurements import Measurement
+from repro.verification.own_rows import is_placed
 from repro.verification.verdicts import Verification
 
 LOCK = TABLES.parent / "requirements.lock"
@@ -89,7 +90,7 @@ def trace_provenance(
         facts.append(("complexity", f"{len(counts)} networks counted by {counters}"))
     inputs = [PUBLISHED / f"table{table.number}.yaml", TABLES / "tolerances.yaml", HYPOTHESES, ledger.LEDGER, LOCK]
     facts += [(path.name, f"sha256 {sha256(path)}") for path in inputs if is_there(path)]
-    facts += [(f"wrong: record {p.file}", p.text) for p in problems if p.record.experiment in table.experiments]
+    facts += [(f"wrong: record {p.file}", p.text) for p in problems if is_placed(p.record.experiment, table)]
     facts += [(f"unused record {unused.filename}", unused.reason) for unused in verification.unused]
     again = f"`nox -s reproduce -- --table {table.number}`; from the records alone: `repro table {table.number}`"
     facts.append(("regenerate", again))

@@ -10,6 +10,7 @@ from repro.paper.hypotheses import load_hypotheses
 from repro.records import Store
 from repro.rendering.grid import NOT_RUN, Grid, Notes, Text, write_signed
 from repro.rendering.mini_view import MiniView, build_mini
+from repro.rendering.own_rows import ABOUT, build_mini_own, build_own_lines
 from repro.rendering.provenance import describe_tolerances, trace_provenance
 from repro.rendering.reading_rows import (
     build_mini_readings,
@@ -25,6 +26,7 @@ from repro.verification.judgement import verify
 from repro.verification.measurements import Measurement
 from repro.verification.orderings import Effect, effects_over_baseline
 from repro.verification.other_readings import ReadingRow, list_reading_rows
+from repro.verification.own_rows import OwnRow, is_placed, list_own_rows
 from repro.verification.verdicts import CellVerdict, RowVerdict, Verification
 
 #: What the numbers of a table are in, by the unit of its columns.
@@ -67,6 +69,10 @@ class TableView:
     readings: tuple[ReadingRow, ...] = ()  #: measured under others than the default
     mini_readings: Grid | None = None
     mini_reading_measurements: tuple[tuple[str, Measurement], ...] = ()  #: with the reading of each
+    own: tuple[OwnRow, ...] = ()  #: of the user's, at the full profile
+    own_mini: tuple[OwnRow, ...] = ()
+    mini_own: Grid | None = None
+    about_own: str = ""
 
 
 def build(table: Table, store: Store) -> TableView:
@@ -83,10 +89,14 @@ def build(table: Table, store: Store) -> TableView:
     small = tuple({m.first.filename: m for _, measured in mini for m in measured.values()}.values())
     notes, deviations = Notes(), Notes()
     readings = list_reading_rows(table, records, problems)
+    own_problems = [p for p in admitted.own_problems if is_placed(p.record.experiment, table)]
+    own, own_mini = (list_own_rows(table, records, counts, profile) for profile in ("full", "mini"))
+    mini_own = build_mini_own(own_mini)
     groups = []
     for group in table.groups:
         rows = [row for row in verification.rows if row.group is group]
-        groups.append(Section(_write_title(group), _build_group_grid(rows, readings, notes, deviations)))
+        mine = [row for row in own if row.group.name == group.name]
+        groups.append(Section(_write_title(group), _build_group_grid(rows, readings, mine, notes, deviations)))
     effects = effects_over_baseline(verification.rows)
     return TableView(
         number=table.number,
@@ -103,13 +113,17 @@ def build(table: Table, store: Store) -> TableView:
         ),
         deviations=tuple(deviations.texts),
         tolerances=describe_tolerances(table, rules),
-        provenance=trace_provenance(table, verification, small, problems),
+        provenance=trace_provenance(table, verification, small, [*problems, *own_problems]),
         verification=verification,
         mini_measurements=small,
         open_points=describe_open_points(table),
         readings=readings,
         mini_readings=build_mini_readings(table, records),
         mini_reading_measurements=collect_mini_readings(table, records),
+        own=own,
+        own_mini=own_mini,
+        mini_own=mini_own,
+        about_own=ABOUT if mini_own else "",
     )
 
 
@@ -121,7 +135,7 @@ def _write_title(group: Group) -> str:
 
 
 def _build_group_grid(
-    rows: Sequence[RowVerdict], readings: Sequence[ReadingRow], notes: Notes, deviations: Notes
+    rows: Sequence[RowVerdict], readings: Sequence[ReadingRow], own: Sequence[OwnRow], notes: Notes, deviations: Notes
 ) -> Grid:
     columns = rows[0].group.columns
     header = ("row", *(COLUMNS[column].heading for column in columns))
@@ -130,10 +144,18 @@ def _build_group_grid(
         lines = list(_build_row(row, columns, notes, deviations))
         for other in (other for other in readings if (other.group, other.row) == (row.group, row.row)):
             alike = [one for one in readings if (one.group, one.row, one.name) == (row.group, row.row, other.name)]
-            source = _describe_measurement(other.measurement, row.row, deviations, with_engine=len(alike) > 1)
+            source = _describe_measurement(
+                other.measurement, _list_columns(row.row), deviations, with_engine=len(alike) > 1
+            )
             lines.append(build_reading_line(other, columns, source, notes))
         blocks.append(tuple(lines))
-    return Grid(header, tuple(blocks))
+    lines = []
+    for mine in own:
+        source = "not run"
+        if mine.measurement:
+            source = _describe_measurement(mine.measurement, columns, deviations, with_engine=True)
+        lines.append(build_own_lines(mine, columns, source, notes))
+    return Grid(header, (*blocks, *([tuple(lines)] if lines else [])))
 
 
 def _build_row(
@@ -171,13 +193,17 @@ def _describe_source(row: RowVerdict, measurement: Measurement | None, deviation
     """
     if measurement is None:
         return "ours (counted)" if any(cell.source == "counted" for cell in row.cells) else "ours"
-    return _describe_measurement(measurement, row.row, deviations, with_engine=len(row.measurements) > 1)
+    return _describe_measurement(measurement, _list_columns(row.row), deviations, with_engine=len(row.measurements) > 1)
 
 
-def _describe_measurement(measurement: Measurement, row: Row, deviations: Notes, *, with_engine: bool = False) -> str:
-    texts = dict.fromkeys(
-        text for record in measurement.records_behind(cell.column for cell in row.cells) for text in record.deviations
-    )
+def _list_columns(row: Row) -> list[str]:
+    return [cell.column for cell in row.cells]
+
+
+def _describe_measurement(
+    measurement: Measurement, columns: Sequence[str], deviations: Notes, *, with_engine: bool = False
+) -> str:
+    texts = dict.fromkeys(text for record in measurement.records_behind(columns) for text in record.deviations)
     numbers = ", ".join(f"D{number}" for number in deviations.number(*texts))
     checkpoint = measurement.first.weights.checkpoint
     if checkpoint:

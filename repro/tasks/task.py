@@ -18,12 +18,14 @@ from repro.data import sources
 from repro.data.miniature import content as miniature_content
 from repro.data.miniature.coco import Tagger
 from repro.data.miniature.content import GeneratedContent
+from repro.engine.fitted import Fitted
 from repro.engine.loop import fit
 from repro.engine.sampler import TrainingData
 from repro.errors import ReproError
 from repro.evaluation.predictor import Evaluation, ProgressReport
 from repro.experiments import Experiment, mini
 from repro.files.locks import hold_directory_lock
+from repro.files.regular_files import sha256
 from repro.planning.keys import pretraining_key
 from repro.records import Checkpoint, DataSet, Metric
 from repro.settings import Settings
@@ -109,20 +111,25 @@ class Task(ABC, Generic[Result, Model, Data]):
         """Collate samples to the network's input in training."""
         return list(samples)
 
-    def obtain_initial_weights(self, fabric: Fabric, progress: ProgressReport) -> Path:
-        """The file of the weights that the recipe starts from: public ones, or a mini experiment's pre-trained ones.
+    def obtain_initial_weights(self, fabric: Fabric, progress: ProgressReport) -> tuple[Path, str]:
+        """The weights that the recipe starts from: public ones, or a mini experiment's pre-trained ones.
 
         Mini experiments with the same backbone share a pre-training, executed by the first that needs it.
+
+        Returns:
+            their file, and its sha256: that of what the pre-training ended in.
 
         Raises:
             ReproError: the weights cannot be fetched, or trained.
         """
         if pretrainings := mini.list_pretrainings(self.experiment):
-            return self._pretrain(pretrainings, fabric, progress)
-        return initial_weights.fetch(self.experiment.recipe.initial_weights)
+            pretrained = self._pretrain(pretrainings, fabric, progress)
+            return pretrained.weights, pretrained.sha256
+        path = initial_weights.fetch(self.experiment.recipe.initial_weights)
+        return path, sha256(path)
 
-    def _pretrain(self, pretrainings: list[Experiment], fabric: Fabric, progress: ProgressReport) -> Path:
-        """The file of the weights that the last of these trainings ends in, each of which starts from the one before.
+    def _pretrain(self, pretrainings: list[Experiment], fabric: Fabric, progress: ProgressReport) -> Fitted:
+        """Execute these trainings, each of which starts from what the one before ended in: the last one's result.
 
         Raises:
             ReproError: one of them diverges, or its directory cannot be written.
@@ -136,8 +143,9 @@ class Task(ABC, Generic[Result, Model, Data]):
                 torch.manual_seed(0)
                 model = self.build_pretraining_network(spec)
             if start:
-                self.start_from(model, weight_files.read(start).tensors, spec)
-            fitted = fit(
+                tensors = weight_files.read(start.weights, f"sha256:{start.sha256}").tensors
+                self.start_from(model, tensors, spec)
+            return fit(
                 model,
                 spec.recipe,
                 self.load_pretraining_data(spec),
@@ -148,7 +156,6 @@ class Task(ABC, Generic[Result, Model, Data]):
                 collate=list if isinstance(model, Tagger) else self.collate,
                 progress=lambda at: progress("pre-training", at.iteration, at.total),
             )
-        return fitted.weights
 
     def build_pretraining_network(self, spec: Experiment) -> nn.Module:
         """Build the network of one of the trainings that lead to a mini experiment's initial weights."""

@@ -158,14 +158,19 @@ def diff(a: str, b: str, results: Path) -> RecordComparison | StoreComparison:
         return compare_stores(_open_store(Path(a)), _open_store(Path(b)))
     if any(directories):
         raise ReproError(f"{a} and {b}: one is a directory and the other a record; compare two of a kind")
-    return compare(a, _find_record(a, results), b, _find_record(b, results))
+    return compare(a, find_record(a, results), b, find_record(b, results))
 
 
 def _open_store(directory: Path) -> Store:
     return Store(directory / "records" if is_directory(directory / "records") else directory)
 
 
-def _find_record(name: str, results: Path) -> Record:
+def find_record(name: str, results: Path) -> Record:
+    """Find a record by its file, or by the beginning of its name in a directory of results.
+
+    Raises:
+        ReproError: there is none, several begin so, or it is damaged.
+    """
     if is_file(Path(name)):
         return records.read(Path(name))
     store = open_results(results, may_be_absent=bool(os.path.dirname(name)))
@@ -183,14 +188,22 @@ def _find_record(name: str, results: Path) -> Record:
     return files[matching[0]]
 
 
+def name_decisive(a: Record, b: Record) -> list[str]:
+    """Name in what two records differ that makes them different measurements, but for the network and its recipe."""
+    ours, theirs = _flatten(a), _flatten(b)
+    changed = {name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)}
+    return _name_causes(_DECISIVE, changed - {"spec_hash", _KEY})
+
+
 def compare(a_name: str, a: Record, b_name: str, b: Record) -> RecordComparison:
     """Compare two records: what is not the same, and whether it explains their numbers."""
     ours, theirs = _flatten(a), _flatten(b)
     fields = dict.fromkeys([*ours, *theirs])
+    hashing = _list_changes_of_hashing(a, b)
     changes = tuple(
         FieldChange(_GROUPS.get(field.partition(".")[0], "identity"), field, ours.get(field), theirs.get(field))
         for field in fields
-        if ours.get(field) != theirs.get(field)
+        if ours.get(field) != theirs.get(field) and field not in hashing
     )
     metrics = {metric.name: metric for metric in b.metrics}
     deltas = tuple(
@@ -198,10 +211,19 @@ def compare(a_name: str, a: Record, b_name: str, b: Record) -> RecordComparison:
         for metric in a.metrics
         if metric.name in metrics
     )
-    alike = (a.weights.sha256, a.predictions_sha256, a.metrics) == (b.weights.sha256, b.predictions_sha256, b.metrics)
+    alike = (a.weights.sha256, a.metrics) == (b.weights.sha256, b.metrics) and a.predicts_as(b)
     explained, conclusion = _conclude(a, b, {change.field for change in changes}, deltas)
     causes = () if alike else _find_causes(a, b, changes)
     return RecordComparison(a_name, b_name, changes, deltas, alike, causes, explained, conclusion)
+
+
+def _list_changes_of_hashing(a: Record, b: Record) -> set[str]:
+    """List the fields that differ for how predictions are packed or hashed, and not for what they are."""
+    packing = "predictions_file_sha256"
+    if (a.predictions_file_sha256 is None) == (b.predictions_file_sha256 is None) or not a.predicts_as(b):
+        return {packing}
+    rekeyed = (a.measured_by, a.evaluator) == (b.measured_by, b.evaluator)
+    return {packing, "predictions_sha256", *(["key"] if rekeyed else [])}
 
 
 def _find_causes(a: Record, b: Record, changes: Sequence[FieldChange]) -> tuple[Cause, ...]:

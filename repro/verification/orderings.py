@@ -81,7 +81,7 @@ def effects_over_baseline(rows: Sequence[RowVerdict]) -> tuple[Effect, ...]:
         cells = [cell for cell in row.row.cells if COLUMNS[cell.column].unit == "%"]
         ways: list[tuple[str, dict[str, list[float]]]] = []
         for (way, ours), (_, theirs) in product(_list_whole(row), _list_whole(other)):
-            differences = {cell.column: _pair_by_seed(ours, theirs, cell.column) for cell in cells}
+            differences = {cell.column: pair_by_seed(ours, theirs, cell.column) for cell in cells}
             if any(differences.values()):
                 ways.append((way, differences))
         for way, differences in ways or [("", {})]:
@@ -139,7 +139,7 @@ def _select_common_seeds(
     return [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
 
 
-def _pair_by_seed(first: Measurement | None, second: Measurement | None, column: str) -> list[float]:
+def pair_by_seed(first: Measurement | None, second: Measurement | None, column: str) -> list[float]:
     """Subtract second from first for every seed that both have; nothing when they were not measured alike."""
     return [ours - theirs for ours, theirs in zip(*_select_common_seeds(first, second, column), strict=True)]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations
 from typing import TypeVar
 
 from repro.evaluation import is_attention
@@ -66,9 +67,7 @@ def _find_runs_of_one_seed(way: _Files) -> Iterator[Finding]:
     for seed, same in _group(way, lambda record: record.seed).items():
         weights = _group(same, lambda record: record.weights.sha256)
         again = [
-            part
-            for part in _group(same, lambda record: record.dataset.ids_sha256).values()
-            if len(_group(part, lambda record: record.predictions_sha256)) > 1
+            part for part in _group(same, lambda record: record.dataset.ids_sha256).values() if not _predict_alike(part)
         ]
         for runs in [same] if len(weights) > 1 else again:
             several = True
@@ -85,6 +84,10 @@ def _find_runs_of_one_seed(way: _Files) -> Iterator[Finding]:
     )
     for file, record in way.items():
         yield file, record, text
+
+
+def _predict_alike(runs: _Files) -> bool:
+    return all(first.predicts_as(second) for first, second in combinations(runs.values(), 2))
 
 
 def _find_answers(files: _Files) -> Iterator[Finding]:

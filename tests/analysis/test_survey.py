@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 
@@ -205,6 +206,26 @@ def test_an_interrupted_survey_goes_on(photographs, tmp_path, monkeypatch):
     assert len(torn.read_bytes().splitlines()) == 3
     survey(subject(), photographs, tmp_path / "torn", "cpu", silent)
     assert looked_at == [1, 2]
+
+
+def test_a_line_that_was_changed_is_told_and_analysed_again(photographs, tmp_path, capsys):
+    whole, place = survey(subject(), photographs, tmp_path, "cpu", silent)
+    path = place / "images.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    digit = re.search(rb'"cos_att":0\.\d*[0-8]', lines[1]).end() - 1
+    for damaged in (
+        lines[1][:digit] + bytes([lines[1][digit] + 1]) + lines[1][digit + 1 :],
+        re.sub(rb',"content_sha256":"\w*"', b"", lines[1]),
+        lines[1].replace(b'"seconds":', b'"seconds":1'),
+    ):
+        assert damaged != lines[1]
+        path.write_bytes(lines[0] + damaged + lines[2])
+        found, _ = survey(subject(), photographs, tmp_path, "cpu", silent)
+        assert found.values_sha256 == whole.values_sha256
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert f"line 2 of {path}" in said
+        assert "analysed again" in said
 
 
 def test_a_network_that_can_change_without_a_trace_is_looked_at_again(photographs, tmp_path):

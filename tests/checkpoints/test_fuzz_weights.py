@@ -1,14 +1,10 @@
-"""Damaged weights files by the thousand: refused with one message, or read as their format's own library reads them.
-
-`REPRO_FUZZ_WEIGHTS=N` tries N files of each kind instead of a few; numbers are always the same files.
-"""
+"""Damaged weights files by the thousand: refused with one message, or read as their format's own library reads them."""
 
 from __future__ import annotations
 
 import io
-import os
 import pickle
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +13,14 @@ import pytest
 import safetensors.torch
 import torch
 from damaged_weights import READERS, make_damaged
+from fuzzing import number_inputs, try_inputs
 
 from repro.checkpoints.pickle_standins import NUMPY
 from repro.checkpoints.weight_files import read
 from repro.errors import ReproError
 
-COUNT = int(os.environ.get("REPRO_FUZZ_WEIGHTS", "0"))
-#: Of each kind, about ten seconds together.
-COUNTS = {"zip": 3000, "legacy": 3000, "arrays": 3000, "safetensors": 5000}
+#: Of each kind, files in some seconds together, and its share of a reader's time.
+FEW = {"zip": (1000, 1), "legacy": (1000, 1 / 3), "arrays": (1000, 1 / 3), "safetensors": (1500, 1 / 3)}
 
 
 class OfNumpy(pickle.Unpickler):
@@ -61,36 +57,15 @@ def describe_difference(ours: dict[str, torch.Tensor], theirs: dict[str, torch.T
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("reader", READERS)
-def test_damaged_files(tmp_path: Path, reader: str, capsys: pytest.CaptureFixture[str]) -> None:
-    path, wrong, tracebacks = tmp_path / READERS[reader][0], [], []
-    accepted, alone, slowest = 0, [], 0.0
-    for number in range(COUNT or COUNTS[reader]):
-        content = make_damaged(reader, number)
+def test_damaged_files(tmp_path: Path, reader: str, capfd: pytest.CaptureFixture[str]) -> None:
+    path, few, share = tmp_path / READERS[reader][0], *FEW[reader]
+
+    def read_written(content: bytes) -> dict[str, torch.Tensor]:
         path.write_bytes(content)
-        begun = time.monotonic()
-        try:
-            contents = read(path)
-        except ReproError:
-            continue
-        except Exception as error:
-            tracebacks.append(f"{number}: {error!r}")
-            continue
-        finally:
-            slowest = max(slowest, time.monotonic() - begun)
-        accepted += 1
-        try:
-            theirs = read_as_its_library_does(reader, content)
-        except Exception as error:
-            alone.append(f"{number}: {type(error).__name__} {str(error)[:150]}")
-            continue
-        if difference := describe_difference(contents.tensors, theirs, ordered=reader != "safetensors"):
-            wrong.append(f"{number}: {difference}")
-    with capsys.disabled():
-        if COUNT:
-            print(f"\n{reader}: {COUNT} files, {accepted} accepted ({len(alone)} of them by this reader alone), "
-                  f"{len(tracebacks)} tracebacks, {len(wrong)} wrong readings, slowest {slowest:.2f} s")  # fmt: skip
-            print("\n".join(alone[:30]))
-    assert not tracebacks, tracebacks[:10]
-    assert not wrong, wrong[:10]
-    assert accepted  # or else nothing was compared
-    assert slowest < 5
+        return read(path).tensors
+
+    def compare(content: bytes, ours: dict[str, torch.Tensor]) -> str | None:
+        return describe_difference(ours, read_as_its_library_does(reader, content), ordered=reader != "safetensors")
+
+    numbers, make = number_inputs(few, share), partial(make_damaged, reader)
+    assert try_inputs(reader, numbers, make, read_written, ReproError, compare, capfd, named=str(path))

@@ -189,7 +189,7 @@ def test_a_part_of_a_store_that_cannot_be_listed_does_not_count_as_an_empty_one(
 
 def test_no_option_that_names_a_place_is_left_out():
     known = {" ".join(name.split()[:3]) for name in READS} | WRITES.keys() | WRITTEN_LAST | SHARED
-    known |= {"checkpoints verify", "checkpoints convert", "diff"}
+    known |= {"checkpoints verify", "checkpoints convert", "compare", "diff"}
 
     def walk(command, words):
         for name, below in getattr(command, "commands", {}).items():

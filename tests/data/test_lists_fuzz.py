@@ -1,7 +1,4 @@
-"""Damaged lists, annotations, archives and devkits: read as the peer reads them, or one message, never a traceback.
-
-`REPRO_FUZZ_LISTS=N` tries N files of each kind instead of a few; numbers are always the same files.
-"""
+"""Damaged lists, annotations, archives and devkits: read as the peer reads them, or one message, never a traceback."""
 
 from __future__ import annotations
 
@@ -15,9 +12,9 @@ import os
 import random
 import struct
 import tarfile
-import time
 import unicodedata
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ import imagenet_trees as trees
 import pycocotools.mask as pycoco_mask
 import pytest
 import scipy.io
+from fuzzing import number_inputs, try_inputs
 from pycocotools.coco import COCO
 
 from repro.data.annotations import read_annotations
@@ -33,9 +31,14 @@ from repro.data.kinetics_lists import find_class, read_list
 from repro.data.storage import TarArchive
 from repro.errors import ReproError
 
-COUNT = int(os.environ.get("REPRO_FUZZ_LISTS", "0"))
-#: Of each kind, some seconds together.
-COUNTS = {"csv": 1500, "text": 1500, "annotations": 1000, "tar": 500, "devkit": 500}
+#: Of each kind, files in some seconds together, and its share of a reader's time.
+FEW = {
+    "csv": (500, 1 / 2),
+    "text": (500, 1 / 2),
+    "annotations": (300, 1),
+    "tar": (200, 1 / 2),
+    "devkit": (200, 1 / 2),
+}
 CLASSES = ("abseiling", "petting animal (not cat)", "tasting beer", "zumba")
 CSV_NAMES = {"label": 0, "youtube_id": 1, "time_start": 2, "time_end": 3}
 DEVKIT = "ILSVRC2012_devkit_t12"
@@ -326,42 +329,19 @@ def mend_checksums(content: bytearray) -> bytearray:
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_damaged_files(tmp_path: Path, kind: str, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_files(tmp_path: Path, kind: str, monkeypatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("REPRO_CACHE", os.devnull)  # an index that is kept would be of the file before
     name, whole, read, read_as_peer = READERS[kind]
-    path = tmp_path / name
-    path.write_bytes(whole)
-    assert read(path) == read_as_peer(whole)
-    tracebacks, wrong, alone, accepted, slowest = [], [], [], 0, 0.0
-    for number in range(COUNT or COUNTS[kind]):
-        content = make_damaged(kind, number)
+    path, few, share = tmp_path / name, *FEW[kind]
+
+    def read_written(content: bytes) -> Result:
         path.write_bytes(content)
-        begun = time.monotonic()
-        try:
-            ours = read(path)
-        except ReproError as error:
-            if str(path) not in str(error) or len(str(error)) > 1500 or "\n" in str(error):
-                tracebacks.append(f"{number}: a message without the file, or too long: {str(error)[:300]}")
-            continue
-        except Exception as error:
-            tracebacks.append(f"{number}: {error!r}")
-            continue
-        finally:
-            slowest = max(slowest, time.monotonic() - begun)
-        accepted += 1
-        try:
-            theirs = read_as_peer(content)
-        except Exception as error:
-            alone.append(f"{number}: {type(error).__name__} {str(error)[:150]}")
-            continue
-        if ours != theirs:
-            wrong.append(f"{number}: {str(ours)[:400]} and {str(theirs)[:400]}")
-    with capsys.disabled():
-        if COUNT:
-            print(f"\n{kind}: {COUNT} files, {accepted} accepted ({len(alone)} of them by this reader alone), "
-                  f"{len(tracebacks)} tracebacks, {len(wrong)} wrong readings, slowest {slowest:.2f} s")  # fmt: skip
-            print("\n".join(alone[:30]))
-    assert not tracebacks, tracebacks[:10]
-    assert not wrong, wrong[:10]
-    assert accepted  # or else nothing was compared
-    assert slowest < 5
+        return read(path)
+
+    def compare(content: bytes, ours: Result) -> str | None:
+        theirs = read_as_peer(content)
+        return None if ours == theirs else f"{str(ours)[:400]} and {str(theirs)[:400]}"
+
+    assert compare(whole, read_written(whole)) is None
+    numbers, make = number_inputs(few, share), partial(make_damaged, kind)
+    assert try_inputs(kind, numbers, make, read_written, ReproError, compare, capfd, named=str(path))

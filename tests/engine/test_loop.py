@@ -123,7 +123,12 @@ def test_result_log_and_progress_agree(tmp_path):
     assert fitted.peak_memory_bytes > 50e6
     assert fitted.final_loss == pytest.approx(sum(sum(line["losses"].values()) for line in lines) / TOTAL)
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in weights(tmp_path).items())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["fitted.json", "log.jsonl", "weights.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "fitted.copy.json",
+        "fitted.json",
+        "log.jsonl",
+        "weights.pt",
+    ]
 
 
 def test_final_loss_is_of_the_last_twenty_iterations(tmp_path):

@@ -140,7 +140,9 @@ def test_the_evaluator_has_a_name():
 def test_what_is_saved_is_loaded(tmp_path, data):
     found = found_for(data)
     sha256 = save_scores(found, tmp_path / "a.scores.gz")
-    assert sha256 == hashlib.sha256((tmp_path / "a.scores.gz").read_bytes()).hexdigest()
+    packed = (tmp_path / "a.scores.gz").read_bytes()
+    assert sha256 == hashlib.sha256(gzip.decompress(packed)).hexdigest()
+    assert load_scores(tmp_path / "a.scores.gz", hashlib.sha256(packed).hexdigest())  # as earlier versions recorded it
     loaded = load_scores(tmp_path / "a.scores.gz", sha256)
     assert [(one.video_id, one.label) for one in loaded] == [(one.video_id, one.label) for one in found]
     for one, other in zip(found, loaded, strict=True):

@@ -138,7 +138,7 @@ def test_round_trip(data, path):
 
 def test_the_same_bytes_for_the_same_predictions(data, path, tmp_path):
     sha256 = save_predictions(of(data), path)
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    assert hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() == sha256
     assert save_predictions(iter(of(data)[::-1]), tmp_path / "b.json.gz") == sha256
     assert save_predictions(load_predictions(path), tmp_path / "c.json.gz") == sha256
     assert path.read_bytes()[4:8] == bytes(4), "no time of writing"

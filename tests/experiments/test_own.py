@@ -56,7 +56,7 @@ def write(tmp_path):
 
 
 def load_one(reference):
-    (name,) = own.resolve(reference)
+    (name,) = own.list_names(reference)
     return get(name)
 
 
@@ -71,7 +71,7 @@ def test_a_file_defines_an_experiment_beside_the_one_that_it_was_made_from(write
 
 
 def test_it_shrinks_like_the_papers_and_its_block_gets_the_small_networks_channels(write, tmp_path):
-    order = order_work(own.resolve(write(MINE))[0], Settings(results=tmp_path))
+    order = order_work(own.list_names(write(MINE))[0], Settings(results=tmp_path))
     small, theirs = order.experiment, mini.get_at_profile("coco-r50-gc-r16", "mini")
     assert small.recipe == theirs.recipe
     bare = [replace(e.network.backbone, context=None) for e in (small, theirs)]
@@ -89,7 +89,7 @@ def test_a_block_that_is_the_papers_trains_as_the_papers(write, tmp_path):
     path = write(text + "same = exchange_block(get('coco-r50-1gc'), 'same', block)\n")
     settings = Settings(results=tmp_path)
     networks = []
-    for name in (own.resolve(path)[0], "coco-r50-1gc"):
+    for name in (own.list_names(path)[0], "coco-r50-1gc"):
         torch.manual_seed(3)
         networks.append(task_for(order_work(name, settings).experiment, settings).build_network().state_dict())
     assert networks[0].keys() == networks[1].keys()
@@ -99,7 +99,7 @@ def test_a_block_that_is_the_papers_trains_as_the_papers(write, tmp_path):
 @pytest.mark.parametrize("base", ["imagenet-r50-gc-r16", "kinetics-r50-5nl"])
 def test_the_other_tasks_shrink_too(base, write, tmp_path):
     path = write(HEAD + GATE + f"gate = exchange_block(get('{base}'), 'gate', Gate)\n")
-    order = order_work(own.resolve(path)[0], Settings(results=tmp_path))
+    order = order_work(own.list_names(path)[0], Settings(results=tmp_path))
     network = task_for(order.experiment, order.settings).build_network()
     assert any(type(module).__name__ == "Gate" for module in network.modules())
     assert (order.starts_from is None) == (base != "imagenet-r50-gc-r16")
@@ -107,7 +107,7 @@ def test_the_other_tasks_shrink_too(base, write, tmp_path):
 
 def test_an_order_travels_and_says_where_the_file_is(write, tmp_path):
     path = write(MINE)
-    order = order_work(own.resolve(path)[0], Settings(results=tmp_path, seed=2))
+    order = order_work(own.list_names(path)[0], Settings(results=tmp_path, seed=2))
     text = json.dumps(to_json(order))
     experiments._OWN.clear()  # as another process begins
     assert from_json(json.loads(text)).key == order.key
@@ -156,7 +156,7 @@ def test_two_files_may_each_have_a_module_of_one_name_beside_them(write, tmp_pat
 def test_an_edit_makes_another_measurement_and_the_plan_says_why(write, tmp_path):
     path = write(MINE)
     settings = Settings(results=tmp_path)
-    (step,) = plan(own.resolve(path), settings)
+    (step,) = plan(own.list_names(path), settings)
     record = SimpleNamespace(
         experiment="gate", profile="mini", readings={}, training=SimpleNamespace(key=step.order.key), seed=0,
         spec_hash=step.order.experiment.spec_hash, submitted=None, evaluator="-", measured_by=step.order.key,
@@ -168,7 +168,7 @@ def test_an_edit_makes_another_measurement_and_the_plan_says_why(write, tmp_path
     experiments._OWN.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Settings, "store", property(lambda self: stored))
-        (edited,) = plan(own.resolve(path), settings)
+        (edited,) = plan(own.list_names(path), settings)
     assert edited.status == "ready"
     assert edited.reason == "another measurement than gate.mini.json: mine.py was edited since"
 
@@ -221,7 +221,7 @@ WRONG = {
 def test_a_wrong_file_is_one_message(wrong, write, tmp_path):
     text, message = WRONG[wrong]
     with pytest.raises(ReproError, match=message) as raised:
-        order_work(own.resolve(write(text))[0], Settings(results=tmp_path))
+        order_work(own.list_names(write(text))[0], Settings(results=tmp_path))
     assert "\n" not in str(raised.value)
 
 
@@ -231,16 +231,16 @@ def test_what_the_mini_profile_would_leave_out_is_refused(write, tmp_path):
         "gate = replace(gate, recipe=replace(gate.recipe, epochs=24))\n"
     )
     with pytest.raises(ReproError, match="gate has no mini version: the mini profile has recipes of its own"):
-        order_work(own.resolve(path)[0], Settings(results=tmp_path))
+        order_work(own.list_names(path)[0], Settings(results=tmp_path))
 
 
 def test_a_name_of_no_experiment_in_the_file(write):
     with pytest.raises(ReproError, match="did you mean gate"):
-        own.resolve(f"{write(MINE)}:gat")
+        own.list_names(f"{write(MINE)}:gat")
     with pytest.raises(ReproError, match="there is no file"):
-        own.resolve("missing.py:gate")
+        own.list_names("missing.py:gate")
     with pytest.raises(ReproError, match="unknown entry point"):
-        own.resolve("no-package:gate")
+        own.list_names("no-package:gate")
 
 
 def test_lists_count_and_private_names_do_not(write):
@@ -248,8 +248,8 @@ def test_lists_count_and_private_names_do_not(write):
         HEAD + GATE + "_base = replace(get('coco-r50-gc-r16'), recipe=None)\nbase = get('coco-r50-snl')\n"
         "ratios = [exchange_block(base, f'gate-{r}', replace(GC, ratio=r)) for r in (2, 64)]\n"
     )
-    assert own.resolve(path) == ["gate-2", "gate-64"]
-    assert own.resolve(f"{path}:gate-64") == ["gate-64"]
+    assert own.list_names(path) == ["gate-2", "gate-64"]
+    assert own.list_names(f"{path}:gate-64") == ["gate-64"]
     assert get("gate-2").network.backbone.context.block == replace(GC, ratio=2)
 
 

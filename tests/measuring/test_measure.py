@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 from unittest.mock import ANY
 
 import numpy as np
@@ -16,7 +19,9 @@ from repro.engine.launch import Processes
 from repro.errors import ReproError
 from repro.evaluation.matches import load_matches
 from repro.experiments import mini, readings
-from repro.measuring import training
+from repro.files import notices
+from repro.files.locks import hold_directory_lock
+from repro.measuring import measure as measure_module
 from repro.measuring.batch_division import divide_batch
 from repro.measuring.deviations import protocol_deviations, recipe_overrides
 from repro.measuring.measure import measure
@@ -105,6 +110,19 @@ def test_its_evidence_gives_the_recorded_numbers(whole):
         assert found == pytest.approx(recorded, abs=1e-9)
 
 
+def test_of_several_processes_the_second_tells_for_whom_the_others_wait(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(notices, "PATIENCE", 0.05)
+    order = SimpleNamespace(directory=tmp_path)
+    with hold_directory_lock(tmp_path):
+        for rank in range(4):
+            execution = SimpleNamespace(processes=Processes(4, 4, rank), order=order)
+            with measure_module._telling_for_whom(execution, "to evaluate the predictions"):
+                time.sleep(0.4 if rank == 1 else 0.1)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("processes 2 to 4 wait for the first one to evaluate the predictions; ")
+    assert f"in {tmp_path} works process {os.getpid()} on host " in line
+
+
 def test_nothing_is_measured_twice(whole):
     settings, record = whole
 
@@ -142,12 +160,11 @@ def test_interrupted_anywhere_the_end_is_the_same(whole, tmp_path, stage, done):
     )  # fmt: skip
 
 
-def test_the_strongest_network_of_table_3_resumes_to_the_same_end(small, tmp_path, monkeypatch):
-    name, fit = "coco-x101-dcn-cascade-gc-r4", training.fit
-    monkeypatch.setattr(training, "fit", lambda *args, **kwargs: fit(*args, **kwargs, save_every=2))
+def test_the_strongest_network_of_table_3_resumes_to_the_same_end(small, tmp_path):
+    name = "coco-x101-dcn-cascade-gc-r4"
     ends = []
     for stops in ((), (("training", 3), ("evaluation", 5))):
-        settings = Settings(results=tmp_path / str(len(stops)))
+        settings = Settings(results=tmp_path / str(len(stops)), save_every=2)
         for stop in stops:
             with pytest.raises(Interrupted):
                 measure(order_work(name, settings), command="repro run", progress=stop_at(*stop))

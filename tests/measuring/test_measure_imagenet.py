@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -38,7 +39,6 @@ from repro.data.synsets import WNIDS
 from repro.errors import ReproError
 from repro.evaluation import topk
 from repro.experiments import SE
-from repro.measuring import training
 from repro.measuring.measure import measure
 from repro.models.resnet import ResNet
 from repro.paper import tolerances
@@ -57,8 +57,6 @@ def shortened():
     patch = pytest.MonkeyPatch()
     for name, experiment in small.all_small().items():
         patch.setitem(experiments.EXPERIMENTS, name, experiment)
-    fit = training.fit
-    patch.setattr(training, "fit", lambda *args, **kwargs: fit(*args, **kwargs, save_every=2))
     yield
     patch.undo()
 
@@ -131,6 +129,49 @@ def test_a_record_of_the_first_stage_without_its_weights_is_not_enough(whole, tm
     assert files(settings, STAGE1) == expected
     assert settings.store.all()[-1] == record
     assert record.experiment == STAGE1
+
+
+def test_a_damaged_first_stage_is_no_start(whole, tmp_path, capsys):
+    """Its record is there, and its weights are of a size and form that would load."""
+    settings = replace(whole[0], results=Path(shutil.copytree(whole[0].results, tmp_path / "copy")))
+    expected = files(settings, STAGE1)
+    path = directory(STAGE1, settings) / "weights.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    record = run(BASELINE, settings)
+    said = capsys.readouterr().err
+    assert f"{path} is damaged: its sha256 is not the one in fitted.json" in said
+    assert record.weights.initial_sha256 == hashlib.sha256(expected[STAGE1, "weights.pt"]).hexdigest()
+    assert files(settings, STAGE1) == expected
+
+
+def test_a_shard_that_was_changed_is_predicted_again(whole, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ClassifierEvaluation, "shard", 4)
+    settings, undisturbed = (
+        replace(whole[0], results=Path(shutil.copytree(whole[0].results, tmp_path / name))) for name in ("a", "b")
+    )
+    for one in (settings, undisturbed):
+        (record,) = one.store.directory.glob(f"{GC}.*")
+        record.unlink()
+
+    def stop(stage, done, _):
+        if (stage, done) == ("evaluation", 9):
+            raise Interrupted
+
+    for name, change in (("000000.done", b'"seconds": 9'), ("000004.json.gz", b"")):
+        with pytest.raises(Interrupted):
+            run(GC, settings, stop)
+        path = directory(GC, settings) / "shards" / name
+        path.write_bytes(re.sub(rb'"seconds": ?[0-9]', change, path.read_bytes()) if change else b"half")
+    again = run(GC, settings)
+    said = capsys.readouterr().err
+    assert "000000.done was changed after it was written" in said
+    assert "The items 0 to 3 are predicted again." in said
+    assert "000004.json.gz" in said
+    assert "The items 4 to 7 are predicted again." in said
+    assert again.predictions_sha256 == run(GC, undisturbed).predictions_sha256
+    assert again.metrics == whole[1].metrics
 
 
 def test_another_first_stage_is_another_second_one(whole, tmp_path, monkeypatch):
@@ -208,7 +249,7 @@ def test_interrupted_twenty_times_at_random_it_ends_with_the_same_bytes(whole, t
     stages = {name: record.training.resumed for name, record in by_name(interrupted).items()}
     assert sum(stages.values()) > 0
     assert {path.name for path in directory(GC, interrupted).iterdir() if path.name[0] != "."} == {
-        "fitted.json", "log.jsonl", "predictions.json.gz", "weights.pt",
+        "fitted.copy.json", "fitted.json", "log.jsonl", "predictions.json.gz", "weights.pt",
     }  # fmt: skip
 
 

@@ -29,6 +29,8 @@ for line in sys.stdin:
         say(event="measured", record="stale")
     elif name.endswith("1snl"):
         say(event="failed", message="diverged")
+    elif name.endswith("gc-r4"):
+        say(event="failed", message="in use by " + os.environ["REPRO_STARTED_BY"], busy=True)
     else:
         say(event="measured", record=f"{name}.{seed}.{os.getpid()}")
 """

@@ -158,8 +158,9 @@ def main(root: Path) -> None:
     assert wait(fork(lambda: train(root / "reference"))) == 0
 
     killed = {}
-    # Four states (after iterations 4, 8, 12 and 16), the weights and the result are put in place.
-    for number in (0, 2, 4, 5):
+    # Four states (after iterations 4, 8, 12 and 16; but for the first, the one before is renamed), the weights, and the
+    # result twice are put in place.
+    for number in (0, 1, 2, 6, 7, 8, 9):
         for after in (False, True):
             directory = root / f"killed-{number}-{'after' if after else 'before'}"
             status = wait(fork(kill_at_replacement(directory, number, after)))

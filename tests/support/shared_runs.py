@@ -98,7 +98,8 @@ def _fork(action: Callable[[], None]) -> int:
 
 def stop_after(iteration: int, rank: int) -> None:
     """Killed after so many iterations; a state is saved after every second one."""
-    training.fit = partial(training.fit, save_every=2)
+    fit = training.fit
+    training.fit = lambda *args, **options: fit(*args, **{**options, "save_every": 2})
 
     class Deadly(verb.StageProgress):
         def __call__(self, stage: str, done: int, total: int) -> None:

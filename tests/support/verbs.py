@@ -20,6 +20,8 @@ READS = {
     "checkpoints verify --id": ["checkpoints", "verify", "PLACE", "--id", "gcnet/r50-syncbn-gc-r16-1x"],
     "checkpoints convert": ["checkpoints", "convert", "PLACE", "--experiment", GC, "--output", "out.pt"],
     "claims --results": ["claims", "--results", "PLACE"],
+    "compare --results": ["compare", GC, NL, "--results", "PLACE"],
+    "compare of files": ["compare", "PLACE", "PLACE"],
     "complexity --model": ["complexity", "--model", "PLACE:make", "--input", "1x3x8x8"],
     "complexity --results": ["complexity", "--table", "2", "--results", "PLACE"],
     "data verify --root": ["data", "verify", "coco", "--root", "PLACE"],
@@ -71,7 +73,8 @@ WRITTEN_LAST = {"checkpoints convert --output", "submit --output", "export detec
 SHARED = {
     *(f"{verb} {option}" for verb in ("plan", "reproduce", "submit") for option in ("--weights", "--init")),
     *(f"figure {option}" for option in ("--model", "--weights", "--data-root", "--results")),
-    "plan --data-root", "reproduce --data-root", "effects --data-root", "submit --results", "record-external --results",
+    "compare --data-root", "plan --data-root", "reproduce --data-root",
+    "effects --data-root", "submit --results", "record-external --results",
 }  # fmt: skip
 #: They begin to measure where nothing is in the way.
 MEASURES = {"run --results", "reproduce --results", "complexity --results"}

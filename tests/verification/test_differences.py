@@ -231,3 +231,39 @@ def test_the_cpu_is_named_where_it_gives_other_bits(diff, tmp_path):
     found = json.loads(diff(ours.directory, theirs.directory, "--json")[1])
     assert (found["alike"], found["same"]) == (0, 0)
     assert [cause["name"] for cause in found["changed"][0]["causes"]] == ["the CPU", "versions of libraries"]
+
+
+# -- predictions that are hashed in two ways --------------------------------------------------------------------------
+
+
+def packed(record, file):
+    """As this version has it: hashes of the content and of the file."""
+    hashes = {"predictions_sha256": "7" * 64, "predictions_file_sha256": file * 64, "key": "8" * 64}
+    return record.model_copy(update=hashes)
+
+
+@pytest.mark.parametrize("file", ["1", "9"])
+def test_an_earlier_record_of_the_same_numbers_is_alike(file):
+    """The file is the earlier one's, or what another version of Python packs."""
+    found = compare("a", A, "b", packed(A, file))
+    assert found.alike
+    assert (found.changes, found.conclusion) == ((), "the two are the same")
+
+
+def test_an_earlier_record_of_the_same_file_must_have_the_same_numbers():
+    found = compare("a", A, "b", packed(made(gap=0.2), "1"))
+    assert not found.alike
+    assert "must give the same numbers" in found.conclusion
+
+
+def test_an_earlier_record_of_other_numbers_is_of_other_predictions():
+    found = compare("a", A, "b", packed(made(gap=0.2), "9"))
+    assert "predictions_sha256" in {change.field for change in found.changes}
+    assert "gave other predictions" in found.conclusion
+
+
+def test_how_the_same_predictions_are_packed_is_no_difference():
+    one, other = packed(A, "1"), packed(A, "9")
+    assert compare("a", one, "b", other).changes == ()
+    changed = other.model_copy(update={"predictions_sha256": "6" * 64})
+    assert [change.field for change in compare("a", one, "b", changed).changes] == ["predictions_sha256"]

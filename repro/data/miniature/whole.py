@@ -7,9 +7,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
-
 from repro.data.miniature import content
+from repro.files.locks import hold_lock
 from repro.files.places import is_there
 from repro.paths import unwritable
 
@@ -27,7 +26,7 @@ def write_whole(directory: Path, write: Callable[[Path, content.DrawingHash], No
     """
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{directory}.lock"):
+        with hold_lock(Path(f"{directory}.lock"), str(directory)):
             if is_there(directory):
                 return
             with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as temporary:

@@ -25,6 +25,7 @@ from repro.paper import COLUMNS, DATASETS, Cell, Group, Row, Table
 from repro.paths import write_atomically
 from repro.records import Record
 from repro.statistics.intervals import compute_median_interval
+from repro.verification import own_rows
 from repro.verification.measurements import SHARES, Measurement, Profile, collect
 from repro.verification.orderings import differ_only_in_network
 from repro.verification.ways import name_way
@@ -144,6 +145,7 @@ class RowPair:
     reason: str = ""
     also: tuple[str, ...] = ()  #: addresses of the other rows that are the same two experiments
     way: str = ""  #: in which both were measured; empty where there is none
+    own: bool = False  #: whether the row is one of the user's own: the paper prints nothing of it
 
     @property
     def shared_start(self) -> str:
@@ -168,6 +170,27 @@ class ColumnEffect:
     high: float | None = None
     confidence: float | None = None  #: that it has: a range of few seeds has less than was asked for
 
+    def as_dict(self, dataset: str) -> dict[str, object]:
+        """The fields for JSON, of a data set by its name in records."""
+        items = DATASETS[dataset].items if dataset in DATASETS else "images or videos"
+        over_seeds = {
+            "covers": "seeds only", "of": "median", "low": self.low, "high": self.high, "confidence": self.confidence,
+        }  # fmt: skip
+        return {
+            "column": self.column,
+            "published": self.published,
+            "median": self.median,
+            "over_seeds": None if self.low is None else over_seeds,
+            "seeds": len(self.tests),
+            "tests": [
+                {"seed": test.seed, "n": test.n, "method": test.method, "effect": test.key}
+                | {"covers": f"{items} only", "confidence": test.confidence}
+                | difference.model_dump(exclude={"column"})
+                | {"p_is_at_most": test.has_least_p(difference)}
+                for test, difference in self.tests
+            ],
+        }
+
 
 @dataclass(frozen=True)
 class RowEffects:
@@ -180,35 +203,11 @@ class RowEffects:
     def as_dict(self) -> dict[str, object]:
         """The fields for JSON."""
         pair = self.pair
-        columns = [
-            {
-                "column": effect.column,
-                "published": effect.published,
-                "median": effect.median,
-                "over_seeds": None
-                if effect.low is None
-                else {
-                    "covers": "seeds only",
-                    "of": "median",
-                    "low": effect.low,
-                    "high": effect.high,
-                    "confidence": effect.confidence,
-                },
-                "seeds": len(effect.tests),
-                "tests": [
-                    {"seed": test.seed, "n": test.n, "method": test.method, "effect": test.key}
-                    | {"covers": f"{DATASETS[pair.group.dataset].items} only", "confidence": test.confidence}
-                    | difference.model_dump(exclude={"column"})
-                    | {"p_is_at_most": test.has_least_p(difference)}
-                    for test, difference in effect.tests
-                ],
-            }
-            for effect in self.columns
-        ]
         return {
             "table": pair.table.number, "group": pair.group.name, "row": pair.row.label,
             "baseline": pair.baseline.label, "experiment": pair.row.experiment, "profile": pair.profile,
-            "also": list(pair.also), "way": pair.way, "note": pair.shared_start, "columns": columns,
+            "also": list(pair.also), "way": pair.way, "note": pair.shared_start, "own": pair.own,
+            "columns": [effect.as_dict(pair.group.dataset) for effect in self.columns],
             "missing": list(self.missing),
         }  # fmt: skip
 
@@ -237,23 +236,43 @@ def pair_rows(table: Table, records: Sequence[Record], profile: Profile) -> list
     Each way in which both were measured is a pair of its own, and none is preferred.
     """
     measured_at_all = {record.experiment for record in records if record.profile == profile}
-    names = [name for name in table.experiments if name in measured_at_all]
-    experiments = {name: get(name) if profile == "full" else mini.shrink(get(name)) for name in names}
+    own = _list_own(table, records)
+    named = dict.fromkeys([*table.experiments, *(row.experiment for _, *rows in own for row in rows)])
+    names = [name for name in named if name in measured_at_all]
+    experiments = {name: mini.get_at_profile(name, profile) for name in names}
     measured, unused = collect(records, experiments, profile)
     stale = {record.experiment for record in unused if record.stale}
     pairs = []
     for group in table.groups:
-        for row in group.rows:
-            baseline = group.baseline(row)
+        compared = [(row, group.baseline(row), False) for row in group.rows]
+        compared += [(row, baseline, True) for where, row, baseline in own if where is group]
+        for row, baseline, is_own in compared:
             if baseline is None or not any(COLUMNS[cell.column].unit == "%" for cell in row.cells):
                 continue
             ours = _select(row, measured, group, profile, stale)
             theirs = _select(baseline, measured, group, profile, stale)
             pairs += [
-                RowPair(table, group, row, baseline, profile, runs, reason, way=way)
+                RowPair(table, group, row, baseline, profile, runs, reason, way=way, own=is_own)
                 for way, runs, reason in _pair_ways(ours, theirs)
             ]
     return pairs
+
+
+def _list_own(table: Table, records: Sequence[Record]) -> list[tuple[Group, Row, Row]]:
+    """(group, row, baseline) of the experiments that are not the paper's, with the columns of the baseline."""
+    measured = {record.experiment for record in records}
+    found = []
+    for name in own_rows.list_own_names(records):
+        experiment = get(name)
+        where = own_rows.find_place(experiment)
+        if where is None or where[0].number != table.number:
+            continue
+        group = next(group for group in table.groups if group.name == where[1].name)
+        if baseline := own_rows.find_own_baseline(experiment, group):
+            alike = "+".join([baseline.experiment, *name.split("+")[1:]])  # with the same overrides, if that was run
+            theirs = replace(baseline, experiment=alike) if alike in measured else baseline
+            found.append((group, Row(name, name, baseline.cells), theirs))
+    return found
 
 
 def _select(
@@ -357,16 +376,21 @@ def look_up(stored: Iterable[StoredEffect]) -> Test:
 
 def _summarise(pair: RowPair, cell: Cell, tests: Sequence[StoredEffect]) -> ColumnEffect | None:
     """The effect in the column of a row's cell: the tests that have it, and their median over seeds."""
-    tested = tuple((test, difference) for test in tests if (difference := test.difference(cell.column)))
+    theirs, published = pair.baseline.cell(cell.column), None
+    if pair.profile == "full" and theirs is not None and not pair.own:
+        published = round(cell.value - theirs.value, cell.decimals) + 0.0
+    return summarise_column(cell.column, cell.decimals, published, tests)
+
+
+def summarise_column(
+    column: str, decimals: int, published: float | None, tests: Sequence[StoredEffect]
+) -> ColumnEffect | None:
+    """The effect in one column: the tests that have it, and their median over seeds; None if none has it."""
+    tested = tuple((test, difference) for test in tests if (difference := test.difference(column)))
     if not tested:
         return None
-    theirs, published = pair.baseline.cell(cell.column), None
-    if pair.profile == "full" and theirs is not None:
-        published = round(cell.value - theirs.value, cell.decimals) + 0.0
     differences = [difference.difference for _, difference in tested]
     middle = median(differences)
     if len(differences) < SEEDS:
-        return ColumnEffect(cell.column, cell.decimals, published, tested, middle)
-    return ColumnEffect(
-        cell.column, cell.decimals, published, tested, middle, *compute_median_interval(differences, CONFIDENCE)
-    )
+        return ColumnEffect(column, decimals, published, tested, middle)
+    return ColumnEffect(column, decimals, published, tested, middle, *compute_median_interval(differences, CONFIDENCE))
