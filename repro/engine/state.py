@@ -180,7 +180,7 @@ class Run:
             if size > position.log_bytes:
                 self._log.truncate(position.log_bytes)
             elif size < position.log_bytes:  # of a damaged one, whole lines are kept
-                self._log.truncate(self.log.read_bytes().rfind(b"\n") + 1)
+                self._log.truncate(read_regular(self.log, max(size, 1)).rfind(b"\n") + 1)
         except OSError as error:
             raise unwritable(self.log, error) from error
         self._log_hash = _hash_beginning(self.log, position.log_bytes)[1]
