@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from repro.cli.completion import complete_weights, complete_words
 from repro.cli.options import RESULTS, Results, one_of
 from repro.detection import engines
 from repro.errors import ReproError
@@ -37,7 +38,9 @@ class MeasuringOptions:
     profile: Annotated[
         str,
         typer.Option(
-            "--profile", help="full: the paper's protocol. mini: generated data. auto: full where it can run."
+            "--profile",
+            help="full: the paper's protocol. mini: generated data. auto: full where it can run.",
+            autocompletion=complete_words("auto", "full", "mini"),
         ),
     ] = "auto"
     source: Annotated[
@@ -46,6 +49,7 @@ class MeasuringOptions:
             "--source",
             help="Of the full profile: checkpoint evaluates public weights, trained trains here; auto takes the "
             "authors' weights where they released some for the row.",
+            autocompletion=complete_words("auto", "trained", "checkpoint"),
         ),
     ] = "auto"
     weights: Annotated[
@@ -56,6 +60,7 @@ class MeasuringOptions:
             help="Weights to evaluate: an id of checkpoints.yaml, a file, a file that is a copy of an "
             "id's, or a file in a format (torchvision, timm, gcnet-repro, ...). FILE#NAME takes one of several state "
             "dicts in it, such as model_ema.",
+            autocompletion=complete_weights,
         ),
     ] = None
     results: Results = RESULTS
@@ -73,9 +78,12 @@ class MeasuringOptions:
             "--engine",
             help="What detectors are assembled from: torchvision, detectron2, or auto (detectron2 if installed, else "
             "torchvision).",
+            autocompletion=complete_words("auto", "torchvision", "detectron2"),
         ),
     ] = "auto"
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto"
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cpu or cuda.", autocompletion=complete_words("auto", "cpu", "cuda"))
+    ] = "auto"
     devices: Annotated[
         int | None,
         typer.Option(
@@ -86,13 +94,19 @@ class MeasuringOptions:
             "or Slurm started them, else one.",
         ),
     ] = None
-    precision: Annotated[str, typer.Option("--precision", help="32-true or bf16-mixed.")] = "32-true"
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision", help="32-true or bf16-mixed.", autocompletion=complete_words("32-true", "bf16-mixed")
+        ),
+    ] = "32-true"
     initial: Annotated[
         str | None,
         typer.Option(
             "--init",
             help="Initial weights of the full profile: a FILE, an id of checkpoints.yaml, or 'random' (recorded as a "
             "deviation). An ImageNet experiment then starts from them instead of its first stage.",
+            autocompletion=complete_weights,
         ),
     ] = None
     iterations: Annotated[

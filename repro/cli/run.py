@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from repro.cli import options
+from repro.cli import completion, options
 from repro.cli.command_line import describe_command
 from repro.cli.measuring_options import MeasuringOptions, measuring
 from repro.cli.progress import StageProgress
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @measuring
 def command(
-    experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help=options.EXPERIMENT)],
+    experiment: Annotated[
+        str,
+        typer.Argument(metavar="EXPERIMENT", help=options.EXPERIMENT, autocompletion=completion.complete_experiments),
+    ],
     seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED)] = 0,
     threads: options.Threads = 1,
     json: options.Json = False,
