@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 def command(
     experiment: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[EXPERIMENT]", help=options.EXPERIMENT, autocompletion=completion.complete_experiments
-        ),
+        typer.Argument(metavar="[EXPERIMENT]", help=options.EXPERIMENT, autocompletion=completion.complete_experiments),
     ] = None,
     model: analysis_options.Model = None,
     weights: analysis_options.Weights = None,

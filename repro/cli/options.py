@@ -62,6 +62,15 @@ def load_own(given: list[str] | None) -> None:
         own.list_names(reference)
 
 
+def parse_table(text: str) -> int:
+    """The number of a table of the paper.
+
+    Raises:
+        ReproError: there is no such table.
+    """
+    return int(one_of("--table", text, ("1", "2", "3", "4", "5")))
+
+
 Choice = TypeVar("Choice", bound=str)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 
 import pytest
 import typer
 from command_tree import VERBS
 from typer.testing import CliRunner
 
+from repro import experiments
 from repro.cli import app, help
 from repro.paths import REFERENCE
 
@@ -27,6 +29,7 @@ PARSED = {
     "repro record-external coco-x101-cascade-gc-r4 --submission results/submissions/... --metrics answer.json": (
         "a submission"
     ),
+    "repro compare mine.py:coordinate-attention coco-r50-gc-r16": "half a minute of training",
     "repro analyze coco-r50-1nl --profile mini": "weights that were trained here",
     "repro analyze kinetics-r50-5nl --profile mini": "weights that were trained here",
     "repro analyze coco-r50-1nl --random --data-root /data/coco --limit 100": "COCO and minutes",
@@ -78,6 +81,8 @@ def place(tmp_path, monkeypatch):
         (annotations / f"instances_{split}.json").write_text("{}")
     (tmp_path / "net.py").write_text("import torch\n\ndef build():\n    return torch.nn.Conv2d(3, 8, 3)\n")
     (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.setattr(experiments, "_OWN", {})  # no test sees the experiments that another one loaded
+    monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("REPRO_RESULTS", raising=False)
     return tmp_path
@@ -90,7 +95,6 @@ def test_an_example_works(example, place):
     result = CliRunner().invoke(app, shlex.split(example.replace("$GITHUB_STEP_SUMMARY", "summary.md"))[1:])
     assert result.exit_code == (example in FAILING), result.output
     assert result.exception is None or isinstance(result.exception, SystemExit), result.output
-    assert result.stdout
 
 
 @pytest.mark.parametrize("example", PLANNED)
