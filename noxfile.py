@@ -85,6 +85,13 @@ def figures(session: nox.Session) -> None:
 
 
 @nox.session
+def blocks(session: nox.Session) -> None:
+    """Blocks that others published beside the paper's, in the mini profile: `-- --seeds 1`, `-- --task kinetics`."""
+    install(session)
+    session.run("python", "examples/compare_blocks.py", *session.posargs)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """The test suite, two single-threaded processes side by side."""
     install(session)

@@ -17,6 +17,8 @@ TABLES = _PACKAGE / "tables" if (_PACKAGE / "tables").is_dir() else _PACKAGE.par
 INSTALLED = TABLES.parent == _PACKAGE
 PUBLISHED = TABLES / "published"
 TEMPLATES = TABLES / "templates"
+#: The committed records and their evidence: a directory of results like the users'.
+REFERENCE = TABLES / "reference"
 #: Beside `tables/` in both.
 CHECKPOINTS = TABLES.parent / "checkpoints.yaml"
 

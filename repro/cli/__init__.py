@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Annotated
 
 import typer
 
+from repro import __version__
 from repro.cli import (
     analyze,
     bundle,
@@ -36,43 +39,76 @@ from repro.cli import (
     verify,
 )
 from repro.cli import list as list_
+from repro.cli.help import COMPARE, DATA, LOOK, MEASURE, SHARE, WEIGHTS, Verb, create_group
 from repro.cli.streams import guard_streams
 from repro.errors import ReaderLeftError, ReproError
 
-app = typer.Typer(
-    help="Every number that the GCNet paper prints, as a claim that a machine can check.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+app = create_group(
+    "Every number that the GCNet paper prints, as a claim that a machine can check.\n\n"
+    "`repro VERB -h` shows what a verb does, with examples.",
+    completion=True,
 )
-app.command("cells")(cells.command)
-app.command("list")(list_.command)
-app.command("claims")(claims.command)
-app.command("readings")(readings.command)
-app.command("complexity")(complexity.command)
-app.add_typer(checkpoints.app, name="checkpoints")
-app.add_typer(data.app, name="data")
-app.add_typer(export.app, name="export")
-app.command("plan")(plan.command)
-app.command("run")(run.command)
-app.command("reproduce")(reproduce.command)
-app.command("submit")(submit.command)
-app.command("record-external")(record_external.command)
-app.command("analyze")(analyze.command)
-app.command("figure")(figure.command)
-app.command("verify")(verify.command)
-app.command("tolerances")(tolerances.command)
-app.command("status")(status.command)
-app.command("explain")(explain.command)
-app.command("diff")(diff.command)
-app.command("effects")(effects.command)
-app.command("compare")(compare.command)
-app.command("hypotheses")(hypotheses.command)
-app.command("table")(table.command)
-app.command("tables")(tables.command)
-app.command("report")(report.command)
-app.command("bundle")(bundle.command)
+_PANELS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
+    LOOK: {
+        "list": list_.command,
+        "cells": cells.command,
+        "explain": explain.command,
+        "claims": claims.command,
+        "readings": readings.command,
+    },
+    MEASURE: {
+        "plan": plan.command,
+        "run": run.command,
+        "reproduce": reproduce.command,
+        "status": status.command,
+        "complexity": complexity.command,
+        "analyze": analyze.command,
+        "figure": figure.command,
+        "submit": submit.command,
+        "record-external": record_external.command,
+    },
+    COMPARE: {
+        "verify": verify.command,
+        "tolerances": tolerances.command,
+        "effects": effects.command,
+        "compare": compare.command,
+        "hypotheses": hypotheses.command,
+        "diff": diff.command,
+        "table": table.command,
+        "tables": tables.command,
+    },
+    WEIGHTS: {"checkpoints": checkpoints.app},
+    DATA: {"data": data.app},
+    SHARE: {"report": report.command, "bundle": bundle.command, "export": export.app},
+}
+for _panel, _verbs in _PANELS.items():
+    for _name, _verb in _verbs.items():
+        if isinstance(_verb, typer.Typer):
+            app.add_typer(_verb, name=_name, rich_help_panel=_panel)
+        else:
+            app.command(_name, cls=Verb, rich_help_panel=_panel)(_verb)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from repro.records.environment import read_commit
+
+        commit, changed = read_commit()
+        built = f", commit {commit}" if commit else ""
+        print(f"gcnet-repro {__version__}{built}{' with changes' if changed else ''}")
+        raise typer.Exit
+
+
+@app.callback()
+def _choose(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version, and the commit if known."
+        ),
+    ] = False,
+) -> None:
+    """Takes what is asked of the program itself, not of a verb."""
 
 
 def main() -> None:

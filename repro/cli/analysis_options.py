@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from repro.cli.completion import complete_weights, complete_words
 from repro.cli.options import one_of
 from repro.errors import ReproError
 from repro.settings import LARGEST_SEED, Settings
@@ -26,7 +27,10 @@ Model = Annotated[
 Weights = Annotated[
     str | None,
     typer.Option(
-        "--weights", metavar="ID|FILE", help="Weights of the full profile: an id of checkpoints.yaml, or a file."
+        "--weights",
+        metavar="ID|FILE",
+        help="Weights of the full profile: an id of checkpoints.yaml, or a file.",
+        autocompletion=complete_weights,
     ),
 ]
 Random = Annotated[bool, typer.Option("--random", help="Random weights, drawn from --seed.")]
@@ -36,6 +40,7 @@ Profile = Annotated[
         "--profile",
         help="full: the paper's network. mini: the small one that `repro run` trains. auto: full where --weights, "
         "--images or --data-root is given.",
+        autocompletion=complete_words("auto", "full", "mini"),
     ),
 ]
 Seed = Annotated[
@@ -58,7 +63,9 @@ DataRoot = Annotated[
         help="The data set of the experiment, or a directory that holds coco/, imagenet/ and kinetics400/.",
     ),
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Device = Annotated[
+    str, typer.Option("--device", help="auto, cpu or cuda.", autocompletion=complete_words("auto", "cpu", "cuda"))
+]
 
 
 def choose(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from repro.cli import analysis_options, options
+from repro.cli import analysis_options, completion, options
 from repro.cli.progress import StageProgress
 from repro.cli.terminal_table import align_columns
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def command(
-    experiment: Annotated[str | None, typer.Argument(metavar="[EXPERIMENT]", help=options.EXPERIMENT)] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Argument(metavar="[EXPERIMENT]", help=options.EXPERIMENT, autocompletion=completion.complete_experiments),
+    ] = None,
     model: analysis_options.Model = None,
     weights: analysis_options.Weights = None,
     random: analysis_options.Random = False,

@@ -22,7 +22,11 @@ def command(
 ) -> None:
     """Pack records, tables, the report and all inputs into one archive, without weights and predictions.
 
-    Example: repro bundle --results tables/reference --output bundle.zip
+    Examples:
+
+      repro bundle --output bundle.zip
+
+      repro bundle --verify bundle.zip
     """
     from repro.rendering import bundle
 

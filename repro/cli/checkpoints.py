@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from repro.cli import options
+from repro.cli.completion import complete_experiments, complete_weights
+from repro.cli.help import Verb, create_group
 from repro.cli.progress import show_bar
 
 if TYPE_CHECKING:
@@ -18,14 +20,14 @@ if TYPE_CHECKING:
     from repro.checkpoints.registry import CheckpointEntry
     from repro.conversion.keys import Converted
 
-app = typer.Typer(
-    help="Weights that others trained: which exist, and whether a file is what it should be.", no_args_is_help=True
-)
+app = create_group("Weights that others trained: which exist, and whether a file is what it should be.")
 
-OfExperiment = Annotated[str | None, typer.Option("--experiment", help="Only this experiment.")]
+OfExperiment = Annotated[
+    str | None, typer.Option("--experiment", help="Only this experiment.", autocompletion=complete_experiments)
+]
 
 
-@app.command("list")
+@app.command("list", cls=Verb)
 def list_(experiment: OfExperiment = None, table: options.AnyTable = None, json: options.Json = False) -> None:
     """List the public weights for each experiment, the nearest to the paper's first, and what prevents their use.
 
@@ -62,10 +64,13 @@ def list_(experiment: OfExperiment = None, table: options.AnyTable = None, json:
           f"{best.count('near')}")  # fmt: skip
 
 
-@app.command("fetch")
+@app.command("fetch", cls=Verb)
 def fetch(
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Ids, as `repro checkpoints list` prints them.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[ID]...", help="Ids, as `repro checkpoints list` prints them.", autocompletion=complete_weights
+        ),
     ] = None,
     experiment: OfExperiment = None,
     table: options.AnyTable = None,
@@ -116,10 +121,13 @@ def fetch(
         raise ReproError(f"{len(failed)} of {len(entries)} could not be fetched: {', '.join(failed)}")
 
 
-@app.command("verify")
+@app.command("verify", cls=Verb)
 def verify(
     file: Annotated[Path, typer.Argument(help="A weight file from any source.")],
-    id_: Annotated[str | None, typer.Option("--id", help="Id of the entry that the file should be.")] = None,
+    id_: Annotated[
+        str | None,
+        typer.Option("--id", help="Id of the entry that the file should be.", autocompletion=complete_weights),
+    ] = None,
 ) -> None:
     """Say whose a weight file is by its hash, whether it holds only weights, and whether they fit its network.
 
@@ -152,10 +160,17 @@ def verify(
             _check_keys(entry, serves.experiment, contents.tensors)
 
 
-@app.command("convert")
+@app.command("convert", cls=Verb)
 def convert(
-    weights: Annotated[str, typer.Argument(metavar="FILE|ID", help="A file, an id, or ID=FILE.")],
-    experiment: Annotated[str, typer.Option("--experiment", help="Experiment whose network the weights are for.")],
+    weights: Annotated[
+        str, typer.Argument(metavar="FILE|ID", help="A file, an id, or ID=FILE.", autocompletion=complete_weights)
+    ],
+    experiment: Annotated[
+        str,
+        typer.Option(
+            "--experiment", help="Experiment whose network the weights are for.", autocompletion=complete_experiments
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", help="File to write the state dict to; - is stdout.")],
 ) -> None:
     """Translate weights into the state dict of an experiment's network; every key is accounted for.

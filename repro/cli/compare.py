@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from repro.cli import effects, options
+from repro.cli.completion import complete_experiments
 from repro.cli.findings import print_left_out
 from repro.cli.terminal_table import align_columns
 
@@ -24,8 +25,15 @@ _ONE = (
 
 
 def command(
-    a: Annotated[str, typer.Argument(metavar="A", help=_ONE)],
-    b: Annotated[str, typer.Argument(metavar="B", help="The same for the second: two experiments, or two records.")],
+    a: Annotated[str, typer.Argument(metavar="A", help=_ONE, autocompletion=complete_experiments)],
+    b: Annotated[
+        str,
+        typer.Argument(
+            metavar="B",
+            help="The same for the second: two experiments, or two records.",
+            autocompletion=complete_experiments,
+        ),
+    ],
     profile: Annotated[
         str, typer.Option("--profile", help="Of two experiments: full, mini, or auto, full where both were run.")
     ] = "auto",

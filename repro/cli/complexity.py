@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from repro.cli import options
+from repro.cli import completion, options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,13 +19,21 @@ if TYPE_CHECKING:
 def command(
     table: options.AnyTable = None,
     json: options.Json = False,
-    form: Annotated[str | None, typer.Option("--format", help="md, csv or tex; md by default.")] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="md, csv or tex; md by default.",
+            autocompletion=completion.complete_words("md", "csv", "tex"),
+        ),
+    ] = None,
     experiment: Annotated[
         str | None,
         typer.Option(
             "--experiment",
             metavar="NAME|FILE.py:NAME",
             help="Count only the network of this experiment, or of one of your own, module by module.",
+            autocompletion=completion.complete_experiments,
         ),
     ] = None,
     model: Annotated[
@@ -55,13 +63,15 @@ def command(
     Exits with 1 if a cell is off. Counts are stored with the records and not repeated. No data, weights or
     GPU are needed.
 
-    Example: repro complexity --table 2 --json
+    Examples:
 
-    Example: repro complexity --experiment coco-r50-gc-r16 --depth 2
+      repro complexity --table 2 --json
 
-    Example: repro complexity --experiment mine.py:coordinate-attention
+      repro complexity --experiment coco-r50-gc-r16 --depth 2
 
-    Example: repro complexity --model net.py:build --input 1x3x224x224
+      repro complexity --experiment mine.py:coordinate-attention
+
+      repro complexity --model net.py:build --input 1x3x224x224
     """
     from repro.errors import ReproError
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from repro.cli import options
+from repro.cli import completion, options
+from repro.cli.help import Verb, create_group
 from repro.cli.progress import show_bar
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from repro.data.verification import DataReport
 
-app = typer.Typer(no_args_is_help=True)
+app = create_group("Data sets: whether what is on disk is the official one, and complete.")
 
 #: Splits of each data set.
 _SPLITS: dict[str, tuple[str, ...]] = {
@@ -29,15 +30,29 @@ _REASONS = 3
 
 
 @app.callback()
-def group() -> None:
-    """Data sets: whether what is on disk is the official one, and complete."""
+def _verbs() -> None:
+    """Keeps `verify` a verb of its own while it is the only one."""
 
 
-@app.command("verify")
+@app.command("verify", cls=Verb)
 def verify(
-    dataset: Annotated[str, typer.Argument(metavar="imagenet|coco|kinetics")],
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="imagenet|coco|kinetics",
+            help="Which data set it should be.",
+            autocompletion=completion.complete_words("imagenet", "coco", "kinetics"),
+        ),
+    ],
     root: Annotated[Path, typer.Option("--root", help="The data set's directory.")],
-    split: Annotated[str | None, typer.Option("--split", help="Only this split; all by default.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            help="Only this split; all by default.",
+            autocompletion=completion.complete_words("train2017", "val2017", "train", "val"),
+        ),
+    ] = None,
     decode: Annotated[
         bool, typer.Option("--decode", help="Decode every file: takes minutes, for training sets hours.")
     ] = False,

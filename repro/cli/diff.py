@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +19,14 @@ _ONE = "A record's file, the beginning of its name in the store, or a directory 
 
 def command(
     a: Annotated[str, typer.Argument(metavar="A", help=_ONE)],
-    b: Annotated[str, typer.Argument(metavar="B", help="The same for the second: two records, or two directories.")],
+    b: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[B]",
+            help="The same for the second: two records, or two directories. Left out: the committed records of this "
+            "package, for a directory.",
+        ),
+    ] = None,
     results: options.Results = options.RESULTS,
     json: options.Json = False,
 ) -> None:
@@ -28,13 +36,18 @@ def command(
 
     Examples:
 
-      repro diff coco-r50-1gc.full.trained.seed0 coco-r50-1gc.full.trained.seed1
+      repro diff coco-r50-1gc.mini.trained.seed0 coco-r50-1gc.mini.trained.seed1
 
-      repro diff results tables/reference
+      repro diff results
     """
+    from repro.errors import ReproError
+    from repro.files.places import is_directory
+    from repro.paths import REFERENCE
     from repro.verification.differences import RecordComparison, diff
 
-    comparison = diff(a, b, results)
+    if b is None and not is_directory(Path(a)):
+        raise ReproError(f"name what {a} is to be compared with; only for a directory there is a default")
+    comparison = diff(a, str(REFERENCE) if b is None else b, results)
     if json:
         import json as json_
 

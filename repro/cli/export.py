@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from repro.cli import options
+from repro.cli.completion import complete_experiments
+from repro.cli.help import Verb, create_group
 
-app = typer.Typer(help="Write an experiment in the form that another tool takes.", no_args_is_help=True)
+app = create_group("Write an experiment in the form that another tool takes.")
 
 
 @app.callback()
@@ -17,9 +19,14 @@ def _verbs() -> None:
     """Keeps `detectron2` a verb of its own while it is the only one."""
 
 
-@app.command("detectron2")
+@app.command("detectron2", cls=Verb)
 def detectron2(
-    experiment: Annotated[str, typer.Argument(help="An experiment on COCO; `repro list` prints them all.")],
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            help="An experiment on COCO; `repro list` prints them all.", autocompletion=complete_experiments
+        ),
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", help="FILE.py to write to; standard output by default.")
     ] = None,

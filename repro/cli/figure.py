@@ -6,14 +6,20 @@ from typing import Annotated
 
 import typer
 
-from repro.cli import analysis_options, options
+from repro.cli import analysis_options, completion, options
 from repro.errors import ReproError
 
 
 def command(
     number: Annotated[int, typer.Argument(min=1, max=2, help="Figure of the paper: 1 or 2.")],
     experiment: Annotated[
-        str | None, typer.Option("--experiment", metavar="NAME|FILE.py:NAME", help=options.EXPERIMENT)
+        str | None,
+        typer.Option(
+            "--experiment",
+            metavar="NAME|FILE.py:NAME",
+            help=options.EXPERIMENT,
+            autocompletion=completion.complete_experiments,
+        ),
     ] = None,
     model: analysis_options.Model = None,
     weights: analysis_options.Weights = None,

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from repro.cli.completion import complete_weights, complete_words
 from repro.cli.options import RESULTS, Results, one_of
 from repro.detection import engines
+from repro.engine.cuda import explain_missing_cuda
 from repro.errors import ReproError
 from repro.experiments import overrides, own, readings
 from repro.files.places import is_directory
@@ -28,6 +30,7 @@ from repro.settings import (
 
 if TYPE_CHECKING:
     from repro.planning.plan import Step
+    from repro.planning.work_order import WorkOrder
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,9 @@ class MeasuringOptions:
     profile: Annotated[
         str,
         typer.Option(
-            "--profile", help="full: the paper's protocol. mini: generated data. auto: full where it can run."
+            "--profile",
+            help="full: the paper's protocol. mini: generated data. auto: full where it can run.",
+            autocompletion=complete_words("auto", "full", "mini"),
         ),
     ] = "auto"
     source: Annotated[
@@ -46,6 +51,7 @@ class MeasuringOptions:
             "--source",
             help="Of the full profile: checkpoint evaluates public weights, trained trains here; auto takes the "
             "authors' weights where they released some for the row.",
+            autocompletion=complete_words("auto", "trained", "checkpoint"),
         ),
     ] = "auto"
     weights: Annotated[
@@ -56,6 +62,7 @@ class MeasuringOptions:
             help="Weights to evaluate: an id of checkpoints.yaml, a file, a file that is a copy of an "
             "id's, or a file in a format (torchvision, timm, gcnet-repro, ...). FILE#NAME takes one of several state "
             "dicts in it, such as model_ema.",
+            autocompletion=complete_weights,
         ),
     ] = None
     results: Results = RESULTS
@@ -73,9 +80,12 @@ class MeasuringOptions:
             "--engine",
             help="What detectors are assembled from: torchvision, detectron2, or auto (detectron2 if installed, else "
             "torchvision).",
+            autocompletion=complete_words("auto", "torchvision", "detectron2"),
         ),
     ] = "auto"
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto"
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cpu or cuda.", autocompletion=complete_words("auto", "cpu", "cuda"))
+    ] = "auto"
     devices: Annotated[
         int | None,
         typer.Option(
@@ -86,13 +96,19 @@ class MeasuringOptions:
             "or Slurm started them, else one.",
         ),
     ] = None
-    precision: Annotated[str, typer.Option("--precision", help="32-true or bf16-mixed.")] = "32-true"
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision", help="32-true or bf16-mixed.", autocompletion=complete_words("32-true", "bf16-mixed")
+        ),
+    ] = "32-true"
     initial: Annotated[
         str | None,
         typer.Option(
             "--init",
             help="Initial weights of the full profile: a FILE, an id of checkpoints.yaml, or 'random' (recorded as a "
             "deviation). An ImageNet experiment then starts from them instead of its first stage.",
+            autocompletion=complete_weights,
         ),
     ] = None
     iterations: Annotated[
@@ -231,16 +247,66 @@ class MeasuringOptions:
             return asked, "as asked"
         if source == "checkpoint":
             return "full", "weights that others trained are of the full profile"
+        if source == "trained":
+            return "full", "--source is of the full profile"
         if self.data_root is None:
             return "mini", "no data set here: neither --data-root nor REPRO_DATA is set"
         if not is_directory(self.data_root):
             raise ReproError(f"--data-root {self.data_root} (or REPRO_DATA) is no directory")
-        if device != "cpu":
-            import torch
+        if device == "cpu":
+            return "mini", "--device cpu: the full schedule would take months; --profile full insists"
+        if missing := explain_missing_cuda():
+            return "mini", (
+                f"no CUDA device: {missing}. The full schedule would take months on a CPU; --profile full --device cpu "
+                "insists"
+            )
+        return "full", f"data in {self.data_root}"
 
-            if torch.cuda.is_available():
-                return "full", f"data in {self.data_root}"
-        return "mini", "no CUDA device, and the full schedule would take months on a CPU; --profile full insists"
+    def write(self) -> list[str]:
+        """Write what is not a default as words of a command line."""
+        hints = get_type_hints(MeasuringOptions, include_extras=True)
+        words: list[str] = []
+        for field in fields(self):
+            value, option = getattr(self, field.name), hints[field.name].__metadata__[0].default
+            if value == field.default:
+                continue
+            if value is True:
+                words.append(option)
+            for one in value if isinstance(value, list) else [value] if value is not True else []:
+                words += [option, str(one)]
+        return words
+
+
+def explain_missing_to_train(order: WorkOrder) -> str | None:
+    """Explain what is missing here to do an order that trains at full size; None where nothing is.
+
+    An order whose length --iterations sets, or whose device is chosen, is done wherever it is wished.
+    """
+    from repro.planning.progress import is_trained
+    from repro.planning.work_order import TrainedWork
+
+    settings = order.settings
+    if not isinstance(order, TrainedWork) or settings.profile != "full":
+        return None
+    if settings.device != "auto" or settings.iterations is not None or is_trained(order):
+        return None
+    return explain_missing_cuda()
+
+
+def refuse_to_train_for_months(order: WorkOrder) -> None:
+    """Refuse to train at full size on a CPU that nobody asked for.
+
+    Raises:
+        ReproError: there is no CUDA device, with what is missing.
+    """
+    from repro.planning.lookup import find_record
+
+    missing = explain_missing_to_train(order)
+    if missing and not find_record(order.settings.store.all(), order.key, order.experiment):
+        raise ReproError(
+            f"{order.experiment.name} is to be trained at full size, and there is no CUDA device here: {missing}. "
+            "--device cpu trains on the CPU, for months; --profile mini trains a small network on generated data."
+        )
 
 
 def describe_readings(settings: Settings, steps: Iterable[Step]) -> list[str]:

@@ -9,10 +9,16 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from repro.cli.completion import complete_experiments, complete_tables
 from repro.settings import MOST_THREADS
 
-Table = Annotated[int, typer.Option("--table", min=1, max=5, help="Table of the paper.")]
-AnyTable = Annotated[int | None, typer.Option("--table", min=1, max=5, help="Only this table; all by default.")]
+Table = Annotated[
+    int, typer.Option("--table", min=1, max=5, help="Table of the paper.", autocompletion=complete_tables)
+]
+AnyTable = Annotated[
+    int | None,
+    typer.Option("--table", min=1, max=5, help="Only this table; all by default.", autocompletion=complete_tables),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 EXPERIMENT = (
     "Its name (`repro list` prints them all); or FILE.py:NAME, an experiment of your own in a Python file, or "
@@ -25,6 +31,7 @@ Experiments = Annotated[
         metavar="NAME|FILE.py[:NAME]",
         help="These instead of all of the table: names, or experiments of your own, all of a Python file or one. "
         "Repeatable.",
+        autocompletion=complete_experiments,
     ),
 ]
 With = Annotated[
@@ -53,6 +60,15 @@ def load_own(given: list[str] | None) -> None:
 
     for reference in given or []:
         own.list_names(reference)
+
+
+def parse_table(text: str) -> int:
+    """The number of a table of the paper.
+
+    Raises:
+        ReproError: there is no such table.
+    """
+    return int(one_of("--table", text, ("1", "2", "3", "4", "5")))
 
 
 Choice = TypeVar("Choice", bound=str)

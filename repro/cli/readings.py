@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from repro.cli import options
+from repro.cli import completion, options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,14 @@ def command(
         str | None,
         typer.Option("--row", metavar="TABLE/GROUP/ROW[/COLUMN]", help="Only those that touch this row or cell."),
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="text, or md: docs/readings.md, all points.")] = "text",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            autocompletion=completion.complete_words("text", "md"),
+            help="text, or md: docs/readings.md, all points.",
+        ),
+    ] = "text",
     json: options.Json = False,
 ) -> None:
     """List the points that neither the paper nor its code settles, with their readings, the evidence and the default.

@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
-from repro.cli import options
+from repro.cli import completion, options
 from repro.cli.command_line import describe_command
 
 
 def command(
-    experiment: Annotated[str, typer.Argument(help="Its name; `repro list` prints them all.")],
+    experiment: Annotated[
+        str,
+        typer.Argument(help="Its name; `repro list` prints them all.", autocompletion=completion.complete_experiments),
+    ],
     submission: Annotated[Path, typer.Option("--submission", help="The directory that `repro submit` wrote.")],
     metrics: Annotated[
         Path | None, typer.Option("--metrics", help='JSON with the answer: {"ap_box": 45.0, "ap50_box": ...}.')

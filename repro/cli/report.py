@@ -17,7 +17,7 @@ def command(
 ) -> None:
     """Write coverage, tables, plots, effects, claims, ledger and provenance as one HTML page.
 
-    Example: repro report --results tables/reference --output report.html
+    Example: repro report --output report.html
     """
     from repro.files.outputs import write_output
     from repro.rendering.report import render

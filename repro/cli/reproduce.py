@@ -9,7 +9,7 @@ import typer
 
 from repro.cli import options
 from repro.cli.command_line import describe_command
-from repro.cli.measuring_options import MeasuringOptions, describe_readings, measuring
+from repro.cli.measuring_options import MeasuringOptions, describe_readings, measuring, refuse_to_train_for_months
 from repro.settings import MOST_SEEDS
 
 if TYPE_CHECKING:
@@ -94,6 +94,9 @@ def command(
     if len(blocked) == len(steps):
         raise ReproError(f"nothing can be measured: {blocked[0].reason}")
     ready = [step for step in steps if step.status == "ready"]
+    for step in ready:
+        if step.order:
+            refuse_to_train_for_months(step.order)
     measured = sum(step.status == "measured" for step in steps)
     say(f"{measured} of {len(steps)} experiments measured already, {len(ready)} to run")
 

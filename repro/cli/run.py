@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from repro.cli import options
+from repro.cli import completion, options
 from repro.cli.command_line import describe_command
-from repro.cli.measuring_options import MeasuringOptions, measuring
+from repro.cli.measuring_options import MeasuringOptions, measuring, refuse_to_train_for_months
 from repro.cli.progress import StageProgress
 from repro.settings import LARGEST_SEED
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @measuring
 def command(
-    experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help=options.EXPERIMENT)],
+    experiment: Annotated[
+        str,
+        typer.Argument(metavar="EXPERIMENT", help=options.EXPERIMENT, autocompletion=completion.complete_experiments),
+    ],
     seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED)] = 0,
     threads: options.Threads = 1,
     json: options.Json = False,
@@ -55,7 +58,9 @@ def command(
     if processes.to_start:
         from repro.measuring.measure import check
 
-        check(order_work(experiment, settings))
+        order = order_work(experiment, settings)
+        refuse_to_train_for_months(order)
+        check(order)
         raise typer.Exit(launch.launch(processes.count, ["-m", "repro", *sys.argv[1:]]))
     if processes.rank == 0:
         reading = f", reading {readings.write(settings.readings)}" if settings.readings else ""
@@ -67,6 +72,7 @@ def command(
 
     with collective_section(processes):  # what is wrong with the order is reported by one process
         order = order_work(experiment, settings)
+        refuse_to_train_for_months(order)
         if processes.rank == 0 and not is_published(experiment):  # its row has them beside the metrics
             from repro import complexity
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from repro.cli import options
+from repro.cli import completion, options
 from repro.cli.measuring_options import MeasuringOptions, measuring
 from repro.cli.progress import StageProgress
 from repro.files.places import read_state
@@ -19,9 +19,17 @@ from repro.settings import LARGEST_SEED
 
 @partial(measuring, profile="full", overrides=None, workers=None, save_every=50)
 def command(
-    experiment: Annotated[str, typer.Argument(help="Its name; `repro list` prints them all.")],
+    experiment: Annotated[
+        str,
+        typer.Argument(help="Its name; `repro list` prints them all.", autocompletion=completion.complete_experiments),
+    ],
     split: Annotated[
-        str, typer.Option("--split", help="test-dev2017, or val2017 to try out an upload.")
+        str,
+        typer.Option(
+            "--split",
+            help="test-dev2017, or val2017 to try out an upload.",
+            autocompletion=completion.complete_words("test-dev2017", "val2017"),
+        ),
     ] = "test-dev2017",
     output: Annotated[
         Path | None, typer.Option("--output", help="Directory for the files; in --results by default.")

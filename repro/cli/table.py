@@ -7,12 +7,20 @@ from typing import Annotated
 
 import typer
 
-from repro.cli import options
+from repro.cli import completion, options
 
 
 def command(
-    number: Annotated[int, typer.Argument(metavar="N", min=1, max=5, help="Table of the paper.")],
-    form: Annotated[str, typer.Option("--format", help="md, tex or csv.")] = "md",
+    number: Annotated[
+        int,
+        typer.Argument(
+            metavar="N", min=1, max=5, help="Table of the paper.", autocompletion=completion.complete_tables
+        ),
+    ],
+    form: Annotated[
+        str,
+        typer.Option("--format", help="md, tex or csv.", autocompletion=completion.complete_words("md", "tex", "csv")),
+    ] = "md",
     results: options.Results = options.RESULTS,
     output: Annotated[
         Path | None, typer.Option("--output", help="Write to this file instead of stdout; - is stdout.")

@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from repro.cli import options
+from repro.cli import completion, options
 
 if TYPE_CHECKING:
     from repro.verification.demands import Conclusion
 
 Tables = Annotated[
     list[int] | None,
-    typer.Option("--table", min=1, max=5, help="Only this table; may be given several times. All by default."),
+    typer.Option(
+        "--table",
+        min=1,
+        max=5,
+        help="Only this table; may be given several times. All by default.",
+        autocompletion=completion.complete_tables,
+    ),
 ]
 Require = Annotated[
     str,
@@ -34,6 +40,7 @@ FailOn = Annotated[
         metavar="VERDICT",
         help="Exit with 1 if a cell has this verdict: not-run, inconclusive, indistinct or ledger; may be given "
         "several times. Off and conflict always fail.",
+        autocompletion=completion.complete_words("not-run", "inconclusive", "indistinct", "ledger"),
     ),
 ]
 

@@ -11,16 +11,19 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from pydantic_core import from_json
+
 from repro import paper
-from repro.data.layout import ANNOTATIONS_SHA256, TRAINING_IMAGES, find_annotations
+from repro.data.layout import ANNOTATIONS_SHA256, TRAINING_IMAGES, find_annotations, find_images
 from repro.data.synsets import OFFICIAL
 from repro.errors import ReproError
 from repro.experiments import Experiment
-from repro.files.places import is_directory, read_state
-from repro.files.regular_files import sha256
+from repro.files.places import is_directory, list_directory, read_state
+from repro.files.regular_files import read_regular, sha256
 from repro.records import cache_key
 
 Split = Literal["train", "val"]
+_LARGEST_LIST = 4 << 30  #: bytes of a file of annotations
 SPLITS: tuple[Split, ...] = ("train", "val")
 
 
@@ -34,13 +37,14 @@ class DataSource:
     training_items: int  #: number of items of an epoch
     validation_items: int  #: number of items of the official list
     per_gpu: int  #: number of items of the paper's batch on each of its eight GPUs
+    whole_copies: bool = True  #: whether there are copies that have all items
 
 
 SOURCES: dict[str, DataSource] = {
     "coco": DataSource("coco", "coco-val2017", "images", TRAINING_IMAGES, 5000, per_gpu=2),
     "imagenet": DataSource("imagenet", "imagenet-val", "images", OFFICIAL["train"].images, 50000, per_gpu=64),
     # Numbers of rows of the official lists; no copy has all of the videos.
-    "kinetics": DataSource("kinetics400", "kinetics-val", "videos", 246534, 19906, per_gpu=8),
+    "kinetics": DataSource("kinetics400", "kinetics-val", "videos", 246534, 19906, per_gpu=8, whole_copies=False),
 }
 
 
@@ -67,7 +71,19 @@ def identify_data(experiment: Experiment, data_root: Path | None, splits: Iterab
     if experiment.dataset == "coco":
         paths = {f"{split}2017": find_annotations(directory, f"{split}2017") for split in splits}
         return cache_key(**{name: _hash_file(path, read_state(path).st_mtime_ns) for name, path in paths.items()})
-    return cache_key(**{split: _hash_listing(experiment.dataset, directory, split) for split in splits})
+    return cache_key(**{split: _list_items(experiment.dataset, directory, split)[0] for split in splits})
+
+
+def count_items(dataset: str, directory: Path, split: Split) -> int:
+    """Count the images or videos of a split that are on disk. COCO's that have no annotation are not counted.
+
+    Raises:
+        ReproError: there are no annotations, or no images.
+    """
+    if dataset != "coco":
+        return _list_items(dataset, directory, split)[1]
+    annotations = find_annotations(directory, f"{split}2017")
+    return _count_images(annotations, read_state(annotations).st_mtime_ns, f"{split}2017")
 
 
 def identify_official_data(dataset: str) -> str | None:
@@ -82,15 +98,35 @@ def _hash_file(path: Path, changed: int) -> str:
 
 
 @cache
-def _hash_listing(dataset: str, directory: Path, split: Split) -> str:
-    """Hash the list of items, more than a million: once, not for every experiment and seed."""
+def _count_images(annotations: Path, changed: int, split: str) -> int:
+    """Count COCO's images of a split that are listed and there; of the training split those with an object.
+
+    The official list, which takes seconds to read, is not read: all of it is there if as many files are.
+    """
+    directory = find_images(annotations.parent.parent, split)
+    names = {path.name for path in list_directory(directory)}
+    if _hash_file(annotations, changed) == ANNOTATIONS_SHA256.get(split):
+        return len(names)
+    try:
+        content = from_json(read_regular(annotations, _LARGEST_LIST))
+        listed = {image["id"]: image["file_name"] for image in content.get("images", [])}
+        objects = {annotation["image_id"] for annotation in content.get("annotations", [])}
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ReproError(f"{annotations} is no list of COCO's images: {error}") from None
+    return sum(name in names and (id_ in objects or split != "train2017") for id_, name in listed.items())
+
+
+@cache
+def _list_items(dataset: str, directory: Path, split: Split) -> tuple[str, int]:
+    """The hash of the list of items, more than a million, and how many are there: once, not for every experiment."""
     if dataset == "imagenet":
         from repro.data.imagenet import ImageNet
 
-        return ImageNet(directory, split).annotations_sha256
+        images = ImageNet(directory, split)
+        return images.annotations_sha256, len(images)
     if dataset == "kinetics":
         from repro.data.kinetics import Kinetics
 
         videos = Kinetics(directory, split)
-        return cache_key(listed=videos.annotations_sha256, present=videos.ids_sha256)
+        return cache_key(listed=videos.annotations_sha256, present=videos.ids_sha256), len(videos)
     raise ValueError(f"no listing of items is known for the data set {dataset!r}")

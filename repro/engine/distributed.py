@@ -18,6 +18,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnv
 from lightning_fabric.strategies import DDPStrategy
 from torch import distributed, nn
 
+from repro.engine.cuda import explain_missing_cuda
 from repro.engine.launch import Processes
 from repro.errors import ReproError
 
@@ -44,7 +45,8 @@ def choose_accelerator(device: str, processes: Processes) -> str:
     if device == "cpu" or (device == "auto" and available == 0):
         return "cpu"
     if available == 0:
-        raise ReproError("--device cuda: PyTorch finds no CUDA device here. Use --device cpu, or install a driver.")
+        why = explain_missing_cuda() or "the driver finds one"
+        raise ReproError(f"--device cuda: PyTorch finds no CUDA device here: {why}. Use --device cpu.")
     if available < processes.per_node:
         raise ReproError(
             f"{processes.per_node} processes on this machine need a CUDA device each, and PyTorch finds {available}: "

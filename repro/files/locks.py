@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from repro.errors import ReproError
 from repro.files.notices import PATIENCE, telling
+from repro.files.places import is_there
 from repro.files.regular_files import read_regular
 from repro.files.schema import FrozenModel
 from repro.paths import unwritable
@@ -87,6 +88,22 @@ def hold_lock(path: Path, what: str) -> Iterator[None]:
 def describe_holder(directory: Path) -> str:
     """Describe who works in a directory: "another process" where that is not known."""
     return _describe(_read_holder(directory / ".lock"))
+
+
+def find_holder(directory: Path) -> str | None:
+    """Describe who works in a directory at this moment; None where nobody does, or that cannot be found out."""
+    path = directory / ".lock"
+    if not is_there(path):
+        return None
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return describe_holder(directory)
+    except OSError:  # such as of a directory that others may only read
+        return None
+    lock.release()
+    return None
 
 
 def _acquire(lock: FileLock, path: Path, what: str) -> None:

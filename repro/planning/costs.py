@@ -1,9 +1,10 @@
-"""What a step of a plan costs, in words: a download, hours of a GPU, seconds of a core. Imports no torch."""
+"""What a step of a plan costs, in words and in numbers: a download, hours of a GPU, seconds. Imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from repro.checkpoints import download, initial_weights, registry
@@ -15,74 +16,117 @@ from repro.records import Count, Record
 from repro.settings import Settings
 
 
-def describe_evaluation(experiment: Experiment, weights: Choice, count: Count | None) -> str:
-    """What evaluating weights that others trained costs, in words."""
+@dataclass(frozen=True)
+class Cost:
+    """What a step costs."""
+
+    words: str = "none"
+    gpu_hours: float | None = None  #: of a V100, by what the authors report
+    at_least: bool = False  #: whether `gpu_hours` are those of a network that this one adds something to
+    download: int | None = None  #: bytes
+    seconds: float | None = None  #: by what trainings here took; of the mini profile those of one core
+
+    def __add__(self, other: Cost) -> Cost:
+        """Add up two costs of one step; what is known of one alone counts."""
+        parts = {name: [getattr(cost, name) for cost in (self, other)] for name in ("gpu_hours", "download", "seconds")}
+        known = {name: [part for part in both if part is not None] for name, both in parts.items()}
+        sums: dict[str, Any] = {name: sum(both) if both else None for name, both in known.items()}
+        return Cost(f"{self.words}; {other.words}", at_least=self.at_least or other.at_least, **sums)
+
+
+def describe_evaluation(experiment: Experiment, weights: Choice, count: Count | None) -> Cost:
+    """What evaluating weights that others trained costs."""
     source = SOURCES[experiment.dataset]
-    return f"{_describe_download(weights, count)}{source.validation_items} {source.items} evaluated"
+    words, size = _describe_download(weights, count)
+    return Cost(f"{words}{source.validation_items} {source.items} evaluated", download=size)
 
 
-def describe_training(experiment: Experiment, settings: Settings, records: Iterable[Record]) -> str:
-    """What a training and the evaluation of what it ends in cost, in words."""
+def describe_training(experiment: Experiment, settings: Settings, records: Iterable[Record]) -> Cost:
+    """What a training and the evaluation of what it ends in cost."""
     if settings.profile == "mini":
         run = [r for r in records if r.profile == "mini" and is_defined(r.experiment) and r.training]
         took = sum(r.cost.train_seconds + r.cost.evaluate_seconds for r in run)
         expected = sum(mini.estimate_seconds(get(r.experiment)) for r in run)
-        return f"about {mini.estimate_seconds(experiment) * (took / expected if run else 1):.0f} s of one core"
+        estimated = mini.estimate_seconds(experiment) * (took / expected if run else 1)
+        return Cost(f"about {estimated:.0f} s of one core", seconds=estimated)
     recipe = experiment.recipe
     batch = settings.batch_size or recipe.batch_size
     source = SOURCES[experiment.dataset]
     if settings.iterations is not None:
-        return f"{settings.iterations} iterations of {batch} {source.items}, and the evaluation"
-    cost = (
+        return Cost(f"{settings.iterations} iterations of {batch} {source.items}, and the evaluation")
+    gpu_hours, at_least, reported = _estimate_gpu_hours(experiment)
+    seconds, measured = _measure_seconds(experiment, records)
+    words = (
         f"{recipe.epochs} epochs of {source.training_items} {source.items} in batches of {batch}, "
-        f"{source.validation_items} {source.items} evaluated{_describe_gpu_hours(experiment)}"
+        f"{source.validation_items} {source.items} evaluated{reported}{measured}"
     )
     wanted = recipe.initial_weights
     public = wanted != "random" and not is_defined(wanted)
     if settings.initial is None and public and not is_there(initial_weights.locate(wanted)):
-        cost = f"download of {wanted}, {cost}"
-    return cost
+        words = f"download of {wanted}, {words}"
+    return Cost(words, gpu_hours, at_least, seconds=seconds)
 
 
-def describe_reevaluation(experiment: Experiment) -> str:
-    """What the evaluation of a network that was trained here costs, in words."""
+def describe_reevaluation(experiment: Experiment) -> Cost:
+    """What the evaluation of a network that was trained here costs."""
     if experiment.profile == "mini":
-        return "some seconds of one core"
+        return Cost("some seconds of one core")
     source = SOURCES[experiment.dataset]
-    return f"{source.validation_items} {source.items} evaluated"
+    return Cost(f"{source.validation_items} {source.items} evaluated")
 
 
-def describe_attention(experiment: Experiment) -> str:
-    """What the statistics of attention in a network whose weights are here cost, in words."""
+def describe_attention(experiment: Experiment) -> Cost:
+    """What the statistics of attention in a network whose weights are here cost."""
     if experiment.profile == "mini":
-        return "some seconds of one core"
+        return Cost("some seconds of one core")
     source = SOURCES[experiment.dataset]
-    return f"{source.validation_items} {source.items} looked at"
+    return Cost(f"{source.validation_items} {source.items} looked at")
 
 
-def _describe_download(weights: Choice, count: Count | None) -> str:
-    """What fetching costs, in words that a list goes on after; empty where the file is here."""
+def _describe_download(weights: Choice, count: Count | None) -> tuple[str, int | None]:
+    """What fetching costs, in words that a list goes on after, and bytes; empty and 0 where the file is here."""
     entry = weights.entry
     if weights.file or entry is None or (entry.sha256 and download.find_cached(entry.sha256)):
-        return ""
-    if entry.size:
-        size = f"{entry.size / 1e6:.0f} MB"
-    elif count:
-        size = f"about {4 * count.params / 1e6:.0f} MB by its parameters"
+        return "", 0
+    size = entry.size or (4 * count.params if count else None)
+    if size is None:
+        told = "size unknown"
     else:
-        size = "size unknown"
-    return f"download of {size} from {urlsplit(entry.fetchable[0]).hostname}, "
+        told = f"{size / 1e6:.0f} MB" if entry.size else f"about {size / 1e6:.0f} MB by its parameters"
+    return f"download of {told} from {urlsplit(entry.fetchable[0]).hostname}, ", size
+
+
+def _measure_seconds(experiment: Experiment, records: Iterable[Record]) -> tuple[float | None, str]:
+    """The mean time that trainings of the same experiment took here, and in words; None and "" where there are none."""
+    same = [
+        r
+        for r in records
+        if r.profile == "full"
+        and r.spec_hash == experiment.spec_hash
+        and r.training
+        and r.training.iterations == r.training.recipe_iterations
+    ]
+    if not same:
+        return None, ""
+    seconds = sum(r.cost.train_seconds + r.cost.evaluate_seconds for r in same) / len(same)
+    devices = " and ".join(dict.fromkeys(str(r.environment.get("device")) for r in same))
+    took = f"{len(same)} trainings" if len(same) > 1 else "a training"
+    return seconds, f"; about {seconds / 3600:.1f} hours by what {took} took here ({devices})"
 
 
 #: GPUs of the authors' machine, and images on each.
 _GPUS, _IMAGES = 8, 2
 
 
-def _describe_gpu_hours(experiment: Experiment) -> str:
-    """The hours and the memory of a training by what the authors report: of it, or of what it adds something to."""
+def _estimate_gpu_hours(experiment: Experiment) -> tuple[float | None, bool, str]:
+    """The hours of a training by what the authors report: of it, or of what it adds something to.
+
+    Returns:
+        the hours of a V100, whether it takes more, and both with the memory in words; None where nothing is reported.
+    """
     network = experiment.network
     if not isinstance(network, Detector):  # of their classifiers they report nothing
-        return ""
+        return None, False, ""
     plain = replace(network, backbone=replace(network.backbone, context=None))
     simple = replace(plain, cascade=False, backbone=replace(plain.backbone, dcn=()))
     candidates = [("about", experiment)]
@@ -94,7 +138,9 @@ def _describe_gpu_hours(experiment: Experiment) -> str:
             hours = iterations * took.seconds_per_iteration * _GPUS / 3600
             what = "" if like is experiment else f" for {like.name}"
             return (
+                hours,
+                bound == "at least",
                 f"; {bound} {hours:.0f} hours of a V100 by the {took.seconds_per_iteration} s an iteration that the "
-                f"authors report{what}, and {took.memory} GB for {_IMAGES} images"
+                f"authors report{what}, and {took.memory} GB for {_IMAGES} images",
             )
-    return ""
+    return None, False, ""

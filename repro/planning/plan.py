@@ -13,6 +13,7 @@ from repro.evaluation import ATTENTION_EVALUATOR, EVALUATORS, is_attention
 from repro.experiments import Experiment, SourceCode, get, mini, overrides, readings
 from repro.files.places import is_file
 from repro.planning import costs, keys
+from repro.planning.costs import Cost
 from repro.planning.lookup import find_attention_record, find_record
 from repro.planning.work_order import TrainedWork, WorkOrder, check_own, order_evaluation, order_training
 from repro.records import Count, OwnSource, Record
@@ -29,7 +30,7 @@ class Step:
     seed: int
     status: Literal["measured", "ready", "blocked"]
     reason: str
-    cost: str
+    cost: Cost
     order: WorkOrder | None = None  #: what measuring it takes; None where it is blocked
     record: Record | None = None
     source: Source = "trained"
@@ -132,7 +133,7 @@ def _plan_step(name: str, settings: Settings, records: Sequence[Record], counts:
         weights = keys.weights_to_evaluate(experiment, settings)
         source = "checkpoint" if weights else "trained"
     except ReproError as error:
-        return Step(experiment, settings.seed, "blocked", str(error), "-", source=source, weights=weights)
+        return Step(experiment, settings.seed, "blocked", str(error), Cost("-"), source=source, weights=weights)
     if weights:
         cost = costs.describe_evaluation(experiment, weights, counts.get(experiment.spec_hash))
     else:
@@ -145,7 +146,7 @@ def _plan_step(name: str, settings: Settings, records: Sequence[Record], counts:
         return Step(experiment, settings.seed, "blocked", str(error), cost, source=source, weights=weights)
     if record := find_record(records, order.key, experiment):
         reason = f"record {record.filename}"
-        return Step(experiment, settings.seed, "measured", reason, "none", order, record, source, weights)
+        return Step(experiment, settings.seed, "measured", reason, Cost(), order, record, source, weights)
     identity = name, settings.profile, dict(experiment.readings)
     reason = _why(order, [r for r in records if (r.experiment, r.profile, r.readings) == identity])
     if isinstance(order, TrainedWork) and order.starts_from:
@@ -174,7 +175,7 @@ def _with_attention(step: Step, records: Sequence[Record]) -> Step:
     if isinstance(order, TrainedWork) and not is_file(order.training.directory / "weights.pt"):
         why += ", and its weights are not here: it is trained again"
         trained = [record for record in records if not is_attention(record.evaluator)]
-        cost = f"{costs.describe_training(step.experiment, order.settings, trained)}; {cost}"
+        cost = costs.describe_training(step.experiment, order.settings, trained) + cost
     reason = f"{step.reason}; statistics of its attention {why}"
     return replace(step, status="ready", order=order, reason=reason, cost=cost)
 

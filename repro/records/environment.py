@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 from repro.files.places import is_there
@@ -16,7 +17,9 @@ _PACKAGES = ("torch", "torchvision", "detectron2", "lightning-fabric", "faster-c
 
 
 def read_commit() -> tuple[str | None, bool]:
-    """(commit, whether tracked files differ from it); (None, False) outside a git checkout."""
+    """(commit, whether tracked files differ from it); (None, False) where neither git nor the installer knows it."""
+    if INSTALLED:
+        return _read_installed_commit(), False
 
     def git(*arguments: str) -> str:
         run = subprocess.run(["git", *arguments], cwd=TABLES.parent, capture_output=True, text=True, check=True)
@@ -28,6 +31,16 @@ def read_commit() -> tuple[str | None, bool]:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", "repro"))
     except (OSError, subprocess.CalledProcessError):
         return None, False
+
+
+def _read_installed_commit() -> str | None:
+    """The commit that an installer built this package from: `vcs_info` of direct_url.json, which PEP 610 describes."""
+    try:
+        origin = json.loads(distribution("gcnet-repro").read_text("direct_url.json") or "{}")
+        commit = origin.get("vcs_info", {}).get("commit_id")
+    except (OSError, ValueError, AttributeError, PackageNotFoundError):
+        return None
+    return commit if isinstance(commit, str) else None
 
 
 def describe_environment(device: str, processor: Mapping[str, str | None]) -> dict[str, str | bool | None]:

@@ -12,7 +12,7 @@ from repro.errors import ReproError
 from repro.files.places import is_there, list_directory
 from repro.files.schema import FiniteModel
 from repro.files.seals import OtherVersionError, has_seal, parse_sealed, read_sealable, read_sealed, seal
-from repro.paths import write_atomically
+from repro.paths import REFERENCE, write_atomically
 from repro.records.declared_seeds import DeclaredSeeds, TrainedAlike
 from repro.records.record import Count, Record
 
@@ -143,8 +143,8 @@ def open_results(results: Path, *, may_be_absent: bool = False) -> Store:
     if not is_there(results):
         raise ReproError(
             f"there is no directory {results}, so nothing was measured there. Check --results and the directory that "
-            "this command is run in. `repro reproduce --table N` makes a directory of results; a checkout of the "
-            "repository has one in tables/reference."
+            f"this command is run in. `repro reproduce --table N` makes a directory of results; the "
+            f"committed records are in {REFERENCE}."
         )
     if any(_is_record(path.name) for path in list_directory(results)):
         raise ReproError(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repro.paper import Table
-from repro.paths import TABLES
+from repro.paths import REFERENCE
 from repro.planning.plan import Step
 from repro.records import Record, Store
 from repro.rendering.repetition import describe_repetition
@@ -19,7 +19,6 @@ from repro.verification.coverage import Coverage
 from repro.verification.differences import compare_records
 from repro.verification.verdicts import Verified
 
-_REFERENCE = TABLES / "reference"
 #: Failures and wrong records that are shown, each one line.
 _SHOWN = 10
 
@@ -88,7 +87,7 @@ def list_failures(table: Table, verified: Verified, unmeasured: Sequence[str]) -
 def _compare_with_reference(steps: Sequence[Step]) -> list[str]:
     """Compare the records that a plan names with the committed ones; empty where there are none of either."""
     named = [record for step in steps for record in (step.record, step.statistics) if record]
-    committed = Store(_REFERENCE / "records").files()
+    committed = Store(REFERENCE / "records").files()
     if not named or not committed:
         return []
     ours = {record.filename: record for record in named}
@@ -128,7 +127,7 @@ def _list_next_steps(results: Path, seeds: int, mini: bool) -> list[tuple[str, s
     if mini:
         steps.append(
             (
-                f"{program} diff {shlex.quote(str(results))} {shlex.quote(_shorten(_REFERENCE))}",
+                f"{program} diff {shlex.quote(str(results))} {shlex.quote(_shorten(REFERENCE))}",
                 "what differs from the committed records",
             )
         )

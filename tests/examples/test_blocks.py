@@ -49,7 +49,7 @@ def loaded():
     """The experiments of all files, which no other test sees."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiments, "_OWN", {})
-        yield [name for file in NAMES for name in own.resolve(str(BLOCKS / f"{file}.py"))]
+        yield [name for file in NAMES for name in own.load(str(BLOCKS / f"{file}.py"))]
 
 
 def make(name: str, channels: int = 16, dimensions: int = 2) -> nn.Module:

@@ -162,7 +162,7 @@ def test_missing_initial_weights_are_part_of_the_cost(settings, coco, monkeypatc
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
     step = only(replace(settings, profile="full", data_root=coco, source="trained"))
     assert step.status == "ready"
-    assert "download of torchvision/resnet50-19c8e357" in step.cost
+    assert "download of torchvision/resnet50-19c8e357" in step.cost.words
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_the_authors_weights_are_evaluated_where_they_released_some(full):
     assert len(steps) == 15  # weights have no seed
     assert {step.source for step in steps} == {"checkpoint"}
     assert all(step.weights.id.startswith("gcnet/") and step.weights.match == "exact" for step in steps)
-    assert all("download of" in step.cost and step.cost.endswith("5000 images evaluated") for step in steps)
+    assert all("download of" in step.cost.words and step.cost.words.endswith("5000 images evaluated") for step in steps)
 
 
 def test_rows_without_released_weights_are_trained(full):
@@ -196,10 +196,10 @@ def test_the_cost_of_a_full_training_is_in_gpu_hours_by_the_authors_speed(full):
     trained = replace(full, source="trained")
     # 12 epochs of 117,266 images in batches of 16 at 0.547 s on 8 GPUs
     hours = 12 * 117_266 / 16 * 0.547 * 8 / 3600
-    assert f"about {hours:.0f} hours of a V100" in only(trained).cost
-    assert "4.5 GB for 2 images" in only(trained).cost
-    assert "report for coco-r50-baseline, and 3.9 GB" in only(trained, "coco-r50-att-scale").cost
-    cascade = only(trained, "coco-x101-dcn-cascade-gc-r4").cost
+    assert f"about {hours:.0f} hours of a V100" in only(trained).cost.words
+    assert "4.5 GB for 2 images" in only(trained).cost.words
+    assert "report for coco-r50-baseline, and 3.9 GB" in only(trained, "coco-r50-att-scale").cost.words
+    cascade = only(trained, "coco-x101-dcn-cascade-gc-r4").cost.words
     assert "at least 178 hours of a V100 by the 0.912 s an iteration that the authors report for coco-x101" in cascade
 
 
@@ -207,12 +207,12 @@ def test_every_full_training_has_a_cost(full):
     names = [name for name in EXPERIMENTS if name.startswith("coco-")]
     steps = plan.plan(names, replace(full, source="trained"))
     assert len(steps) == 33
-    assert all("hours of a V100" in step.cost for step in steps)
+    assert all("hours of a V100" in step.cost.words for step in steps)
 
 
 def test_the_size_of_a_download_is_told_by_the_parameters_where_they_are_counted(full):
     full.store.add_count(count(NAME, 46_922_434, 279.6))
-    assert "download of about 188 MB by its parameters from" in only(full).cost
+    assert "download of about 188 MB by its parameters from" in only(full).cost.words
 
 
 def test_a_row_without_weights_takes_those_near_it_if_there_are_any(full):
@@ -304,8 +304,8 @@ def test_what_it_would_cost_is_known_without_the_data(full):
         "blocked",
         "needs COCO 2017: pass --data-root DIR or set REPRO_DATA",
     )
-    assert "download of" in step.cost
-    assert "hours of a V100" in only(replace(full, data_root=None, source="trained")).cost
+    assert "download of" in step.cost.words
+    assert "hours of a V100" in only(replace(full, data_root=None, source="trained")).cost.words
 
 
 def test_what_pytorch_has_no_kernel_for_is_refused(full):

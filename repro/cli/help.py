@@ -1,0 +1,74 @@
+"""How help is written: verbs in panels by what they are for, whole sentences, examples that can be copied.
+
+typer's own panels are drawn with rich, which takes longer to import than the rest of the command line and shortens
+descriptions at 80 columns.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+#: What verbs are for, in the order in which `repro --help` shows it.
+LOOK, MEASURE, COMPARE, WEIGHTS, DATA, SHARE = PANELS = (
+    "Look at the paper", "Measure", "Compare with the paper and with each other", "Weights", "Data", "Share",
+)  # fmt: skip
+
+#: Of every command: help by -h as well, in lines of at most 120 characters on a wide terminal.
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
+
+
+class Verb(TyperCommand):
+    """A verb whose help has each example on one line, however narrow the terminal is."""
+
+    def __init__(self, name: str | None, **settings: Any) -> None:
+        super().__init__(name, **{**settings, "help": _keep_examples(settings.get("help") or "")})
+
+
+class Panels(TyperGroup):
+    """A group whose help lists its verbs by their panels, with the whole first sentence of each."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a section for each panel that has a verb; verbs without a panel stand under 'Commands'."""
+        panels: dict[str, list[tuple[str, str]]] = {panel: [] for panel in PANELS}
+        for name, command in self.commands.items():
+            panel = getattr(command, "rich_help_panel", None)
+            rows = panels.setdefault(panel if isinstance(panel, str) else "Commands", [])
+            rows.append((name, command.get_short_help_str(sys.maxsize)))
+        for panel, rows in panels.items():
+            if rows:
+                with formatter.section(panel):
+                    formatter.write_dl(rows)
+
+
+def create_group(help: str, *, completion: bool = False) -> typer.Typer:
+    """Create a group of verbs, which shows its help if none is named.
+
+    Args:
+        completion: whether it has the options that install completion for a shell.
+    """
+    return typer.Typer(
+        cls=Panels,
+        help=help,
+        no_args_is_help=True,
+        add_completion=completion,
+        context_settings=_SETTINGS,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+
+
+def list_examples(help: str) -> list[str]:
+    """List the examples in a verb's help or docstring: commands as a user would type them."""
+    lines = (line.strip().removeprefix("Example: ") for line in help.splitlines())
+    return [line for line in lines if line.startswith("repro ")]
+
+
+def _keep_examples(help: str) -> str:
+    r"""Put each paragraph that is an example behind a line of `\b`, so that its line is not wrapped."""
+    paragraphs = inspect.cleandoc(help).split("\n\n")
+    return "\n\n".join(f"\b\n{text}" if list_examples(text) else text for text in paragraphs)

@@ -1,0 +1,49 @@
+"""What a whole plan costs: hours of GPUs, bytes, time here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from repro.planning.plan import Step
+from repro.settings import Settings
+
+
+def describe_totals(steps: Sequence[Step], settings: Settings) -> list[str]:
+    """Describe what the steps that are not measured cost together, each sum with how many of them it is known of.
+
+    Returns:
+        lines; none where nothing is left to do, or no cost is known.
+    """
+    left = [step for step in steps if step.status != "measured"]
+    trained = [step for step in left if step.source == "trained"]
+    lines = []
+    if hours := [step.cost for step in trained if step.cost.gpu_hours is not None]:
+        least = "at least" if len(hours) < len(trained) or any(cost.at_least for cost in hours) else "about"
+        total = sum(cost.gpu_hours or 0 for cost in hours)
+        lines.append(f"{least} {total:,.0f} hours of a V100 by what the authors report: {_count(hours, trained)}")
+    # Two experiments may be evaluated from one file.
+    files = {step.weights.id: step.cost.download for step in left if step.weights}
+    sizes = [size for size in files.values() if size is not None]
+    if any(sizes) or len(sizes) < len(files):
+        unknown = len(files) - len(sizes)
+        rest = f", and {unknown} of unknown size" if unknown else ""
+        lines.append(f"downloads of weights: {sum(sizes) / 1e6:,.0f} MB{rest}")
+    if seconds := [step.cost.seconds for step in trained if step.cost.seconds is not None]:
+        total = sum(seconds)
+        if settings.profile == "mini":
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            lines.append(f"about {_write_time(total)} of one core, {_write_time(total / cores)} on the {cores} here")
+        else:
+            lines.append(f"about {_write_time(total)} by what trainings took here: {_count(seconds, trained)}")
+    return [f"in all {line}" for line in lines]
+
+
+def _count(known: Sequence[object], all_: Sequence[object]) -> str:
+    return f"{len(known)} of {len(all_)} trainings" if len(known) < len(all_) else f"all {len(all_)} trainings"
+
+
+def _write_time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,53 @@
+"""What a plan costs in all."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+
+from repro.experiments import get
+from repro.planning.costs import Cost
+from repro.planning.plan import Step
+from repro.planning.totals import describe_totals
+from repro.settings import Settings
+
+
+def step(status="ready", source="trained", weights=None, **cost) -> Step:
+    chosen = SimpleNamespace(id=weights) if weights else None
+    return Step(get("coco-r50-1gc"), 0, status, "", Cost(**cost), source=source, weights=chosen)
+
+
+def test_hours_are_a_lower_bound_where_some_are_not_known(tmp_path):
+    full = Settings(tmp_path, "full")
+    steps = [step(gpu_hours=100.0), step(gpu_hours=20.4), step("measured", gpu_hours=1e6)]
+    assert describe_totals(steps, full) == [
+        "in all about 120 hours of a V100 by what the authors report: all 2 trainings"
+    ]
+    (line,) = describe_totals([*steps, step()], full)
+    assert line == "in all at least 120 hours of a V100 by what the authors report: 2 of 3 trainings"
+    assert "at least" in describe_totals([step(gpu_hours=1.0, at_least=True)], full)[0]
+
+
+def test_a_file_that_two_rows_need_is_downloaded_once(tmp_path):
+    steps = [step(source="checkpoint", weights=name, download=150_000_000) for name in ("a", "a", "b")]
+    steps.append(step(source="checkpoint", weights="c"))
+    assert describe_totals(steps, Settings(tmp_path, "full")) == [
+        "in all downloads of weights: 300 MB, and 1 of unknown size"
+    ]
+    here = [step(source="checkpoint", weights="a", download=0)]
+    assert describe_totals(here, Settings(tmp_path, "full")) == []
+
+
+def test_the_mini_profile_is_divided_among_the_cores(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+    (line,) = describe_totals([step(seconds=60.0), step("blocked", seconds=180.0)], Settings(tmp_path, "mini"))
+    assert line == "in all about 4 min of one core, 60 s on the 4 here"
+
+
+def test_time_here_is_by_what_trainings_took(tmp_path):
+    (line,) = describe_totals([step(seconds=7200.0), step()], Settings(tmp_path, "full"))
+    assert line == "in all about 2.0 h by what trainings took here: 1 of 2 trainings"
+
+
+def test_nothing_left_costs_nothing(tmp_path):
+    assert describe_totals([step("measured")], Settings(tmp_path, "mini")) == []
