@@ -143,6 +143,7 @@ def test_a_count_of_another_version_is_named(store, results, monkeypatch, capsys
     code, out, _ = run(monkeypatch, capsys, "verify", "--table", 2, "--results", results)
     assert code == 0
     assert f"foreign: record complexity/{path.name}: of version 3" in out
+    store.add_count(count(GC, 1, 1.0))
     path.write_bytes(path.read_bytes().replace(b'"params": 1', b'"params": 2'))
     code, _, error = run(monkeypatch, capsys, "verify", "--table", 2, "--results", results)
     assert code == 2
