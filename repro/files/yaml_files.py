@@ -59,5 +59,4 @@ def _check_depth(content: bytes) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > _MOST_DEPTH:
-            mark = event.start_mark
-            raise ValueError(f"line {mark.line + 1}: more than {_MOST_DEPTH} lists and mappings in each other")
+            raise ValueError(f"more than {_MOST_DEPTH} lists and mappings in each other {event.start_mark}")

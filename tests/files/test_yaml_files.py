@@ -41,7 +41,8 @@ def test_deep_nesting_is_refused_and_does_not_end_the_process(tmp_path, text):
     code = "import sys, pathlib; from repro.files.yaml_files import load_yaml; load_yaml(pathlib.Path(sys.argv[1]))"
     process = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
     assert "ReproError" in process.stderr
-    assert "line 1: more than 100 lists and mappings in each other" in process.stderr
+    assert "more than 100 lists and mappings in each other" in process.stderr
+    assert "line 1, column " in process.stderr
 
 
 def test_many_keys_take_no_quadratic_time(tmp_path):
