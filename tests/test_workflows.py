@@ -65,6 +65,16 @@ class Runner:
         return self.execute(VERIFY, **inputs)
 
 
+def read_log(process):
+    """What is in the log between the marks where the runner takes no line for a command."""
+    begin, *lines, end = process.stdout.splitlines()
+    assert process.stderr == ""
+    (mark,) = re.fullmatch("::stop-commands::([0-9a-f]{32})", begin).groups()
+    assert end == f"::{mark}::"
+    assert not any(mark in line for line in lines)
+    return lines
+
+
 @pytest.fixture
 def runner(tmp_path):
     """A runner on which the package is installed, as this interpreter with the checkout."""
@@ -91,8 +101,8 @@ def store(runner):
 
 def test_records_that_agree_pass_and_are_summarized(runner, store):
     process = runner.verify(results="kept", tables="2")
-    assert process.returncode == 0, process.stderr
-    assert process.stdout.startswith("6 of 108 distinct numbers measured")
+    assert process.returncode == 0, process.stdout
+    assert read_log(process)[0].startswith("6 of 108 distinct numbers measured")
     assert runner.summary.read_text().startswith("## Verification against the paper: ✓ 6 of 108 distinct numbers")
     (report,) = runner.list_reports()
     assert report.is_relative_to(runner.temporary)
@@ -110,7 +120,7 @@ def test_a_job_that_uses_it_twice_has_two_reports_and_two_summaries(runner, stor
 def test_what_is_off_fails_and_is_summarized(runner, store):
     store.add(record("coco-r50-1nl", {**published(TABLE, "coco-r50-1nl"), "ap_box": 36.1}))
     process = runner.verify(results="kept", tables="2")
-    assert process.returncode == 1, process.stderr
+    assert process.returncode == 1, process.stdout
     assert "✗ 12 of 108 distinct numbers measured; 1 cell off" in runner.summary.read_text()
     (report,) = runner.list_reports()
     assert len(ElementTree.parse(report).getroot().findall("testsuite/testcase/failure")) == 1
@@ -127,8 +137,8 @@ def test_what_is_off_fails_and_is_summarized(runner, store):
 )
 def test_what_is_asked_for_and_not_there_fails(inputs, failure, runner, store):
     process = runner.verify(results="kept", **inputs)
-    assert process.returncode == 1, process.stderr
-    assert process.stdout.splitlines()[-1].endswith(failure)
+    assert process.returncode == 1, process.stdout
+    assert read_log(process)[-1].endswith(failure)
     assert failure in runner.summary.read_text().splitlines()[0].replace("\\", "")
 
 
@@ -136,6 +146,7 @@ def test_what_is_asked_for_and_not_there_fails(inputs, failure, runner, store):
     ("inputs", "message"),
     [
         ({"results": "results"}, "there is no directory results"),
+        ({"results": ""}, "an argument is empty, --results"),
         ({"results": "kept/records"}, "kept/records holds records, and no directory records/"),
         ({"tables": "6"}, "--table"),
         ({"tables": "*"}, "--table"),
@@ -147,13 +158,23 @@ def test_what_is_asked_for_and_not_there_fails(inputs, failure, runner, store):
 def test_bad_input_is_2_and_one_message(inputs, message, runner, store):
     process = runner.verify(**{"results": "kept", **inputs})
     assert process.returncode == 2, process.stdout
-    assert message in process.stderr
-    assert "Traceback" not in process.stderr
+    assert any(message in line for line in read_log(process))
+    assert "Traceback" not in process.stdout
     assert runner.list_reports() == []
     assert runner.summary.read_text() == (
         "## Verification against the paper: ✗ nothing was verified, the log says why\n"
     )
     assert [path.name for path in runner.workspace.iterdir()] == ["kept"]
+
+
+def test_no_name_of_a_file_is_a_command_to_the_runner(runner, store):
+    """Commands begin with :: where a line does, and in their older form, ##[...], anywhere in it."""
+    path = store.directory / "a\n::add-mask::b\n##[set-output name=junit]c.json"
+    path.write_text('{"schema_version": 2}')
+    logs = [read_log(runner.verify(results="kept", tables="2")) for _ in range(2)]
+    assert logs[0] == logs[1]
+    assert [line for line in logs[0] if re.match(r"\s*::", line)] == []
+    assert sum("##[set-output" in line for line in logs[0]) == 1
 
 
 def test_the_whole_action_on_a_bare_interpreter(tmp_path):
@@ -167,8 +188,10 @@ def test_the_whole_action_on_a_bare_interpreter(tmp_path):
         pytest.skip("the package index cannot be reached")
     assert process.returncode == 0, process.stderr
     process = runner.verify(results=str(REFERENCE))
-    assert process.returncode == 0, process.stderr
-    assert process.stdout.startswith("0 of 282 distinct numbers measured, 74 of 74 distinct counts made; 0 cells off")
+    assert process.returncode == 0, process.stdout
+    assert read_log(process)[0].startswith(
+        "0 of 282 distinct numbers measured, 74 of 74 distinct counts made; 0 cells off"
+    )
     packages = next((runner.temporary / "gcnet-repro" / "lib").glob("python3*")) / "site-packages"
     assert not (packages / "torch").exists()
 

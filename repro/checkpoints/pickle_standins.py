@@ -127,7 +127,13 @@ class ArrayStandin:
 
     def __setstate__(self, state: tuple) -> None:
         match state:
-            case (_, tuple(shape), DtypeStandin(dtype=dtype), bool() | 0 | 1 as fortran, bytes() | str() as data):
+            case (
+                _,
+                tuple(shape),
+                DtypeStandin(dtype=dtype),
+                bool() | 0 | 1 as fortran,
+                bytes() | bytearray() | str() as data,
+            ):
                 value = np.frombuffer(_to_bytes(data), dtype)
                 if dtype == np.bool_ and (value.view(np.uint8) > 1).any():
                     raise Refused("an array of truth values holds other bytes than 0 and 1")
@@ -143,6 +149,15 @@ def _make_array(kind: object, shape: object, code: object) -> ArrayStandin:
     return ArrayStandin()
 
 
+def _make_array_of_buffer(buffer: object, dtype: object, shape: object, order: object) -> ArrayStandin:
+    """numpy's `_frombuffer`, which protocol 5 of pickle writes."""
+    if not isinstance(buffer, (bytes, bytearray)) or order not in ("C", "F"):
+        raise Refused("an array is not as numpy writes arrays of numbers")
+    array = ArrayStandin()
+    array.__setstate__((1, shape, dtype, order == "F", buffer))
+    return array
+
+
 def _make_scalar(dtype: DtypeStandin, data: bytes | str) -> float:
     """numpy's `scalar`, as Python's number."""
     if not isinstance(dtype, DtypeStandin) or not isinstance(data, (bytes, str)) or len(data) > 8:
@@ -154,8 +169,8 @@ def _is_length(number: object) -> bool:
     return type(number) is int and number >= 0
 
 
-def _to_bytes(data: bytes | str) -> bytes:
-    return data if isinstance(data, bytes) else data.encode("latin1")  # Python 2 wrote bytes as text
+def _to_bytes(data: bytes | bytearray | str) -> bytes | bytearray:
+    return data.encode("latin1") if isinstance(data, str) else data  # Python 2 wrote bytes as text
 
 
 def _make_tensor(
@@ -181,6 +196,20 @@ def _make_parameter(
     return VariableStandin(data) if isinstance(data, VariableStandin) else data
 
 
+def _make_size(sides: object) -> tuple:
+    """`torch.Size`, as a tuple."""
+    if type(sides) is not tuple or not all(map(_is_length, sides)):
+        raise Refused("a torch.Size is no tuple of lengths")
+    return sides
+
+
+def _make_device(kind: object, index: object = None) -> str:
+    """`torch.device`, as text."""
+    if not isinstance(kind, str) or not (index is None or _is_length(index)):
+        raise Refused("a torch.device is not as torch.save writes it")
+    return kind if index is None else f"{kind}:{index}"
+
+
 #: numpy's names, with inert stand-ins. The two spellings are of numpy 1 and numpy 2.
 NUMPY: dict[str, Callable[..., Any]] = {
     "numpy.dtype": DtypeStandin,
@@ -188,6 +217,8 @@ NUMPY: dict[str, Callable[..., Any]] = {
     "numpy._core.multiarray._reconstruct": _make_array,
     "numpy.core.multiarray.scalar": _make_scalar,
     "numpy._core.multiarray.scalar": _make_scalar,
+    "numpy.core.numeric._frombuffer": _make_array_of_buffer,
+    "numpy._core.numeric._frombuffer": _make_array_of_buffer,
     "numpy.ndarray": ArrayStandin,
 }
 TORCH: dict[str, Callable[..., Any]] = {
@@ -195,7 +226,11 @@ TORCH: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor_v2": _make_tensor,
     "torch._utils._rebuild_parameter": _make_parameter,
     "torch.nn.parameter.Parameter": VariableStandin,
+    "torch.Size": _make_size,
+    "torch.device": _make_device,
 }
+#: torch's names of types of elements, which are only mentioned.
+DTYPES = tuple(f"torch.{name}" for name in ITEMSIZES)
 #: torch's names of storages, and of the type of their elements.
 STORAGES = {
     "torch.DoubleStorage": "float64", "torch.FloatStorage": "float32", "torch.HalfStorage": "float16",

@@ -16,6 +16,7 @@ from io import SEEK_END, BytesIO
 from typing import Any
 
 from repro.checkpoints.pickle_standins import (
+    DTYPES,
     NEW,
     NUMPY,
     STORAGES,
@@ -50,9 +51,10 @@ class _Interpreter:
         self.names = {name: _Name(name, call) for name, call in (NUMPY | TORCH if tensors else NUMPY).items()} | {
             "collections.OrderedDict": _Name("collections.OrderedDict", self._make_ordered_dict),
             "_codecs.encode": _Name("_codecs.encode", self._encode),
+            "collections.Counter": _Name("collections.Counter", _make_counter),
         }
         if tensors:
-            self.names |= {name: _Name(name, None) for name in STORAGES}
+            self.names |= {name: _Name(name, None) for name in (*STORAGES, *DTYPES)}
 
     def run(self, stream: BytesIO) -> object:
         for count, (instruction, argument, position) in enumerate(pickletools.genops(stream)):
@@ -68,7 +70,9 @@ class _Interpreter:
         match instruction:
             case "PROTO" | "FRAME":
                 pass
-            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT" | "BINBYTES" | "SHORT_BINBYTES" | "BINBYTES8":
+            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
+                stack.append(argument)
+            case "BINBYTES" | "SHORT_BINBYTES" | "BINBYTES8" | "BYTEARRAY8":  # the last of numpy, in protocol 5
                 stack.append(argument)
             case "BINSTRING" | "SHORT_BINSTRING":  # Python 2's str: of torch text, of numpy also the bytes of arrays
                 stack.append(argument.encode("latin1").decode() if self.tensors else argument)
@@ -188,6 +192,13 @@ class _Interpreter:
         if self.storages.setdefault(key, storage) != storage:
             raise Refused(f"storage {key!r} is described in two ways")
         return storage
+
+
+def _make_counter(counts: object) -> dict:
+    """collections.Counter, as a dict: torch's MultiStepLR keeps its milestones in one."""
+    if type(counts) is not dict:
+        raise Refused("a Counter is not made of a dict")
+    return counts
 
 
 def _put(target: object, items: list[Any]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Annotated
 
@@ -119,9 +120,23 @@ def main() -> None:
     sys.exit(code)
 
 
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse an empty argument, as of a variable of a script that is not set: no verb means something by it, and an
+    empty path would be the current directory, an empty demand none.
+
+    Raises:
+        ReproError: there is one.
+    """
+    for number, argument in enumerate(arguments):
+        if not argument or re.fullmatch("--[a-z0-9-]+=", argument):
+            where = argument.rstrip("=") or (arguments[number - 1] if number else "the verb")
+            raise ReproError(f"an argument is empty, {where}: give a value, or leave it out. Is a variable not set?")
+
+
 def _run() -> str | int | None:
     code: str | int | None = 0
     try:
+        _refuse_empty(sys.argv[1:])
         try:
             app()
         except SystemExit as end:  # typer's, always

@@ -8,6 +8,7 @@ import typer
 
 from repro.cli import analysis_options, completion, options
 from repro.cli.progress import StageProgress
+from repro.cli.streams import print_line
 from repro.cli.terminal_table import align_columns
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def command(
         print(surveyed.model_dump_json(indent=1))
         return
     print(_describe(surveyed))
-    print(f"each image's: {place / 'images.jsonl'}")
+    print_line(f"each image's: {place / 'images.jsonl'}")
 
 
 def _describe(surveyed: Survey) -> str:

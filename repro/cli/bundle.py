@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from repro.cli import options
+from repro.cli.streams import print_line
 
 
 def command(
@@ -36,7 +37,7 @@ def command(
         return
     wrong = bundle.verify(check)
     for line in wrong:
-        print(line)
+        print_line(line)
     if wrong:
         raise typer.Exit(1)
-    print(f"{check}: whole, and its tables and report follow from its records")
+    print_line(f"{check}: whole, and its tables and report follow from its records")

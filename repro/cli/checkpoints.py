@@ -12,6 +12,7 @@ from repro.cli import options
 from repro.cli.completion import complete_experiments, complete_weights
 from repro.cli.help import Verb, create_group
 from repro.cli.progress import show_bar
+from repro.cli.streams import print_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -113,10 +114,10 @@ def fetch(
         except ReproError as error:
             if len(entries) == 1:
                 raise
-            print(f"{entry.id}: {error}", file=sys.stderr)
+            print_line(f"{entry.id}: {error}", file=sys.stderr)
             failed.append(entry.id)
         else:
-            print(f"{entry.id}  {fetched.path}")
+            print_line(f"{entry.id}  {fetched.path}")
     if failed:
         raise ReproError(f"{len(failed)} of {len(entries)} could not be fetched: {', '.join(failed)}")
 
@@ -149,12 +150,14 @@ def verify(
         verified = entry.check(file, digests)
     except ReproError as error:
         _fail(str(error))
-    print(f"entry: {entry.id} of {entry.source}, by {verified}")
+    print_line(f"entry: {entry.id} of {entry.source}, by {verified}")
     if entry.withdrawn:
         _fail(f"{file} is not to be used: {entry.obstacle}")
     contents = weight_files.read(file, f"sha256:{digests.sha256}")
     numbers = sum(tensor.numel() for tensor in contents.tensors.values())
-    print(f"contents: {len(contents.tensors)} tensors, {numbers / 1e6:.2f} M numbers, no code ({contents.container})")
+    print_line(
+        f"contents: {len(contents.tensors)} tensors, {numbers / 1e6:.2f} M numbers, no code ({contents.container})"
+    )
     for serves in entry.serves:
         if serves.match != "initial":
             _check_keys(entry, serves.experiment, contents.tensors)
@@ -232,7 +235,7 @@ def _check_keys(entry: CheckpointEntry, experiment: str, tensors: dict) -> None:
     _print_account(conversion.convert(tensors, entry.format, network), experiment)
 
 
-def _print_account(converted: Converted, experiment: str, say: Callable[[str], None] = print) -> None:
+def _print_account(converted: Converted, experiment: str, say: Callable[[str], None] = print_line) -> None:
     say(f"keys: {len(converted.tensors)} fit the network of {experiment}")
     for name in ("missing", "unexpected", "reshaped"):
         if keys := getattr(converted, name):
@@ -244,5 +247,5 @@ def _list_entries(choices: Iterable[Choice | None]) -> list[CheckpointEntry]:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"not verified: {message}", file=sys.stderr)
+    print_line(f"not verified: {message}", file=sys.stderr)
     raise typer.Exit(1)

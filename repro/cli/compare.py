@@ -11,6 +11,7 @@ import typer
 from repro.cli import effects, options
 from repro.cli.completion import complete_experiments
 from repro.cli.findings import print_left_out
+from repro.cli.streams import print_line
 from repro.cli.terminal_table import align_columns
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def command(
     options.load_own(own)
     tester = PairedTests(
         results, data_root, resamples, seed, threads=effects.count_processors(),
-        say=lambda text: print(text, file=sys.stderr),
+        say=lambda text: print_line(text, file=sys.stderr),
     )  # fmt: skip
     first, second = (_find(one, results) for one in (a, b))
     if isinstance(first, str) and isinstance(second, str):
@@ -108,12 +109,12 @@ def _print(comparison: Comparison) -> None:
     head = ("", "column", "a minus b", "interval", "p", "n", "covers")
     lines = [line for effect in comparison.columns for line in effects.write_lines("", items, effect)]
     for line in align_columns([head, *lines]) if lines else ():
-        print(f"  {line}")
+        print_line(f"  {line}")
     if runs.differs:
-        print(f"not only the network differs: {', '.join(runs.differs)}. The difference is of all of it together.")
+        print_line(f"not only the network differs: {', '.join(runs.differs)}. The difference is of all of it together.")
     for reason in comparison.missing:
-        print(f"not tested: {reason}")
+        print_line(f"not tested: {reason}")
     if runs.alone:
-        print(f"without a partner of the same seed, and left out: {', '.join(runs.alone)}")
+        print_line(f"without a partner of the same seed, and left out: {', '.join(runs.alone)}")
     if lines:
         print(f"\n{effects.COVERAGE}")

@@ -11,6 +11,7 @@ import typer
 from repro.cli import completion, options
 from repro.cli.help import Verb, create_group
 from repro.cli.progress import show_bar
+from repro.cli.streams import print_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,13 +107,15 @@ def verify(
 def _print(report: DataReport) -> None:
     print(f"{report.split}: {'not verified' if report.problems else 'verified'}")
     if report.place:
-        print(f"  {report.images} of {report.required} {report.items}, {report.classes} classes, in {report.place}")
+        print_line(
+            f"  {report.images} of {report.required} {report.items}, {report.classes} classes, in {report.place}"
+        )
         print(f"  {report.items} {'all decoded' if report.decoded else 'not decoded (--decode)'}")
         print(f"  sha256 of the ids: {report.ids_sha256}")
         print(f"  sha256 of the annotations: {report.annotations_sha256}")
     for problem in report.problems:
-        print(f"  {problem}")
+        print_line(f"  {problem}")
     for reason in report.reasons[:_REASONS]:
-        print(f"    {reason}")
+        print_line(f"    {reason}")
     if len(report.reasons) > _REASONS:
         print(f"    and {len(report.reasons) - _REASONS} more (--json)")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from repro.cli import options
+from repro.cli.streams import print_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,7 @@ def command(
         return
     lines = _compare_records(comparison) if isinstance(comparison, RecordComparison) else _compare_stores(comparison)
     for line in lines:
-        print(line)
+        print_line(line)
 
 
 def _compare_records(comparison: RecordComparison) -> Iterator[str]:

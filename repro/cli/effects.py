@@ -10,6 +10,7 @@ import typer
 
 from repro.cli import options
 from repro.cli.findings import print_left_out
+from repro.cli.streams import print_line
 from repro.cli.terminal_table import align_columns
 from repro.settings import LARGEST_SEED
 
@@ -71,7 +72,12 @@ def command(
     print_left_out(admitted, chosen)
     records = admitted.records
     tester = PairedTests(
-        results, data_root, resamples, seed, threads=count_processors(), say=lambda text: print(text, file=sys.stderr)
+        results,
+        data_root,
+        resamples,
+        seed,
+        threads=count_processors(),
+        say=lambda text: print_line(text, file=sys.stderr),
     )
     profiles: tuple[Profile, ...] = ("full", "mini")
     effects = {
@@ -140,10 +146,10 @@ def _print_section(title: str, rows: list[RowEffects], remedy: str) -> None:
         if row.pair.also:
             print(f"  {name_row(row)} is also {', '.join(row.pair.also)}")
     for note in dict.fromkeys(row.pair.shared_start for row in tested if row.pair.shared_start):
-        print(f"  note: {note}")
+        print_line(f"  note: {note}")
     untested = group_missing(rows)
     for reason, names in untested.items():
-        print(f"  not tested: {reason}: {'; '.join(names)}")
+        print_line(f"  not tested: {reason}: {'; '.join(names)}")
     if untested:
         print(f"  What is missing is measured, with evidence, by {remedy}.")
 

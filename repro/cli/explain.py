@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from repro.cli import options
+from repro.cli.streams import print_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,7 @@ def command(
         if number:
             print()
         for line in _write_lines(explanation):
-            print(line)
+            print_line(line)
 
 
 def _write_lines(explanation: Explanation) -> Iterator[str]:

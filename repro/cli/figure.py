@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from repro.cli import analysis_options, completion, options
+from repro.cli.streams import print_line
 from repro.errors import ReproError
 
 
@@ -79,5 +80,5 @@ def command(
     for suffix, content in figures.save(figure).items():
         path = results / "figures" / f"figure{number}.{subject.name}.{key[:12]}.{suffix}"
         write_output(path, content)
-        print(path)
-    print(f"{subject.name}: {subject.weights}; {shown.source}")
+        print_line(str(path))
+    print_line(f"{subject.name}: {subject.weights}; {shown.source}")

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from repro.cli.streams import print_line
+
 if TYPE_CHECKING:
     from repro.paper import Table
     from repro.verification.integrity import Admitted
@@ -17,8 +19,8 @@ def print_left_out(admitted: Admitted, tables: Sequence[Table]) -> None:
     experiments = {name for table in tables for name in table.experiments}
     for problem in admitted.problems:
         if problem.record.experiment in experiments:
-            print(f"left out, wrong: {problem}", file=sys.stderr)
+            print_line(f"left out, wrong: {problem}", file=sys.stderr)
     for problem in admitted.own_problems:
-        print(f"left out, wrong: {problem}", file=sys.stderr)
+        print_line(f"left out, wrong: {problem}", file=sys.stderr)
     for foreign in admitted.foreign:
-        print(f"left out, foreign: {foreign}", file=sys.stderr)
+        print_line(f"left out, foreign: {foreign}", file=sys.stderr)

@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from repro.cli.completion import complete_experiments, complete_tables
+from repro.cli.streams import print_line
 from repro.settings import MOST_THREADS
 
 Table = Annotated[
@@ -92,4 +93,4 @@ def say_beside(output: Path | None) -> Callable[[str], None]:
     """Return what prints a line about `output`: on standard error where standard output is what is written to."""
     from repro.files.outputs import is_stdout
 
-    return lambda text: print(text, file=sys.stderr if output is not None and is_stdout(output) else sys.stdout)
+    return lambda text: print_line(text, file=sys.stderr if output is not None and is_stdout(output) else sys.stdout)

@@ -12,6 +12,7 @@ import typer
 from repro.cli import options
 from repro.cli.completion import complete_words
 from repro.cli.measuring_options import MeasuringOptions, describe_readings, explain_missing_to_train, measuring
+from repro.cli.streams import print_line
 from repro.experiments import Experiment, is_published, readings
 from repro.settings import MOST_SEEDS, Settings
 
@@ -83,16 +84,16 @@ def command(
     title = f"Table {numbers[0]}" if len(numbers) == 1 else "All tables"
     print(f"{title}, profile {settings.profile} ({why})")
     for line in (*describe_readings(settings, steps), *_describe_surroundings(steps, settings)):
-        print(line)
+        print_line(line)
     width = max(len(step.experiment.name) for step in steps)
     repeated = _list_repeated([step.cost.words for step in steps])
     for step in steps:
         how = step.weights.id if step.weights else f"seed {step.seed}"
         reading = f"reading {readings.write(step.experiment.readings)}; " if step.experiment.readings else ""
         cost = repeated.get(step.cost.words, step.cost.words)
-        print(f"  {step.experiment.name:<{width}}  {how}  {step.status:<8}  {reading}{step.reason}; cost: {cost}")
+        print_line(f"  {step.experiment.name:<{width}}  {how}  {step.status:<8}  {reading}{step.reason}; cost: {cost}")
         if progress := _find_progress(step):
-            print(f"  {'':<{width}}  {progress}")
+            print_line(f"  {'':<{width}}  {progress}")
         what = _describe_dependents(step.needed_by) or _describe_rows(step.experiment, rows)
         print(f"  {'':<{width}}  {what}")
         if settings.profile == "full":

@@ -9,6 +9,7 @@ import typer
 
 from repro.cli import completion, options
 from repro.cli.command_line import describe_command
+from repro.cli.streams import print_line
 
 
 def command(
@@ -53,5 +54,5 @@ def command(
     for metric in record.metrics:
         print(f"{metric.name:<12} {metric.value:6.2f} {metric.unit}  (n = {metric.n})")
     for deviation in record.deviations:
-        print(f"deviation: {deviation}")
-    print(f"record: {store.directory / record.filename}")
+        print_line(f"deviation: {deviation}")
+    print_line(f"record: {store.directory / record.filename}")

@@ -12,6 +12,7 @@ from repro.cli import completion, options
 from repro.cli.command_line import describe_command
 from repro.cli.measuring_options import MeasuringOptions, measuring, refuse_to_train_for_months
 from repro.cli.progress import StageProgress
+from repro.cli.streams import print_line
 from repro.settings import LARGEST_SEED
 
 if TYPE_CHECKING:
@@ -104,10 +105,10 @@ def command(
     print(f"{data.evaluated} of {data.required} {items} evaluated; {record.cost.images_per_second:.3g} {items}/s, "
           f"peak memory {record.cost.peak_memory_bytes / 2**30:.2f} GiB")  # fmt: skip
     if data.failed:
-        print(f"could not be read: {', '.join(data.failed)}")
+        print_line(f"could not be read: {', '.join(data.failed)}")
     for deviation in record.deviations:
-        print(f"deviation: {deviation}")
-    print(f"record: {path}")
+        print_line(f"deviation: {deviation}")
+    print_line(f"record: {path}")
 
 
 def _describe_interval(metric: Metric, data: DataSet) -> str:

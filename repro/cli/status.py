@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from repro.cli import options
+from repro.cli.streams import print_line
 
 
 def command(results: options.Results = options.RESULTS, json: options.Json = False) -> None:
@@ -33,9 +34,9 @@ def command(results: options.Results = options.RESULTS, json: options.Json = Fal
             f"records, {task.mini_measured} in the mini profile by {task.mini}" + "".join(f", {text}" for text in extra)
         )
     for text in status.wrong:
-        print(f"wrong: {text}")
+        print_line(f"wrong: {text}")
     for text in status.foreign:
-        print(f"foreign: {text}")
+        print_line(f"foreign: {text}")
     if status.next:
         print("\nnext")
     for step in status.next:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TextIO, cast
 
 from repro.errors import ReaderLeftError, ReproError
-from repro.files.printable import escape_controls, escape_unencodable
+from repro.files.printable import escape_controls, escape_unencodable, flatten
 
 _HANDLER = "repro-escape"
 codecs.register_error(_HANDLER, escape_unencodable)
@@ -88,6 +88,12 @@ class GuardedStream:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self.stream.fileno())
                 os.close(nowhere)
+
+
+def print_line(text: str, file: TextIO | None = None) -> None:
+    """Print one line, on standard output if no file is given. A name or a message in which a line ends stays on it: it
+    could look like another line of the verb, or begin a command of a program that reads them."""
+    print(flatten(text), file=file)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import typer
 from repro.cli import completion, options
 from repro.cli.measuring_options import MeasuringOptions, measuring
 from repro.cli.progress import StageProgress
+from repro.cli.streams import print_line
 from repro.files.places import read_state
 from repro.settings import LARGEST_SEED
 
@@ -64,10 +65,10 @@ def command(
     with waiting(settings.wait):
         directory, submission = submit(experiment, settings, split, output=output, progress=StageProgress())
     for deviation in submission.deviations:
-        print(f"deviation: {deviation}", file=sys.stderr)
+        print_line(f"deviation: {deviation}", file=sys.stderr)
     for task, archive in submission.archives.items():
         path = directory / archive.path
-        print(f"{task}: {path}  {archive.detections} detections, {read_state(path).st_size / 1e6:.1f} MB")
+        print_line(f"{task}: {path}  {archive.detections} detections, {read_state(path).st_size / 1e6:.1f} MB")
     print("Upload each for its task, bbox or segm: https://cocodataset.org/#upload. Then enter the answer, in percent:")
     place = shlex.quote(str(directory))
     print(f"  repro record-external {experiment} --submission {place} --ap-box ... --ap50-box ... --ap75-box ... "

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from repro.cli.streams import print_line
+
 
 def command(
     check: Annotated[
@@ -20,11 +22,11 @@ def command(
 
     if not check:
         for path in committed_tables.write():
-            print(path)
+            print_line(str(path))
         return
     differences = committed_tables.find_differences()
     for difference in differences:
-        print(difference)
+        print_line(difference)
     if differences:
         print("render them again: repro tables")
         raise typer.Exit(1)

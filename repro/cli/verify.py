@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from repro.cli import completion, options
+from repro.cli.streams import print_line
 
 if TYPE_CHECKING:
     from repro.verification.demands import Conclusion
@@ -112,9 +113,9 @@ def _print(conclusion: Conclusion) -> None:
 
     verified = conclusion.verified
     records = list(verified.files.values())
-    print(conclusion.headline)
+    print_line(conclusion.headline)
     for verification in verified.verifications:
-        print(f"Table {verification.table.number}: {Coverage.count(verification.cells).describe()}")
+        print_line(f"Table {verification.table.number}: {Coverage.count(verification.cells).describe()}")
         for verdict in verification.cells:
             if (
                 verdict.verdict in ("off", "conflict", "ledger", "indistinct", "inconclusive")
@@ -122,21 +123,21 @@ def _print(conclusion: Conclusion) -> None:
                 or verdict.note.startswith("its tolerance")
                 or conclusion.fails(verdict)
             ):
-                print(f"  {verdict}")
+                print_line(f"  {verdict}")
     for problem in verified.problems:
-        print(f"wrong: {problem}")
+        print_line(f"wrong: {problem}")
     for foreign in verified.foreign:
-        print(f"foreign: {foreign}")
+        print_line(f"foreign: {foreign}")
     for unused in verified.unused:
-        print(f"unused record {unused.filename}: {unused.reason}")
+        print_line(f"unused record {unused.filename}: {unused.reason}")
     for row in (row for v in verified.verifications for row in list_reading_rows(v.table, records, verified.problems)):
-        print(f"no verdict: {row}")
+        print_line(f"no verdict: {row}")
     if verified.mini:
         several = f"{len(verified.mini)} records, which --json names"
         which = several if len(verified.mini) > 1 else verified.mini[0]
-        print(f"of the mini profile, and not compared with the paper: {which}; `repro hypotheses` is about them")
+        print_line(f"of the mini profile, and not compared with the paper: {which}; `repro hypotheses` is about them")
     if failures := conclusion.describe_failures():
-        print(f"failed: {'; '.join(failures)}")
+        print_line(f"failed: {'; '.join(failures)}")
     elif not conclusion.coverage.measured.here:
         print("no number was measured, so that none is off says nothing: `--require N` makes this fail")
 

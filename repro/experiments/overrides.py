@@ -6,7 +6,6 @@ An experiment with overrides is another experiment, whose name says what it is:
 
 from __future__ import annotations
 
-import ast
 import math
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -25,6 +24,7 @@ _REFUSED = {
     "network.backbone.dimensions": "the data set decides whether images or clips are looked at",
 }
 _LONGEST = 100  #: characters of a name, which is part of file names
+_MOST = 10**9  #: no whole number is larger: an experiment would never end, or its network fit no memory
 
 
 def split_name(name: str) -> tuple[str, Overrides]:
@@ -182,18 +182,17 @@ def _read(text: str, kind: Any) -> Any:
     if kind is str:
         return text if text.isidentifier() else _WRONG
     try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+        return kind(text) if kind in (int, float) else _WRONG
+    except ValueError:
         return _WRONG
-    if kind is float and type(value) in (int, float):
-        return float(value)
-    return value if type(value) is kind else _WRONG
 
 
 def _check_range(path: str, value: Any) -> Any:
     for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, (int, float)) and not (math.isfinite(number) and number >= 0):
+        if isinstance(number, (int, float)) and not 0 <= number < math.inf:  # neither does NaN lie between them
             raise ReproError(f"--set {path}={number}: it is a finite number and not below 0")
+        if isinstance(number, int) and number > _MOST:
+            raise ReproError(f"--set {path}: it is a whole number and not above {_MOST}")
         if not isinstance(number, bool) and number == 0 and path.rpartition(".")[2] in _POSITIVE:
             raise ReproError(f"--set {path}=0: it is more than 0")
     return value

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from repro.files.printable import flatten
+
 #: Seconds that nothing is said of a wait, and then between two lines.
 PATIENCE, AGAIN = 1.0, 60.0
 
@@ -17,7 +19,7 @@ def tell(text: str) -> None:
     Safe in any process and thread; where nobody listens any more, nothing happens.
     """
     with suppress(OSError, ValueError, AttributeError):  # closed, full, or None
-        print(text, file=sys.stderr, flush=True)
+        print(flatten(text), file=sys.stderr, flush=True)
 
 
 @contextmanager

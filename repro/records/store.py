@@ -23,7 +23,7 @@ _Stored = TypeVar("_Stored", bound=FiniteModel)
 class ForeignFile:
     """A file of a store of which this version can say nothing, though nothing need be wrong with it."""
 
-    file: str  #: its name, or `seeds/NAME`
+    file: str  #: its name, or `seeds/NAME` or `complexity/NAME`
     reason: str
 
     def __str__(self) -> str:
@@ -53,7 +53,7 @@ class Store:
         return path
 
     def read(self) -> StoreContents:
-        """Read the records and the declared numbers of seeds; what another version wrote is foreign.
+        """Read the records and the declared numbers of seeds; what another version wrote is foreign, counts as well.
 
         Raises:
             ReproError: as `all`.
@@ -64,7 +64,7 @@ class Store:
         for one in declarations.values():
             largest[one.of] = max(one.seeds, largest.get(one.of, 0))
         named = (ForeignFile(f"seeds/{one.file}", one.reason) for one in others)
-        return StoreContents(records, largest, (*foreign, *named))
+        return StoreContents(records, largest, (*foreign, *named, *self._find_foreign_counts()))
 
     def all(self) -> list[Record]:
         """Every record of this version's form, ordered by file name.
@@ -107,7 +107,7 @@ class Store:
         """Every complexity count by spec hash, in the order of the file names.
 
         One without a seal is none: nothing tells whether it was edited, and counting it again is a matter of seconds.
-        One of another version is none either.
+        One of another version is none either; `read` names it as foreign.
         """
         counts = {}
         for path in self._files(self.directory / "complexity"):
@@ -119,6 +119,18 @@ class Store:
                         raise ReproError(f"count {path} is not that of its name: it is {count.filename}. {_REMEDY}")
                     counts[count.spec_hash] = count
         return counts
+
+    def _find_foreign_counts(self) -> list[ForeignFile]:
+        """Find the counts of another version. What else may be wrong with a count is said where counts are needed."""
+        foreign = []
+        for path in self._files(self.directory / "complexity"):
+            try:
+                read_sealed(path, Count, "count", _REMEDY)
+            except OtherVersionError as error:
+                foreign.append(ForeignFile(f"complexity/{path.name}", error.reason))
+            except ReproError:
+                continue
+        return foreign
 
     def declare_seeds(self, declared: DeclaredSeeds) -> Path:
         """Write down how many seeds of an experiment will be run. What was declared before stays."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from repro.files.printable import flatten
 from repro.paper import Table
 from repro.paths import REFERENCE
 from repro.planning.plan import Step
@@ -81,7 +82,8 @@ def list_failures(table: Table, verified: Verified, unmeasured: Sequence[str]) -
     """
     cells = [f"off: {cell}" for cell in verified.cells if cell.fails]
     own = (problem for problem in verified.problems if problem.record.experiment in table.experiments)
-    return [*cells, *(f"failed: {text}" for text in unmeasured), *(f"wrong: {problem}" for problem in own)]
+    lines = [*cells, *(f"failed: {text}" for text in unmeasured), *(f"wrong: {problem}" for problem in own)]
+    return [flatten(line) for line in lines]
 
 
 def _compare_with_reference(steps: Sequence[Step]) -> list[str]:

@@ -26,6 +26,8 @@ _TEX = {
 
 #: What a spreadsheet takes for the beginning of a formula, in either width.
 _FORMULA = re.compile("[=+\\-@\t\r＝＋－＠]")
+#: Where one begins within a cell, for a spreadsheet that divides at semicolons, as it does where decimals have commas.
+_LATER = re.compile(";(?=[=+\\-@＝＋－＠])")
 #: Numbers, and labels of the paper such as "+1 GC" and "+all GC": no formula is made of words.
 _HARMLESS = re.compile(r"[+-]?(\d|all )[\w ,.%]*")
 
@@ -64,12 +66,12 @@ def escape_tex(text: str) -> str:
 def escape_csv(value: object) -> object:
     """Escape what a cell of a CSV file holds: text that a spreadsheet would compute begins with an apostrophe.
 
-    >>> escape_csv("=1+1"), escape_csv("+1 GC"), escape_csv("-0.5"), escape_csv(-0.5)
-    ("'=1+1", '+1 GC', '-0.5', -0.5)
+    >>> escape_csv("=1+1"), escape_csv("a;=1+1"), escape_csv("+1 GC"), escape_csv("-0.5"), escape_csv(-0.5)
+    ("'=1+1", "a;'=1+1", '+1 GC', '-0.5', -0.5)
     """
     if not isinstance(value, str):
         return value
-    flat = flatten_lines(value)
+    flat = _LATER.sub(";'", flatten_lines(value))
     return f"'{flat}" if _FORMULA.match(value) and not _HARMLESS.fullmatch(value) else flat
 
 

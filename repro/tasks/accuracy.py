@@ -32,11 +32,13 @@ class Accuracy(Task[Result, Model, ClassificationData]):
 
     @cached_property
     def training_data(self) -> ClassificationData:
-        return self.load_split("train")
+        with self.explaining_generated_data():
+            return self.load_split("train")
 
     @cached_property
     def validation_data(self) -> ClassificationData:
-        return self.load_split("val")
+        with self.explaining_generated_data():
+            return self.load_split("val")
 
     @abstractmethod
     def load_split(self, split: Split) -> ClassificationData:

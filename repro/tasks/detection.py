@@ -87,11 +87,12 @@ class Detection(Task[Detections, DetectorModule, CocoDetection]):
 
     def _load_split(self, split: str) -> CocoDetection:
         network = self.experiment.detector
-        return CocoDetection(
-            self.root, split, network.num_classes, network.short_side, network.long_side,
-            flip=self.experiment.recipe.flip, inclusive=network.pixels == "inclusive",
-            keep=self.settings.profile == "mini",
-        )  # fmt: skip
+        with self.explaining_generated_data():
+            return CocoDetection(
+                self.root, split, network.num_classes, network.short_side, network.long_side,
+                flip=self.experiment.recipe.flip, inclusive=network.pixels == "inclusive",
+                keep=self.settings.profile == "mini",
+            )  # fmt: skip
 
     def build_network(self) -> DetectorModule:
         return engines.build(self.settings.engine, self.experiment.detector)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -84,6 +85,19 @@ class Task(ABC, Generic[Result, Model, Data]):
         if self.settings.profile == "full":
             return None
         return miniature_content.check(self.root, mini.content_for(self.experiment))
+
+    @contextmanager
+    def explaining_generated_data(self) -> Iterator[None]:
+        """Load a split within this: of generated data that went missing since, it says that they are generated again.
+
+        The readers' own messages say where the real data set is to be had.
+        """
+        try:
+            yield
+        except ReproError:
+            if self.settings.profile != "full":
+                miniature_content.check(self.root, mini.content_for(self.experiment))
+            raise
 
     @cached_property
     @abstractmethod

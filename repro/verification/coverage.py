@@ -71,7 +71,8 @@ class Coverage:
             how += [f"{self['ledger']} explained in the ledger"] if self["ledger"] else []
             cells = f": {', '.join(how)}" if self.counted.here else ""
             parts.append(f"{self.counted.here} of {self.counted.total} distinct counts made{cells}")
-        parts.append(f"{self['off']} off")
+        if self["off"] or self.measured.here or self.counted.here:  # of nothing, "0 off" says nothing
+            parts.append(f"{self['off']} off")
         if self["conflict"]:
             parts.append(f"{_count(self['conflict'])} in conflict between ways of measuring")
         undecided: tuple[Verdict, ...] = ("inconclusive", "not run")
@@ -82,7 +83,7 @@ class Coverage:
             elif reasons:
                 each = "; ".join(f"{number}: {reason}" for reason, number in reasons.most_common())
                 parts.append(f"{_count(self[verdict])} {verdict} ({each})")
-        return "; ".join(parts)
+        return "; ".join(parts) or "no cells"
 
 
 def _count(cells: int) -> str:

@@ -72,7 +72,22 @@ def test_a_checkpoint_of_mmcv_with_its_meta_and_optimizer(read_bytes, save):
     assert {type(value) for value in contents.meta.values()} <= {str, int, float, tuple}
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("save", SAVERS)
+def test_what_torch_itself_reads_without_code_beside_the_weights(read_bytes, save):
+    """As torch.load(weights_only=True): schedulers keep a Counter, and people add sizes, devices and types."""
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(torch.optim.SGD([torch.zeros(1)], lr=0.1), milestones=[8, 11])
+    value = {
+        "model": STATE, "lr_scheduler": scheduler.state_dict(), "shape": torch.Size([2, 3]),
+        "where": torch.device("cuda", 1), "device": torch.device("cpu"), "dtype": torch.bfloat16,
+    }  # fmt: skip
+    content = save(value)
+    assert torch.load(io.BytesIO(content), weights_only=True)["lr_scheduler"]["milestones"] == {8: 1, 11: 1}
+    contents = read_bytes(content)
+    assert_state(contents)
+    assert contents.meta == {"shape": (2, 3), "where": "cuda:1", "device": "cpu"}
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_a_pickle_of_detectron2(read_bytes, protocol):
     contents = read_bytes(detectron2(protocol=protocol, iteration=np.int64(9)), "model.pkl")
     assert_state(contents)
@@ -80,10 +95,11 @@ def test_a_pickle_of_detectron2(read_bytes, protocol):
     assert contents.meta == {"__author__": "Detectron2 Model Zoo", "iteration": 9}
 
 
-def test_arrays_of_detectron2_in_any_order_of_bytes_and_axes(read_bytes):
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_arrays_of_detectron2_in_any_order_of_bytes_and_axes(read_bytes, protocol):
     expected = np.arange(6.0).reshape(2, 3)
     arrays = {"big": expected.astype(">f8"), "fortran": np.asfortranarray(expected), "half": expected.astype("f2")}
-    contents = read_bytes(pickle.dumps({"model": arrays}, protocol=2), "model.pkl")
+    contents = read_bytes(pickle.dumps({"model": arrays}, protocol=protocol), "model.pkl")
     for tensor in contents.tensors.values():
         assert tensor.is_contiguous()
         assert torch.equal(tensor.double(), torch.from_numpy(expected))

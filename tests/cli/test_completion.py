@@ -61,7 +61,7 @@ GC = [name for name in EXPERIMENTS if name.startswith("coco-r50-gc-r1")]
         ("repro plan --experiments coco-r50-gc-r1", GC),
         ("repro checkpoints list --experiment coco-r50-gc-r1", GC),
         ("repro run coco-r50-baseline --profile ", ["auto", "full", "mini"]),
-        ("repro plan --table ", ["1", "2", "3", "4", "5"]),
+        ("repro plan --table ", ["1", "2", "3", "4", "5", "all"]),
         ("repro table ", ["1", "2", "3", "4", "5"]),
         ("repro checkpoints fetch gcnet/r50-syncbn-gc-r16-1", ["gcnet/r50-syncbn-gc-r16-1x"]),
         ("repro run coco-r50-gc-r16 --weights gcnet/r50-syncbn-gc-r16-1", ["gcnet/r50-syncbn-gc-r16-1x"]),

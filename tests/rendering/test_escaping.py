@@ -93,6 +93,15 @@ def test_every_label_and_print_of_the_paper_stays_what_it_is():
                 assert escape_csv(text) == text
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_no_cell_is_a_formula_wherever_a_spreadsheet_divides(delimiter):
+    """Where decimals have commas it divides at semicolons."""
+    row = {"a": "x;=1+1", "b": "y;-cmd|' /C calc'!A0,;+2;@SUM(A1);＝1", "c": "a\t=1"}
+    content = write_rows(list(row), [row])
+    cells = [cell for line in csv.reader(io.StringIO(content), delimiter=delimiter) for cell in line]
+    assert [cell for cell in cells if cell.startswith(tuple("=+-@＝"))] == []
+
+
 def test_a_cell_is_one_line():
     (row,) = csv.DictReader(io.StringIO(write_rows(["a", "b"], [{"a": "x\n=1", "b": "=1\n,2"}])))
     assert row == {"a": "x =1", "b": "'=1 ,2"}

@@ -88,5 +88,6 @@ OTHERS = {
     "list": ["list"],
     "list --json": ["list", "--json"],
     "readings": ["readings"],
+    "tables --check": ["tables", "--check"],
     "tolerances": ["tolerances"],
 }

@@ -33,7 +33,7 @@ def test_every_verdict_is_counted_with_its_reasons():
 def test_several_reasons_are_listed_the_most_common_first():
     coverage = judged(("not run", "a"), ("not run", "b"), ("not run", "b"), ("inconclusive", "c"))
     assert coverage.describe() == (
-        "0 of 2 distinct numbers measured; 0 of 2 distinct counts made; 0 off; 1 cell inconclusive: c; "
+        "0 of 2 distinct numbers measured; 0 of 2 distinct counts made; 1 cell inconclusive: c; "
         "3 cells not run (2: b; 1: a)"
     )
 
@@ -65,9 +65,14 @@ def test_all_counts_of_the_paper_as_they_are_committed():
 
 
 def test_without_records_nothing_is_verified():
+    """That none of nothing is off is not said."""
     coverage = Coverage.count(verify(paper.load(5), [], {}, tolerances.load()).cells)
     assert coverage["not run"] == coverage.total == 20
+    assert coverage.describe() == (
+        "0 of 10 distinct numbers measured; 0 of 10 distinct counts made; 20 cells not run (10: needs Kinetics-400; "
+        "10: needs `repro complexity --table 5`)"
+    )
 
 
 def test_no_cells():
-    assert Coverage.count([]).describe() == "0 off"
+    assert Coverage.count([]).describe() == "no cells"

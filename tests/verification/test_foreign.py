@@ -7,7 +7,7 @@ from zipfile import ZipFile
 
 import pytest
 from forging import forge
-from samples import record
+from samples import count, record
 
 from repro import cli
 from repro.errors import ReproError
@@ -131,6 +131,23 @@ def test_a_declaration_of_another_version_is_named(store):
     (foreign,) = admit(store).foreign
     assert foreign.file == f"seeds/{path.name}"
     assert "of version 3 of its form" in foreign.reason
+
+
+def test_a_count_of_another_version_is_named(store, results, monkeypatch, capsys):
+    """It was left out without a word, and its cells asked for the count that was there. A damaged one is an error."""
+    path = store.add_count(count(GC, 1, 1.0))
+    forge(path, lambda d: d.update(schema_version=3))
+    (foreign,) = admit(store).foreign
+    assert foreign.file == f"complexity/{path.name}"
+    assert "of version 3 of its form" in foreign.reason
+    code, out, _ = run(monkeypatch, capsys, "verify", "--table", 2, "--results", results)
+    assert code == 0
+    assert f"foreign: record complexity/{path.name}: of version 3" in out
+    store.add_count(count(GC, 1, 1.0))
+    path.write_bytes(path.read_bytes().replace(b'"params": 1', b'"params": 2'))
+    code, _, error = run(monkeypatch, capsys, "verify", "--table", 2, "--results", results)
+    assert code == 2
+    assert path.name in error
 
 
 def test_a_field_that_nobody_sealed_is_an_edit(store):

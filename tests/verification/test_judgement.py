@@ -72,7 +72,7 @@ def test_nothing_measured_is_not_run_with_the_reason():
     found = verify_records()
     assert {v.verdict for v in found.cells} == {"not run"}
     assert cell(found).reason == "needs COCO 2017"
-    words = "0 of 108 distinct numbers measured; 0 of 36 distinct counts made; 0 off; 224 cells not run (168: needs "
+    words = "0 of 108 distinct numbers measured; 0 of 36 distinct counts made; 224 cells not run (168: needs "
     assert Coverage.count(found.cells).describe().startswith(words)
 
 
@@ -545,7 +545,7 @@ def test_verify_exits_0_when_nothing_was_run_and_says_so(monkeypatch, tmp_path, 
     assert len(out) == 7
     assert out[0] == "0 of 282 distinct numbers measured"
     assert out[-1].startswith("no number was measured")
-    assert out[2].startswith("Table 2: 0 of 108 distinct numbers measured; 0 of 36 distinct counts made; 0 off")
+    assert out[2].startswith("Table 2: 0 of 108 distinct numbers measured; 0 of 36 distinct counts made; 224 cells")
 
 
 def test_a_damaged_record_is_an_error_that_names_the_file(monkeypatch, tmp_path, capsys):

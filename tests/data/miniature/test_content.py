@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -176,3 +177,19 @@ def test_a_task_looks_before_it_reads_and_its_record_says_what_it_read(name, gen
     next(path for path in task.root.rglob("*[0-9].*") if path.is_file()).write_bytes(b"")
     with pytest.raises(ReproError, match=r"1 of .* files were changed"):
         tasks.task_for(experiment, settings).generate()
+
+
+@pytest.mark.parametrize("split", ["training_data", "validation_data"])
+@pytest.mark.parametrize("name", GENERATORS)
+def test_generated_data_that_went_missing_are_to_be_generated_again(split, name, generated, tmp_path, monkeypatch):
+    """Not downloaded or unpacked, as the messages about the real data set would say: also in the middle of a run."""
+    monkeypatch.setattr(getattr(mini, name), "CONTENT", generated.drawn[name])
+    task = tasks.task_for(mini.get_at_profile(EXPERIMENTS[name], "mini"), Settings(results=tmp_path))
+    shutil.copytree(generated.root / name, task.root)
+    task.generate()
+    for path in task.root.iterdir():
+        if path.name.startswith(("train", "val", "videos_")):
+            shutil.rmtree(path)
+    with pytest.raises(ReproError, match=r"files were changed, removed or added.*Delete the directory") as refusal:
+        getattr(task, split)
+    assert not re.search(r"\.zip|\.tar|download|https?:|unpack|REPRO_DATA|image-net|cvdfoundation", str(refusal.value))
