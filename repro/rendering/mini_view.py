@@ -36,10 +36,10 @@ class MiniView:
 
 #: What to know about the generated data sets and their short schedules, by the task.
 _CAVEATS = {
-    "coco": "A detector either finds the far cue within the schedule or does not, so a spread can be wide or, from few "
-    "seeds, misleadingly narrow.",
-    "imagenet": "Top-5 says little: once textures are read, two classes are left.",
-    "kinetics": "The networks for videos are half trained: their losses still fall at the end.",
+    "coco": "Blocks are inserted into one detector that was trained on scenes lit everywhere.",
+    "imagenet": "A network finds the light at the edge within the schedule or does not, so a spread can be wide or, "
+    "from few seeds, misleadingly narrow. Top-5 says little: once textures are read, two classes are left.",
+    "kinetics": "Blocks are inserted into one network for videos that was trained on the same videos.",
 }
 
 
