@@ -223,11 +223,13 @@ _ALLOWED = {
     "data/synsets.py": {"read_text"},  # the package's own files
     "detection/detectron2/initial_weights.py": {"open"},  # what fvcore's path handlers are called
     "detection/engines.py": {"read_text"},  # of an installed distribution
+    "engine/cuda.py": {"read_text"},  # of an installed distribution
     "engine/instructions.py": {"read_text"},  # of /proc
     "engine/memory.py": {"read_text"},
     "files/outputs.py": {"open", "os.open", "os.stat"},  # what is written
     "files/places.py": {"os.listdir", "os.stat"},
     "files/regular_files.py": {"open", "os.open", "os.path.exists", "os.stat"},
+    "records/environment.py": {"read_text"},  # of this distribution, where it is installed
     "paths.py": {"is_dir", "resolve", "lstat", "open", "os.open"},  # the package's own directory; what is written
 }
 _ASKING = {"exists", "is_file", "is_dir", "iterdir", "stat", "lstat", "glob", "rglob", "resolve"}
