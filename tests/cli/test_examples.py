@@ -30,6 +30,7 @@ PARSED = {
         "a submission"
     ),
     "repro compare mine.py:coordinate-attention coco-r50-gc-r16": "half a minute of training",
+    "repro reproduce --experiments mine.py --experiments coco-r50-baseline --seeds 3": "three trainings",
     "repro analyze coco-r50-1nl --profile mini": "weights that were trained here",
     "repro analyze kinetics-r50-5nl --profile mini": "weights that were trained here",
     "repro analyze coco-r50-1nl --random --data-root /data/coco --limit 100": "COCO and minutes",
