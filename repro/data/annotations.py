@@ -195,7 +195,7 @@ def read_annotations(path: Path, *, labelled: bool = True) -> Annotations:
     except ValidationError as error:
         raise _explain(path, text, error) from None
     images = {image.id: image for image in sorted(file.images, key=lambda image: image.id)}
-    category_ids = sorted({category.id for category in file.categories})
+    known = {category.id for category in file.categories}
     annotations = file.annotations if isinstance(file, _File) else []
     for kind, entries in (("images", file.images), ("annotations", annotations), ("categories", file.categories)):
         _check_unique(path, kind, (entry.id for entry in entries))
@@ -204,7 +204,7 @@ def read_annotations(path: Path, *, labelled: bool = True) -> Annotations:
         where = f"{path}: annotations[{index}] (id {annotation.id})"
         if annotation.image_id not in images:
             raise ReproError(f"{where}, key image_id: there is no image {annotation.image_id} in the file")
-        if annotation.category_id not in category_ids:
+        if annotation.category_id not in known:
             raise ReproError(f"{where}, key category_id: there is no category {annotation.category_id} in the file")
         image = images[annotation.image_id]
         encoded = annotation.segmentation
@@ -214,7 +214,7 @@ def read_annotations(path: Path, *, labelled: bool = True) -> Annotations:
                 f"image {image.id} has {[image.height, image.width]}"
             )
         objects[annotation.image_id].append(annotation)
-    return Annotations(images, objects, category_ids, hashlib.sha256(content).hexdigest())
+    return Annotations(images, objects, sorted(known), hashlib.sha256(content).hexdigest())
 
 
 def _check_unique(path: Path, kind: str, ids: Iterable[int]) -> None:

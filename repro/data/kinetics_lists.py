@@ -65,11 +65,18 @@ def find_directory(root: Path, split: str) -> Path:
 
 
 def list_files(place: Path) -> list[str]:
-    """List the video files in `place` and in its directories: relative paths, ascending. Hidden files are none."""
+    """List the video files in `place` and in its directories: relative paths, ascending. Hidden files are none.
+
+    Raises:
+        ReproError: one of the directories cannot be listed.
+    """
     paths = []
-    for entry in os.scandir(place):
-        names = [f"{entry.name}/{name}" for name in os.listdir(entry)] if entry.is_dir() else [entry.name]
-        paths += [name for name in names if name.lower().endswith(_SUFFIXES) and not is_hidden(name)]
+    try:
+        for entry in os.scandir(place):
+            names = [f"{entry.name}/{name}" for name in os.listdir(entry)] if entry.is_dir() else [entry.name]
+            paths += [name for name in names if name.lower().endswith(_SUFFIXES) and not is_hidden(name)]
+    except OSError as error:
+        raise ReproError(f"{error.filename} cannot be listed: {error.strerror}") from None
     return sorted(paths)
 
 

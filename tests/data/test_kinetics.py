@@ -158,6 +158,22 @@ def test_hidden_files_are_no_videos(tmp_path, clip):
     check(Kinetics(tmp_path, "val"))
 
 
+def test_a_directory_that_may_not_be_listed_is_named(tmp_path, clip, monkeypatch):
+    """Root may list everything, so that the system's answer is made here."""
+    lay(tmp_path, clip, directory=DIRECTORIES["underscores"])
+    closed = next(path for path in (tmp_path / "videos_val").iterdir() if path.is_dir()).name
+    list_all = os.listdir
+
+    def refuse(path):
+        if getattr(path, "name", "") == closed:
+            raise PermissionError(13, "Permission denied", path.path)
+        return list_all(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(ReproError, match=f"{closed} cannot be listed: Permission denied"):
+        Kinetics(tmp_path, "val")
+
+
 @pytest.mark.parametrize("kind", ["pipe", "device", "directory", "link"])
 def test_what_is_no_file_is_counted_and_named(tmp_path, clip, kind):
     path = lay(tmp_path, clip, "val", DIRECTORIES["spaces"]) / "val" / "abseiling" / "Q0000000001_000007_000017.mp4"
