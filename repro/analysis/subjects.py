@@ -116,12 +116,14 @@ def load_experiment(name: str, settings: Settings, random: bool) -> Subject:
         path = _find_trained_weights(experiment, settings)
         model = _build_network(experiment, settings)
         contents = weight_files.read(path)
-        fitted = read_result(path.parent, keys.training_key(readings.as_trained(experiment), _as_trained(settings)))
-        if fitted and fitted.sha256 != contents.sha256:
-            raise ReproError(
-                f"{path} is not what its training ended in: its sha256 is not the one in {path.parent / RESULTS[0]}. "
-                f"Delete it, then `repro run {name}` with the same options trains it again."
-            )
+        if any(is_there(path.parent / result) for result in RESULTS):  # without, the key needs no training data
+            fitted = read_result(path.parent, keys.training_key(readings.as_trained(experiment), _as_trained(settings)))
+            if fitted and fitted.sha256 != contents.sha256:
+                raise ReproError(
+                    f"{path} is not what its training ended in: its sha256 is not the one in "
+                    f"{path.parent / RESULTS[0]}. Delete it, then `repro run {name}` with the same options trains it "
+                    "again."
+                )
         model.load_state_dict(contents.tensors)
         subject = _build_subject(experiment, model, _choose_inputs(model), f"trained here, {path}")
         subject = replace(subject, weights_sha256=contents.sha256)

@@ -26,7 +26,7 @@ class Metric(FiniteModel):
 class DataSet(FiniteModel):
     """What was evaluated. `required`: the paper's number of items (5000 on COCO); `expected`: the annotation file's."""
 
-    name: Name
+    name: Text
     annotations_sha256: Sha256
     ids_sha256: Sha256
     required: Number

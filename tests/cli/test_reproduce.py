@@ -51,7 +51,7 @@ def reproduce(monkeypatch, tmp_path):
     monkeypatch.setattr(plan, "plan", steps)
     monkeypatch.setattr(complexity, "count_experiments", lambda *_: None)
     monkeypatch.setattr(runner, "run", lambda *_: [])
-    monkeypatch.setattr(ending, "_REFERENCE", tmp_path / "reference")
+    monkeypatch.setattr(ending, "REFERENCE", tmp_path / "reference")
 
     def run(*options, profile="mini"):
         arguments = ["reproduce", "--table", "2", "--profile", profile, "--results", str(tmp_path), *options]

@@ -140,19 +140,20 @@ def test_weights_that_are_lost_are_trained_again(settings):
     shutil.rmtree(settings.results / "runs")
     before = step(settings)
     assert "its weights are not here: it is trained again" in before.reason
-    assert "s of one core" in before.cost
+    assert "s of one core" in before.cost.words
     assert "training" in stages(reproduced(settings))
     assert step(settings).status == "measured"
     assert len(settings.store.all()) == 2  # the same weights, hence the same record of their accuracy
 
 
-def test_weights_of_another_machine_are_refused(settings):
+def test_weights_that_are_not_what_the_training_ended_in_are_trained_again(settings):
     (path,) = settings.results.glob(f"runs/{NAME}.*/weights.pt")
     state = torch.load(path, weights_only=True)
     torch.save({name: tensor + 1e-3 if tensor.is_floating_point() else tensor for name, tensor in state.items()}, path)
-    (*_, event) = reproduced(settings)
-    assert event["event"] == "failed"
-    assert "are not those of record" in event["message"]
+    assert "training" in stages(reproduced(settings))
+    again = torch.load(path, weights_only=True)
+    assert all(torch.equal(again[name], tensor) for name, tensor in state.items())
+    assert len(settings.store.all()) == 2
 
 
 class Killed(Exception):

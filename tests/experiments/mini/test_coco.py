@@ -225,7 +225,7 @@ def test_a_run_by_the_recipe_departs_from_nothing(tmp_path):
 def test_all_of_table_3_is_ready_on_an_empty_machine(tmp_path):
     steps = plan.plan(paper.load(3).experiments, Settings(results=tmp_path))
     assert [step.status for step in steps] == ["ready"] * 15
-    assert all(step.cost.endswith("s of one core") for step in steps)
+    assert all(step.cost.words.endswith("s of one core") for step in steps)
     took = {step.experiment.name: step.seconds for step in steps}
     assert took["coco-r50-baseline"] < took["coco-x101-cascade-baseline"] < took["coco-x101-dcn-cascade-baseline"]
 
