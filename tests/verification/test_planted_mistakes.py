@@ -100,7 +100,7 @@ def test_a_record_of_the_mini_profile_is_named_and_meets_no_number(store, verify
     code, out, _, cell = verify()
     assert (code, cell["verdict"]) == (0, "not run")
     assert f"of the mini profile, and not compared with the paper: {made.filename}; `repro hypotheses`" in out
-    plant(store, profile="mini", seed=1)
+    store.add(record(VICTIM, METRICS[VICTIM], profile="mini", seed=1))
     assert "of the mini profile, and not compared with the paper: 2 records, which --json names; " in verify()[1]
 
 
