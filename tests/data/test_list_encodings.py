@@ -21,6 +21,8 @@ from repro.files.text_files import decode_text
 from repro.files.yaml_files import load_yaml
 from repro.measuring.server_answer import read_metrics
 
+ANSWER = {"ap_box": 45.5, "ap50_box": 66.0, "ap75_box": 49.5}
+
 CLASSES = ("abseiling", "dégustation", "zumba")
 IMAGES = [{"id": 3, "file_name": "é.jpg", "height": 10, "width": 12}]
 
@@ -59,7 +61,7 @@ KINDS: dict[str, tuple[str, str, Callable[[Path], object], object]] = {
         [(3, "é.jpg")],
     ),
     "YAML": ("tolerances.yaml", "a: [1, é]\n", load_yaml, {"a": [1, "é"]}),
-    "answer": ("answer.json", '{"ap_box": 45.5}', read_metrics, {"ap_box": 45.5}),
+    "answer": ("answer.json", json.dumps(ANSWER), read_metrics, ANSWER),
     "devkit's truth": ("truth.txt", "490\n361\n", decode_file, "490\n361\n"),
 }
 ENCODINGS: dict[str, Callable[[str], bytes]] = {
