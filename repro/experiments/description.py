@@ -84,6 +84,8 @@ def _describe_block(block: NonLocal | GlobalContext | BlockFactory) -> str:
         scale = scale if block.scaled and block.instantiation.endswith("gaussian") else ""
         return f"non-local block ({block.instantiation.replace('_', ' ')}{scale})"
     if not isinstance(block, GlobalContext):
+        if not callable(block):
+            raise TypeError(f"no words for a context block that is specified by a {type(block).__name__}")
         return f"a block of the user's own, {name_factory(block)},"
     pooling = "attention" if block.pooling == "att" else "average"
     transform = "one 1x1 convolution" if block.ratio is None else f"bottleneck of ratio {block.ratio}"

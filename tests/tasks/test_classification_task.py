@@ -294,7 +294,7 @@ def test_on_a_gpu_images_and_weights_lie_with_their_channels_last(data, monkeypa
         lambda _, args: layouts.append(args[0].is_contiguous(memory_format=torch.channels_last))
     )
     evaluation = ClassifierEvaluation(network, ImageNet(data, "val"))
-    monkeypatch.setattr("repro.tasks.classification.count_loading_processes", lambda fabric: 0)
+    monkeypatch.setattr("repro.tasks.classification.count_loading_processes", lambda fabric, workers: 0)
     for device in ("cuda", "cpu"):
         list(evaluation.predict(range(2), one_of(0, 1, device)))
     assert layouts == [True, False]

@@ -74,14 +74,14 @@ def test_the_record_says_what_was_evaluated_and_how(whole):
     top1 = record.metric("top1")
     share = top1.value / 100
     assert top1.standard_error == pytest.approx(100 * (share * (1 - share) / 12) ** 0.5)
-    assert record.weights.origin == "trained here from the mini profile's shared pre-training"
+    assert record.weights.origin == "trained here from the mini profile's shared network"
     assert record.numerics["channels_last"] is True
 
 
 def test_the_scores_of_every_view_are_kept_and_give_the_metrics(whole):
     settings, record = whole
     found = multiview.load_scores(run_of(settings) / "predictions.scores.gz", record.predictions_sha256)
-    assert [one.views.shape for one in found] == [(3, 12)] * 12
+    assert [one.views.shape for one in found] == [(3, 8)] * 12
     assert found[0].views.dtype == np.float16
     means = np.stack([one.views.astype(float).mean(axis=0) for one in found])
     assert record.metric("top1").value == pytest.approx(
@@ -143,7 +143,8 @@ def test_the_inflated_network_begins_as_the_image_network_without_its_last_layer
     torch.manual_seed(0)
     flat = miniature_tagger()
     model = task.build_network()
-    task.start_from(model, flat.state_dict(), task.experiment)
+    *_, shared = mini.list_pretrainings(task.experiment)  # the network that starts from the flat one
+    task.start_from(model, flat.state_dict(), shared)
     model.eval()
     frame = torch.rand(2, 3, 56, 56)
     with torch.no_grad():
@@ -255,7 +256,8 @@ def test_the_recipe_says_how_weights_are_inflated(inflation):
     task = tasks.task_for(experiment, Settings(results=None, profile="full"))
     flat = ResNet(replace(experiment.network.backbone, dimensions=2), 1000)
     model = task.build_network()
-    task.start_from(model, flat.state_dict(), task.experiment)
+    *_, shared = mini.list_pretrainings(task.experiment)  # the network that starts from the flat one
+    task.start_from(model, flat.state_dict(), shared)
     kernel, before = model.layer3[0].conv1.weight, flat.layer3[0].conv1.weight
     taps = {"mean": [1 / 3, 1 / 3, 1 / 3], "centre": [0, 1, 0]}[inflation]
     for tap, share in enumerate(taps):
