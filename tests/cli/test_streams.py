@@ -188,7 +188,7 @@ def test_ctrl_c_while_modules_are_imported_is_no_traceback(delay):
     )
     process = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in the background
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in a background
     )  # fmt: skip
     assert "Traceback" not in process.stderr
     assert process.returncode == 130
