@@ -41,6 +41,9 @@ from repro.settings import Settings
 #: Sides to which images for a user's own network are resized, in pixels: those of the detectors.
 _SHORT_SIDE, _LONG_SIDE = 800, 1333
 
+#: In the place of a training's or an evaluation's key: of an analysis no record of weights is made.
+_NO_KEY = "0" * 64
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -128,7 +131,7 @@ def load_experiment(name: str, settings: Settings, random: bool) -> Subject:
         subject = _build_subject(experiment, model, _choose_inputs(model), f"trained here, {path}")
         subject = replace(subject, weights_sha256=contents.sha256)
     else:
-        prepared = prepare.prepare(experiment, chosen, "", lambda stage, done, total: None, settings.engine)
+        prepared = prepare.prepare(experiment, chosen, _NO_KEY, lambda stage, done, total: None, settings.engine)
         weights = prepared.weights
         inputs = _choose_inputs(prepared.model, weights.checkpoint)
         subject = _build_subject(experiment, prepared.model, inputs, weights.origin)

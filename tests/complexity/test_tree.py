@@ -263,7 +263,11 @@ def test_what_is_wrong_with_a_module_is_said_in_one_line(net, name, shape, messa
         ("nowhere.py:build", None, "there is no file .*nowhere.py"),
         ("notes.txt:build", "text", "notes.txt is no Python file"),
         ("broken.py:build", "def build(:", "broken.py cannot be imported: SyntaxError"),
-        ("lacks.py:build", "import no_such_package", "lacks.py cannot be imported: ModuleNotFoundError"),
+        (
+            "lacks.py:build",
+            "import no_such_package",
+            "cannot be imported: line 1 of lacks.py: ModuleNotFoundError",
+        ),
     ],
 )
 def test_a_file_that_is_none_is_named(tmp_path, monkeypatch, reference, content, message):
