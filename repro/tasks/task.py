@@ -175,9 +175,9 @@ class Task(ABC, Generic[Result, Model, Data]):
         """Build the network of one of the trainings that lead to a mini experiment's initial weights."""
         return Tagger(spec.network.backbone, spec.network.num_classes)
 
+    @abstractmethod
     def load_pretraining_data(self, spec: Experiment) -> TrainingData:
         """Load the data of one of the trainings that lead to a mini experiment's initial weights."""
-        raise NotImplementedError
 
     def load_initial(self, model: Model, path: Path, sha256: str, part: str | None) -> None:
         """Load the weights in `path`, which have this `sha256`, into `model`, as far as the recipe starts from them.
