@@ -256,8 +256,7 @@ def test_the_recipe_says_how_weights_are_inflated(inflation):
     task = tasks.task_for(experiment, Settings(results=None, profile="full"))
     flat = ResNet(replace(experiment.network.backbone, dimensions=2), 1000)
     model = task.build_network()
-    *_, shared = mini.list_pretrainings(task.experiment)  # the network that starts from the flat one
-    task.start_from(model, flat.state_dict(), shared)
+    task.start_from(model, flat.state_dict(), task.experiment)
     kernel, before = model.layer3[0].conv1.weight, flat.layer3[0].conv1.weight
     taps = {"mean": [1 / 3, 1 / 3, 1 / 3], "centre": [0, 1, 0]}[inflation]
     for tap, share in enumerate(taps):
