@@ -18,15 +18,30 @@ LOOK, MEASURE, COMPARE, WEIGHTS, DATA, SHARE = PANELS = (
     "Look at the paper", "Measure", "Compare with the paper and with each other", "Weights", "Data", "Share",
 )  # fmt: skip
 
+#: What options of a verb that measures are for, in the order of its help: below "Options", which most verbs share.
+ASKED, TRAINING, MACHINE = OPTION_PANELS = ("What is measured", "How it is trained", "Where and how it is computed")
+
 #: Of every command: help by -h as well, in lines of at most 120 characters on a wide terminal.
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
 
 class Verb(TyperCommand):
-    """A verb whose help has each example on one line, however narrow the terminal is."""
+    """A verb whose help has each example on one line, however narrow the terminal is, and many options in panels."""
 
     def __init__(self, name: str | None, **settings: Any) -> None:
         super().__init__(name, **{**settings, "help": _keep_examples(settings.get("help") or "")})
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write a section for the arguments, one for the options without a panel, and one for each panel."""
+        sections: dict[str, list[tuple[str, str]]] = {name: [] for name in ("Arguments", "Options", *OPTION_PANELS)}
+        for parameter in self.get_params(ctx):
+            kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            if row := parameter.get_help_record(ctx):
+                sections[getattr(parameter, "rich_help_panel", None) or kind].append(row)
+        for name, rows in sections.items():
+            if rows:
+                with formatter.section(name):
+                    formatter.write_dl(rows)
 
 
 class Panels(TyperGroup):

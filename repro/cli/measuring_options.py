@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 
 from repro.cli.completion import complete_weights, complete_words
+from repro.cli.help import ASKED, MACHINE, TRAINING
 from repro.cli.options import RESULTS, Results, one_of
 from repro.detection import engines
 from repro.engine.cuda import explain_missing_cuda
@@ -41,6 +42,7 @@ class MeasuringOptions:
         str,
         typer.Option(
             "--profile",
+            rich_help_panel=ASKED,
             help="full: the paper's protocol. mini: generated data. auto: full where it can run.",
             autocompletion=complete_words("auto", "full", "mini"),
         ),
@@ -49,6 +51,7 @@ class MeasuringOptions:
         str,
         typer.Option(
             "--source",
+            rich_help_panel=ASKED,
             help="Of the full profile: checkpoint evaluates public weights, trained trains here; auto takes the "
             "authors' weights where they released some for the row.",
             autocompletion=complete_words("auto", "trained", "checkpoint"),
@@ -58,6 +61,7 @@ class MeasuringOptions:
         str | None,
         typer.Option(
             "--weights",
+            rich_help_panel=ASKED,
             metavar="ID|FILE|ID=FILE|FORMAT=FILE",
             help="Weights to evaluate: an id of checkpoints.yaml, a file, a file that is a copy of an "
             "id's, or a file in a format (torchvision, timm, gcnet-repro, ...). FILE#NAME takes one of several state "
@@ -70,6 +74,7 @@ class MeasuringOptions:
         Path | None,
         typer.Option(
             "--data-root",
+            rich_help_panel=MACHINE,
             envvar="REPRO_DATA",
             help="The data set of the experiments, or a directory that holds coco/, imagenet/ and kinetics400/.",
         ),
@@ -78,18 +83,26 @@ class MeasuringOptions:
         str,
         typer.Option(
             "--engine",
+            rich_help_panel=ASKED,
             help="What detectors are assembled from: torchvision, detectron2, or auto (detectron2 if installed, else "
             "torchvision).",
             autocompletion=complete_words("auto", "torchvision", "detectron2"),
         ),
     ] = "auto"
     device: Annotated[
-        str, typer.Option("--device", help="auto, cpu or cuda.", autocompletion=complete_words("auto", "cpu", "cuda"))
+        str,
+        typer.Option(
+            "--device",
+            rich_help_panel=MACHINE,
+            help="auto, cpu or cuda.",
+            autocompletion=complete_words("auto", "cpu", "cuda"),
+        ),
     ] = "auto"
     devices: Annotated[
         int | None,
         typer.Option(
             "--devices",
+            rich_help_panel=MACHINE,
             min=1,
             max=MOST_DEVICES,
             help="Processes that share each experiment: that many CUDA devices, or CPU processes. Default: as torchrun "
@@ -99,13 +112,17 @@ class MeasuringOptions:
     precision: Annotated[
         str,
         typer.Option(
-            "--precision", help="32-true or bf16-mixed.", autocompletion=complete_words("32-true", "bf16-mixed")
+            "--precision",
+            rich_help_panel=TRAINING,
+            help="32-true or bf16-mixed.",
+            autocompletion=complete_words("32-true", "bf16-mixed"),
         ),
     ] = "32-true"
     initial: Annotated[
         str | None,
         typer.Option(
             "--init",
+            rich_help_panel=TRAINING,
             help="Initial weights of the full profile: a FILE, an id of checkpoints.yaml, or 'random' (recorded as a "
             "deviation). An ImageNet experiment then starts from them instead of its first stage.",
             autocompletion=complete_weights,
@@ -115,6 +132,7 @@ class MeasuringOptions:
         int | None,
         typer.Option(
             "--iterations",
+            rich_help_panel=TRAINING,
             min=1,
             max=MOST_ITERATIONS,
             help="Train for so many iterations only (recorded as a deviation).",
@@ -124,6 +142,7 @@ class MeasuringOptions:
         int | None,
         typer.Option(
             "--batch-size",
+            rich_help_panel=TRAINING,
             min=1,
             max=MOST_ITEMS,
             help="Effective batch instead of the recipe's; the learning rate is scaled with it (recorded as a "
@@ -134,6 +153,7 @@ class MeasuringOptions:
         int | None,
         typer.Option(
             "--micro-batch",
+            rich_help_panel=TRAINING,
             min=1,
             max=MOST_ITEMS,
             help="Images or clips of one forward pass in training, to fit the memory; gradients are accumulated to the "
@@ -142,12 +162,18 @@ class MeasuringOptions:
         ),
     ] = None
     compile: Annotated[
-        bool, typer.Option("--compile", help="Classifiers of the full profile through torch.compile (recorded).")
+        bool,
+        typer.Option(
+            "--compile",
+            rich_help_panel=TRAINING,
+            help="Classifiers of the full profile through torch.compile (recorded).",
+        ),
     ] = False
     reading: Annotated[
         list[str] | None,
         typer.Option(
             "--reading",
+            rich_help_panel=ASKED,
             metavar="POINT=CHOICE",
             help="Another reading of a point that neither the paper nor its code settles (`repro readings`); for "
             "several points, several times. Recorded, and shown apart from the default's.",
@@ -158,6 +184,7 @@ class MeasuringOptions:
         list[str] | None,
         typer.Option(
             "--set",
+            rich_help_panel=ASKED,
             metavar="PATH=VALUE",
             help="Override a setting of the recipe or the network, as in recipe.learning_rate=0.01; for several "
             "settings, several times. It is then another experiment than the paper's, a row of its own.",
@@ -167,6 +194,7 @@ class MeasuringOptions:
         int | None,
         typer.Option(
             "--workers",
+            rich_help_panel=MACHINE,
             min=0,
             max=256,
             help="Processes that load data ahead, for each that computes; 0: none. Default: up to 8 for a GPU, none on "
@@ -176,13 +204,18 @@ class MeasuringOptions:
     save_every: Annotated[
         int,
         typer.Option(
-            "--save-every", min=1, max=MOST_ITERATIONS, help="Iterations of training between two saved states."
+            "--save-every",
+            rich_help_panel=MACHINE,
+            min=1,
+            max=MOST_ITERATIONS,
+            help="Iterations of training between two saved states.",
         ),
     ] = 50
     no_wait: Annotated[
         bool,
         typer.Option(
             "--no-wait",
+            rich_help_panel=MACHINE,
             help="Where another process is at work in the same place, do not wait for it: exit code 75, or for one of "
             "several experiments, leave it out.",
         ),
@@ -285,10 +318,14 @@ def explain_missing_to_train(order: WorkOrder) -> str | None:
     from repro.planning.progress import is_trained
     from repro.planning.work_order import TrainedWork
 
-    settings = order.settings
-    if not isinstance(order, TrainedWork) or settings.profile != "full":
+    if not isinstance(order, TrainedWork) or is_trained(order):
         return None
-    if settings.device != "auto" or settings.iterations is not None or is_trained(order):
+    return explain_missing_to_train_fully(order.settings)
+
+
+def explain_missing_to_train_fully(settings: Settings) -> str | None:
+    """Explain what is missing here for a training at full size that these settings ask for; None where nothing is."""
+    if settings.profile != "full" or settings.device != "auto" or settings.iterations is not None:
         return None
     return explain_missing_cuda()
 

@@ -11,8 +11,15 @@ import typer
 
 from repro.cli import options
 from repro.cli.completion import complete_words
-from repro.cli.measuring_options import MeasuringOptions, describe_readings, explain_missing_to_train, measuring
+from repro.cli.measuring_options import (
+    MeasuringOptions,
+    describe_readings,
+    explain_missing_to_train,
+    explain_missing_to_train_fully,
+    measuring,
+)
 from repro.cli.streams import print_line
+from repro.errors import ReproError
 from repro.experiments import Experiment, is_published, readings
 from repro.settings import MOST_SEEDS, Settings
 
@@ -45,7 +52,8 @@ def command(
     """Say for each experiment of a table whether it is measured, ready to run or blocked, and by what.
 
     It also says how much of the data is on disk, which trainings are running or were interrupted, what is missing to
-    train here, and what all of it would cost. Nothing is changed.
+    train here, and what all of it would cost. Nothing is changed. Where a training of the full profile would be refused
+    here, it exits with 2 after the plan; --device cuda plans for another machine.
 
     Examples:
 
@@ -79,7 +87,8 @@ def command(
         import json as json_
 
         commands = _write_commands(steps, chosen, experiments or [])
-        print(json_.dumps([_as_json(*pair, rows) for pair in zip(steps, commands, strict=True)], indent=1))
+        print(json_.dumps([_as_json(*pair, rows, settings) for pair in zip(steps, commands, strict=True)], indent=1))
+        _refuse_what_is_missing(steps, settings)
         return
     title = f"Table {numbers[0]}" if len(numbers) == 1 else "All tables"
     print(f"{title}, profile {settings.profile} ({why})")
@@ -104,6 +113,20 @@ def command(
     print(", ".join(f"{count} {status}" for status, count in tally.items()))
     for line in describe_totals(steps, settings):
         print(line)
+    _refuse_what_is_missing(steps, settings)
+
+
+def _refuse_what_is_missing(steps: list[Step], settings: Settings) -> None:
+    """Refuse what `run` and `reproduce` would refuse, too.
+
+    Raises:
+        ReproError: there is no CUDA device for a training of the full profile, with what is missing.
+    """
+    if missing := _find_missing(steps, settings):
+        raise ReproError(
+            f"no training of the full profile starts here: {missing}. --device cuda plans for a machine that has it, "
+            "--device cpu insists."
+        )
 
 
 def _list_repeated(costs: list[str]) -> dict[str, str]:
@@ -116,7 +139,6 @@ def _describe_surroundings(steps: list[Step], settings: Settings) -> list[str]:
     """Describe what is here of the data, and what is missing to train."""
     if settings.profile != "full":
         return []
-    from repro.errors import ReproError
     from repro.files.places import is_directory
     from repro.planning.data_here import count_here
 
@@ -125,13 +147,20 @@ def _describe_surroundings(steps: list[Step], settings: Settings) -> list[str]:
         for dataset in dict.fromkeys(step.experiment.dataset for step in steps):
             with suppress(ReproError):  # what it says is the reason why steps are blocked
                 lines.append(str(count_here(dataset, settings.data_root)))
-    if missing := next((reason for step in steps if (reason := _explain_missing(step))), None):
+    if missing := _find_missing(steps, settings):
         lines.append(f"no training of the full profile starts here: {missing}; --device cpu insists")
     return lines
 
 
-def _explain_missing(step: Step) -> str | None:
-    """Explain what is missing here to train, where a step has to."""
+def _find_missing(steps: list[Step], settings: Settings) -> str | None:
+    """What is missing here to train, of the first step that has to."""
+    return next((reason for step in steps if (reason := _explain_missing(step, settings))), None)
+
+
+def _explain_missing(step: Step, settings: Settings) -> str | None:
+    """Explain what is missing here to train, where a step has to; one that is blocked may lack data besides."""
+    if step.status == "blocked":
+        return explain_missing_to_train_fully(settings) if step.source == "trained" else None
     return explain_missing_to_train(step.order) if step.order and step.status == "ready" else None
 
 
@@ -186,7 +215,7 @@ def _describe_public_weights(experiment: Experiment) -> str:
     return ", ".join(usable) or "none"
 
 
-def _as_json(step: Step, command: str, rows: dict[str, list[str]]) -> dict[str, object]:
+def _as_json(step: Step, command: str, rows: dict[str, list[str]], settings: Settings) -> dict[str, object]:
     progress = _find_progress(step)
     return {
         "experiment": step.experiment.name,
@@ -203,7 +232,7 @@ def _as_json(step: Step, command: str, rows: dict[str, list[str]]) -> dict[str, 
         "download_bytes": step.cost.download,
         "seconds": step.cost.seconds,
         "progress": progress and asdict(progress),
-        "missing_here": _explain_missing(step),
+        "missing_here": _explain_missing(step, settings),
         "command": command,
         "record": step.record.filename if step.record else None,
         "statistics": step.statistics.filename if step.statistics else None,

@@ -134,3 +134,15 @@ def test_a_group_without_a_panel_lists_its_verbs_as_commands():
     group.command("two", cls=help.Verb)(lambda: None)
     assert "\nCommands:\n  one" in CliRunner().invoke(group, ["-h"]).output
     assert isinstance(group, typer.Typer)
+
+
+def test_many_options_stand_below_what_they_are_for():
+    parts = re.split(r"\n\n(?=\S)", show("run", "-h", columns=200))
+    below = {part.splitlines()[0].rstrip(":"): set(re.findall(r"^  (--\S+)", part, re.M)) for part in parts}
+    assert list(below)[-3:] == [*help.OPTION_PANELS]
+    assert {"--profile", "--source", "--weights", "--set"} <= below[help.ASKED]
+    assert {"--iterations", "--batch-size", "--precision"} <= below[help.TRAINING]
+    assert {"--device", "--devices", "--workers", "--data-root"} <= below[help.MACHINE]
+    # Each option stands once: the argument is none, and --help is none of the parameters.
+    shown = re.findall(r"^  (?:-h, )?(--[a-z-]+)", show("run", "-h", columns=200), re.M)
+    assert len(shown) == len(set(shown)) == len(VERBS["run",].params)

@@ -18,9 +18,11 @@ def invoke(*words: object):
     return CliRunner().invoke(app, list(map(str, words)), env={"REPRO_DATA": None})
 
 
-def plan(*words: object) -> str:
+def plan(*words: object, missing: bool = False) -> str:
+    """What a plan says; of one with trainings at full size it says last that they are refused here."""
     result = invoke("plan", *words)
-    assert result.exit_code == 0, (result.output, result.exception)
+    assert isinstance(result.exception, ReproError if missing else type(None)), (result.output, result.exception)
+    assert not missing or MISSING in str(result.exception)
     return result.stdout
 
 
@@ -44,7 +46,7 @@ def test_another_table_is_refused(table, tmp_path):
 
 
 def test_a_long_cost_of_several_steps_is_told_once(tmp_path):
-    text = plan("--table", 2, "--profile", "full", "--source", "trained", "--results", tmp_path)
+    text = plan("--table", 2, "--profile", "full", "--source", "trained", "--results", tmp_path, missing=True)
     lines = text.splitlines()
     costs = [line.rpartition("cost: ")[2] for line in lines if "; cost: " in line]
     long = [cost for cost in costs if len(cost) > 40]
@@ -73,12 +75,24 @@ def test_the_command_of_a_step_plans_the_same_step(tmp_path):
 
 def test_what_is_on_disk_and_what_is_missing_stands_above_the_steps(coco_tiny, tmp_path):
     words = ["--profile", "full", "--source", "trained", "--data-root", coco_tiny, "--results", tmp_path]
-    lines = plan("--experiments", "coco-r50-gc-r16", *words).splitlines()
+    lines = plan("--experiments", "coco-r50-gc-r16", *words, missing=True).splitlines()
     assert "80 of 117,266 images to train on, 80 of 5,000 to evaluate" in lines[1]
     assert "cannot be a reproduction" in lines[1]
     assert MISSING in lines[2]
-    (step,) = json.loads(plan("--experiments", "coco-r50-gc-r16", *words, "--json"))
+    (step,) = json.loads(plan("--experiments", "coco-r50-gc-r16", *words, "--json", missing=True))
     assert (step["status"], step["missing_here"]) == ("ready", MISSING)
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_plan_of_trainings_that_would_be_refused_here_fails(form, tmp_path):
+    words = ["--table", 4, "--profile", "full", "--results", tmp_path, *form]
+    assert "blocked" in plan(*words, missing=True)  # for want of data; with data it would be refused all the same
+    assert "blocked" in plan(*words, "--device", "cuda")  # of another machine
+
+
+def test_a_plan_of_evaluations_needs_no_cuda_device(tmp_path):
+    words = ["--profile", "full", "--source", "checkpoint", "--results", tmp_path]
+    assert "blocked" in plan("--experiments", "coco-r50-gc-r16", *words)
 
 
 def test_an_interrupted_training_is_told(tmp_path):
