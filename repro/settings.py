@@ -16,6 +16,7 @@ MOST_SEEDS = 1000
 MOST_THREADS = 1024  #: more than any machine has processors; OpenMP is killed where it cannot have as many
 MOST_DEVICES = 64  #: of one machine
 MOST_ITERATIONS = 10**9
+MOST_SECONDS = 7 * 24 * 3600  #: between two saved states
 MOST_ITEMS = 10**6  #: of a batch
 
 Profile = Literal["full", "mini"]
@@ -49,6 +50,7 @@ class Settings:
     threads: int = 1
     workers: int | None = None  #: processes that load data ahead, for each that computes; None: as fits the device
     save_every: int = 50  #: iterations of training between two saved states
+    save_seconds: int | None = None  #: the time between two saved states, instead of a number of iterations
     wait: bool = True  #: for another process that is at work in the same place
 
     @property

@@ -42,6 +42,8 @@ from repro.cli import (
 from repro.cli import list as list_
 from repro.cli.help import COMPARE, DATA, LOOK, MEASURE, SHARE, WEIGHTS, Verb, create_group
 from repro.cli.streams import guard_streams
+from repro.engine import launch
+from repro.engine.interruption import INTERRUPTED, ending_in_order
 from repro.errors import ReaderLeftError, ReproError
 
 app = create_group(
@@ -113,9 +115,9 @@ def _choose(
 
 
 def main() -> None:
-    """Run the verb that `sys.argv` names and end the process: 0 done, 1 a verification failed, 2 bad input, 130
-    interrupted, 141 the reader of the output left."""
-    with guard_streams():
+    """Run the verb that `sys.argv` names and end the process: 0 done, 1 a verification failed, 2 bad input, 130, 138 or
+    143 interrupted, 141 the reader of the output left."""
+    with guard_streams(), ending_in_order():
         code = _run()
     sys.exit(code)
 
@@ -133,6 +135,14 @@ def _refuse_empty(arguments: Sequence[str]) -> None:
             raise ReproError(f"an argument is empty, {where}: give a value, or leave it out. Is a variable not set?")
 
 
+def _tell_interruption() -> None:
+    """Of several processes, the one that started the others tells it, or the training itself did."""
+    with suppress(ReproError):
+        if launch.find_processes(None).launcher:
+            return
+    print("interrupted: what was finished is kept, and the same command continues from there", file=sys.stderr)
+
+
 def _run() -> str | int | None:
     code: str | int | None = 0
     try:
@@ -141,8 +151,8 @@ def _run() -> str | int | None:
             app()
         except SystemExit as end:  # typer's, always
             code = end.code
-        if code == 130:
-            print("interrupted: what was finished is kept, and the same command continues from there", file=sys.stderr)
+        if code in INTERRUPTED:
+            _tell_interruption()
         sys.stdout.flush()
     except ReaderLeftError:
         return 141

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,6 +23,7 @@ from repro.settings import (
     MOST_DEVICES,
     MOST_ITEMS,
     MOST_ITERATIONS,
+    MOST_SECONDS,
     Device,
     Precision,
     Profile,
@@ -202,15 +204,14 @@ class MeasuringOptions:
         ),
     ] = None
     save_every: Annotated[
-        int,
+        str,
         typer.Option(
             "--save-every",
             rich_help_panel=MACHINE,
-            min=1,
-            max=MOST_ITERATIONS,
-            help="Iterations of training between two saved states.",
+            metavar="N|TIME",
+            help="Between two saved states of a training: a number of iterations, or a time as in 10m, 90s or 1h.",
         ),
-    ] = 50
+    ] = "50"
     no_wait: Annotated[
         bool,
         typer.Option(
@@ -256,7 +257,7 @@ class MeasuringOptions:
             readings=readings.parse(self.reading or []),
             threads=threads,
             workers=self.workers,
-            save_every=self.save_every,
+            **_parse_interval(self.save_every),
             wait=not self.no_wait,
         )
         _refuse_contradictions(settings)
@@ -308,6 +309,26 @@ class MeasuringOptions:
             for one in value if isinstance(value, list) else [value] if value is not True else []:
                 words += [option, str(one)]
         return words
+
+
+def _parse_interval(text: str) -> dict[str, int]:
+    """What of `Settings` says when a training is saved.
+
+    Raises:
+        ReproError: it is neither a number of iterations nor a time, or none that is allowed.
+    """
+    read = re.fullmatch("([0-9]{1,10})([smh]?)", text, re.ASCII)
+    number, unit = read.groups() if read else ("0", "")
+    if not unit:
+        if not 1 <= int(number) <= MOST_ITERATIONS:
+            raise ReproError(
+                f"--save-every {text}: give a number of iterations from 1 to {MOST_ITERATIONS}, or a time such as 10m"
+            )
+        return {"save_every": int(number)}
+    seconds = int(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+    if not 1 <= seconds <= MOST_SECONDS:
+        raise ReproError(f"--save-every {text}: a time between 1s and {MOST_SECONDS // 3600}h")
+    return {"save_seconds": seconds}
 
 
 def explain_missing_to_train(order: WorkOrder) -> str | None:

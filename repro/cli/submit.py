@@ -18,7 +18,7 @@ from repro.files.places import read_state
 from repro.settings import LARGEST_SEED
 
 
-@partial(measuring, profile="full", overrides=None, workers=None, save_every=50)
+@partial(measuring, profile="full", overrides=None, workers=None, save_every="50")
 def command(
     experiment: Annotated[
         str,

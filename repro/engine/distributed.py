@@ -6,6 +6,7 @@ import logging
 import re
 import signal
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -29,6 +30,8 @@ TIMEOUT = timedelta(minutes=30)
 #: Seconds within which the starter of the processes ends all of them when one has failed.
 GRACE = 5.0
 
+# Where Slurm is installed, each Fabric outside of a job would say so.
+warnings.filterwarnings("ignore", "The `srun` command is available on your system but is not used")
 # Messages such as "Initializing distributed" are of no use to the user.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 

@@ -150,6 +150,7 @@ def launch(count: int, arguments: Sequence[str]) -> int:
         min_nodes=1, max_nodes=1, nproc_per_node=count, run_id=f"repro-{os.getpid()}",
         rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0,
     )  # fmt: skip
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"  # are sent on
     logging.disable(logging.CRITICAL)  # failures are reported below, or by the process itself
     try:
         launch_agent(config, sys.executable, list(arguments))
@@ -166,7 +167,8 @@ def launch(count: int, arguments: Sequence[str]) -> int:
 
 def _report_failure(statuses: dict[int, int], count: int) -> int:
     """The exit status of the process that failed first; the others were then ended by SIGTERM."""
-    rank, status = min(statuses.items(), key=lambda item: (item[1] == -signal.SIGTERM, item[1] < 0, item[0]))
+    ended = (-signal.SIGTERM, 128 + signal.SIGTERM)
+    rank, status = min(statuses.items(), key=lambda item: (item[1] in ended, item[1] < 0, item[0]))
     if status >= 0:
         return status
     why = "killed, perhaps for want of main memory" if status == -signal.SIGKILL else f"ended by signal {-status}"

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from repro.engine.distributed import share_weights
 from repro.engine.fitted import Fitted, TrainingSegment
+from repro.engine.interruption import end_by_signal, postponing_signals
 from repro.engine.memory import measure_peak_memory
 from repro.engine.norm_statistics import recompute_norm_statistics
 from repro.engine.sampler import Batches, TrainingData, find_generators, load, reseed
@@ -25,6 +26,7 @@ from repro.engine.schedule import compute_learning_rate, count_iterations, count
 from repro.engine.state import Run
 from repro.errors import ReproError
 from repro.experiments import Recipe
+from repro.files.notices import tell
 from repro.models.norm import BatchNorm
 
 
@@ -52,6 +54,7 @@ def fit(
     micro_batch: int | None = None,
     workers: int = 0,
     save_every: int = 50,
+    save_seconds: float | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Fitted:
     """Train `model` by `recipe`, or resume what an earlier call with the same `identity` left in `directory`.
@@ -80,12 +83,15 @@ def fit(
             Batch statistics are those of a micro-batch.
         workers: number of processes that load data ahead, for each training process; 0: the training process loads.
         save_every: number of iterations between two saved states.
+        save_seconds: the time between two saved states, instead of a number of iterations.
         progress: called after each iteration, in the first process.
 
     Raises:
         ReproError: the batch cannot be divided among the processes, the data set is empty, `directory` holds another
             training's files or cannot be written, a sample cannot be loaded, or the loss or its gradient is
             not finite. What was saved stays.
+        KeyboardInterrupt, SystemExit: a signal asked for the end (`engine.interruption`). In whichever process it came,
+            all of them end after the same iteration, whose state is saved.
     """
     fabric = fabric or Fabric(devices=1)
     run = Run(directory, identity, writes=fabric.is_global_zero)
@@ -106,27 +112,37 @@ def fit(
         load_batches = partial(load, dataset, micro_batch=micro_batch, workers=workers, collate=collate)
         held = find_generators(model)
         begin = time.monotonic() - position.seconds
+        saved = time.monotonic()
         model.train()
-        for batch in load_batches(batches):
-            lr = compute_learning_rate(recipe, position.iteration, per_epoch)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            reseed(held, seed, position.iteration, fabric.global_rank)
-            stepper.zero_grad()
-            losses = _accumulate_gradients(fabric, module, batch)
-            norm = float(_clip_gradients(fabric, module, stepper, recipe.clip_norm or math.inf))
-            if not all(map(math.isfinite, (*losses.values(), norm))):
-                raise _explain_divergence(position.iteration + 1, total, losses, norm, lr)
-            stepper.step()
-            position.iteration += 1
-            position.seconds = time.monotonic() - begin
-            position.peak_memory_bytes = max(position.peak_memory_bytes, measure_peak_memory(fabric.device))
-            run.append(position.iteration, lr, losses)
-            if position.iteration % save_every == 0 and position.iteration < total:
-                run.save(model, optimizer, position)
-            if progress and fabric.is_global_zero:
-                progress(Progress(position.iteration, total, losses, lr, position.seconds))
+        with postponing_signals() as request:
+            for batch in load_batches(batches):
+                lr = compute_learning_rate(recipe, position.iteration, per_epoch)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+                reseed(held, seed, position.iteration, fabric.global_rank)
+                stepper.zero_grad()
+                losses = _accumulate_gradients(fabric, module, batch)
+                norm = float(_clip_gradients(fabric, module, stepper, recipe.clip_norm or math.inf))
+                if not all(map(math.isfinite, (*losses.values(), norm))):
+                    raise _explain_divergence(position.iteration + 1, total, losses, norm, lr)
+                stepper.step()
+                position.iteration += 1
+                position.seconds = time.monotonic() - begin
+                position.peak_memory_bytes = max(position.peak_memory_bytes, measure_peak_memory(fabric.device))
+                run.append(position.iteration, lr, losses)
+                asked = request.agree(fabric)
+                due = position.iteration % save_every == 0 if save_seconds is None else _is_past(saved, save_seconds)
+                if asked or (due and position.iteration < total):
+                    run.save(model, optimizer, position)
+                    saved = time.monotonic()
+                if progress and fabric.is_global_zero:
+                    progress(Progress(position.iteration, total, losses, lr, position.seconds))
+                if asked:
+                    if fabric.is_global_zero:
+                        tell(f"{asked.name}: {directory} has the state after iteration {position.iteration} of {total}")
+                    end_by_signal(asked)
         if recipe.precise_norm:
+            run.save(model, optimizer, position)  # whatever ends the process from here on
             further = replace(batches, start=total, stop=total + min(recipe.precise_norm, per_epoch, total))
             parts = _load_for_statistics(load_batches(further), further, held, fabric)
             passes = math.ceil(further.per_process / (micro_batch or further.per_process))
@@ -137,6 +153,10 @@ def fit(
     if fitted is None:
         raise ReproError(f"{directory} was changed while the training ended: its result is missing")
     return fitted
+
+
+def _is_past(since: float, seconds: float) -> bool:
+    return time.monotonic() - since >= seconds
 
 
 def _load_result(run: Run, model: nn.Module, fabric: Fabric) -> Fitted | None:

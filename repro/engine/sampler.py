@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from repro.engine.interruption import ignore_in_worker
 from repro.engine.schedule import count_iterations_per_epoch
 from repro.errors import ReproError
 
@@ -108,6 +109,7 @@ def load(
         num_workers=workers,
         collate_fn=_pass_through,
         generator=torch.Generator(),
+        worker_init_fn=ignore_in_worker,
     )
     for batch in loader:
         if isinstance(batch, ReproError):

@@ -52,7 +52,7 @@ def run(steps: Sequence[Step], settings: Settings, jobs: int, command: str, cons
     """Measure every step, `jobs` at a time (0: as many as there is room for).
 
     Raises:
-        KeyboardInterrupt: after the workers have been stopped; what they saved stays.
+        KeyboardInterrupt, SystemExit: a signal asked for the end; the workers have saved their states and ended.
         ReproError: torchrun or Slurm started several processes of this.
     """
     if not steps:
@@ -77,9 +77,11 @@ def run(steps: Sequence[Step], settings: Settings, jobs: int, command: str, cons
             while any(worker.is_alive() for worker in workers):
                 for worker in workers:
                     worker.join(timeout=0.2)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             for worker in workers:
                 worker.stop()
+            for worker in workers:
+                worker.wait()
             raise
     by_step = {id(outcome.step): outcome for outcome in outcomes}
     return [by_step.get(id(step), Outcome(step, None, "it was never begun: its worker failed")) for step in steps]
@@ -131,9 +133,14 @@ class _Worker(threading.Thread):
             self.process.wait()
 
     def stop(self) -> None:
+        """Ask the process to save what it trains, and to end."""
         self.stopped = True
         if self.process is not None:
             self.process.terminate()
+
+    def wait(self) -> None:
+        """Wait until the process has ended."""
+        if self.process is not None:
             self.process.wait()
 
     def _measure(self, step: Step) -> Outcome:

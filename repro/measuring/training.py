@@ -88,6 +88,7 @@ def train(
         micro_batch=division.micro_batch,
         workers=count_loading_processes(fabric, settings.workers),
         save_every=settings.save_every,
+        save_seconds=settings.save_seconds,
         progress=lambda at: progress("training", at.iteration, at.total),
     )
     last = fitted.segments[-1]

@@ -14,6 +14,7 @@ import sys
 from typing import TextIO
 
 from repro.engine import launch
+from repro.engine.interruption import ending_in_order
 from repro.errors import ReproError
 from repro.files.locks import Busy, waiting
 from repro.files.notices import tell
@@ -95,4 +96,5 @@ def _emit(events: TextIO, **event: object) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with ending_in_order():
+        main()

@@ -168,6 +168,8 @@ class Task(ABC, Generic[Result, Model, Data]):
                 seed=0,
                 fabric=Fabric(accelerator=fabric.device.type, devices=1),  # in float32, whatever the experiments use
                 collate=list if isinstance(model, Tagger) else self.collate,
+                save_every=self.settings.save_every,
+                save_seconds=self.settings.save_seconds,
                 progress=lambda at: progress("pre-training", at.iteration, at.total),
             )
 

@@ -253,6 +253,7 @@ def test_ctrl_c_ends_the_workers_and_says_how_to_go_on(tmp_path):
     assert process.returncode == 130, messages
     assert "the same command continues from there" in messages
     assert "Traceback" not in messages
+    assert (logs[0].parent / "state.pt").exists(), "no state was saved, fifty iterations before the first one is due"
     size = logs[0].stat().st_size
     time.sleep(2)
     assert logs[0].stat().st_size == size, "a worker went on without the process that started it"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from repro import cli
+from repro.cli.measuring_options import _parse_interval
+from repro.errors import ReproError
 from repro.settings import LARGEST_SEED, MOST_THREADS
 
 
@@ -54,6 +58,16 @@ def test_a_number_out_of_range_ends_with_2_and_is_named(arguments, option):
     assert result.exit_code == 2
     assert f"Invalid value for '{option}'" in result.output
     assert "is not in the range" in result.output
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "0m", "m", "10 m", "1.5", "-3", "10d", "1000h", "9999999999", "\N{SUPERSCRIPT TWO}"]
+)
+def test_states_are_saved_at_a_number_of_iterations_or_a_time(text):
+    with pytest.raises(ReproError, match=f"^--save-every {re.escape(text)}: "):
+        _parse_interval(text)
+    assert _parse_interval("50") == {"save_every": 50}
+    assert [_parse_interval(time) for time in ("90s", "10m", "2h")] == [{"save_seconds": n} for n in (90, 600, 7200)]
 
 
 def test_as_many_threads_as_are_taken_do_compute():

@@ -136,6 +136,38 @@ def two_processes(directory: Path, stop: int | None, interrupted: Path) -> None:
     assert [wait(child) for child in children] == [0, 0]
 
 
+def signalled(directory: Path) -> list[int]:
+    """The exit statuses of two processes that train together; a signal comes in the second one alone."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def process(rank: int) -> None:
+        os.environ.update(
+            RANK=str(rank), LOCAL_RANK=str(rank), GROUP_RANK="0", WORLD_SIZE="2", LOCAL_WORLD_SIZE="2",
+            MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), TORCHELASTIC_RUN_ID="test",
+        )  # fmt: skip
+        fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
+        fabric.launch()
+
+        class Signalled(Watched):
+            def forward(self, batch):
+                if rank == 1 and len(self.seen) == 6:
+                    os.kill(os.getpid(), signal.SIGUSR1)
+                return super().forward(batch)
+
+        try:
+            fit(
+                Signalled(), recipe(), Squares(), identity="tiny", directory=directory, seed=3, save_every=100,
+                fabric=fabric,
+            )  # fmt: skip
+        except SystemExit as end:
+            os._exit(int(end.code or 0))
+
+    children = [fork(lambda rank=rank: process(rank)) for rank in range(2)]
+    return [wait(child) for child in children]
+
+
 def limited(directory: Path, limit: int) -> str | None:
     """The message of a training that may write no file larger than `limit` bytes."""
     message = directory.with_suffix(".message")
@@ -171,6 +203,8 @@ def main(root: Path) -> None:
     report["random"] = kill_at_random(root / "killed-at-random", random.Random(int(time.time())))
 
     two_processes(root / "two", 11, root / "two-interrupted")
+
+    report["signalled"] = signalled(root / "signalled")
 
     report["limited log"] = limited(root / "limited-log", 300)
     report["limited state"] = limited(root / "limited-state", 4000)
