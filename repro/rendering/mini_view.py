@@ -32,6 +32,7 @@ class MiniView:
     about_statistics: str = ""
     statistics: Grid | None = None  #: of attention, beside the paper's
     way: str = ""  #: in which it was measured, where there are several
+    asked: tuple[Answer, ...] = ()  #: the answers as such
 
 
 #: What to know about the generated data sets and their short schedules, by the task.
@@ -89,6 +90,7 @@ def build_mini(table: Table, measured: Mapping[str, Measurement], rules: Hypothe
         _ABOUT_STATISTICS if statistics else "",
         statistics,
         way,
+        answers,
     )  # fmt: skip
 
 

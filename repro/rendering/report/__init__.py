@@ -16,11 +16,14 @@ from repro.files.places import is_there
 from repro.files.printable import escape_controls
 from repro.files.regular_files import sha256
 from repro.paper import COLUMNS, Cell
-from repro.paths import TEMPLATES
-from repro.records import ForeignFile, Record, open_results
+from repro.paper.hypotheses import load_hypotheses
+from repro.paths import REFERENCE, TEMPLATES
+from repro.records import Count, ForeignFile, Record, Store, open_results
 from repro.rendering import provenance, view
 from repro.rendering.grid import NOT_RUN, write_signed
-from repro.rendering.report import plots
+from repro.rendering.report import forest, lines, opening, plots
+from repro.rendering.report.forest import Forest
+from repro.rendering.report.opening import Fact
 from repro.rendering.report.plots import Scatter
 from repro.rendering.view import TableView
 from repro.verification import ledger
@@ -29,8 +32,10 @@ from repro.verification.claims.audit import Audited
 from repro.verification.coverage import Coverage
 from repro.verification.effects import paired_effects
 from repro.verification.effects.paired_effects import RowEffects
+from repro.verification.hypotheses import Answer, answer_family
 from repro.verification.integrity import admit
 from repro.verification.ledger import LedgerEntry
+from repro.verification.orderings import effects_over_baseline
 from repro.verification.verdicts import CellVerdict, Verdict
 
 if TYPE_CHECKING:
@@ -65,18 +70,33 @@ class CoverageLine:
 
 
 @dataclass(frozen=True)
+class TableEffects:
+    """What the rows of one table gain over their baselines."""
+
+    view: TableView
+    forest: Forest | None
+    tested: tuple[RowEffects, ...]
+    untested: dict[str, list[str]]  #: rows by the reason why they are not tested
+
+
+@dataclass(frozen=True)
 class ReportPage:
     """What the page shows."""
 
     views: tuple[TableView, ...]
+    facts: tuple[Fact, ...]
+    answers: tuple[Forest, ...]  #: what the mini profile answers, a plot for each table and way
+    tradeoff: Scatter | None  #: accuracy against cost of the table with several backbones
+    borrowed: int  #: networks whose counts are the committed ones
     headline: str  #: what was measured and counted, of all tables
     coverage: tuple[CoverageLine, ...]
     costs: tuple[tuple[str, tuple[Scatter, ...]], ...]
     agreement: tuple[Scatter, ...]
-    effects: tuple[tuple[int, tuple[RowEffects, ...], dict[str, list[str]]], ...]  #: table, tested, why others are not
+    effects: tuple[TableEffects, ...]
     claims: tuple[Audited, ...]
     ledger: tuple[tuple[Cell, LedgerEntry], ...]
     records: tuple[Record, ...]
+    counts: tuple[Count, ...]
     foreign: tuple[ForeignFile, ...]
     versions: tuple[tuple[str, str], ...]
 
@@ -87,6 +107,11 @@ class ReportPage:
     @property
     def off(self) -> tuple[CellVerdict, ...]:
         return tuple(cell for cell in self.cells if cell.verdict in ("off", "conflict"))
+
+    @property
+    def occurring(self) -> tuple[Verdict, ...]:
+        """The verdicts that any cell has; "off" is told if none has it."""
+        return tuple(verdict for verdict, number in self.coverage[-1].numbers.items() if number or verdict == "off")
 
     @property
     def unused(self) -> dict[str, str]:
@@ -100,11 +125,11 @@ def build(results: Path) -> ReportPage:
     Raises:
         ReproError: a record, a stored effect, the ledger, the claims or the tolerances are damaged; the file is named.
     """
-    store = open_results(results)
+    store = CountedStore(open_results(results).directory)
     admitted, stored = admit(store), paired_effects.load(results)
     records = admitted.records
     views = tuple(view.build(table, store) for table in paper.load_all())
-    costs, effects = [], []
+    costs, effects, answers = [], [], []
     tables = [built.verification.table for built in views]
     tests = paired_effects.compare_pairs(
         paired_effects.pair_tables(tables, records, "full"), paired_effects.look_up(stored)
@@ -112,22 +137,55 @@ def build(results: Path) -> ReportPage:
     for built in views:
         if scatters := plots.plot_costs(built):
             costs.append((f"Table {built.number}", scatters))
-        if own := [row for row in tests if row.pair.table is built.verification.table]:
-            tested = tuple(row for row in own if row.columns)
-            effects.append((built.number, tested, paired_effects.group_missing(own)))
+        own = [row for row in tests if row.pair.table is built.verification.table]
+        tested = tuple(row for row in own if row.columns)
+        gained = effects_over_baseline(built.verification.rows)
+        plot = forest.plot_effects(built.number, gained, tested)
+        if plot or own:
+            effects.append(TableEffects(built, plot, tested, paired_effects.group_missing(own)))
+        asked = [(mini.way, mini.asked) for mini in built.mini] or [("", _leave_unanswered(built))]
+        answers += [(built.number, way, found) for way, found in asked if found]
+    claims = audit.audit(audit.load(), store)
+    cells = [cell for built in views for cell in built.verification.cells]
     return ReportPage(
         views=views,
-        headline=Coverage.count([cell for built in views for cell in built.verification.cells]).describe(),
+        facts=opening.list_facts(cells, claims, answers),
+        answers=tuple(plot for number, way, own in answers if (plot := forest.plot_answers(number, own, way))),
+        tradeoff=plots.choose_tradeoff([plot for _, found in costs for plot in found]),
+        borrowed=len(store.list_borrowed()),
+        headline=Coverage.count(cells).describe(),
         coverage=_count_coverage(views),
         costs=tuple(costs),
         agreement=plots.plot_agreement(views),
         effects=tuple(effects),
-        claims=audit.audit(audit.load(), store),
+        claims=claims,
         ledger=_list_ledger(),
         records=tuple(admitted.files.values()),
+        counts=tuple(sorted(store.counts().values(), key=lambda count: count.filename)),
         foreign=admitted.foreign,
         versions=_list_versions(tuple(admitted.files.values())),
     )
+
+
+class CountedStore(Store):
+    """The user's records, and the committed counts of the networks that have no count of the user's.
+
+    A count is a function of the network alone; each of the committed ones is tested to be what counting gives.
+    """
+
+    def counts(self) -> dict[str, Count]:
+        return {**{count.spec_hash: count for count in self.list_borrowed()}, **super().counts()}
+
+    def list_borrowed(self) -> list[Count]:
+        """List the committed counts of networks that were not counted here."""
+        own = super().counts()
+        return [count for key, count in Store(REFERENCE / "records").counts().items() if key not in own]
+
+
+def _leave_unanswered(built: TableView) -> tuple[Answer, ...]:
+    """The statements about a table of which the mini profile ran nothing."""
+    rules = load_hypotheses()
+    return answer_family(rules.of_table(built.number), {}, rules)
 
 
 def render(results: Path) -> str:
@@ -148,7 +206,11 @@ def render(results: Path) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        code=_mark_code, anchor=write_anchor, signed=write_signed, row_name=paired_effects.name_row
+        code=_mark_code,
+        anchor=write_anchor,
+        signed=write_signed,
+        row_name=paired_effects.name_row,
+        fold=lines.fold,
     )
     return environment.get_template("report.html.j2").render(
         report=build(results), symbols=SYMBOLS, words=WORDS, kinds=CLAIM_KINDS, columns=COLUMNS

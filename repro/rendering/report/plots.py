@@ -11,7 +11,7 @@ from repro.rendering.view import UNITS, TableView
 from repro.verification.verdicts import CellVerdict, RowVerdict
 
 WIDTH, HEIGHT = 400, 290
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 46
+LEFT, RIGHT, TOP, BOTTOM = 60, 14, 14, 46
 _CHARACTER, _LINE = 6.4, 13  #: about the size of a character of a label
 
 
@@ -38,6 +38,14 @@ class Label:
 
 
 @dataclass(frozen=True)
+class Trace:
+    """Points that belong together, joined: "x,y x,y" in pixels."""
+
+    kind: str  #: "published" or "ours"
+    points: str
+
+
+@dataclass(frozen=True)
 class Scatter:
     """One plot; `zero` is the height of the line y = 0 where it is in sight, `lines` are the same as numbers."""
 
@@ -51,9 +59,14 @@ class Scatter:
     zero: float | None = None
     header: tuple[str, ...] = ()
     lines: tuple[tuple[str, ...], ...] = ()
+    traces: tuple[Trace, ...] = ()
+
+    @property
+    def has_ours(self) -> bool:
+        return any(point.kind != "published" for point in self.points)
 
 
-class _Axis:
+class Axis:
     """Numbers to pixels, with a margin around what is to be seen and ticks at round numbers."""
 
     def __init__(self, values: Sequence[float], start: float, end: float):
@@ -95,28 +108,47 @@ def _plot_cost(built: TableView, rows: list[RowVerdict], cost: str) -> Scatter:
         verdicts = {verdict.cell.column: verdict for verdict in row.cells}
         pairs.append((verdicts[cost], verdicts[accuracy], row))
     ours = [(x.ours, y.ours) for x, y, _ in pairs if x.ours is not None and y.ours is not None and _is_shown(y)]
-    x_axis = _Axis([x.cell.value for x, *_ in pairs] + [x for x, _ in ours], LEFT, WIDTH - RIGHT)
-    y_axis = _Axis([y.cell.value for _, y, _ in pairs] + [y for _, y in ours], HEIGHT - BOTTOM, TOP)
+    x_axis = Axis([x.cell.value for x, *_ in pairs] + [x for x, _ in ours], LEFT, WIDTH - RIGHT)
+    y_axis = Axis([y.cell.value for _, y, _ in pairs] + [y for _, y in ours], HEIGHT - BOTTOM, TOP)
     published, measured, lines = [], [], []
+    joined: dict[tuple[str, str, str], list[str]] = {}  # the points of each backbone, with blocks and without
     for x, y, row in pairs:
         place = x_axis(x.cell.value), y_axis(y.cell.value)
         name = _write_name(row)
+        baseline = row.group.baseline(row.row) or row.row
+        joined.setdefault((row.group.name, baseline.label, "published"), []).append(f"{place[0]},{place[1]}")
         published.append(Point(*place, "published", f"{name}: {y.cell.printed} at {x.cell.printed} published"))
         line = [name, x.cell.printed, y.cell.printed, "—"]
         if x.ours is not None and y.ours is not None and _is_shown(y):
             there = x_axis(x.ours), y_axis(y.ours)
+            joined.setdefault((row.group.name, baseline.label, "ours"), []).append(f"{there[0]},{there[1]}")
             title = f"{name}: {y.ours:.{y.cell.decimals}f} at {x.ours:.{x.cell.decimals}f} ours, {y.verdict}"
             measured.append(Point(*there, y.verdict, title, tail=place))
             line[-1] = f"{y.ours:.{y.cell.decimals}f}, {y.verdict}"
         lines.append(tuple(line))
-    heading, unit = COLUMNS[cost].heading, "2^30 operations" if cost == "flops" else "millions"
+    # With one baseline for all, the line would only lead from row to row.
+    several = len({(group, label) for group, label, _ in joined}) > len({group for group, *_ in joined})
+    traces = tuple(Trace(kind, " ".join(places)) for (*_, kind), places in joined.items() if several)
+    wanted = [(point, line[0]) for point, line in zip(published, lines, strict=True)]
+    if traces:  # a name for each line is enough
+        wanted = [
+            (point, row.row.label.removesuffix(" baseline"))
+            for point, (*_, row) in zip(published, pairs, strict=True) if row.row.is_baseline
+        ]  # fmt: skip
+    heading, unit = COLUMNS[cost].heading, "2³⁰ operations" if cost == "flops" else "millions"
     y_title = f"{COLUMNS[accuracy].heading} (%)"
     return Scatter(
         f"{COLUMNS[accuracy].heading} against {heading}, Table {built.number}",
         f"{heading} ({unit})", y_title, x_axis.ticks, y_axis.ticks, (*published, *measured),
-        _place_labels([(point, line[0]) for point, line in zip(published, lines, strict=True)], published + measured),
+        _place_labels(wanted, published + measured),
         header=("row", heading, COLUMNS[accuracy].heading, "ours"), lines=tuple(lines),
+        traces=traces,
     )  # fmt: skip
+
+
+def choose_tradeoff(plots: Sequence[Scatter]) -> Scatter | None:
+    """Choose the plot that says most in one picture: one in which backbones are joined, before others."""
+    return max(plots, key=lambda plot: (plot.has_ours, len(plot.traces)), default=None)
 
 
 def plot_agreement(views: Sequence[TableView]) -> tuple[Scatter, ...]:
@@ -132,8 +164,8 @@ def plot_agreement(views: Sequence[TableView]) -> tuple[Scatter, ...]:
             continue
         differences = [cell.ours - cell.cell.value for cell in own if cell.ours is not None]
         reach = max([*map(abs, differences), *(cell.tolerance or 0 for cell in own)])
-        x_axis = _Axis([cell.cell.value for cell in own], LEFT, WIDTH - RIGHT)
-        y_axis = _Axis([-reach, reach], HEIGHT - BOTTOM, TOP)
+        x_axis = Axis([cell.cell.value for cell in own], LEFT, WIDTH - RIGHT)
+        y_axis = Axis([-reach, reach], HEIGHT - BOTTOM, TOP)
         scale = abs(y_axis(1.0) - y_axis(0.0))
         points = tuple(
             Point(

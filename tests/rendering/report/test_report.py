@@ -6,7 +6,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from samples import published, record
+from samples import PARAMS, count, published, record
 
 from repro import cli, paper
 from repro.records import Store
@@ -89,8 +89,68 @@ def test_verdicts_stand_in_symbol_and_word_and_off_cells_are_named(page):
 def test_every_published_number_is_in_its_table(page):
     for table in paper.load_all():
         section = page.split(f'<section id="table-{table.number}"')[1].split("</section>")[0]
-        shown = re.findall(r"<td>([^<]*)</td>", section)
-        assert [text for text in shown if text != "-"][: len(table.cells)] == [cell.printed for cell in table.cells]
+        # Beside a count, or alone; what is below a printed row is a button or not run.
+        shown = re.findall(r'<td(?: class="[^"]*")?>(?:<span class="printed">)?([^<]*)<', section)
+        printed = [text for text in shown if text not in ("-", "—", "")]
+        assert printed[: len(table.cells)] == [cell.printed for cell in table.cells]
+
+
+def read_facts(page):
+    found = re.findall(
+        r'<li class="[^"]*"><a href="#([^"]*)"><strong>([^<]*)</strong> ([^<]*)</a><span>(.*?)</span>', page
+    )
+    return {about.split()[0]: (figure, outcome) for _, figure, about, outcome in found}
+
+
+def test_it_opens_with_what_is_measured_counted_and_asked(page):
+    facts = read_facts(page.split('<section id="coverage"')[0])
+    assert facts["accuracies"][0] == "12 of 282"  # of the third record's evaluator nothing is known
+    assert ", 2 cells off, " in facts["accuracies"][1]  # it is printed in Table 1, too
+    assert facts["parameters"] == ("74 of 74", "95 cells print the same, 9 within the rule for counts, "
+                                   "3 explained in the ledger, 0 off.")  # fmt: skip
+    assert facts["claims"][0] == "101 of 103"
+    assert facts["statements"][0].startswith("0 of ")
+
+
+def test_counts_that_were_not_made_are_the_committed_ones(tmp_path):
+    (tmp_path / "records").mkdir()
+    page = report.render(tmp_path)
+    assert "Counts of 43 networks are the committed ones" in page
+    for number, printed in ((4, "25.56"), (5, "32.45")):
+        section = page.split(f'<section id="table-{number}"')[1].split("</section>")[0]
+        assert re.search(rf'<td class="match"><span class="printed">{printed}</span> <button', section)
+
+
+def test_a_count_of_ones_own_is_not_replaced(results, page, tmp_path):
+    store = Store(tmp_path / "records")
+    store.add_count(count("coco-r50-baseline", 2 * PARAMS["coco-r50-baseline"], 279.4))
+    assert report.CountedStore(store.directory).counts() != report.CountedStore(results / "records").counts()
+    assert len(report.CountedStore(store.directory).counts()) == 43
+    assert "Table 2(a), baseline, #param: off" in report.render(tmp_path)
+
+
+def test_a_row_of_which_nothing_was_measured_takes_one_line(page):
+    table = page.split('<section id="table-2"')[1].split("</section>")[0].split("</table>")[0]
+    lines = re.findall(r"<tr.*?</tr>", table, flags=re.DOTALL)[1:]
+    rows = [re.search(r'<th scope="row"[^>]*>([^<]*)', line)[1].strip() for line in lines]
+    assert [row for row in rows if not row.startswith("ours")] == [row.label for row in TABLE.groups[0].rows]
+    assert len(rows) == 5 + 2  # ours of the two that were measured
+    empty = next(line for line in lines if "+1 SNL" in line)
+    assert re.search(r"<small>not run<sup><a href=\"#t2-note-\d+\"", empty)
+    assert "—" not in re.sub(r'<div class="about".*?</div>', "", empty, flags=re.DOTALL)
+
+
+def test_pictures_join_published_and_ours(tmp_path):
+    table, store = paper.load(3), Store(tmp_path / "records")
+    for name in ("coco-r50-baseline", "coco-r50-gc-r16", "coco-r50-gc-r4"):
+        store.add(record(name, published(TABLE, name)))
+    page = report.render(tmp_path)
+    opening = page.split('<section id="coverage"')[0]
+    assert opening.count('<polyline class="trace published"') == 5  # a line for each backbone
+    (ours,) = re.findall(r'<polyline class="trace ours" points="([^"]*)"', opening)
+    assert len(ours.split()) == 3
+    assert opening.count('<path class="tail"') == 3
+    assert table.groups[0].rows[0].experiment == "coco-r50-baseline"
 
 
 def test_the_same_records_give_the_same_page(results, page):
