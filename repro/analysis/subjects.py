@@ -131,7 +131,9 @@ def load_experiment(name: str, settings: Settings, random: bool) -> Subject:
         subject = _build_subject(experiment, model, _choose_inputs(model), f"trained here, {path}")
         subject = replace(subject, weights_sha256=contents.sha256)
     else:
-        prepared = prepare.prepare(experiment, chosen, _NO_KEY, lambda stage, done, total: None, settings.engine)
+        prepared = prepare.prepare(
+            experiment, chosen, _NO_KEY, lambda stage, done, total, at=None: None, settings.engine
+        )
         weights = prepared.weights
         inputs = _choose_inputs(prepared.model, weights.checkpoint)
         subject = _build_subject(experiment, prepared.model, inputs, weights.origin)

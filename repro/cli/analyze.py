@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from repro.cli import analysis_options, completion, options
-from repro.cli.progress import StageProgress
+from repro.cli.progress import show_stages
 from repro.cli.streams import print_line
 from repro.cli.terminal_table import align_columns
 
@@ -57,7 +57,8 @@ def command(
 
     from repro.analysis.survey import survey
 
-    surveyed, place = survey(subject, shown, results / "analysis", hardware, StageProgress())
+    with show_stages(subject.name) as progress:
+        surveyed, place = survey(subject, shown, results / "analysis", hardware, progress)
     if json:
         print(surveyed.model_dump_json(indent=1))
         return

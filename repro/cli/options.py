@@ -21,6 +21,9 @@ AnyTable = Annotated[
     typer.Option("--table", min=1, max=5, help="Only this table; all by default.", autocompletion=complete_tables),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="Do not show how far it is; warnings, errors and the result are shown.")
+]
 EXPERIMENT = (
     "Its name (`repro list` prints them all); or FILE.py:NAME, an experiment of your own in a Python file, or "
     "ENTRY:NAME in an installed package; these are executed."

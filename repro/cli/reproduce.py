@@ -37,6 +37,7 @@ def command(
         ),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=0, max=1024, help="Processes side by side; 0: one per core.")] = 0,
+    quiet: options.Quiet = False,
     *,
     chosen: MeasuringOptions,
 ) -> None:
@@ -70,7 +71,8 @@ def command(
     console = TextConsole()
 
     def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        if not quiet:
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     asked = chosen.name_experiments(experiments or [], settings)
     table = choose_table(asked, table)
@@ -108,7 +110,7 @@ def command(
     counted = monotonic()
     if not settings.training_options:
         declare_seeds(steps, settings, number)
-    outcomes = runner.run(ready, settings, jobs, describe_command(), console)
+    outcomes = runner.run(ready, settings, jobs, describe_command(), console, quiet)
     trained = monotonic()
     paths = tables.write_renderings(published, settings.store, settings.results / "tables")
     verified = verify_all((published,), settings.store)

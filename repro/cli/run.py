@@ -11,7 +11,7 @@ import typer
 from repro.cli import completion, options
 from repro.cli.command_line import describe_command
 from repro.cli.measuring_options import MeasuringOptions, measuring, refuse_to_train_for_months
-from repro.cli.progress import StageProgress
+from repro.cli.progress import show_stages
 from repro.cli.streams import print_line
 from repro.settings import LARGEST_SEED
 
@@ -28,6 +28,7 @@ def command(
     seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED)] = 0,
     threads: options.Threads = 1,
     json: options.Json = False,
+    quiet: options.Quiet = False,
     *,
     chosen: MeasuringOptions,
 ) -> None:
@@ -63,7 +64,7 @@ def command(
         refuse_to_train_for_months(order)
         check(order)
         raise typer.Exit(launch.launch(processes.count, ["-m", "repro", *sys.argv[1:]]))
-    if processes.rank == 0:
+    if processes.rank == 0 and not quiet:
         reading = f", reading {readings.write(settings.readings)}" if settings.readings else ""
         print(f"{experiment}: profile {settings.profile} ({why}), seed {seed}{reading}", file=sys.stderr)
 
@@ -78,15 +79,17 @@ def command(
             from repro import complexity
 
             complexity.count_experiments([get(experiment)], settings.store)
-    given, progress = describe_command(), StageProgress()
-    record = measure(order, command=given, progress=progress, say=tell, keep_weights=order.attention)
+    given = describe_command()
+    say = _say_nothing if quiet else tell
+    with show_stages(f"{experiment}, {settings.profile}, seed {seed}", quiet=quiet) as progress:
+        record = measure(order, command=given, progress=progress, say=say, keep_weights=order.attention)
+        if order.attention and processes.rank == 0:
+            from repro.measuring.attention import measure_attention
+
+            with waiting(settings.wait):
+                record = measure_attention(record, settings, command=given, progress=progress)
     if processes.rank > 0:
         return
-    if order.attention:
-        from repro.measuring.attention import measure_attention
-
-        with waiting(settings.wait):
-            record = measure_attention(record, settings, command=given, progress=progress)
     path = settings.store.directory / record.filename
     if json:
         print(record.model_dump_json(indent=1))
@@ -109,6 +112,10 @@ def command(
     for deviation in record.deviations:
         print_line(f"deviation: {deviation}")
     print_line(f"record: {path}")
+
+
+def _say_nothing(text: str) -> None:
+    pass
 
 
 def _describe_interval(metric: Metric, data: DataSet) -> str:

@@ -12,7 +12,7 @@ import typer
 
 from repro.cli import completion, options
 from repro.cli.measuring_options import MeasuringOptions, measuring
-from repro.cli.progress import StageProgress
+from repro.cli.progress import show_stages
 from repro.cli.streams import print_line
 from repro.files.places import read_state
 from repro.settings import LARGEST_SEED
@@ -62,8 +62,8 @@ def command(
 
     from repro.measuring.submission import submit
 
-    with waiting(settings.wait):
-        directory, submission = submit(experiment, settings, split, output=output, progress=StageProgress())
+    with waiting(settings.wait), show_stages(f"{experiment}, {split}") as progress:
+        directory, submission = submit(experiment, settings, split, output=output, progress=progress)
     for deviation in submission.deviations:
         print_line(f"deviation: {deviation}", file=sys.stderr)
     for task, archive in submission.archives.items():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack, closing
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from repro.engine.fitted import Fitted, TrainingSegment
 from repro.engine.interruption import end_by_signal, postponing_signals
 from repro.engine.memory import measure_peak_memory
 from repro.engine.norm_statistics import recompute_norm_statistics
+from repro.engine.observation import Observation, Observer
 from repro.engine.sampler import Batches, TrainingData, find_generators, load, reseed
 from repro.engine.schedule import compute_learning_rate, count_iterations, count_iterations_per_epoch
 from repro.engine.state import Run
@@ -28,17 +29,6 @@ from repro.errors import ReproError
 from repro.experiments import Recipe
 from repro.files.notices import tell
 from repro.models.norm import BatchNorm
-
-
-@dataclass(frozen=True)
-class Progress:
-    """An iteration that has just been completed."""
-
-    iteration: int  #: number of completed ones, of `total`
-    total: int
-    losses: dict[str, float]  #: each loss term, mean over the effective batch
-    lr: float
-    seconds: float  #: wall time of the training so far, with earlier segments
 
 
 def fit(
@@ -55,7 +45,7 @@ def fit(
     workers: int = 0,
     save_every: int = 50,
     save_seconds: float | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    observation: Observation | None = None,
 ) -> Fitted:
     """Train `model` by `recipe`, or resume what an earlier call with the same `identity` left in `directory`.
 
@@ -84,7 +74,7 @@ def fit(
         workers: number of processes that load data ahead, for each training process; 0: the training process loads.
         save_every: number of iterations between two saved states.
         save_seconds: the time between two saved states, instead of a number of iterations.
-        progress: called after each iteration, in the first process.
+        observation: what is shown and logged of it, and whether it is evaluated meanwhile.
 
     Raises:
         ReproError: the batch cannot be divided among the processes, the data set is empty, `directory` holds another
@@ -102,7 +92,8 @@ def fit(
     total = count_iterations(recipe, per_epoch)
     optimizer = build_optimizer(model, recipe)
     module, stepper = fabric.setup(model, optimizer)
-    with closing(run):
+    with ExitStack() as stack:
+        stack.enter_context(closing(run))
         chosen = fabric.broadcast(run.choose_state() if fabric.is_global_zero else None)
         position = run.restore(model, optimizer, chosen)
         position.segments.append(asdict(_describe_segment(position.iteration, fabric)))
@@ -111,11 +102,15 @@ def fit(
         )
         load_batches = partial(load, dataset, micro_batch=micro_batch, workers=workers, collate=collate)
         held = find_generators(model)
+        observer = stack.enter_context(
+            Observer(observation or Observation(), run, position.iteration, total, per_epoch, recipe.batch_size, fabric)
+        )
+        observer.evaluate(position.iteration)  # unless it was, before the interruption
         begin = time.monotonic() - position.seconds
         saved = time.monotonic()
         model.train()
         with postponing_signals() as request:
-            for batch in load_batches(batches):
+            for batch in observer.watch(load_batches(batches)):
                 lr = compute_learning_rate(recipe, position.iteration, per_epoch)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
@@ -129,25 +124,30 @@ def fit(
                 position.iteration += 1
                 position.seconds = time.monotonic() - begin
                 position.peak_memory_bytes = max(position.peak_memory_bytes, measure_peak_memory(fabric.device))
-                run.append(position.iteration, lr, losses)
+                line = {"iteration": position.iteration, "lr": lr, "losses": losses, "norm": norm}
+                run.append(line)
+                observer.log(line, position)
                 asked = request.agree(fabric)
                 due = position.iteration % save_every == 0 if save_seconds is None else _is_past(saved, save_seconds)
                 if asked or (due and position.iteration < total):
+                    observer.save()
                     run.save(model, optimizer, position)
                     saved = time.monotonic()
-                if progress and fabric.is_global_zero:
-                    progress(Progress(position.iteration, total, losses, lr, position.seconds))
+                observer.show()
                 if asked:
                     if fabric.is_global_zero:
                         tell(f"{asked.name}: {directory} has the state after iteration {position.iteration} of {total}")
                     end_by_signal(asked)
+                begin += observer.evaluate(position.iteration)  # that is no time of the training
         if recipe.precise_norm:
+            observer.save()
             run.save(model, optimizer, position)  # whatever ends the process from here on
             further = replace(batches, start=total, stop=total + min(recipe.precise_norm, per_epoch, total))
             parts = _load_for_statistics(load_batches(further), further, held, fabric)
             passes = math.ceil(further.per_process / (micro_batch or further.per_process))
             recompute_norm_statistics(module, parts, len(further) * passes, fabric)
             position.seconds = time.monotonic() - begin
+        observer.save()
         run.finish(model, position, recipe.batch_size)
     fitted = _load_result(run, model, fabric)
     if fitted is None:

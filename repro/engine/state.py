@@ -1,6 +1,7 @@
-"""The files of a training in its directory, written so that an interruption at any moment loses only recent iterations.
+"""The files of a training, written so that an interruption at any moment loses only recent iterations.
 
-    log.jsonl             a line per iteration: {"iteration": 1, "lr": ..., "losses": {...}}, counted from 1
+    log.jsonl             a line per iteration, from 1: {"iteration": 1, "lr": ..., "losses": {...}, "norm": ...}
+    metrics.csv           a row per window of iterations and per evaluation, see `log_rows`
     state.pt              while it trains: everything that the next iteration depends on, sealed
     state.previous.pt     the state before that
     weights.pt            at the end: the model's state dict
@@ -25,6 +26,7 @@ import torch
 
 from repro.engine import fitted as results
 from repro.engine.fitted import Fitted, explain_other_identity, set_aside
+from repro.engine.log_rows import LOG, TABLE
 from repro.errors import UNREADABLE, ReproError
 from repro.files.notices import tell
 from repro.files.places import is_there, list_directory
@@ -59,7 +61,7 @@ class Run:
 
     def __init__(self, directory: Path, identity: str, writes: bool):
         self.directory, self.identity, self.writes = directory, identity, writes
-        self.log, self.state = directory / "log.jsonl", directory / "state.pt"
+        self.log, self.state = directory / LOG, directory / "state.pt"
         self.previous = directory / "state.previous.pt"
         self.weights = directory / results.WEIGHTS
         self._log: io.FileIO | None = None
@@ -192,19 +194,19 @@ class Run:
 
     def _remove_unfinished(self) -> None:
         """Remove what a process left that was killed while it wrote a file."""
-        names = (self.state.name, self.previous.name, self.weights.name, *results.RESULTS)
+        names = (self.state.name, self.previous.name, self.weights.name, TABLE, *results.RESULTS)
         unfinished = tuple(f".{name}." for name in names)
         for leftover in list_directory(self.directory):
             if leftover.name.startswith(unfinished):
                 leftover.unlink()
 
-    def append(self, iteration: int, lr: float, losses: dict[str, float]) -> None:
+    def append(self, content: dict[str, Any]) -> None:
         """Add an iteration's line to the log."""
         if self._log is None:
             return
-        line = json.dumps({"iteration": iteration, "lr": lr, "losses": losses}).encode() + b"\n"
+        line = json.dumps(content).encode() + b"\n"
         self._log_hash.update(line)
-        self._last_losses.append(sum(losses.values()))
+        self._last_losses.append(sum(content["losses"].values()))
         try:
             while line:  # a disk that is nearly full takes only a part
                 line = line[self._log.write(line) :]

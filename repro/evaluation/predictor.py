@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from repro.engine.distributed import gather
+from repro.engine.log_rows import Iteration
 from repro.errors import ReproError
 from repro.files.notices import tell
 from repro.files.places import is_there
@@ -20,8 +21,17 @@ from repro.files.schema import FiniteModel
 from repro.files.seals import read_sealed, seal
 from repro.paths import write_atomically
 
-#: Called with the stage ("pre-training", "training", "evaluation"), how much of it is done and how much there is.
-ProgressReport = Callable[[str, int, int], None]
+
+class ProgressReport(Protocol):
+    """What is told how far the work is."""
+
+    def __call__(self, stage: str, done: int, total: int, at: Iteration | None = None) -> None:
+        """Report how much of a stage ("pre-training", "training", "evaluation") is done and how much there is.
+
+        Args:
+            at: the iteration, of the stages that train.
+        """
+
 
 Result = TypeVar("Result")
 

@@ -13,6 +13,7 @@ import torch
 
 from repro.engine import distributed, launch
 from repro.engine.fitted import find_finished
+from repro.engine.log_rows import Iteration
 from repro.evaluation.predictor import ProgressReport
 from repro.files.locks import describe_holder, hold_directory_lock, waiting
 from repro.files.notices import telling
@@ -78,7 +79,7 @@ def check(order: WorkOrder) -> None:
     start_execution(order, launch.find_processes(order.settings.devices), _report_nothing)
 
 
-def _report_nothing(stage: str, done: int, total: int) -> None:
+def _report_nothing(stage: str, done: int, total: int, at: Iteration | None = None) -> None:
     pass
 
 

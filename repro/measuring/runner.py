@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,19 +19,12 @@ from queue import Empty, Queue
 from typing import IO
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from repro.engine import instructions, launch
+from repro.engine.log_rows import Iteration
 from repro.errors import ReproError
 from repro.files.locks import STARTED_BY
+from repro.measuring.display import Display
 from repro.measuring.worker import write_task
 from repro.planning.plan import Step
 from repro.settings import Settings
@@ -46,10 +38,16 @@ class Outcome:
     record: str | None
     failure: str | None
     busy: bool = False  #: another process is at work there, and was not to be waited for
+    result: str | None = None  #: the accuracy that was measured, in words
 
 
-def run(steps: Sequence[Step], settings: Settings, jobs: int, command: str, console: Console) -> list[Outcome]:
+def run(
+    steps: Sequence[Step], settings: Settings, jobs: int, command: str, console: Console, quiet: bool = False
+) -> list[Outcome]:
     """Measure every step, `jobs` at a time (0: as many as there is room for).
+
+    Args:
+        quiet: show no progress.
 
     Raises:
         KeyboardInterrupt, SystemExit: a signal asked for the end; the workers have saved their states and ended.
@@ -66,9 +64,9 @@ def run(steps: Sequence[Step], settings: Settings, jobs: int, command: str, cons
     # What others start from comes first; of the rest the longest, else it ends alone.
     for step in sorted(steps, key=lambda step: (not step.needed_by, step.seed, -step.seconds)):
         waiting.put(step)
-    display = _Display(console, len(steps))
     outcomes: list[Outcome] = []
     number = min(jobs or count_workers(settings), len(steps))
+    display = Display(console, steps, number, quiet)
     workers = [_Worker(waiting, settings, command, display, outcomes) for _ in range(number)]
     with display.progress:
         try:
@@ -102,7 +100,7 @@ class _Worker(threading.Thread):
     """
 
     def __init__(
-        self, waiting: Queue[Step], settings: Settings, command: str, display: _Display, outcomes: list[Outcome]
+        self, waiting: Queue[Step], settings: Settings, command: str, display: Display, outcomes: list[Outcome]
     ) -> None:
         super().__init__(daemon=True)
         self.waiting, self.settings, self.command = waiting, settings, command
@@ -126,7 +124,7 @@ class _Worker(threading.Thread):
             if self.stopped:
                 break
             self.outcomes.append(outcome)
-            self.display.finish(step, outcome.failure)
+            self.display.finish(step, outcome.failure, outcome.result)
         if self.process is not None:
             with suppress(OSError):
                 _pipe(self.process.stdin).close()
@@ -181,10 +179,14 @@ class _Worker(threading.Thread):
         for line in _pipe(process.stdout):
             event = json.loads(line)
             if event["event"] == "measured":
-                return Outcome(step, event["record"], None)
+                return Outcome(step, event["record"], None, result=event.get("result"))
             if event["event"] == "failed":
                 return Outcome(step, None, event["message"], event.get("busy") is True)
-            self.display.show(step, event["stage"], event["done"], event["total"])
+            if event["event"] == "said":
+                self.display.say(step, event["text"])
+                continue
+            at = event.get("at")
+            self.display.show(step, event["stage"], event["done"], event["total"], Iteration(**at) if at else None)
         return Outcome(step, None, _explain_death(process))
 
 
@@ -198,62 +200,3 @@ def _explain_death(process: subprocess.Popen[str]) -> str:
     code = process.wait()
     why = "killed, perhaps for want of memory" if code == -9 else f"exit {code}; its messages are above"
     return f"the worker process died ({why}). Run the same command again to go on."
-
-
-class _Display:
-    """One bar for the whole and one for each experiment at work; lines instead where there is no terminal."""
-
-    def __init__(self, console: Console, total: int) -> None:
-        self.console, self.total, self.done = console, total, 0
-        self.progress = Progress(
-            TextColumn("{task.description}", justify="left"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-            disable=not console.is_terminal,
-        )
-        self.whole = self.progress.add_task("all experiments", total=total)
-        self.bars: dict[int, TaskID] = {}
-        self.fractions: dict[int, float] = {}
-        self.started = time.monotonic()
-        self.lock = threading.Lock()
-
-    def show(self, step: Step, stage: str, done: int, total: int) -> None:
-        with self.lock:
-            label = f"{step.experiment.name} seed {step.seed}: {stage}"
-            bar = self.bars.get(id(step))
-            if bar is None:
-                bar = self.bars[id(step)] = self.progress.add_task(label, total=total)
-            self.progress.update(bar, description=label, completed=done, total=total)
-            if stage == "training":
-                self.fractions[id(step)] = done / total
-            self._update_whole()
-
-    def finish(self, step: Step, failure: str | None) -> None:
-        with self.lock:
-            self.done += 1
-            self.fractions[id(step)] = 1.0
-            if id(step) in self.bars:
-                self.progress.remove_task(self.bars.pop(id(step)))
-            self._update_whole()
-            elapsed = time.monotonic() - self.started
-            eta = elapsed / self.done * (self.total - self.done)
-            state = "failed" if failure else "measured"
-            self.console.print(
-                f"[{self.done}/{self.total}] {step.experiment.name} seed {step.seed}: {state}; "
-                f"{_format_clock(elapsed)} gone, about {_format_clock(eta)} to go",
-                markup=False,
-                highlight=False,
-            )
-
-    def _update_whole(self) -> None:
-        self.progress.update(self.whole, completed=sum(self.fractions.values()))
-
-
-def _format_clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -14,6 +14,7 @@ from repro.checkpoints.weight_names import add_part
 from repro.engine.devices import compile_model, convert_memory_format, count_loading_processes
 from repro.engine.fitted import WEIGHTS, find_finished
 from repro.engine.loop import fit
+from repro.engine.observation import Observation
 from repro.engine.schedule import count_iterations, count_iterations_per_epoch
 from repro.errors import ReproError
 from repro.evaluation.predictor import ProgressReport
@@ -89,7 +90,7 @@ def train(
         workers=count_loading_processes(fabric, settings.workers),
         save_every=settings.save_every,
         save_seconds=settings.save_seconds,
-        progress=lambda at: progress("training", at.iteration, at.total),
+        observation=Observation(progress=lambda at: progress("training", at.iteration, at.total, at)),
     )
     last = fitted.segments[-1]
     division = replace(division, processes=last.world_size, accelerator=last.accelerator or division.accelerator)

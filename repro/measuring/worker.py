@@ -11,14 +11,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict
 from typing import TextIO
 
 from repro.engine import launch
 from repro.engine.interruption import ending_in_order
+from repro.engine.log_rows import Iteration
 from repro.errors import ReproError
 from repro.files.locks import Busy, waiting
-from repro.files.notices import tell
+from repro.paper import COLUMNS
 from repro.planning.work_order import WorkOrder, from_json, to_json
+from repro.records import Record
 
 
 def main() -> None:
@@ -46,6 +49,14 @@ def write_task(order: WorkOrder, command: str) -> str:
     return json.dumps({"order": to_json(order), "command": command})
 
 
+def describe_accuracy(record: Record) -> str:
+    """The accuracies of a record that the tables begin with, in words."""
+    values = {metric.name: f"{metric.value:.2f} {metric.unit}" for metric in record.metrics}
+    return ", ".join(
+        f"{COLUMNS[name].heading} {values[name]}" for name in ("ap_box", "ap_mask", "top1") if name in values
+    )
+
+
 def _read(task: str) -> tuple[WorkOrder, str]:
     try:
         content = json.loads(task)
@@ -61,13 +72,16 @@ def _execute(task: str, events: TextIO) -> bool:
     """
     from repro.measuring.measure import measure
 
-    def progress(stage: str, done: int, total: int) -> None:
-        _emit(events, event="progress", stage=stage, done=done, total=total)
+    def progress(stage: str, done: int, total: int, at: Iteration | None = None) -> None:
+        _emit(events, event="progress", stage=stage, done=done, total=total, at=asdict(at) if at else None)
+
+    def say(text: str) -> None:
+        _emit(events, event="said", text=text)
 
     try:
         order, command = _read(task)
         first = launch.find_processes(order.settings.devices).rank == 0
-        record = measure(order, command=command, say=tell, progress=progress, keep_weights=order.attention)
+        record = measure(order, command=command, say=say, progress=progress, keep_weights=order.attention)
         if order.attention and first:
             from repro.measuring.attention import measure_attention
 
@@ -77,7 +91,7 @@ def _execute(task: str, events: TextIO) -> bool:
         _emit(events, event="failed", message=str(error), busy=isinstance(error, Busy))
         return False
     if first:
-        _emit(events, event="measured", record=record.filename)
+        _emit(events, event="measured", record=record.filename, result=describe_accuracy(record))
     return True
 
 

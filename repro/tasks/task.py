@@ -21,6 +21,7 @@ from repro.data.miniature.coco import Tagger
 from repro.data.miniature.content import GeneratedContent
 from repro.engine.fitted import Fitted
 from repro.engine.loop import fit
+from repro.engine.observation import Observation
 from repro.engine.sampler import TrainingData
 from repro.errors import ReproError
 from repro.evaluation.predictor import Evaluation, ProgressReport
@@ -170,7 +171,7 @@ class Task(ABC, Generic[Result, Model, Data]):
                 collate=list if isinstance(model, Tagger) else self.collate,
                 save_every=self.settings.save_every,
                 save_seconds=self.settings.save_seconds,
-                progress=lambda at: progress("pre-training", at.iteration, at.total),
+                observation=Observation(progress=lambda at: progress("pre-training", at.iteration, at.total, at)),
             )
 
     def build_pretraining_network(self, spec: Experiment) -> nn.Module:

@@ -33,7 +33,7 @@ from repro.settings import Settings
 pytestmark = pytest.mark.rounding
 
 
-def silent(stage: str, done: int, total: int) -> None:
+def silent(stage: str, done: int, total: int, at: object = None) -> None:
     pass
 
 

@@ -35,6 +35,8 @@ PARSED = {
     "repro analyze kinetics-r50-5nl --profile mini": "weights that were trained here",
     "repro analyze coco-r50-1nl --random --data-root /data/coco --limit 100": "COCO and minutes",
     "repro analyze --model net.py:build --images photographs/": "a network of the user's with attention",
+    "repro curves coco-r50-gc-r16 coco-r50-baseline --profile mini": "trainings here",
+    "repro curves --output curves.png": "trainings here",
     "repro figure 2 --experiment coco-r50-1nl --profile mini": "weights that were trained here",
     "repro figure 1 --experiment coco-r50-1nl --random --images photograph.jpg": "a minute of a full-size network",
     "repro checkpoints fetch gcnet/r50-syncbn-gc-r16-1x": "a download",

@@ -13,6 +13,7 @@ from repro.engine import interruption
 from repro.engine.interruption import INTERRUPTED, ending_in_order, postponing_signals
 from repro.engine.launch import _report_failure
 from repro.engine.loop import fit
+from repro.engine.observation import Observation
 from repro.errors import ReproError
 from repro.files.seals import unseal_bytes
 
@@ -45,7 +46,7 @@ def ended_with(raised):
 @pytest.mark.parametrize("number", CODES)
 def test_a_signal_saves_the_state_and_the_training_ends_in_the_same_bytes(number, tmp_path, capfd):
     with pytest.raises((SystemExit, KeyboardInterrupt)) as raised:
-        train(tmp_path / "run", progress=send(number, 7))
+        train(tmp_path / "run", observation=Observation(progress=send(number, 7)))
     assert ended_with(raised) == CODES[number]
     assert read_iteration(tmp_path / "run") == 8
     assert f"{number.name}: {tmp_path / 'run'} has the state after iteration 8 of 18" in capfd.readouterr().err
@@ -57,7 +58,7 @@ def test_a_signal_saves_the_state_and_the_training_ends_in_the_same_bytes(number
 
 def test_a_signal_in_the_last_moment_is_not_lost(tmp_path):
     with pytest.raises(SystemExit) as raised:
-        train(tmp_path, progress=send(signal.SIGTERM, 18))
+        train(tmp_path, observation=Observation(progress=send(signal.SIGTERM, 18)))
     assert raised.value.code == 143
     assert train(tmp_path).iterations == 18
 
@@ -87,7 +88,7 @@ def test_states_may_be_saved_by_the_clock(tmp_path):
     for seconds, saved in ((0, True), (1000, False)):
         directory = tmp_path / str(seconds)
         with pytest.raises(KeyboardInterrupt):
-            train(directory, save_every=1, save_seconds=seconds, progress=stop)
+            train(directory, save_every=1, save_seconds=seconds, observation=Observation(progress=stop))
         assert (directory / "state.pt").exists() is saved
     assert read_iteration(tmp_path / "0") == 7
 

@@ -9,6 +9,7 @@ from lightning_fabric.plugins import MixedPrecision
 from tiny_training import TOTAL, Noisy, Plain, Squares, recipe
 
 from repro.engine.loop import build_optimizer, fit
+from repro.engine.observation import Observation
 from repro.errors import ReproError
 
 pytestmark = pytest.mark.rounding
@@ -109,7 +110,7 @@ def test_frozen_parameters_are_left_out(tmp_path):
 
 def test_result_log_and_progress_agree(tmp_path):
     seen = []
-    model, fitted = run(tmp_path, Noisy(), progress=seen.append)
+    model, fitted = run(tmp_path, Noisy(), observation=Observation(progress=seen.append))
     lines = log(tmp_path)
     assert [line["iteration"] for line in lines] == [at.iteration for at in seen] == list(range(1, TOTAL + 1))
     assert [line["losses"] for line in lines] == [at.losses for at in seen]
@@ -127,6 +128,7 @@ def test_result_log_and_progress_agree(tmp_path):
         "fitted.copy.json",
         "fitted.json",
         "log.jsonl",
+        "metrics.csv",
         "weights.pt",
     ]
 

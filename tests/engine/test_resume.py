@@ -11,13 +11,14 @@ from tiny_training import TOTAL, Noisy, Plain, Squares, recipe
 
 from repro.engine.fitted import find_finished
 from repro.engine.loop import fit
+from repro.engine.observation import Observation
 from repro.engine.state import Run
 from repro.errors import ReproError
 from repro.files.seals import unseal_bytes
 
 pytestmark = pytest.mark.rounding
 
-FINISHED = ["fitted.copy.json", "fitted.json", "log.jsonl", "weights.pt"]
+FINISHED = ["fitted.copy.json", "fitted.json", "log.jsonl", "metrics.csv", "weights.pt"]
 
 
 def train(directory, model=None, **options):
@@ -40,7 +41,7 @@ def stop_after(iteration):
 def interrupt(directory, at=10, **options):
     """A training that ends after `at` iterations, with a state of two iterations before."""
     with pytest.raises(KeyboardInterrupt):
-        train(directory, progress=stop_after(at), **options)
+        train(directory, observation=Observation(progress=stop_after(at)), **options)
 
 
 def same(first, second):
@@ -64,8 +65,8 @@ def test_killed_around_every_replacement_of_a_file_it_ends_with_the_same_bytes(s
         assert same(root / name, root / "reference"), name
         assert sorted(os.listdir(root / name)) == FINISHED, name
     left = {name: killed["left"] for name, killed in report["killed"].items()}
-    assert left["killed-2-before"] == ["log.jsonl", "state.previous.pt"]
-    assert left["killed-8-before"] == ["log.jsonl", "state.previous.pt", "state.pt", "weights.pt"]
+    assert left["killed-2-before"] == ["log.jsonl", "metrics.csv", "state.previous.pt"]
+    assert left["killed-8-before"] == ["log.jsonl", "metrics.csv", "state.previous.pt", "state.pt", "weights.pt"]
     assert left["killed-9-before"] == ["fitted.json", *left["killed-8-before"]]
 
 
@@ -127,7 +128,7 @@ def test_a_resumed_training_reports_its_segments_and_adds_up_its_time(tmp_path, 
     saved = read_state(tmp_path / "run")["position"]
     assert saved["iteration"] == 8
     seen = []
-    fitted = train(tmp_path / "run", progress=seen.append)
+    fitted = train(tmp_path / "run", observation=Observation(progress=seen.append))
     assert [segment.start for segment in fitted.segments] == [0, 4, 8]
     assert fitted.resumed == 2
     assert [at.iteration for at in seen] == list(range(9, TOTAL + 1))
@@ -195,7 +196,7 @@ def test_a_state_that_is_cut_off_is_told_and_the_one_before_taken(tmp_path, refe
     short = {1: b"not a state", "without its seal": unseal_bytes(content)[0]}
     state.write_bytes(short[keep] if keep in short and keep else content[: int(len(content) * keep)])
     seen = []
-    train(tmp_path / "run", progress=seen.append)
+    train(tmp_path / "run", observation=Observation(progress=seen.append))
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "state.pt is damaged" in said
@@ -234,8 +235,8 @@ def test_a_damaged_state_never_replaces_the_one_before(tmp_path, reference):
     interrupt(tmp_path / "run")
     damage(tmp_path / "run" / "state.pt")
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "run", progress=stop_after(8))  # when its state was saved
-    names = ["log.jsonl", "state.previous.pt", "state.pt", "state.pt.damaged"]
+        train(tmp_path / "run", observation=Observation(progress=stop_after(8)))  # when its state was saved
+    names = ["log.jsonl", "metrics.csv", "state.previous.pt", "state.pt", "state.pt.damaged"]
     assert sorted(os.listdir(tmp_path / "run")) == names
     assert read_state(tmp_path / "run", "state.previous.pt")["position"]["iteration"] == 4
     train(tmp_path / "run")
@@ -251,7 +252,7 @@ def test_a_state_of_an_earlier_version_is_read_and_told(tmp_path, reference, cap
     del content["sealed"]
     torch.save(content, state)
     seen = []
-    train(tmp_path / "run", progress=seen.append)
+    train(tmp_path / "run", observation=Observation(progress=seen.append))
     assert seen[0].iteration == 9
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -301,7 +302,7 @@ def test_for_a_lost_log_no_training_is_begun_anew(tmp_path, reference, capsys, c
     interrupt(tmp_path / "run")
     (tmp_path / "run" / "log.jsonl").write_bytes(content)
     seen = []
-    train(tmp_path / "run", progress=seen.append)
+    train(tmp_path / "run", observation=Observation(progress=seen.append))
     assert seen[0].iteration == 9
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -324,7 +325,7 @@ def test_of_a_damaged_result_the_copy_is_taken(reference, capsys, file, content)
     before = (reference / "fitted.json").read_bytes()
     damage(reference / file, content)
     seen = []
-    fitted = train(reference, progress=seen.append)
+    fitted = train(reference, observation=Observation(progress=seen.append))
     assert not seen
     said = capsys.readouterr().err
     assert said.count("\n") == (file == "fitted.json")
@@ -365,7 +366,7 @@ def test_a_result_of_an_earlier_version_is_read_and_told_once(reference, capsys)
     old = {"identity": content["identity"], "fitted": content["fitted"]}
     (reference / "fitted.json").write_text(json.dumps(old, indent=1) + "\n")
     seen = []
-    fitted = train(reference, progress=seen.append)
+    fitted = train(reference, observation=Observation(progress=seen.append))
     assert not seen
     assert "fitted.json was written by an earlier version, without a hash" in capsys.readouterr().err
     assert train(reference) == fitted
@@ -377,8 +378,12 @@ def test_a_full_disk_leaves_the_earlier_state(tmp_path, reference, monkeypatch):
     state = tmp_path / "run" / "state.pt"
     before = state.read_bytes()
 
+    replace = os.replace
+
     def full(source, target):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        if target.name.startswith("state"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full)

@@ -165,7 +165,7 @@ def test_killed_in_the_middle_it_goes_on(table2, settings, tmp_path):
     other = replace(whole, results=shutil.copytree(whole.results, tmp_path / "whole"))
     expected = measure_attention(ordinary, other, command="", progress=lambda *_: None)
 
-    def kill(stage, done, total):
+    def kill(stage, done, total, at=None):
         if done == 4:
             raise Killed
 

@@ -204,14 +204,16 @@ def test_an_interrupted_evaluation_goes_on(site, settings, monkeypatch):
     class Interrupted(Exception):
         pass
 
-    def stop(stage, done, _):
+    def stop(stage, done, _, at=None):
         if (stage, done) == ("evaluation", 3):
             raise Interrupted
 
     with pytest.raises(Interrupted):
         run(settings, progress=stop)
     done = []
-    record = run(settings, progress=lambda stage, number, _: done.append(number) if stage == "evaluation" else None)
+    record = run(
+        settings, progress=lambda stage, number, _, at=None: done.append(number) if stage == "evaluation" else None
+    )
     assert done[0] == 3
     assert record.dataset.evaluated == 6
 

@@ -155,7 +155,7 @@ def test_a_shard_that_was_changed_is_predicted_again(whole, tmp_path, monkeypatc
         (record,) = one.store.directory.glob(f"{GC}.*")
         record.unlink()
 
-    def stop(stage, done, _):
+    def stop(stage, done, _, at=None):
         if (stage, done) == ("evaluation", 9):
             raise Interrupted
 
@@ -236,7 +236,7 @@ def test_interrupted_twenty_times_at_random_it_ends_with_the_same_bytes(whole, t
     print(f"seed {seed}: {moments}")
     for moment in moments:
 
-        def stop(stage, done, total, moment=moment):
+        def stop(stage, done, total, at=None, moment=moment):
             name = GC if any(record.experiment == STAGE1 for record in interrupted.store.all()) else STAGE1
             if (name, stage, done) == moment:
                 raise Interrupted
@@ -439,7 +439,7 @@ def test_channels_last_is_recorded_and_resumed(whole, tmp_path, monkeypatch):
     assert record.numerics["channels_last"] is True
     assert log_of(STAGE1, settings)[:2] == pytest.approx(log_of(STAGE1, whole[0])[:2], rel=1e-5)
 
-    def stop(stage, done, total):
+    def stop(stage, done, total, at=None):
         if (stage, done) == ("training", 7):
             raise Interrupted
 

@@ -183,14 +183,16 @@ def test_interrupted_it_goes_on(settings, monkeypatch):
     class Interrupted(Exception):
         pass
 
-    def stop(stage, done, _):
+    def stop(stage, done, _, at=None):
         if (stage, done) == ("evaluation", 3):
             raise Interrupted
 
     with pytest.raises(Interrupted):
         sent(settings, progress=stop)
     done = []
-    _, submission = sent(settings, progress=lambda stage, n, _: done.append(n) if stage == "evaluation" else None)
+    _, submission = sent(
+        settings, progress=lambda stage, n, _, at=None: done.append(n) if stage == "evaluation" else None
+    )
     assert done == [3, 4, 5, 6]
     assert submission.dataset.evaluated == IMAGES
 

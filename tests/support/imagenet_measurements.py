@@ -62,7 +62,7 @@ def main(name: str, data: str, results: str) -> None:
 
     experiments.EXPERIMENTS.update(all_small())
 
-    def step(stage: str, done: int, total: int) -> None:
+    def step(stage: str, done: int, total: int, at: object = None) -> None:
         print(stage, done, flush=True)
         time.sleep(0.02)
 

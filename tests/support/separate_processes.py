@@ -24,6 +24,7 @@ from lightning_fabric import Fabric
 from tiny_training import Noisy, Plain, Squares, recipe
 
 from repro.engine.loop import fit
+from repro.engine.observation import Observation
 from repro.errors import ReproError
 
 
@@ -75,7 +76,7 @@ def kill_at_random(directory: Path, rng: random.Random) -> list[int]:
     lines = []
     for start in (0, 5, 10):
         target = rng.randrange(start + 1, start + 6)
-        child = fork(lambda: train(directory, progress=lambda _: time.sleep(0.01)))
+        child = fork(lambda: train(directory, observation=Observation(progress=lambda _: time.sleep(0.01))))
         while logged(directory) < target and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.02))

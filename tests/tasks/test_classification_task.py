@@ -270,7 +270,7 @@ def test_batches_do_not_depend_on_how_many_processes_share_the_images_or_on_inte
         assert sorted(batch for seen, _ in shares for batch in seen) == sorted(whole)
         assert sorted((one.image_id for _, part in shares for one in part)) == images.ids
 
-    def stop(stage, done, total):
+    def stop(stage, done, total, at=None):
         if done == 6:
             raise KeyboardInterrupt
 

@@ -52,7 +52,7 @@ def small():
     patch.undo()
 
 
-def measured(settings, progress=lambda stage, done, total: None):
+def measured(settings, progress=lambda stage, done, total, at=None: None):
     return measure(order_work(NAME, settings), command="test", progress=progress)
 
 
@@ -94,7 +94,7 @@ def test_interrupted_anywhere_the_end_is_the_same(whole, tmp_path, stop):
     class Interrupted(Exception):
         pass
 
-    def interrupt(stage, done, total):
+    def interrupt(stage, done, total, at=None):
         if (stage, done) == stop:
             raise Interrupted
 
@@ -102,7 +102,7 @@ def test_interrupted_anywhere_the_end_is_the_same(whole, tmp_path, stop):
     with pytest.raises(Interrupted):
         measured(settings, interrupt)
     seen = []
-    again = measured(settings, lambda stage, done, total: seen.append((stage, done)))
+    again = measured(settings, lambda stage, done, total, at=None: seen.append((stage, done)))
     _, record = whole
     assert (again.key, again.weights.sha256, again.predictions_sha256) == (
         record.key, record.weights.sha256, record.predictions_sha256,

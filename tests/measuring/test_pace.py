@@ -1,0 +1,66 @@
+"""How long a plan still takes: simulated plans whose steps take a known time."""
+
+from __future__ import annotations
+
+import pytest
+
+from repro.measuring.pace import Pace, format_clock
+
+
+def simulate(costs, slowness, workers=1, trainings=0.9):
+    """Yield (true seconds left, estimate) while steps take `slowness` times their cost, one after another."""
+    now = [0.0]
+    pace = Pace(costs, workers, clock=lambda: now[0])
+    ends = slowness * sum(costs)
+    for step, cost in enumerate(costs):
+        for part in range(20):
+            pace.advance(step, "training", part, 20)
+            yield ends - now[0], pace.remaining
+            now[0] += slowness * cost * trainings / 20
+        pace.advance(step, "evaluation", 1, 2)
+        now[0] += slowness * cost * (1 - trainings)
+        pace.finish(step)
+    yield 0.0, pace.remaining
+
+
+@pytest.mark.parametrize("slowness", [0.5, 1.0, 3.0])
+def test_the_estimate_is_weighted_by_what_steps_are_expected_to_cost(slowness):
+    costs = [10.0, 10.0, 10.0, 200.0, 40.0]
+    total = slowness * sum(costs)
+    for true, estimated in simulate(costs, slowness):
+        if true < 0.85 * total:  # after the first steps
+            assert estimated == pytest.approx(true, abs=0.3 * total)
+        if true < 0.5 * total:
+            assert estimated == pytest.approx(true, abs=0.1 * total)
+
+
+def test_as_expected_it_is_right_all_the_time():
+    for true, estimated in simulate([10.0, 100.0, 50.0], 1.0):
+        assert estimated == pytest.approx(true, abs=1e-9)
+
+
+def test_the_last_experiment_is_not_shared_by_idle_workers():
+    pace = Pace([10.0, 10.0, 100.0], workers=2, clock=lambda: 0.0)
+    for step in range(2):
+        pace.finish(step)
+    assert pace.remaining >= 100 * (0.05 * 120) / (20 + 0.05 * 120) - 1e-9
+    assert Pace([100.0], workers=8, clock=lambda: 0.0).remaining == 100
+
+
+def test_without_expectations_nothing_is_said_before_something_is_done():
+    now = [0.0]
+    pace = Pace([0.0, 0.0], 1, clock=lambda: now[0])
+    assert pace.remaining is None
+    pace.advance(0, "pre-training", 5, 10)
+    pace.advance(0, "training", 0, 10)
+    assert pace.remaining is None
+    now[0] = 30.0
+    pace.finish(0)
+    assert pace.remaining == pytest.approx(30)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "?"), (65, "1:05"), (3600 * 2 + 61, "2:01:01"), (3600 * 76, "3 d 4 h")]
+)
+def test_times_are_for_people(seconds, text):
+    assert format_clock(seconds) == text
