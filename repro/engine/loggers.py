@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ class WandbLogger(Logger):
         require_package(WANDB)
         import wandb
 
+        _wait_for_another_second(directory / WANDB)
         try:
             self._run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "gcnet-repro"),
@@ -150,6 +152,14 @@ class WandbLogger(Logger):
 
     def finalize(self, status: str) -> None:
         self._run.finish(exit_code=0 if status == "success" else 1)
+
+
+def _wait_for_another_second(directory: Path) -> None:
+    """Wait until a run begins in another second than those that are there: W&B names directories by the second, and
+    writes over one of the same name."""
+    if is_there(directory):
+        last = max((path.stat().st_mtime for path in directory.glob("*run-*")), default=0.0)
+        time.sleep(min(1.0, max(0.0, last + 1.0 - time.time())))
 
 
 def open_tensorboard(directory: Path, iteration: int) -> Logger:
