@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import copy
-import stat
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
-from PIL import Image as pillow
 from torch import Tensor
 
 from repro.data import classification, clips
-from repro.data.coco import CocoDetection, compute_resized_size
+from repro.data.coco import CocoDetection, resize_picture
+from repro.data.given_files import PHOTOGRAPH_FORMATS, PHOTOGRAPHS, VIDEOS, list_files
 from repro.data.imagenet import ImageNet
 from repro.data.kinetics import OFFICIAL, Kinetics
 from repro.data.layout import is_val2017
-from repro.data.pictures import DATA_SET_FORMATS, UnreadableImage, read_upright
+from repro.data.pictures import UnreadableImage, read_upright
 from repro.data.video import UnreadableVideo, Video
 from repro.errors import ReproError
 from repro.experiments import canonical, digest
 from repro.experiments.conventions import DetectionConventions
 from repro.experiments.preprocessing import CLIPS_TRAINED_HERE, Preprocessing
-from repro.files.regular_files import describe_unreadable, sha256
+from repro.files.regular_files import sha256
 
 #: Height and width of a detector's inputs are multiples of it.
 _DIVISOR = 32
-_PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-_FORMATS = (*DATA_SET_FORMATS, "BMP", "WEBP")
-_VIDEOS = (".mp4", ".mkv", ".webm", ".avi")
+#: What names the files here, as messages begin.
+OPTION = "--images: "
 
 
 class Unreadable(ReproError):
@@ -124,9 +121,9 @@ class Photographs:
     complete = False
 
     def __init__(self, paths: Sequence[Path], short_side: int, long_side: int, limit: int | None = None) -> None:
-        self._paths = _list_files(paths, _PHOTOGRAPHS)[:limit]
+        self._paths = list_files(paths, PHOTOGRAPHS, OPTION)[:limit]
         self._sides = short_side, long_side
-        self.names = _list_names(self._paths)
+        self.names = [path.name for path in self._paths]
         self.source = _describe_source(paths, len(self.names), "image")
 
     @property
@@ -135,12 +132,8 @@ class Photographs:
 
     def pixels(self, index: int) -> Tensor:
         """uint8 (3, H, W), RGB."""
-        path = self._paths[index]
-        image = read_upright(path, self.names[index], _FORMATS)
-        height, width = compute_resized_size(image.height, image.width, *self._sides)
-        if image.size != (width, height):
-            image = image.resize((width, height), pillow.Resampling.BILINEAR)
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        image = read_upright(self._paths[index], self.names[index], PHOTOGRAPH_FORMATS)
+        return resize_picture(image, *self._sides)
 
 
 class VideoFiles:
@@ -153,9 +146,9 @@ class VideoFiles:
     complete = False
 
     def __init__(self, paths: Sequence[Path], inputs: Preprocessing, limit: int | None = None) -> None:
-        self._paths = _list_files(paths, _VIDEOS)[:limit]
+        self._paths = list_files(paths, VIDEOS, OPTION)[:limit]
         self._preprocessing = keep_middle(inputs)
-        self.names = _list_names(self._paths)
+        self.names = [path.name for path in self._paths]
         self.source = _describe_source(paths, len(self.names), "video")
 
     @property
@@ -174,19 +167,6 @@ def keep_middle(preprocessing: Preprocessing) -> Preprocessing:
     Its values are those of pictures, which can be drawn: rounded to 8 bits.
     """
     return replace(preprocessing, clips=1, crops=1, clip_starts="middles", resizing="bytes")
-
-
-def holds_videos(paths: Sequence[Path]) -> bool:
-    """Whether files and directories hold videos. Files of neither kind are taken for photographs.
-
-    Raises:
-        ReproError: they hold both kinds.
-    """
-    files = [file for path in paths for file in _list_place(path)]
-    kinds = [[file for file in files if file.suffix.lower() in suffixes] for suffixes in (_PHOTOGRAPHS, _VIDEOS)]
-    if all(kinds):
-        raise ReproError(f"--images: {kinds[0][0]} is a photograph and {kinds[1][0]} a video: show one kind at a time")
-    return bool(kinds[1])
 
 
 def prepare_network_input(pixels: Tensor, inputs: DetectionConventions | Preprocessing) -> Tensor:
@@ -209,37 +189,6 @@ def normalise_and_pad(image: Tensor, conventions: DetectionConventions) -> Tenso
     padded = torch.zeros(1, 3, height, width)
     padded[0, :, : image.shape[1], : image.shape[2]] = (values - mean) / std
     return padded
-
-
-def _list_files(paths: Sequence[Path], suffixes: tuple[str, ...]) -> list[Path]:
-    listed = []
-    for path in paths:
-        files = _list_place(path)
-        if files != [path]:
-            files = [file for file in files if file.suffix.lower() in suffixes]
-        if not files:
-            what = "videos" if suffixes == _VIDEOS else "images"
-            raise ReproError(f"--images: {path} has no {what}, that is, no files named {', '.join(suffixes)}")
-        listed += files
-    return listed
-
-
-def _list_place(path: Path) -> list[Path]:
-    """The files of a directory in the order of their names, without hidden ones; or the path itself, if it is none."""
-    try:
-        if not stat.S_ISDIR(path.stat().st_mode):
-            return [path]
-        return sorted(file for file in path.iterdir() if not file.name.startswith("."))
-    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
-        raise describe_unreadable(path, error, "--images:") from None
-
-
-def _list_names(paths: Sequence[Path]) -> list[str]:
-    names = [path.name for path in paths]
-    if repeated := next((name for name in names if names.count(name) > 1), None):
-        where = " and ".join(str(path) for path in paths if path.name == repeated)
-        raise ReproError(f"two files have the same name, by which results are kept: {where}. Rename one.")
-    return names
 
 
 def _describe_source(paths: Sequence[Path], count: int, what: str) -> str:

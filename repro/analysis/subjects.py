@@ -13,19 +13,20 @@ from torch import Tensor, nn
 from repro import tasks, user_code
 from repro.analysis.attention import Observation, find_blocks, leave_padding_out, observe
 from repro.analysis.images import (
+    OPTION,
     CentralViews,
     CocoImages,
     Images,
     Photographs,
     VideoFiles,
-    holds_videos,
     prepare_network_input,
 )
-from repro.checkpoints import choice, weight_files
+from repro.checkpoints import OWN_FORMAT, choice, weight_files
 from repro.checkpoints.weight_names import add_part
 from repro.conversion import prepare
 from repro.data import sources
 from repro.data.coco import CocoDetection
+from repro.data.given_files import holds_videos
 from repro.detection.detector import DetectorModule
 from repro.engine.fitted import RESULTS, WEIGHTS, read_result
 from repro.errors import ReproError
@@ -37,6 +38,7 @@ from repro.models.context import NonLocalBlock
 from repro.planning import keys
 from repro.records import Checkpoint, cache_key
 from repro.settings import Settings
+from repro.tasks.accuracy import Accuracy
 
 #: Sides to which images for a user's own network are resized, in pixels: those of the detectors.
 _SHORT_SIDE, _LONG_SIDE = 800, 1333
@@ -107,7 +109,7 @@ def load_experiment(name: str, settings: Settings, random: bool) -> Subject:
     experiment = readings.get_experiment(name, settings.profile, settings.readings)
     if random:
         model = _build_random_network(experiment, settings)
-        inputs = _choose_inputs(model)
+        inputs = _choose_inputs(model, experiment, settings)
         subject = _build_subject(experiment, model, inputs, f"random weights of seed {settings.seed}")
         return replace(subject, key=cache_key(spec=experiment.spec_hash, random=settings.seed), trained=False)
     chosen = (
@@ -128,14 +130,16 @@ def load_experiment(name: str, settings: Settings, random: bool) -> Subject:
                     "again."
                 )
         model.load_state_dict(contents.tensors)
-        subject = _build_subject(experiment, model, _choose_inputs(model), f"trained here, {path}")
+        subject = _build_subject(
+            experiment, model, _choose_inputs(model, experiment, settings), f"trained here, {path}"
+        )
         subject = replace(subject, weights_sha256=contents.sha256)
     else:
         prepared = prepare.prepare(
             experiment, chosen, _NO_KEY, lambda stage, done, total, at=None: None, settings.engine
         )
         weights = prepared.weights
-        inputs = _choose_inputs(prepared.model, weights.checkpoint)
+        inputs = _choose_inputs(prepared.model, experiment, settings, weights.checkpoint)
         subject = _build_subject(experiment, prepared.model, inputs, weights.origin)
         subject = replace(subject, differs=chosen.differs, weights_sha256=weights.sha256)
     identity = add_part(subject.weights_sha256 or "", chosen.part if chosen else None)
@@ -193,7 +197,7 @@ def choose_images(
 
 
 def _choose_given(subject: Subject, given: list[Path], limit: int | None) -> Images:
-    experiment, videos = subject.experiment, holds_videos(given)
+    experiment, videos = subject.experiment, holds_videos(given, OPTION)
     if experiment and videos != (experiment.dataset == "kinetics"):
         wants, has = ("videos", "photographs") if experiment.dataset == "kinetics" else ("photographs", "videos")
         raise ReproError(f"{experiment.name} takes {wants}, and --images names {has}")
@@ -217,14 +221,17 @@ def _build_subject(
     return Subject(name, network.eval(), inputs, weights, key=None, experiment=experiment)
 
 
-def _choose_inputs(model: nn.Module, checkpoint: Checkpoint | None = None) -> DetectionConventions | Preprocessing:
-    """Choose how inputs are prepared: for public classifiers, as their publisher does it."""
+def _choose_inputs(
+    model: nn.Module, experiment: Experiment, settings: Settings, checkpoint: Checkpoint | None = None
+) -> DetectionConventions | Preprocessing:
+    """Choose how inputs are prepared: for public classifiers as their publisher does it, else as here."""
     if isinstance(model, DetectorModule):
         return model.conventions
-    if checkpoint:
+    if checkpoint and checkpoint.format != OWN_FORMAT:
         return preprocessing.preprocessing_for(checkpoint.format, checkpoint.id)
-    assert isinstance(model.inputs, Preprocessing)  # as every classifier's that is trained here
-    return model.inputs
+    task = tasks.task_for(experiment, settings)
+    assert isinstance(task, Accuracy)  # as every classifier's
+    return task.inputs
 
 
 def _build_network(experiment: Experiment, settings: Settings) -> nn.Module:

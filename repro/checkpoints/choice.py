@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from repro.checkpoints import OWN_FORMAT, registry
+from repro.checkpoints import OWN_FORMAT, hub_directories, registry
+from repro.checkpoints.hub_directories import HubDirectory
 from repro.checkpoints.registry import CheckpointEntry
 from repro.checkpoints.weight_names import add_part, is_path, split_part
 from repro.errors import ReproError
@@ -47,8 +48,8 @@ def choose(experiment: Experiment, weights: str | None) -> Choice:
 
     Args:
         weights: an id of the registry, a file, ID=FILE for a copy of an entry that was fetched by hand, or FORMAT=FILE;
-            all with #PART if the file holds several state dicts; None for the authors' weights of this very row or, if
-            they released none, the nearest ones.
+            all with #PART if the file holds several state dicts; a directory that `repro export hub` wrote; None for
+            the authors' weights of this very row or, if they released none, the nearest ones.
 
     Raises:
         ReproError: there are none, they do not belong to the experiment, something stands in the way, or a file is not
@@ -66,6 +67,8 @@ def choose(experiment: Experiment, weights: str | None) -> Choice:
         return _choose_unknown(Path(file), part, hash_file(Path(file)), id_)
     if not is_path(named, ids):
         return _choose_entry(experiment, known.get(named), part=part)
+    if exported := hub_directories.find(named):
+        return _choose_exported(experiment, exported, part)
     digests = hash_file(Path(named))
     if entry := known.identify(digests):
         return _choose_entry(experiment, entry, Path(named), part, digests)
@@ -83,6 +86,20 @@ def find_exact(experiment: Experiment) -> Choice | None:
 def _choose_unknown(file: Path, part: str | None, digests: Digests, format: str | None = None) -> Choice:
     identity = add_part(digests.sha256, part)
     return Choice(OWN_FILE, "near", "a file of unknown origin", identity, format, file=file, part=part)
+
+
+def _choose_exported(experiment: Experiment, exported: HubDirectory, part: str | None) -> Choice:
+    if part is not None:
+        raise ReproError(f"{exported.path} holds one state dict, and none is called {part}: leave out #{part}")
+    exported.require_network(experiment)
+    identity = hash_file(exported.weights).sha256
+    if identity != exported.exported.weights_sha256:
+        raise ReproError(
+            f"{exported.weights} is not the file that {hub_directories.CONFIG} beside it names: its sha256 is "
+            f"{identity}, not {exported.exported.weights_sha256}. Copy the whole directory again."
+        )
+    origin = f"trained elsewhere by {exported.exported.package} (seed {exported.exported.seed})"
+    return Choice(OWN_FILE, "near", origin, identity, OWN_FORMAT, file=exported.weights)
 
 
 def _choose_nearest(experiment: Experiment) -> Choice:

@@ -1,16 +1,20 @@
 """Safetensors files, read from bytes in memory: a length, a header in JSON, and the tensors' bytes without a gap.
 
 The `safetensors` library copies every tensor once more, takes the last of two tensors of one name, and does not give
-the metadata; the tests compare this reader with it.
+the metadata; the tests compare this reader with it. It writes the files, of which none of this matters.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from repro.checkpoints.pickle_standins import ITEMSIZES, Refused, StorageStandin, TensorStandin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MAX_HEADER = 100_000_000  # bytes; the format's own bound
 _DTYPES = {
@@ -53,6 +57,15 @@ def parse(content: bytes) -> tuple[dict[str, Any], dict[str, memoryview]]:
     if reached != len(data):
         raise Refused(f"its tensors claim {reached} bytes, where the file has {len(data)}")
     return {"state_dict": state, "meta": meta}, views
+
+
+def serialise(tensors: Mapping[str, Tensor]) -> bytes:
+    """Serialise tensors by name, as PyTorch's; none of them shares memory with another one in the file."""
+    import torch
+    from safetensors.torch import save
+
+    copies = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    return save(copies, metadata={"format": "pt"})
 
 
 def _read_length(content: bytes) -> int:

@@ -28,8 +28,9 @@ Weights = Annotated[
     str | None,
     typer.Option(
         "--weights",
-        metavar="ID|FILE",
-        help="Weights of the full profile: an id of checkpoints.yaml, or a file.",
+        metavar="ID|FILE|DIR",
+        help="Weights of the full profile: an id of checkpoints.yaml, or a file; or a directory that `repro export "
+        "hub` wrote, of either profile.",
         autocompletion=complete_weights,
     ),
 ]
@@ -97,9 +98,15 @@ def choose(
         raise ReproError("--weights and --random are for experiments; the function of --model sets its own weights")
     if weights is not None and random:
         raise ReproError("--weights and --random exclude each other")
+
+    from repro.checkpoints import hub_directories
+
+    exported = None if weights is None else hub_directories.find(weights)
+    if wanted == "auto" and exported:
+        wanted = exported.exported.profile
     if wanted == "auto":
         wanted = "full" if weights is not None or images or data_root is not None or model else "mini"
-    if wanted == "mini" and weights is not None:
+    if wanted == "mini" and weights is not None and not exported:
         raise ReproError("--weights belongs to the full profile; mini has the weights that `repro run` trains")
 
     from repro.analysis import subjects

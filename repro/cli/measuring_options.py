@@ -64,10 +64,10 @@ class MeasuringOptions:
         typer.Option(
             "--weights",
             rich_help_panel=ASKED,
-            metavar="ID|FILE|ID=FILE|FORMAT=FILE",
-            help="Weights to evaluate: an id of checkpoints.yaml, a file, a file that is a copy of an "
-            "id's, or a file in a format (torchvision, timm, gcnet-repro, ...). FILE#NAME takes one of several state "
-            "dicts in it, such as model_ema.",
+            metavar="ID|FILE|DIR|ID=FILE|FORMAT=FILE",
+            help="Weights to evaluate: an id of checkpoints.yaml, a file, a directory that `repro export hub` wrote, a "
+            "file that is a copy of an id's, or a file in a format (torchvision, timm, gcnet-repro, ...). FILE#NAME "
+            "takes one of several state dicts in it, such as model_ema.",
             autocompletion=complete_weights,
         ),
     ] = None
@@ -391,7 +391,10 @@ def _refuse_contradictions(settings: Settings) -> None:
     if settings.profile == "mini" and settings.compile:
         raise ReproError("--compile belongs to the full profile; compiling takes longer than a mini training")
     if settings.profile == "mini" and settings.source == "checkpoint":
-        raise ReproError("--source checkpoint and --weights belong to the full profile; nobody has weights of mini's")
+        raise ReproError(
+            "--source checkpoint and --weights belong to the full profile: networks of the mini profile are measured "
+            "by training them. `repro predict` and `repro analyze` take weights of theirs that were exported."
+        )
     if settings.source == "checkpoint" and shaped:
         raise ReproError(
             "--init, --iterations, --batch-size and --micro-batch shape a training; checkpoints have had it"

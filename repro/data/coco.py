@@ -183,11 +183,8 @@ class CocoDetection:
         if self._decoded is not None and (index, train) in self._decoded:
             return self._decoded[index, train]
         image = self._images[self.image_ids[index]]
-        height, width = compute_resized_size(image.height, image.width, self.short_side, self.long_side)
-        picture = self._read(image)
-        if picture.size != (width, height):
-            picture = picture.resize((width, height), pillow.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+        pixels = resize_picture(self._read(image), self.short_side, self.long_side)
+        height, width = pixels.shape[1:]
         targets = self._targets[image.id] if train else []
         if self.inclusive:
             scale = compute_scale(image.height, image.width, self.short_side, self.long_side)
@@ -195,7 +192,7 @@ class CocoDetection:
         else:
             boxes = _clip_boxes(targets, image) * np.array([width / image.width, height / image.height] * 2)
         sample = DetectionSample(
-            image=pixels.contiguous(),
+            image=pixels,
             image_id=image.id,
             size=(image.height, image.width),
             boxes=torch.from_numpy(boxes.astype(np.float32)),
@@ -245,6 +242,14 @@ def explain_size(size: tuple[int, int], image: AnnotatedImage) -> str:
             "picture as it is stored, or it belongs to another data set"
         )
     return "belongs to another data set or was resized"
+
+
+def resize_picture(picture: pillow.Image, short_side: int, long_side: int) -> Tensor:
+    """Resize an RGB picture for a detector: uint8 (3, H, W) of `compute_resized_size`."""
+    height, width = compute_resized_size(picture.height, picture.width, short_side, long_side)
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), pillow.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
 
 
 def compute_resized_size(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -48,7 +48,11 @@ def compare(detections: Iterable[Detections], dataset: CocoDetection) -> dict[st
     predictions.check_ids(
         (image.image_id for image in detections), dataset.image_ids, "images", dataset.annotations_path
     )
-    results = [result for image in detections for result in _list_results(image, dataset)]
+    results = [
+        result
+        for image in detections
+        for result in list_results(image, dataset.category_ids, dataset.get_original_size(image.image_id))
+    ]
     truth = COCO(dataset.build_ground_truth())
     if all(annotation["iscrowd"] for annotation in truth.dataset["annotations"]):
         raise ReproError(f"{dataset.annotations_path} has no objects but crowds: there is nothing to evaluate against")
@@ -62,8 +66,16 @@ def compare(detections: Iterable[Detections], dataset: CocoDetection) -> dict[st
     return evaluators
 
 
-def _list_results(image: Detections, dataset: CocoDetection) -> list[dict]:
-    """List an image's detections in COCO's results format."""
+def list_results(image: Detections, category_ids: Sequence[int], size: tuple[int, int]) -> list[dict]:
+    """List an image's detections in COCO's results format, boxes as (x, y, width, height); unrounded.
+
+    Args:
+        category_ids: in the order of the labels.
+        size: (height, width) of the image, pixels.
+
+    Raises:
+        ReproError: a box, score, label or mask is malformed; the image is named.
+    """
     where = f"predictions for image {image.image_id}"
     _check_finite(image)
     n = len(image.scores)
@@ -71,14 +83,13 @@ def _list_results(image: Detections, dataset: CocoDetection) -> list[dict]:
         raise ReproError(
             f"{where}: {len(image.boxes)} boxes, {n} scores, {len(image.labels)} labels, {len(image.masks)} masks"
         )
-    classes = len(dataset.category_ids)
+    classes = len(category_ids)
     wrong = [int(label) for label in image.labels if not 0 <= label < classes]
     if wrong:
         raise ReproError(f"{where}: label {wrong[0]} is not one of the {classes} classes, 0 to {classes - 1}")
-    size = list(dataset.get_original_size(image.image_id))
     for mask in image.masks:
-        if list(mask["size"]) != size:
-            raise ReproError(f"{where}: a mask has {list(mask['size'])} pixels (height, width), the image {size}")
+        if list(mask["size"]) != list(size):
+            raise ReproError(f"{where}: a mask has {list(mask['size'])} pixels (height, width), the image {list(size)}")
     boxes = np.asarray(image.boxes, dtype=np.float64).reshape(-1, 4)
     boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     if (boxes[:, 2:] < 0).any():
@@ -89,7 +100,7 @@ def _list_results(image: Detections, dataset: CocoDetection) -> list[dict]:
     return [
         {
             "image_id": image.image_id,
-            "category_id": dataset.category_ids[label],
+            "category_id": category_ids[label],
             "bbox": box,
             "score": score,
             "segmentation": mask,
@@ -133,7 +144,7 @@ def save_predictions(detections: Iterable[Detections], path: Path) -> str:
             "scores": np.asarray(image.scores, dtype=np.float32).tolist(),
             "labels": np.asarray(image.labels, dtype=np.int64).tolist(),
             "masks": [
-                {"size": [int(side) for side in mask["size"]], "counts": _decode_counts(mask)} for mask in image.masks
+                {"size": [int(side) for side in mask["size"]], "counts": decode_counts(mask)} for mask in image.masks
             ],
         }
         for image in images
@@ -141,7 +152,8 @@ def save_predictions(detections: Iterable[Detections], path: Path) -> str:
     return predictions.write(document, path)
 
 
-def _decode_counts(mask: dict) -> str:
+def decode_counts(mask: dict) -> str:
+    """Decode a mask's run lengths to text, as JSON holds them."""
     counts = mask["counts"]
     return counts.decode() if isinstance(counts, bytes) else counts
 

@@ -72,6 +72,14 @@ class ClassifierEvaluation:
         return len(self.data)
 
     def predict(self, items: range, fabric: Fabric) -> Iterator[Prediction | Failed]:
+        for batch, logits in self.score(items, fabric):
+            samples = [item for item in batch if isinstance(item, ImageSample)]
+            labels, ids = [sample.label for sample in samples], [sample.image_id for sample in samples]
+            predictions = iter(topk.rank_predictions(logits, labels, ids))
+            yield from (item if isinstance(item, Failed) else next(predictions) for item in batch)
+
+    def score(self, items: range, fabric: Fabric) -> Iterator[tuple[list[ImageSample | Failed], Tensor]]:
+        """Yield batches of the items, in order, and the logits (B, K) of those that could be read."""
         loader = DataLoader(
             _ReadableImages(self.data), batch_size=self.batch, sampler=items,
             num_workers=count_loading_processes(fabric, self.workers), collate_fn=list,
@@ -79,17 +87,15 @@ class ClassifierEvaluation:
         )  # fmt: skip
         for batch in loader:
             samples = [item for item in batch if isinstance(item, ImageSample)]
-            predictions = iter(self._classify(samples, fabric) if samples else ())
-            yield from (item if isinstance(item, Failed) else next(predictions) for item in batch)
+            yield batch, self._compute_logits(samples, fabric) if samples else torch.empty(0, 1)
 
-    def _classify(self, samples: list[ImageSample], fabric: Fabric) -> list[Prediction]:
+    def _compute_logits(self, samples: list[ImageSample], fabric: Fabric) -> Tensor:
         batch = collate(samples)
         images = normalise(fabric.to_device(batch.images), self.data.preprocessing)
         if fabric.device.type == "cuda":
             images = images.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), fabric.autocast():
-            logits = self.model(images)
-        return topk.rank_predictions(logits, batch.labels.tolist(), batch.image_ids)
+            return self.model(images)
 
     def save(self, results: list[Prediction], path: Path) -> str:
         return topk.save_predictions(results, path)

@@ -17,10 +17,11 @@ from torch import nn
 
 from repro.analysis import survey as surveys
 from repro.analysis.attention import Statistics, find_blocks
-from repro.analysis.images import CocoImages, Photographs, holds_videos, normalise_and_pad
+from repro.analysis.images import OPTION, CocoImages, Photographs, normalise_and_pad
 from repro.analysis.subjects import Subject, choose_images, load_experiment
 from repro.analysis.survey import MEAN, ImageStatistics, load_published, summarise, survey
 from repro.data.coco import CocoDetection, DetectionSample
+from repro.data.given_files import holds_videos
 from repro.detection.torchvision import MaskRCNN
 from repro.errors import ReproError
 from repro.experiments import get, mini
@@ -29,6 +30,7 @@ from repro.experiments.mini import shrink
 from repro.models.context import NonLocalBlock
 from repro.paper import STATISTICS
 from repro.settings import Settings
+from repro.tasks import task_for
 
 pytestmark = pytest.mark.rounding
 
@@ -92,7 +94,7 @@ def test_what_is_in_a_directory_and_no_photograph(photographs, tmp_path):
     with pytest.raises(ReproError, match=r"pipe\.jpg cannot be read: it is no regular file but a named pipe"):
         Photographs([tmp_path], 32, 64).pixels(5)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    for look in (holds_videos, lambda paths: Photographs(paths, 32, 64)):
+    for look in (lambda paths: holds_videos(paths, OPTION), lambda paths: Photographs(paths, 32, 64)):
         with pytest.raises(
             ReproError, match=r"--images: .*loop cannot be read: it is a link that leads back to itself"
         ):
@@ -308,3 +310,13 @@ def test_what_table_1_prints():
     }
     assert set(load_published("coco-r50-1nl-concat")) == {"cos_input", "cos_output", "cos_att"}
     assert load_published("coco-r50-baseline") == load_published(None) == {}
+
+
+def test_inputs_for_weights_that_were_trained_elsewhere_by_this_project_are_prepared_as_here(tmp_path):
+    """Of networks for clips, whose preprocessing no publisher says."""
+    name = "kinetics-r50-5nl"
+    settings = Settings(results=tmp_path, profile="mini", weights=f"gcnet-repro={tmp_path / 'weights.pt'}")
+    network = task_for(mini.get_at_profile(name, "mini"), settings).build_network()
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    subject = load_experiment(name, settings, random=False)
+    assert subject.inputs == network.inputs == mini.kinetics.PREPROCESSING

@@ -20,8 +20,9 @@ from repro.records import Store
 #: Options that name one file, which is opened.
 OF_FILES = [
     "analyze --images", "analyze --model", "analyze --weights", "bundle --verify", "checkpoints verify",
-    "checkpoints verify --id", "checkpoints convert", "complexity --model", "diff of files", "run --init",
-    "run --weights", "run --weights ID=", "run --weights FORMAT=", "record-external --metrics",
+    "checkpoints verify --id", "checkpoints convert", "complexity --model", "diff of files",
+    "predict --weights", "run --init", "run --weights", "run --weights ID=", "run --weights FORMAT=",
+    "record-external --metrics",
 ]  # fmt: skip
 #: Verbs that read records, one each.
 OF_RECORDS = [
@@ -207,15 +208,16 @@ def test_no_option_that_names_a_place_is_left_out():
 #: What asks for files otherwise, and why it may: by module, the calls.
 _ALLOWED = {
     "__main__.py": {"os.open"},  # /dev/null
-    "analysis/images.py": {"iterdir", "stat"},  # within a handler that names what is wrong
     "checkpoints/cache.py": {"glob", "lstat", "open", "os.open"},  # of its own layout; links are not followed
     "checkpoints/initial_weights.py": {"os.path.isfile"},  # torch hub's cache: what is not there is downloaded
     "checkpoints/torch_files.py": {"is_dir"},  # an entry of an archive
     "checkpoints/weight_names.py": {"os.path.isfile"},  # of a text that may be an id
     "cli/analysis_options.py": {"resolve"},  # an engine
     "cli/export.py": {"resolve"},
+    "cli/predict.py": {"resolve"},
     "cli/streams.py": {"os.open"},  # /dev/null
     "cli/measuring_options.py": {"resolve"},
+    "data/given_files.py": {"iterdir", "stat"},  # within a handler that names what is wrong
     "data/image_files.py": {"os.listdir"},  # within handlers
     "data/kinetics_lists.py": {"is_dir", "os.listdir", "os.scandir"},
     "data/miniature/content.py": {"os.walk"},

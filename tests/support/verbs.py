@@ -32,6 +32,7 @@ READS = {
     "effects --results": ["effects", "--results", "PLACE"],
     "explain --results": ["explain", "2/a/+1 GC/ap_box", "--results", "PLACE"],
     "figure --images": ["figure", "1", "--experiment", NL, "--random", "--images", "PLACE"],
+    "export hub --results": ["export", "hub", GC, "exported", "--results", "PLACE"],
     "hypotheses --results": ["hypotheses", "--results", "PLACE"],
     "run --weights": ["run", GC, "--device", "cpu", "--weights", "PLACE", "--data-root", "."],
     "run --weights ID=": [
@@ -46,6 +47,9 @@ READS = {
     ],
     "run --weights FORMAT=": ["run", GC, "--device", "cpu", "--data-root", ".", "--weights", "torchvision=PLACE#model"],
     "plan --results": ["plan", "--table", "2", "--profile", "mini", "--results", "PLACE"],
+    "predict": ["predict", GC, "PLACE", "--weights", "weights.pt"],
+    "predict --weights": ["predict", GC, "annotations/instances_val2017.json", "--weights", "PLACE"],
+    "predict --results": ["predict", GC, "photograph.jpg", "--results", "PLACE"],
     "record-external --submission": ["record-external", OF_TEST_DEV, "--submission", "PLACE", *ANSWER],
     "record-external --metrics": ["record-external", OF_TEST_DEV, "--submission", ".", "--metrics", "PLACE"],
     "report --results": ["report", "--results", "PLACE", "--output", "report.html"],
@@ -68,7 +72,9 @@ WRITES = {
     "verify --summary": ["verify", "--results", "STORE", "--summary", "PLACE/out.md"],
 }
 #: Written with `write_atomically` after minutes, of a network that there is none of here, or with Detectron2 alone.
-WRITTEN_LAST = {"checkpoints convert --output", "submit --output", "export detectron2 --output"}
+WRITTEN_LAST = {
+    "checkpoints convert --output", "export detectron2 --output", "export hub", "predict --output", "submit --output",
+}  # fmt: skip
 #: The same option of the same class (`MeasuringOptions`) or function (`analysis_options`) as another verb's.
 SHARED = {
     *(f"{verb} {option}" for verb in ("plan", "reproduce", "submit") for option in ("--weights", "--init")),

@@ -79,7 +79,7 @@ def _number_category(shape: int, light: int) -> int:
     return 10 * (shape + 1) + light + 1
 
 
-def _list_categories(scenes: Scenes) -> list[dict]:
+def list_categories(scenes: Scenes) -> list[dict]:
     """One per shape and colour of the light, in the order of the detector's labels."""
     return [
         {"id": _number_category(shape, light), "name": f"{name} by {colour} light", "supercategory": name}
@@ -103,7 +103,7 @@ def _write_split(root: Path, scenes: Scenes, split: str, images: int, hashed: Dr
         entries.append({"id": image_id, "file_name": name, "height": height, "width": width})
         for thing in drawn.things:
             annotations.append(_annotate(thing, drawn, image_id) | {"id": _FIRST_ID[split] + len(annotations)})
-    parts = {"images": entries, "annotations": annotations, "categories": _list_categories(scenes)}
+    parts = {"images": entries, "annotations": annotations, "categories": list_categories(scenes)}
     content = json.dumps(parts, separators=(",", ":")).encode("ascii")
     hashed.add(f"annotations of {split}", content)
     (root / "annotations" / f"instances_{split}.json").write_bytes(content)
