@@ -6,12 +6,12 @@ the metadata; the tests compare this reader with it. It writes the files, of whi
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from repro.checkpoints.pickle_standins import ITEMSIZES, Refused, StorageStandin, TensorStandin
+from repro.files.json_files import RepeatedKey, load_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +39,10 @@ def parse(content: bytes) -> tuple[dict[str, Any], dict[str, memoryview]]:
     if length > _MAX_HEADER:
         raise Refused(f"its header claims {length} bytes")
     data = memoryview(content)[8 + length :]
-    header = json.loads(content[8 : 8 + length].decode(), object_pairs_hook=_refuse_duplicates)
+    try:
+        header = load_json(content[8 : 8 + length].decode())
+    except RepeatedKey as error:
+        raise Refused(f"its header is ambiguous: {error}") from None
     meta = header.pop("__metadata__", {})
     if type(meta) is not dict or not all(type(value) is str for value in meta.values()):
         raise Refused("its metadata are not texts by name")
@@ -70,13 +73,6 @@ def serialise(tensors: Mapping[str, Tensor]) -> bytes:
 
 def _read_length(content: bytes) -> int:
     return int(struct.unpack_from("<Q", content)[0]) if len(content) >= 8 else 1 << 64
-
-
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise Refused("its header has a name twice")
-    return result
 
 
 def _describe_tensor(name: str, entry: object) -> tuple[TensorStandin, int, int]:

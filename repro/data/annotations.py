@@ -28,7 +28,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from repro.errors import ReproError
-from repro.files.json_files import explain_invalid_json
+from repro.files.json_files import RepeatedKey, check_keys, explain_invalid_json
 from repro.files.regular_files import read_regular
 from repro.files.text_files import convert_to_utf8
 
@@ -184,9 +184,9 @@ def read_annotations(path: Path, *, labelled: bool = True) -> Annotations:
     """Read and check a COCO instances file or, if not `labelled`, a list of images whose annotations are withheld.
 
     Raises:
-        ReproError: it cannot be read, is not whole JSON, lacks a key, holds a value that is malformed or not finite,
-            repeats an id, names an image file outside of the images' directory, or refers to an image or a category
-            that it does not list. File, entry and key are named.
+        ReproError: it cannot be read, is not whole JSON, lacks a key or has it twice, holds a value that is malformed
+            or not finite, repeats an id, names an image file outside of the images' directory, or refers to an image
+            or a category that it does not list. File, entry and key are named.
     """
     content = read_regular(path, _LIMIT)
     text = convert_to_utf8(content, str(path))
@@ -194,6 +194,10 @@ def read_annotations(path: Path, *, labelled: bool = True) -> Annotations:
         file = TypeAdapter(_File if labelled else _Listing).validate_json(text)
     except ValidationError as error:
         raise _explain(path, text, error) from None
+    try:
+        check_keys(text)
+    except RepeatedKey as error:
+        raise ReproError(f"{path}: {error}, and programs take one of them or the other: remove one") from None
     images = {image.id: image for image in sorted(file.images, key=lambda image: image.id)}
     known = {category.id for category in file.categories}
     annotations = file.annotations if isinstance(file, _File) else []

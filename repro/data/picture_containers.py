@@ -1,15 +1,20 @@
-"""What Pillow does not look at in a picture file: whether it has all of its pixels, and those that it was written with.
+"""What decoders do not look at in a picture file: whether it has all of its pixels, and how long it keeps them at work.
 
 Pillow reads a PNG's pixels without their checksums, takes black for what a cut stream does not have, of two headers the
 second, and gray for a palette that is missing; libpng, with which OpenCV reads, refuses all this.
+
+A small file can ask for hours: each scan of a JPEG file goes over all of its pixels and takes ten bytes, and Pillow
+looks at every part of a file, of which one has four bytes at least. No decoder bounds either.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
 
+JPEG_SIGNATURE = b"\xff\xd8\xff"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 BMP_SIGNATURE = b"BM"
 #: Channels by the colour type of a PNG header.
@@ -20,6 +25,74 @@ _INTERLACED = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2,
 _PLAIN = ((0, 0, 1, 1),)
 #: Bytes of a BMP's file header, and of the header behind it from Windows 3 on.
 _FILE_HEADER, _INFO_HEADER = 14, 40
+#: Parts of a file at most. A PNG of the largest size that is read has 65,536 where each has 4 KiB of its pixels.
+_MOST_PARTS = 100_000
+#: Scans of a JPEG file at most, and pixels that all of them go over: of the largest picture 48. libjpeg writes 10.
+_MOST_SCANS, _MOST_WORK = 500, 2**33
+#: Bytes at most of a BMP file in run lengths, which Pillow decodes in Python: it has some 4 million in a second.
+_MOST_RUN_LENGTHS = 2**24
+_RUN_LENGTHS = (1, 2)  # the header's numbers for them, of pixels of 8 and of 4 bits
+
+_START_OF_SCAN, _END = 0xDA, 0xD9
+_NO_LENGTH = {0x01, 0xD8}  # ITU-T T.81, Table B.1; restarts, which are passed over among the pixels, have none either
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
+
+
+def check_jpeg_parts(content: bytes) -> None:
+    """Check that a JPEG file has no more in front of its pixels than can be looked at in a second or two.
+
+    Raises:
+        ValueError: it has more parts, or bytes between them.
+    """
+    at, between = 2, 0
+    for found in _iterate_markers(content):
+        between += found.start() - at
+        if between > _MOST_PARTS:
+            raise ValueError(f"it has more than {_MOST_PARTS} bytes between its parts")
+        if found[1][0] == _START_OF_SCAN:
+            return
+        at = _find_end(content, found)
+
+
+def check_scans(content: bytes, width: int, height: int) -> None:
+    """Check that a JPEG file has no more scans than can be decoded in some seconds.
+
+    Args:
+        width, height: the picture's, in pixels.
+
+    Raises:
+        ValueError: it has more.
+    """
+    most = min(_MOST_SCANS, _MOST_WORK // max(1, width * height))
+    if content.count(bytes([0xFF, _START_OF_SCAN])) <= most:  # as nearly always; a preview in it has scans, too
+        return
+    scans = sum(found[1][0] == _START_OF_SCAN for found in _iterate_markers(content))
+    if scans > most:
+        raise ValueError(
+            f"it has {scans} scans of {width} x {height} pixels, more than {most}: to decode them would take too long"
+        )
+
+
+def _iterate_markers(content: bytes) -> Iterator[re.Match[bytes]]:
+    """Iterate over the markers of a JPEG file, in front of its pixels and among them, but for the first and the last.
+
+    Raises:
+        ValueError: there are too many.
+    """
+    found, parts = _MARKER.search(content, 2), 0
+    while found and found[1][0] != _END:
+        parts += 1
+        if parts > _MOST_PARTS:
+            raise ValueError(f"it has more than {_MOST_PARTS} parts")
+        yield found
+        found = _MARKER.search(content, _find_end(content, found))
+
+
+def _find_end(content: bytes, found: re.Match[bytes]) -> int:
+    """Where the part of a marker ends; that of a scan's own ends where its pixels begin."""
+    if found[1][0] in _NO_LENGTH:
+        return found.end()
+    return found.end() + max(2, int.from_bytes(content[found.end() : found.end() + 2], "big"))
 
 
 def check_png(content: bytes, most_pixels: int) -> None:
@@ -66,7 +139,7 @@ def check_bmp(content: bytes) -> None:
     """Check that a BMP file's pixels begin behind its header and palette; otherwise decoders guess, each differently.
 
     Raises:
-        ValueError: they do not.
+        ValueError: they do not, or are in more run lengths than can be decoded in some seconds.
         struct.error: it ends within its header.
     """
     begin, header = struct.unpack_from("<II", content, 10)
@@ -74,6 +147,8 @@ def check_bmp(content: bytes) -> None:
         bits, colors, bytes_each = struct.unpack_from("<H", content, 24)[0], 0, 3
     else:
         bits, colors, bytes_each = struct.unpack_from("<H", content, 28)[0], struct.unpack_from("<I", content, 46)[0], 4
+        if struct.unpack_from("<I", content, 30)[0] in _RUN_LENGTHS and len(content) > _MOST_RUN_LENGTHS:
+            raise ValueError(f"it has {len(content)} bytes in run lengths, more than {_MOST_RUN_LENGTHS}")
     palette = (colors or 2**bits) * bytes_each if bits <= 8 else 0
     if begin < _FILE_HEADER + header + palette:
         raise ValueError("its header is damaged: its pixels would begin within it")
@@ -81,8 +156,11 @@ def check_bmp(content: bytes) -> None:
 
 def _iterate_chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
     """The name and the data of each part of a PNG file, up to the end that it has to have."""
-    view, at, name = memoryview(content), len(PNG_SIGNATURE), b""
+    view, at, name, parts = memoryview(content), len(PNG_SIGNATURE), b"", 0
     while name != b"IEND":
+        parts += 1
+        if parts > _MOST_PARTS:
+            raise ValueError(f"it has more than {_MOST_PARTS} parts")
         if len(content) < at + 12:
             raise ValueError("it ends too early")
         length, name = struct.unpack_from(">I4s", content, at)

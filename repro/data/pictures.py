@@ -24,7 +24,16 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from repro.data.exif import list_jpeg_parts, read_orientation
-from repro.data.picture_containers import BMP_SIGNATURE, PNG_SIGNATURE, check_bmp, check_png, find_exif
+from repro.data.picture_containers import (
+    BMP_SIGNATURE,
+    JPEG_SIGNATURE,
+    PNG_SIGNATURE,
+    check_bmp,
+    check_jpeg_parts,
+    check_png,
+    check_scans,
+    find_exif,
+)
 from repro.errors import ReproError
 from repro.files.regular_files import read_regular
 
@@ -32,6 +41,8 @@ from repro.files.regular_files import read_regular
 DATA_SET_FORMATS = ("JPEG", "PNG")
 #: A picture has at most so many pixels. Pillow takes a file with more for an attack, too.
 MOST_PIXELS = 178_956_970
+#: A side has at most so many: OpenCV's bound. Rows of a pixel each take decoders a hundred times as long.
+_MOST_SIDE = 2**20
 #: A file has at most so many bytes.
 MOST_BYTES = 2**28
 
@@ -76,10 +87,14 @@ def decode_image(content: bytes, formats: tuple[str, ...] = DATA_SET_FORMATS, *,
         UndecodablePicture: it is of another format, damaged, or has too many pixels, or too many bits for them.
     """
     try:
+        if content.startswith(JPEG_SIGNATURE):
+            check_jpeg_parts(content)  # Pillow looks at all of them when it opens a file
+        elif content.startswith(PNG_SIGNATURE):
+            check_png(content, MOST_PIXELS)
         with Image.open(io.BytesIO(content), formats=formats) as image:
             _check_size(*image.size)
-            if content.startswith(PNG_SIGNATURE):
-                check_png(content, MOST_PIXELS)
+            if content.startswith(JPEG_SIGNATURE):
+                check_scans(content, *image.size)
             elif content.startswith(BMP_SIGNATURE):
                 check_bmp(content)
             image.load()
@@ -107,6 +122,7 @@ def decode_pixels(content: bytes) -> np.ndarray:
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(content)
         _check_size(width, height)
+        check_scans(content, width, height)
         if space in ("YCbCr", "Gray"):
             return simplejpeg.decode_jpeg(content, "RGB")
     except UndecodablePicture:
@@ -138,6 +154,8 @@ def read_upright(
 
 
 def _check_size(width: int, height: int) -> None:
+    if max(width, height) > _MOST_SIDE:
+        raise UndecodablePicture(f"it has {width} x {height} pixels; a side has at most {_MOST_SIDE}")
     if width * height > MOST_PIXELS:
         raise UndecodablePicture(f"it has {width} x {height} pixels, more than {MOST_PIXELS}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from repro.errors import ReproError
+from repro.files.json_files import load_json
 from repro.files.notices import tell
 from repro.files.places import is_there
 from repro.files.regular_files import read_regular, sha256
@@ -201,7 +201,7 @@ class _Result(FiniteModel):
 def _parse(path: Path, content: bytes) -> _Result:
     if not has_seal(content):
         try:
-            old = json.loads(content)
+            old = load_json(content)
             if isinstance(old, dict) and "schema_version" not in old:
                 result = _Result(**old)
                 tell(f"{path} was written by an earlier version, without a hash: an edit or a damage would not show.")

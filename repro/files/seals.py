@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from repro.errors import ReproError
+from repro.files.json_files import RepeatedKey, load_json
 from repro.files.regular_files import read_regular
 from repro.files.schema import FrozenModel, describe_violation
 
@@ -140,17 +140,10 @@ def read_sealable(path: Path, kind: str) -> bytes:
 
 def _find_ambiguity(content: bytes, model: type[FrozenModel]) -> str:
     """Say in which way a valid file could be read otherwise by another program or version; or nothing."""
-    twice: list[str] = []
-
-    def collect(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        content = dict(pairs)
-        if len(content) < len(pairs):
-            twice.append(next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1))
-        return content
-
-    read = json.loads(content, object_pairs_hook=collect)
-    if twice:
-        return f"{twice[0]}: the key is there twice"
+    try:
+        read = load_json(content)
+    except RepeatedKey as error:
+        return str(error)
     if _VERSION in model.model_fields and type(read.get(_VERSION)) is not int:  # Literal[1] takes true as well
         return f"{_VERSION}: {'Input should be a number' if _VERSION in read else 'Field required'}"
     return ""

@@ -5,13 +5,13 @@ Imports no torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from repro import paper
 from repro.errors import ReproError
 from repro.experiments import get, readings
+from repro.files.json_files import RepeatedKey, load_json
 from repro.files.text_files import read_text
 from repro.measuring.record_assembly import Conditions, MeasuredNetwork, assemble_record, find_complexity
 from repro.records import Metric, Record, Store, Submitted
@@ -37,15 +37,11 @@ def read_metrics(path: Path) -> dict[str, float]:
             named.
     """
 
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        names = [name for name, _ in pairs]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise ReproError(f"{path}: {twice[0]} is there twice")
-        return dict(pairs)
-
     text = read_text(path, _LIMIT, "metrics")
     try:
-        content = json.loads(text, object_pairs_hook=unique)
+        content = load_json(text)
+    except RepeatedKey as error:
+        raise ReproError(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:
         raise ReproError(f'{path} is not JSON such as {{"ap_box": 45.0}}: {error}') from None
     if not isinstance(content, dict) or not all(type(value) in (int, float) for value in content.values()):

@@ -68,8 +68,11 @@ def test_a_header_of_128_bytes_is_no_pickle(read_bytes):
 
 DATA = bytes(8)
 REFUSED = {
-    "name twice": (pack(b'{"a":%s,"a":%s}' % ((json.dumps(describe()).encode(),) * 2), DATA[:4]), "name twice"),
-    "field twice": (pack(b'{"a":{"dtype":"F32","dtype":"I32","shape":[1],"data_offsets":[0,4]}}', DATA[:4]), "twice"),
+    "name twice": (pack(b'{"a":%s,"a":%s}' % ((json.dumps(describe()).encode(),) * 2), DATA[:4]), "'a' is there twice"),
+    "field twice": (
+        pack(b'{"a":{"dtype":"F32","dtype":"I32","shape":[1],"data_offsets":[0,4]}}', DATA[:4]),
+        "the key 'dtype' is there twice",
+    ),
     "overlap": (pack({"a": describe(), "b": describe()}, DATA[:4]), "overlap"),
     "gap": (pack({"a": describe(), "b": describe(8, 12)}, bytes(12)), "belong to none"),
     "bytes behind": (pack({"a": describe()}, DATA), "claim 4 bytes, where the file has 8"),

@@ -119,6 +119,27 @@ def test_what_is_wrong_is_named(write, change, message):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("place", "key", "added"),
+    [
+        (b'"images":', "images", b'"images": [],'),
+        (b'"images":', "annotations", b'"annotations": [],'),
+        (b'"images":', "images", b'"im\\u0061ges": [],'),
+        (b'"images":', "info", b'"info": 1, "info": {},'),
+        (b'"bbox":', "bbox", b'"bbox": [0, 0, 1, 1],'),
+        (b'"bbox":', "iscrowd", b'"iscrowd": 1,'),
+    ],
+)
+def test_a_key_that_is_there_twice(write, place, key, added):
+    """Python's json, and pycocotools with it, take the last one."""
+    path = write()
+    content = path.read_bytes()
+    assert content.count(place)
+    path.write_bytes(content.replace(place, added + place, 1))
+    with pytest.raises(ReproError, match=f"^{path}: the key '{key}' is there twice in one object"):
+        read_annotations(path)
+
+
 @pytest.mark.parametrize("keep", [0, 1, 100, -1])
 def test_a_truncated_file(write, keep):
     path = write()

@@ -450,7 +450,7 @@ def test_an_answer_for_the_task_that_was_not_submitted(settings):
     [
         ("[45.0]", "must be a JSON object of numbers"),
         ('{"ap_box": "45.0"}', "must be a JSON object of numbers"),
-        ('{"ap_box": 45.0, "ap_box": 46.0}', "ap_box is there twice"),
+        ('{"ap_box": 45.0, "ap_box": 46.0}', "'ap_box' is there twice"),
         ('{"ap_box": 45.0', "is not JSON"),
         ("AP = 0.450", "is not JSON"),
         ('{"ap_box": NaN}', "ap_box: nan is no percentage"),

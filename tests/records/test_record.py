@@ -80,12 +80,12 @@ def test_sizes_numbers_and_names_that_none_of_ours_has(path, change, words):
 def test_a_key_that_is_there_twice_is_refused_though_both_say_the_same(path):
     text = path.read_text().replace('"profile": "full",', '"profile": "full",\n "profile": "full",')
     path.write_text(text)
-    refuse(path, "is not a valid record: profile: the key is there twice")
+    refuse(path, "is not a valid record: the key 'profile' is there twice")
 
 
 def test_a_key_that_is_there_twice_within(path):
     path.write_text(path.read_text().replace('"unit": "%",', '"unit": "%",\n   "unit": "%",'))
-    refuse(path, "unit: the key is there twice")
+    refuse(path, "the key 'unit' is there twice")
 
 
 def test_an_integer_of_5000_digits_in_a_file(path):

@@ -19,6 +19,7 @@ import numpy as np
 
 from repro.errors import ReproError
 from repro.experiments import digest
+from repro.files.json_files import load_json
 from repro.files.regular_files import read_regular, sha256
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def check(directory: Path, expected: str) -> GeneratedContent:
 def _read(directory: Path, again: str) -> tuple[str, Mapping[str, str]]:
     """What was drawn, and the sha256 of each file."""
     try:
-        content = json.loads(read_regular(directory / NAME, _LIMIT))
+        content = load_json(read_regular(directory / NAME, _LIMIT))
         drawn, files = content["drawn"], content["files"]
         if isinstance(drawn, str) and isinstance(files, dict) and files:
             return drawn, files
