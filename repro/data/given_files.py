@@ -6,6 +6,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from repro.data.leftovers import leave_out_leftovers
 from repro.data.pictures import DATA_SET_FORMATS
 from repro.errors import ReproError
 from repro.files.regular_files import describe_unreadable
@@ -46,7 +47,8 @@ def list_files(paths: Sequence[Path], suffixes: tuple[str, ...], option: str = "
     for path in paths:
         files = _list_place(path, option)
         if files != [path]:
-            files = [file for file in files if file.suffix.lower() in suffixes]
+            names = leave_out_leftovers((file.name for file in files), path)
+            files = [path / name for name in names if (path / name).suffix.lower() in suffixes]
         if not files:
             what = "videos" if suffixes == VIDEOS else "images"
             raise ReproError(f"{option}{path} has no {what}, that is, no files named {', '.join(suffixes)}")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from repro.data.leftovers import leave_out_leftovers
 from repro.errors import ReproError
 from repro.files.csv_files import iterate_rows
 from repro.files.places import is_directory, is_there
@@ -65,7 +66,9 @@ def find_directory(root: Path, split: str) -> Path:
 
 
 def list_files(place: Path) -> list[str]:
-    """List the video files in `place` and in its directories: relative paths, ascending. Hidden files are none.
+    """List the video files in `place` and in its directories: relative paths, ascending.
+
+    Hidden files are none, nor what downloads did not finish.
 
     Raises:
         ReproError: one of the directories cannot be listed.
@@ -74,10 +77,10 @@ def list_files(place: Path) -> list[str]:
     try:
         for entry in os.scandir(place):
             names = [f"{entry.name}/{name}" for name in os.listdir(entry)] if entry.is_dir() else [entry.name]
-            paths += [name for name in names if name.lower().endswith(_SUFFIXES) and not is_hidden(name)]
+            paths += [name for name in names if not is_hidden(name)]
     except OSError as error:
         raise ReproError(f"{error.filename} cannot be listed: {error.strerror}") from None
-    return sorted(paths)
+    return [path for path in leave_out_leftovers(paths, place) if path.lower().endswith(_SUFFIXES)]
 
 
 def is_hidden(path: str) -> bool:

@@ -19,6 +19,7 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
+from repro.data.leftovers import leave_out_leftovers
 from repro.errors import ReproError
 from repro.experiments import digest
 from repro.files.places import read_state
@@ -49,7 +50,9 @@ class FileStorage(Protocol):
 
 
 class Directory:
-    """The files in a directory and in its subdirectories, one level deep, without hidden ones.
+    """The files in a directory and in its subdirectories, one level deep.
+
+    Without hidden ones, and what downloads did not finish.
 
     Raises:
         ReproError: it cannot be listed.
@@ -58,7 +61,7 @@ class Directory:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.names = sorted(_list_files(path))
+            self.names = leave_out_leftovers(_list_files(path), path)
         except OSError as error:
             raise ReproError(f"{error.filename} cannot be listed: {error.strerror}") from None
 

@@ -76,11 +76,18 @@ def test_images_that_cannot_be_read(tmp_path):
         Photographs([tmp_path], 32, 64).pixels(0)
 
 
-def test_what_is_in_a_directory_and_no_photograph(photographs, tmp_path):
+def test_what_is_in_a_directory_and_no_photograph(photographs, tmp_path, capsys):
     """A pipe is not waited for, what a Mac leaves beside a photograph is none, and one that is turned is turned."""
     before = photographs.identity
     (tmp_path / "._a.jpg").write_bytes(b"\0\5\x16\7 of a Mac")
     assert Photographs([tmp_path], 32, 64).identity == before
+    assert capsys.readouterr().err == ""
+    for name in ("c.tmp.jpg", "d.jpg", "d.jpg.crdownload"):
+        shutil.copy(tmp_path / "b.png", tmp_path / name)
+    assert Photographs([tmp_path], 32, 64).identity == before
+    assert "left out is what downloads did not finish, 2 of 7 files: c.tmp.jpg, d.jpg\n" in capsys.readouterr().err
+    for name in ("c.tmp.jpg", "d.jpg", "d.jpg.crdownload"):
+        (tmp_path / name).unlink()
     assert not holds_videos([tmp_path])
     exif = pillow.Exif()
     exif[274] = 6

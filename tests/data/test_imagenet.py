@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import pickle
+import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +97,16 @@ def test_official_archives_as_torchvision_unpacks_them(official, monkeypatch):
         for i in range(len(data)):
             for arguments in ({}, {"train": True, "seed": 3}):
                 assert torch.equal(data.sample(i, **arguments).image, folder.sample(i, **arguments).image)
+
+
+def test_what_a_download_did_not_finish_is_no_image(tmp_path, capsys):
+    flat(tmp_path)
+    before = opened(tmp_path)
+    for name in ("ILSVRC2012_val_00009999.tmp.JPEG", "ILSVRC2012_val_00009998.JPEG"):
+        shutil.copy(tmp_path / "val" / f"{before.ids[0]}.JPEG", tmp_path / "val" / name)
+    (tmp_path / "val" / "ILSVRC2012_val_00009998.JPEG.aria2").write_bytes(b"")
+    assert opened(tmp_path).ids == before.ids
+    assert "left out is what downloads did not finish, 2 of " in capsys.readouterr().err
 
 
 def _unpacked(root, split):

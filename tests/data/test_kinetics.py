@@ -158,6 +158,37 @@ def test_hidden_files_are_no_videos(tmp_path, clip):
     check(Kinetics(tmp_path, "val"))
 
 
+LEFTOVERS = [
+    "Q0000000009.f137.mp4",
+    "Q0000000009.f251.webm",
+    "Q0000000009.fhls-1080p.mp4",
+    "Q0000000009.temp.mp4",
+    "Q0000000009_000001_000011.tmp.mkv",
+    "Q0000000009.part.MP4",
+]
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_what_a_download_did_not_finish_is_no_video(tmp_path, clip, capsys, listed):
+    """As yt-dlp, whose streams are whole files, and aria2 leave them."""
+    lay(tmp_path, clip, "val", DIRECTORIES["spaces"])
+    if listed:
+        write_csv(tmp_path / "val.csv")
+    place = tmp_path / "val" / "abseiling"
+    for name in LEFTOVERS:
+        shutil.copy(clip, place / name)
+    for suffix in (".mp4.aria2", ".f137.mp4.part", ".f137.mp4.ytdl", ".f137.mp4.part-Frag12"):
+        (place / f"Q0000000009{suffix}").write_bytes(b"")
+    shutil.copy(clip, place / "Q0000000009.mp4")
+    check(Kinetics(tmp_path, "val"))
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'val'}: left out is what downloads did not finish, 7 of " in said
+    assert said.count("\n") == 1
+    (place / "Q0000000009.mp4.aria2").unlink()
+    if not listed:
+        assert "Q0000000009" in Kinetics(tmp_path, "val").ids
+
+
 def test_a_directory_that_may_not_be_listed_is_named(tmp_path, clip, monkeypatch):
     """Root may list everything, so that the system's answer is made here."""
     lay(tmp_path, clip, directory=DIRECTORIES["underscores"])
