@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from repro.files.printable import join_words
+
 if TYPE_CHECKING:
     from repro.records import Store
 
+#: Where results are if nothing else is said.
+RESULTS = Path("results")
 
 #: Bounds of what can be asked for: more is a slip of the keyboard, and would take for ever or all of the memory.
 LARGEST_SEED = 2**32 - 1  #: NumPy's generators mix larger ones with what is drawn for an epoch and an item
@@ -63,3 +67,8 @@ class Settings:
         from repro.records import Store
 
         return Store(self.results / "records")
+
+
+def describe_place(results: Path) -> str:
+    """Describe where results are as the end of a command that is to be copied: nothing where that is as ever."""
+    return "" if results == RESULTS else f" {join_words(['--results', results])}"

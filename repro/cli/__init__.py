@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated
 
@@ -118,6 +119,10 @@ def _choose(
     """Takes what is asked of the program itself, not of a verb."""
 
 
+_PLACES = ("REPRO_RESULTS", "REPRO_DATA", "REPRO_CACHE")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
 def main() -> None:
     """Run the verb that `sys.argv` names and end the process: 0 done, 1 a verification failed, 2 bad input, 130, 138 or
     143 interrupted, 141 the reader of the output left."""
@@ -126,17 +131,30 @@ def main() -> None:
     sys.exit(code)
 
 
-def _refuse_empty(arguments: Sequence[str]) -> None:
-    """Refuse an empty argument, as of a variable of a script that is not set: no verb means something by it, and an
-    empty path would be the current directory, an empty demand none.
+def _check_words(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Refuse what no verb means something by, and a script's mistake leads to.
+
+    Of a variable that is not set comes an empty argument: an empty path would be the current directory, an empty demand
+    none. Of a command in the place of a name come several lines: a directory of that name would be made.
+
+    Args:
+        environment: of its variables, those that name places are looked at.
 
     Raises:
-        ReproError: there is one.
+        ReproError: an argument is empty, or one or a variable has a control character or the end of a line.
     """
     for number, argument in enumerate(arguments):
         if not argument or re.fullmatch("--[a-z0-9-]+=", argument):
             where = argument.rstrip("=") or (arguments[number - 1] if number else "the verb")
             raise ReproError(f"an argument is empty, {where}: give a value, or leave it out. Is a variable not set?")
+    named = [(repr(argument), argument) for argument in arguments]
+    named += [(f"{name}, {environment[name]!r},", environment[name]) for name in _PLACES if name in environment]
+    for name, text in named:
+        if found := _CONTROL.search(text):
+            raise ReproError(
+                f"{name} has the control character {found[0]!a}: no name of ours has one, and commands that are shown "
+                "could not be copied. Rename the file, or link to it by another name."
+            )
 
 
 def _tell_interruption() -> None:
@@ -150,7 +168,7 @@ def _tell_interruption() -> None:
 def _run() -> str | int | None:
     code: str | int | None = 0
     try:
-        _refuse_empty(sys.argv[1:])
+        _check_words(sys.argv[1:], os.environ)
         try:
             app()
         except SystemExit as end:  # typer's, always

@@ -12,7 +12,7 @@ from repro.cli import options
 from repro.cli.findings import print_left_out
 from repro.cli.streams import print_line
 from repro.cli.terminal_table import align_columns
-from repro.settings import LARGEST_SEED
+from repro.settings import LARGEST_SEED, describe_place
 
 if TYPE_CHECKING:
     from repro.paper import Table
@@ -92,7 +92,7 @@ def command(
         return
     for loaded in chosen:
         full, mini = ([row for row in effects[p] if row.pair.table is loaded] for p in ("full", "mini"))
-        _print(loaded, full, mini)
+        _print(loaded, full, mini, describe_place(results))
 
 
 def count_processors() -> int:
@@ -102,12 +102,12 @@ def count_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _print(table: Table, full: list[RowEffects], mini: list[RowEffects]) -> None:
+def _print(table: Table, full: list[RowEffects], mini: list[RowEffects], place: str) -> None:
     print(f"Table {table.number}: {table.title}")
     if not full:
         print("  no row has a baseline to be compared with, but for those of other tables\n")
         return
-    _print_section("Full profile", full, f"`repro reproduce --table {table.number} --profile full`")
+    _print_section("Full profile", full, f"`repro reproduce --table {table.number} --profile full{place}`")
     title = "MINI profile: generated data and scaled-down networks. The numbers are not comparable with the paper's"
     again = (
         f"`repro reproduce --table {table.number} --profile mini --results NEW`, where NEW is a new directory: "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from repro.cli import options
 from repro.cli.streams import print_line
+from repro.files.printable import join_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,4 +104,4 @@ def _write_lines(explanation: Explanation) -> Iterator[str]:
     for command in explanation.commands:
         yield f"  to get it    {command}"
     if explanation.open_points:
-        yield f"  evidence     repro readings --row {shlex.quote(cell.address)}"
+        yield f"  evidence     repro readings --row {join_words([cell.address])}"

@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from repro import settings
 from repro.cli.completion import complete_experiments, complete_tables
 from repro.cli.streams import print_line
 from repro.settings import MOST_THREADS
@@ -50,7 +51,7 @@ With = Annotated[
 Results = Annotated[
     Path, typer.Option("--results", envvar="REPRO_RESULTS", help="Where records, weights and caches are kept.")
 ]
-RESULTS = Path("results")
+RESULTS = settings.RESULTS
 Threads = Annotated[int, typer.Option("--threads", min=1, max=MOST_THREADS, help="CPU threads of this process.")]
 
 

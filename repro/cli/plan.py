@@ -21,6 +21,7 @@ from repro.cli.measuring_options import (
 from repro.cli.streams import print_line
 from repro.errors import ReproError
 from repro.experiments import Experiment, is_published, readings
+from repro.files.printable import join_words
 from repro.settings import MOST_SEEDS, Settings
 
 if TYPE_CHECKING:
@@ -173,8 +174,6 @@ def _find_progress(step: Step) -> Progress | None:
 
 def _write_commands(steps: list[Step], chosen: MeasuringOptions, references: list[str]) -> list[str]:
     """Write for each step the command that measures it, as a shell takes it."""
-    import shlex
-
     from repro.experiments import overrides, own
 
     files = {
@@ -188,7 +187,7 @@ def _write_commands(steps: list[Step], chosen: MeasuringOptions, references: lis
         followed = readings.write(step.experiment.readings).split() if step.experiment.readings else None
         fixed = replace(chosen, profile=step.experiment.profile, source=step.source, reading=followed)
         words = ["repro", "run", files.get(base, base), "--seed", str(step.seed), *fixed.write()]
-        commands.append(shlex.join(words))
+        commands.append(join_words(words))
     return commands
 
 

@@ -10,7 +10,7 @@ import typer
 from repro.cli import options
 from repro.cli.command_line import describe_command
 from repro.cli.measuring_options import MeasuringOptions, describe_readings, measuring, refuse_to_train_for_months
-from repro.settings import MOST_SEEDS
+from repro.settings import MOST_SEEDS, describe_place
 
 if TYPE_CHECKING:
     from repro.planning.plan import Step
@@ -80,7 +80,8 @@ def command(
     names = asked or chosen.name_experiments(published.experiments, settings)
     say(f"Table {table} of the paper, profile {settings.profile} ({why})")
     if settings.profile == "mini":
-        say(f"the full profile is not run: `repro plan --table {table} --profile full` says what each row would take")
+        command = f"repro plan --table {table} --profile full{describe_place(settings.results)}"
+        say(f"the full profile is not run: `{command}` says what each row would take")
     number, because = (seeds, "as asked") if seeds else _DEFAULT_SEEDS[settings.profile]
     say(f"{ending.name_seeds(number)} of {', '.join(asked) if asked else 'every experiment'} ({because})")
 

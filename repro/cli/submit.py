@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,8 @@ from repro.cli.measuring_options import MeasuringOptions, measuring
 from repro.cli.progress import show_stages
 from repro.cli.streams import print_line
 from repro.files.places import read_state
-from repro.settings import LARGEST_SEED
+from repro.files.printable import join_words
+from repro.settings import LARGEST_SEED, describe_place
 
 
 @partial(measuring, profile="full", overrides=None, workers=None, save_every="50")
@@ -70,6 +70,6 @@ def command(
         path = directory / archive.path
         print_line(f"{task}: {path}  {archive.detections} detections, {read_state(path).st_size / 1e6:.1f} MB")
     print("Upload each for its task, bbox or segm: https://cocodataset.org/#upload. Then enter the answer, in percent:")
-    place = shlex.quote(str(directory))
-    print(f"  repro record-external {experiment} --submission {place} --ap-box ... --ap50-box ... --ap75-box ... "
+    words = join_words(["repro", "record-external", experiment, "--submission", directory])
+    print(f"  {words}{describe_place(settings.results)} --ap-box ... --ap50-box ... --ap75-box ... "
           "--ap-mask ... --ap50-mask ... --ap75-mask ...")  # fmt: skip

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+from collections.abc import Iterable
 
 #: C0 (but for tab and line feed), delete and C1; separators of lines that some programs obey; marks, embeddings,
 #: overrides and isolates of the direction of text, by which what is shown is not what is there (Unicode's TR 36).
@@ -22,6 +25,25 @@ def escape_controls(text: str) -> str:
 def flatten(text: str) -> str:
     """Write all control characters so, also tabs and ends of lines: the text of one line stays on it."""
     return _SPACING.sub(_write_code, escape_controls(text))
+
+
+def join_words(words: Iterable[object]) -> str:
+    r"""Write words as a shell takes them, in one line that is safe to print and to copy.
+
+    What is no printable text of UTF-8 is written as `bash` and `zsh` read it.
+
+    >>> print(join_words(["repro", "run", "--results", "my runs", "caf\udce9\n"]))
+    repro run --results 'my runs' $'caf\xe9\x0a'
+    """
+    return " ".join(_quote(str(word)) for word in words)
+
+
+def _quote(word: str) -> str:
+    if word.isprintable():
+        return shlex.quote(word)
+    plain = ((one, one.isprintable() and one not in "'\\") for one in word)
+    written = (one if kept else "".join(f"\\x{byte:02x}" for byte in os.fsencode(one)) for one, kept in plain)
+    return f"$'{''.join(written)}'"
 
 
 def escape_unencodable(error: UnicodeError) -> tuple[str, int]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from repro.files.printable import flatten
+from repro.files.printable import flatten, join_words
 from repro.paper import Table
 from repro.paths import REFERENCE
 from repro.planning.plan import Step
 from repro.records import Record, Store
 from repro.rendering.repetition import describe_repetition
-from repro.settings import Settings
+from repro.settings import Settings, describe_place
 from repro.verification.coverage import Coverage
 from repro.verification.differences import compare_records
 from repro.verification.verdicts import Verified
@@ -123,13 +122,13 @@ def _describe_files(paths: Sequence[Path], records: Path) -> str:
 
 def _list_next_steps(results: Path, seeds: int, mini: bool) -> list[tuple[str, str]]:
     """List what a reader may want to do after a run: (command, what it does)."""
-    program = _name_program()
-    where = "" if str(results) == "results" else f" --results {shlex.quote(str(results))}"
+    program = join_words([_name_program()])
+    where = describe_place(results)
     steps = [(f"{program} report{where}", "everything on one page, report.html")]
     if mini:
         steps.append(
             (
-                f"{program} diff {shlex.quote(str(results))} {shlex.quote(_shorten(REFERENCE))}",
+                f"{program} {join_words(['diff', results, _shorten(REFERENCE)])}",
                 "what differs from the committed records",
             )
         )

@@ -13,6 +13,7 @@ from repro.experiments import Experiment, description, get, readings
 from repro.paper import COLUMNS, DATASETS, STATISTICS, Cell, Group
 from repro.paper.readings import ReadingPoint, list_touching
 from repro.records import Record, Store
+from repro.settings import describe_place
 from repro.verification import ledger
 from repro.verification.judgement import verify_all
 from repro.verification.verdicts import CellVerdict, RowVerdict, Verified
@@ -99,10 +100,11 @@ def explain(cells: Sequence[Cell], store: Store) -> list[Explanation]:
     table = paper.load(cells[0].table)
     verified = verify_all((table,), store)
     rows = {(row.group.name, row.row.label): row for row in verified.verifications[0].rows}
-    return [_explain_cell(cell, rows[cell.group, cell.row], verified) for cell in cells]
+    place = describe_place(store.directory.parent)
+    return [_explain_cell(cell, rows[cell.group, cell.row], verified, place) for cell in cells]
 
 
-def _explain_cell(cell: Cell, row: RowVerdict, verified: Verified) -> Explanation:
+def _explain_cell(cell: Cell, row: RowVerdict, verified: Verified, place: str) -> Explanation:
     experiment = get(row.row.experiment)
     verdict = next(verdict for verdict in row.cells if verdict.cell == cell)
     measured = COLUMNS[cell.column].measured
@@ -129,7 +131,7 @@ def _explain_cell(cell: Cell, row: RowVerdict, verified: Verified) -> Explanatio
         weights=tuple(_list_weights(cell, experiment)) if measured else (),
         history=history,
         ledger=None if measured else ledger.load().entry(cell),
-        commands=tuple(_list_commands(cell, row.group, experiment)),
+        commands=tuple(command + place for command in _list_commands(cell, row.group, experiment)),
         open_points=list_touching((cell,)),
     )
 

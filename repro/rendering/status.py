@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from repro import paper
 from repro.checkpoints import registry
 from repro.errors import ReproError
 from repro.experiments import EXPERIMENTS, mini, readings
+from repro.files.printable import join_words
 from repro.paper import COLUMNS, Table
 from repro.records import Record, Store
+from repro.settings import describe_place
 from repro.verification.coverage import Coverage
 from repro.verification.judgement import verify_all
 from repro.verification.verdicts import Verdict, Verification, Verified
@@ -72,6 +74,7 @@ def build_status(store: Store) -> Status:
         ReproError: a record, the ledger or the tolerances are damaged; the file is named.
     """
     verified = verify_all(paper.load_all(), store)
+    place = describe_place(store.directory.parent)
     tables = []
     for verification in verified.verifications:
         coverage = Coverage.count(verification.cells)
@@ -82,7 +85,7 @@ def build_status(store: Store) -> Status:
         holdings=holdings,
         wrong=tuple(map(str, verified.problems)),
         foreign=tuple(map(str, verified.foreign)),
-        next=tuple(_suggest(verified)),
+        next=tuple(replace(step, command=step.command + place) for step in _suggest(verified)),
     )
 
 
@@ -123,7 +126,7 @@ def _suggest(verified: Verified) -> Iterator[NextStep]:
     if verified.problems:
         yield NextStep(f"look into {len(verified.problems)} records that are not what they say", "repro verify")
     for cell in verified.off[:3]:
-        yield NextStep(f"look into {cell.cell}, which is off", f"repro explain '{cell.cell.address}'")
+        yield NextStep(f"look into {cell.cell}, which is off", f"repro explain {join_words([cell.cell.address])}")
     small = {record.experiment for record in verified.files.values() if record.profile == "mini"}
     for verification in verified.verifications:
         yield from _suggest_for_table(verification, small)

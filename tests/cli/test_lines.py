@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
 import sys
 
 import pytest
@@ -10,6 +13,7 @@ from samples import record
 
 from repro import cli
 from repro.files import notices
+from repro.files.printable import join_words
 from repro.records import Store
 
 FORGED = "Table 2: 108 of 108 distinct numbers measured"
@@ -65,7 +69,8 @@ VERBS = {
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_no_name_begins_a_line(verb, run, place):
+def test_no_name_begins_a_line(verb, run, place, monkeypatch):
+    monkeypatch.setattr(cli, "_CONTROL", re.compile("(?!)"))  # such names are found, too, by who is given none
     code, *printed = run(*(word.replace("PLACE", str(place)) for word in VERBS[verb]))
     assert code in (0, 1, 2)
     assert FORGED in "".join(printed)
@@ -99,6 +104,56 @@ def test_an_empty_argument_is_refused(words, run, tmp_path):
     assert (code, out) == (2, "")
     assert re.fullmatch(r"error: an argument is empty, .*: give a value, or leave it out\. Is a .*\n", error)
     assert words[-1] != "" or len(words) < 2 or words[-2] in error
+
+
+@pytest.mark.parametrize("odd", ["two\nlines", "a\ttab", "\x1b[2J", "a\x85b", "a\u2028b"])
+def test_an_argument_of_several_lines_or_that_commands_a_terminal_is_refused(odd, run, tmp_path, monkeypatch):
+    """Of `--results "$(ls)"` a directory of several lines would be made, and commands that name it cut in pieces."""
+    words = ["plan", "--table", "2", "--profile", "mini", "--results"]
+    code, out, error = run(*words, str(tmp_path / odd))
+    assert (code, out) == (2, "")
+    assert "has the control character" in error
+    assert error.count("\n") == 1
+    assert odd not in error
+    monkeypatch.setenv("REPRO_RESULTS", odd)
+    code, out, error = run("status")
+    assert (code, out) == (2, "")
+    assert error.startswith("error: REPRO_RESULTS, ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def read_as_shell(command):
+    """The words that a shell makes of a command."""
+    words = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, cwd="/", check=True).stdout
+    return words.split(b"\0")[:-1]
+
+
+ODD_WORDS = [
+    "my runs", "a'b", "$(touch x)", "a;b", 'say "it"', "~", "a\\b", "*", "caf\u00e9", "caf\udce9", "a\u202eb", "#a",
+    "&", "two\nlines", "\x1b[2J", "'\\\udce9'", "",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ODD_WORDS)
+def test_words_of_a_command_are_printable_and_a_shell_reads_them_as_they_were(word):
+    command = join_words(["repro", "--results", word, "a"])
+    assert command.isprintable()
+    assert read_as_shell(command) == [b"repro", b"--results", os.fsencode(word), b"a"]
+
+
+def test_commands_that_are_shown_name_the_place_and_can_be_copied(run, tmp_path, monkeypatch):
+    name = "caf\udce9 d'Or"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name / "records").mkdir(parents=True)
+    steps = json.loads(run("plan", "--table", "2", "--profile", "mini", "--results", name, "--json")[1])
+    commands = [steps[0]["command"]]
+    commands += [step["command"] for step in json.loads(run("status", "--results", name, "--json")[1])["next"]]
+    (explained, *_) = json.loads(run("explain", "2/a/+1 GC/ap_box", "--results", name, "--json")[1])
+    commands += explained["commands"]
+    assert len(commands) > 5
+    for command in commands:
+        words = read_as_shell(command)
+        assert words[words.index(b"--results") + 1] == os.fsencode(name), command
 
 
 def test_a_value_that_is_empty_after_its_name_is_one(run):

@@ -116,7 +116,7 @@ def store(tmp_path):
     return Store(tmp_path / "records")
 
 
-def test_everything_about_a_measured_cell(store, explain):
+def test_everything_about_a_measured_cell(store, explain, tmp_path):
     days = [f"2026-01-0{day}T00:00:00+00:00" for day in range(1, 6)]
     stale = record("coco-r50-1gc", GC, spec_hash="0" * 64, created=days[0])
     used = record("coco-r50-1gc", {**GC, "ap_box": 38.2}, created=days[1], deviations=["one"])
@@ -149,7 +149,9 @@ def test_everything_about_a_measured_cell(store, explain):
         (other.filename, "used", 38.1),
         (small.filename, "mini profile", 38.1),
     ]
-    assert found["commands"] == ["repro run coco-r50-1gc --profile full --source trained --data-root DIR"]
+    assert found["commands"] == [
+        f"repro run coco-r50-1gc --profile full --source trained --data-root DIR --results {tmp_path}"
+    ]
     code, out, _ = explain("2/a/+1GC/ap_box")
     for text in (
         "published    38.1 %",

@@ -31,7 +31,7 @@ def status(monkeypatch, capsys, tmp_path):
     return run
 
 
-def test_of_nothing(status):
+def test_of_nothing(status, tmp_path):
     found = json.loads(status("--json"))
     assert [(one["table"], one["cells"], one["verdicts"]) for one in found["coverage"]] == [
         (number, cells, {"not run": cells}) for number, cells in paper.CELLS.items()
@@ -46,10 +46,10 @@ def test_of_nothing(status):
         "repro reproduce --table 2 --profile full --data-root DIR",
         "repro submit coco-x101-cascade-baseline --data-root DIR",
     ):
-        assert command in commands
+        assert f"{command} --results {tmp_path}" in commands
 
 
-def test_of_what_is_there(store, status):
+def test_of_what_is_there(store, status, tmp_path):
     name = "coco-r50-1gc"
     metrics = published(TABLE, name)
     store.add(record(name, metrics))
@@ -67,7 +67,7 @@ def test_of_what_is_there(store, status):
         "full": 4, "measured": 2, "mini": 1, "mini_measured": 1, "stale": 1, "unused": 1,
     }  # fmt: skip
     assert found["coverage"][1]["verdicts"] == {"compatible": 11, "off": 1, "not run": 212}
-    assert found["next"][0]["command"] == "repro explain '2/e/ratio 8/ap_box'"
+    assert found["next"][0]["command"] == f"repro explain '2/e/ratio 8/ap_box' --results {tmp_path}"
     out = status()
     number = sum(name.startswith("coco-") for name in EXPERIMENTS)
     line = next(line for line in out.splitlines() if line.startswith("COCO"))
@@ -78,11 +78,11 @@ def test_of_what_is_there(store, status):
     assert out.index("Table 1") < out.index("Table 5") < out.index("COCO") < out.index("next")
 
 
-def test_a_record_that_is_not_what_it_says_comes_first(store, status):
+def test_a_record_that_is_not_what_it_says_comes_first(store, status, tmp_path):
     made = record("coco-r50-1gc", published(TABLE, "coco-r50-1gc"), key="7" * 64)
     store.add(made)
     found = json.loads(status("--json"))
-    assert found["next"][0]["command"] == "repro verify"
+    assert found["next"][0]["command"] == f"repro verify --results {tmp_path}"
     assert found["wrong"] == [
         f"record {made.filename}: its key is not that of its predictions, evaluator and weights: it was edited"
     ]
