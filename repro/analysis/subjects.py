@@ -135,9 +135,7 @@ def load_experiment(name: str, settings: Settings, random: bool) -> Subject:
         )
         subject = replace(subject, weights_sha256=contents.sha256)
     else:
-        prepared = prepare.prepare(
-            experiment, chosen, _NO_KEY, lambda stage, done, total, at=None: None, settings.engine
-        )
+        prepared = prepare.prepare(experiment, chosen, _NO_KEY, lambda stage, done, total: None, settings.engine)
         weights = prepared.weights
         inputs = _choose_inputs(prepared.model, experiment, settings, weights.checkpoint)
         subject = _build_subject(experiment, prepared.model, inputs, weights.origin)

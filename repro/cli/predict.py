@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from repro.cli import completion, options
-from repro.cli.progress import StageProgress
+from repro.cli.progress import StageLines
 from repro.cli.streams import print_line
 from repro.settings import LARGEST_SEED, Device, Profile, Settings
 
@@ -106,7 +106,7 @@ def command(
     from repro.inference.prediction import Found, classify, detect
 
     paths = list_items(get(name), files)
-    network = load_trained(trained, settings) if trained else load_given(name, settings, StageProgress())
+    network = load_trained(trained, settings) if trained else load_given(name, settings, StageLines())
     print_line(f"{name}, profile {network.task.settings.profile}: {network.weights}", file=sys.stderr)
     place = output or (None if json else _OUTPUT)
     detector = network.task.experiment.dataset == "coco"
@@ -165,7 +165,7 @@ def _watch(
     predicted: Iterator[Found | Failed] | Iterator[Ranked | Failed], count: int, silent: bool
 ) -> Iterator[Found | Ranked | Failed]:
     """Hand on what is predicted, and tell how far it is where nothing is printed meanwhile."""
-    progress = StageProgress()
+    progress = StageLines()
     for number, one in enumerate(predicted, 1):
         if silent:
             progress("prediction", number, count)
