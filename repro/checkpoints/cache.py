@@ -71,7 +71,7 @@ class Wanted:
 class DownloadSource:
     """Where bytes came from."""
 
-    url: str
+    url: str | None  #: None of a copy that the user brought
     validator: str | None = None  #: of a partial file: strong ETag, else Last-Modified; another means another body
     total: int | None = None  #: of a partial file: bytes of the whole, as its server announced
     checked: str | None = None  #: of a whole file: the digest that it was compared with
@@ -159,10 +159,10 @@ class Cache:
         yield from sorted((self.directory / "sha256" / prefix[:2]).glob(f"{prefix}*/[!.]*"))
 
     def find_stored_from(self, urls: Collection[str], checked: str) -> Iterator[Path]:
-        """Yield the files that came from one of `urls` and were compared with the digest `checked`."""
+        """Yield the files from one of `urls`, or from the user, that were compared with the digest `checked`."""
         for notes in sorted(self.directory.glob("sha256/*/*/.source.json")):
             source = _read_source(notes)
-            if source and source.url in urls and source.checked == checked:
+            if source and (source.url is None or source.url in urls) and source.checked == checked:
                 yield from sorted(notes.parent.glob("[!.]*"))
 
     @staticmethod
@@ -236,7 +236,7 @@ def _read_source(path: Path) -> DownloadSource | None:
         source = DownloadSource(**json.loads(read_regular(path, 1 << 20)))
     except (ReproError, ValueError, TypeError, RecursionError):
         return None
-    kinds = str, str | None, int | None, str | None
+    kinds = str | None, str | None, int | None, str | None
     return source if all(isinstance(value, kind) for value, kind in zip(astuple(source), kinds, strict=True)) else None
 
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repro.checkpoints.cache import Cache, Wanted, require_safe_name
+from repro.checkpoints import LIMIT
+from repro.checkpoints.cache import Cache, DownloadSource, Wanted, require_safe_name
 from repro.errors import ReproError
 from repro.files.places import read_state
+from repro.files.regular_files import open_regular
 from repro.paths import cache_directory
 
 if TYPE_CHECKING:
@@ -61,39 +63,88 @@ def fetch(
             the disk is full, or the cache cannot be written.
     """
     require_safe_name(name)
-    if sha256:
-        digest = f"sha256:{_require_prefix(sha256)}"
-    elif md5:
-        digest = f"md5:{_require_prefix(md5, 'md5', 32)}"
-    else:
-        raise ReproError(f"{name} is not downloaded: no hash of it is published, so that nobody could check it.")
-    wanted = Wanted(digest, size)
+    wanted = _describe_wanted(name, sha256, md5, size)
     cache, problems = Cache(directory or cache_directory()), []
     for path in _find_stored(cache, wanted, urls):
         return _describe_stored(cache, path)
 
     from repro.checkpoints.transfer import Unavailable, complete  # slow to import, and not needed if the file is cached
 
-    # Six digits: whoever knows more of them has the same key.
-    key = wanted.sha256[:6] if wanted.sha256 else f"url-{hashlib.sha256(' '.join(urls).encode()).hexdigest()[:32]}"
-    with cache.open_partial(key) as partial:
+    with cache.open_partial(_name_partial(wanted, urls)) as partial:
         for path in _find_stored(cache, wanted, urls):  # another process had it meanwhile
             return _describe_stored(cache, path)
         if wanted.is_met(partial):  # that process was killed before it could say so
-            return _describe_stored(cache, cache.publish(partial, name, digest))
+            return _describe_stored(cache, cache.publish(partial, name, wanted.digest))
         for url in urls:
             try:
                 complete(partial, url, wanted, cache, progress, patience)
             except Unavailable as reason:
                 problems.append(f"\n  {url}: {reason}")
             else:
-                return _describe_stored(cache, cache.publish(partial, name, digest))
-    raise ReproError(f"{name} could not be downloaded from{''.join(problems) or ' anywhere: no URL is known.'}")
+                return _describe_stored(cache, cache.publish(partial, name, wanted.digest))
+    raise ReproError(
+        f"{name} could not be downloaded from{''.join(problems) or ' anywhere: no URL is known.'}\nIf you have a copy "
+        "from elsewhere, `repro checkpoints import FILE` checks it and puts it where this command looks first."
+    )
+
+
+def store(
+    path: Path,
+    urls: Sequence[str],
+    *,
+    name: str,
+    sha256: str | None,
+    md5: str | None = None,
+    size: int | None = None,
+    directory: Path | None = None,
+) -> Fetched:
+    """Put a copy of a file into the cache, as if it had been downloaded: `fetch` finds it there from then on.
+
+    Args:
+        path: the file that the user brought.
+        urls, name, sha256, md5, size, directory: as of `fetch`.
+
+    Raises:
+        ReproError: the file cannot be read or is another one, or the cache cannot be written.
+    """
+    require_safe_name(name)
+    wanted = _describe_wanted(name, sha256, md5, size)
+    cache = Cache(directory or cache_directory())
+    for stored in _find_stored(cache, wanted, urls):
+        return _describe_stored(cache, stored)
+    with cache.open_partial(_name_partial(wanted, urls)) as partial, open_regular(path, LIMIT, "weights") as file:
+        cache.require_room(read_state(path).st_size)
+        partial.restart(DownloadSource(None))
+        while block := file.read(1 << 20):
+            partial.append(block)
+        if not wanted.is_met(partial):
+            raise ReproError(f"{path} is not {name}: {wanted.describe_difference(partial)}, or its size is another")
+        return _describe_stored(cache, cache.publish(partial, name, wanted.digest))
 
 
 def find_cached(sha256: str, directory: Path | None = None) -> Path | None:
     """Find a file of the cache by its sha256 or the beginning of it, without reading it; None if it is not there."""
     return next(Cache(directory or cache_directory()).find_stored(_require_prefix(sha256)), None)
+
+
+def _describe_wanted(name: str, sha256: str | None, md5: str | None, size: int | None) -> Wanted:
+    """Describe what is known of a file beforehand.
+
+    Raises:
+        ReproError: no hash is, or one is malformed.
+    """
+    if sha256:
+        return Wanted(f"sha256:{_require_prefix(sha256)}", size)
+    if md5:
+        return Wanted(f"md5:{_require_prefix(md5, 'md5', 32)}", size)
+    raise ReproError(f"{name} is not downloaded: no hash of it is published, so that nobody could check it.")
+
+
+def _name_partial(wanted: Wanted, urls: Sequence[str]) -> str:
+    """Name an unfinished download. Six digits: whoever knows more of them has the same key."""
+    if wanted.sha256:
+        return wanted.sha256[:6]
+    return f"url-{hashlib.sha256(' '.join(urls).encode()).hexdigest()[:32]}"
 
 
 def _find_stored(cache: Cache, wanted: Wanted, urls: Sequence[str]) -> Iterator[Path]:

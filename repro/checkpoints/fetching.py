@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from repro.checkpoints import download
 from repro.checkpoints.download import Fetched
@@ -28,4 +29,20 @@ def fetch(entry: CheckpointEntry, progress: Callable[[int, int | None], None] | 
         md5=entry.md5,
         size=entry.size,
         progress=progress,
+    )
+
+
+def store(entry: CheckpointEntry, path: Path) -> Fetched:
+    """Put a copy of the file of `entry` into the cache, after it was compared with the published hash.
+
+    Raises:
+        ReproError: something stands in the way of its use, the file is another one, or the cache cannot be written.
+    """
+    if entry.obstacle or not entry.digest:
+        raise ReproError(
+            f"weights {entry.id} are not taken from the cache: {entry.obstacle}. `--weights {entry.id}=FILE` names a "
+            "copy where they can be used."
+        )
+    return download.store(
+        path, entry.fetchable, name=entry.file_name, sha256=entry.sha256, md5=entry.md5, size=entry.size
     )

@@ -122,6 +122,42 @@ def fetch(
         raise ReproError(f"{len(failed)} of {len(entries)} could not be fetched: {', '.join(failed)}")
 
 
+@app.command("import", cls=Verb)
+def import_(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Copies of public weight files, from anywhere.")
+    ],
+    id_: Annotated[
+        str | None,
+        typer.Option("--id", help="Id of the entry that the file should be.", autocompletion=complete_weights),
+    ] = None,
+) -> None:
+    """Check copies of public files by their hashes, and put them where `fetch` and `run` look before they download.
+
+    For machines without a network, and for hosts that are gone. The files themselves stay where they are.
+
+    Example: repro checkpoints import downloads/mask_rcnn_r50_fpn_1x_20181010-069fa190.pth
+    """
+    from repro.checkpoints import fetching, registry
+    from repro.errors import ReproError
+    from repro.files.regular_files import hash_file
+
+    if id_ is not None and len(files) > 1:
+        raise ReproError("--id says what one file should be: import one at a time with it")
+    known = registry.load()
+    for file in files:
+        digests = hash_file(file)
+        entry = known.get(id_) if id_ is not None else known.identify(digests)
+        if entry is None:
+            raise ReproError(
+                f"{file} is none of the files that {known.path.name} knows: its sha256 is {digests.sha256}. A file of "
+                "yours needs no import: --weights FILE names it."
+            )
+        verified = entry.check(file, digests)
+        fetched = fetching.store(entry, file)
+        print_line(f"{entry.id}  {fetched.path}  (by {verified})")
+
+
 @app.command("verify", cls=Verb)
 def verify(
     file: Annotated[Path, typer.Argument(help="A weight file from any source.")],

@@ -305,9 +305,10 @@ class TestRefusals:
         lines = str(error.value).splitlines()
         reasons = ["HTTP status 404 (Not Found)", "HTTP status 403 (Forbidden)", "refused", "not an http or https URL"]
         assert "w.pth could not be downloaded" in lines[0]
-        for line, url, reason in zip(lines[1:], urls, reasons, strict=True):
+        for line, url, reason in zip(lines[1:-1], urls, reasons, strict=True):
             assert url in line
             assert reason in line
+        assert "`repro checkpoints import FILE`" in lines[-1]
 
     @pytest.mark.parametrize("length", [-1000, 1000])
     def test_a_wrong_content_length(self, server, tmp_path, length):

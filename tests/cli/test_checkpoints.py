@@ -20,8 +20,10 @@ from typer.testing import CliRunner
 
 from repro import experiments
 from repro.checkpoints import registry
+from repro.checkpoints.choice import choose
 from repro.checkpoints.registry import CheckpointEntry, Registry, Url
 from repro.cli.checkpoints import app
+from repro.conversion import prepare
 from repro.errors import ReproError
 from repro.experiments import Backbone, Classifier, Experiment
 from repro.models.resnet import ResNet
@@ -195,6 +197,43 @@ def test_fetch_wants_to_know_what():
     assert "name what to fetch" in refused(repro("fetch"))
     assert "unknown weights 'gcnet/r50'" in refused(repro("fetch", "gcnet/r50"))
     assert "no row of Table 5 has weights by the authors" in refused(repro("fetch", "--table", 5))
+
+
+# -- import --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hash_", ["sha256", "md5"])
+def test_import_puts_a_copy_where_fetch_looks_first(hash_, site, state, tmp_path):
+    content = saved(state, tmp_path / "copy.pth")
+    entry = site.publish("a/one", content, hash_=hash_)
+    site.publish("a/other", b"another file", hash_=hash_)
+    (site.directory / "a-one.pth").unlink()  # the host is gone
+    assert "`repro checkpoints import FILE`" in refused(repro("fetch", "a/one"))
+    imported = repro("import", tmp_path / "copy.pth")
+    assert imported.exit_code == 0, imported.output
+    requests = len(site.requests)
+    fetched = repro("fetch", "a/one").stdout
+    assert imported.stdout == f"{fetched.strip()}  (by the first 8 digits of its {hash_}, as published)\n"
+    assert Path(fetched.split()[1]).read_bytes() == content
+    assert len(site.requests) == requests
+    assert (tmp_path / "copy.pth").read_bytes() == content  # it stays where it is
+    chosen = choose(SMALL, "a/one")
+    assert prepare.fetch_chosen(chosen, lambda *_: None).url is None  # nobody knows where it came from
+    assert entry.id == chosen.id
+    assert repro("import", tmp_path / "copy.pth", "--id", "a/one").stdout == imported.stdout  # again: nothing is done
+
+
+def test_import_takes_no_other_file(site, state, tmp_path):
+    content = saved(state, tmp_path / "copy.pth")
+    site.publish("a/one", content)
+    site.publish("a/gone", b"gone", obstacle="its host is gone", serves=[{"experiment": "wide", "match": "exact"}])
+    (tmp_path / "other.pth").write_bytes(content + b"0")
+    (tmp_path / "gone.pth").write_bytes(b"gone")
+    assert "is none of the files that checkpoints.yaml knows" in refused(repro("import", tmp_path / "other.pth"))
+    assert "is not a/one: its sha256 is" in refused(repro("import", tmp_path / "other.pth", "--id", "a/one"))
+    assert "its host is gone. `--weights a/gone=FILE`" in refused(repro("import", tmp_path / "gone.pth"))
+    assert "one at a time" in refused(repro("import", tmp_path / "copy.pth", tmp_path / "gone.pth", "--id", "a/one"))
+    assert not list((tmp_path / "cache").glob("sha256/*/*/*"))
 
 
 # -- verify ----------------------------------------------------------------------------------------------------------

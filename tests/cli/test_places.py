@@ -19,8 +19,8 @@ from repro.records import Store
 
 #: Options that name one file, which is opened.
 OF_FILES = [
-    "analyze --images", "analyze --model", "analyze --weights", "bundle --verify", "checkpoints verify",
-    "checkpoints verify --id", "checkpoints convert", "complexity --model", "diff of files",
+    "analyze --images", "analyze --model", "analyze --weights", "bundle --verify", "checkpoints import",
+    "checkpoints verify", "checkpoints verify --id", "checkpoints convert", "complexity --model", "diff of files",
     "predict --weights", "run --init", "run --weights", "run --weights ID=", "run --weights FORMAT=",
     "record-external --metrics",
 ]  # fmt: skip
@@ -190,7 +190,7 @@ def test_a_part_of_a_store_that_cannot_be_listed_does_not_count_as_an_empty_one(
 
 def test_no_option_that_names_a_place_is_left_out():
     known = {" ".join(name.split()[:3]) for name in READS} | WRITES.keys() | WRITTEN_LAST | SHARED
-    known |= {"checkpoints verify", "checkpoints convert", "compare", "diff"}
+    known |= {"checkpoints import", "checkpoints verify", "checkpoints convert", "compare", "diff"}
 
     def walk(command, words):
         for name, below in getattr(command, "commands", {}).items():

@@ -16,6 +16,7 @@ READS = {
     "analyze --weights": ["analyze", NL, "--weights", "PLACE", "--data-root", "."],
     "bundle --verify": ["bundle", "--verify", "PLACE"],
     "bundle --results": ["bundle", "--results", "PLACE"],
+    "checkpoints import": ["checkpoints", "import", "PLACE"],
     "checkpoints verify": ["checkpoints", "verify", "PLACE"],
     "checkpoints verify --id": ["checkpoints", "verify", "PLACE", "--id", "gcnet/r50-syncbn-gc-r16-1x"],
     "checkpoints convert": ["checkpoints", "convert", "PLACE", "--experiment", GC, "--output", "out.pt"],
