@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from repro.paper import COLUMNS
@@ -83,3 +83,36 @@ def _write_gain(values: Sequence[float]) -> str:
         return NOT_RUN
     spread = compute_deviation(values)
     return write_signed(fmean(values), 1) + ("" if spread is None else f" ± {spread:.1f}")
+
+
+def list_own_numbers(table: int, full: Sequence[OwnRow], mini: Sequence[OwnRow]) -> Iterator[dict[str, object]]:
+    """List what is known of own rows for a CSV file, in full precision: counts once, then metrics at each profile."""
+    counted = {row.experiment.name: row for row in (*mini, *full) if row.count}
+    for row in counted.values():
+        assert row.count is not None  # as asked above
+        for column, value in (("params", row.count.params / 1e6), ("flops", row.count.paper_flops / 2**30)):
+            yield {
+                **_describe_row(table, row), "column": column, "unit": COLUMNS[column].unit, "profile": "full",
+                "ours": value, "n": 1, "source": "counted", "engine": row.count.counter,
+                "records": f"complexity/{row.count.filename}",
+            }  # fmt: skip
+    for profile, rows in (("full", full), ("mini", mini)):
+        for row in rows:
+            if row.measurement is None:
+                continue
+            first = row.measurement.first
+            for metric in first.metrics:
+                values = _list_values(row, metric.name)
+                yield {
+                    **_describe_row(table, row), "column": metric.name, "unit": metric.unit, "profile": profile,
+                    "ours": fmean(values), "spread": compute_deviation(values), "n": len(values),
+                    "source": first.answered_by, "engine": first.engine,
+                    "records": " ".join(record.filename for record in row.measurement.records),
+                }  # fmt: skip
+
+
+def _describe_row(table: int, row: OwnRow) -> dict[str, object]:
+    return {
+        "table": table, "group": row.group.name, "row": row.label, "experiment": row.experiment.name,
+        "verdict": "not compared", "reason": "; ".join(text for text in (NOT_PUBLISHED, row.shortfall) if text),
+    }  # fmt: skip

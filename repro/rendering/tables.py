@@ -15,6 +15,7 @@ from repro.records import Store
 from repro.rendering import view
 from repro.rendering.escaping import escape_md, escape_tex, flatten_lines, write_rows
 from repro.rendering.grid import NOT_RUN, Grid, Text
+from repro.rendering.own_rows import list_own_numbers
 from repro.rendering.view import TableView
 from repro.statistics.seeds import compute_deviation
 from repro.verification.other_readings import NO_VERDICT
@@ -196,8 +197,8 @@ _FIELDS: tuple[str, ...] = (
 
 
 def write_csv(built: TableView) -> str:
-    """Write a line for every cell, in full precision, then one for every metric of other readings and of the mini
-    profile."""
+    """Write a line for every cell, in full precision, then one for every metric of other readings, of the mini profile
+    and of rows of the user's own."""
     lines: list[dict[str, object]] = []
     for verdict in (one for summary in built.verification.cells for one in summary.each):
         cell = verdict.cell
@@ -245,4 +246,5 @@ def write_csv(built: TableView) -> str:
                     "records": " ".join(record.filename for record in measurement.records), "reading": reading,
                 }
             )  # fmt: skip
+    lines += list_own_numbers(built.number, built.own, built.own_mini)
     return write_rows(_FIELDS, lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from statistics import fmean, stdev
 
@@ -15,7 +16,7 @@ from repro.complexity import COUNTER
 from repro.errors import ReproError
 from repro.experiments import get, mini, own
 from repro.records import Count, Store
-from repro.rendering import view
+from repro.rendering import tables, view
 from repro.verification.effects import comparisons
 from repro.verification.effects.paired_tests import PairedTests
 from repro.verification.integrity import admit
@@ -98,6 +99,30 @@ def test_it_stands_below_the_papers_rows_with_its_counts_and_no_verdict(with_gat
     assert (texts["#param"], texts["FLOPs"], texts["AP box"]) == ("45.12M", "256.00G", "—")
     assert not any(text.mark or text.delta for text in line)
     assert "not published" in built.notes[line[0].notes[0] - 1]
+
+
+def test_csv_has_its_numbers_in_full_precision_and_says_that_they_are_not_published(with_gate, measured):
+    store = Store(with_gate / "records")
+    before = tables.render(paper.load(2), store, "csv").splitlines()
+    count = Count(experiment="gate", spec_hash=get("gate").spec_hash, params=45_123_456, macs=1, paper_flops=2**38,
+                  input_shape=[3, 8, 8], counter=COUNTER)  # fmt: skip
+    store.add_count(count)
+    lines = tables.render(paper.load(2), store, "csv").splitlines()
+    assert lines[: len(before) - 6] == before[:-6]  # all but those of its metrics
+    rows = [row for row in csv.DictReader(lines) if row["experiment"] == "gate"]
+    values = {row["column"]: row for row in rows}
+    assert list(values) == ["params", "flops", "ap_box", "ap50_box", "ap75_box", "ap_mask", "ap50_mask", "ap75_mask"]
+    assert (float(values["params"]["ours"]), float(values["flops"]["ours"])) == (45.123456, 256.0)
+    ours = [measured["coco-r50-gc-r16", seed].require("ap75_mask").value for seed in SEEDS]
+    last = values["ap75_mask"]
+    assert (float(last["ours"]), float(last["spread"]), last["n"]) == (fmean(ours), pytest.approx(stdev(ours)), "3")
+    assert {(row["profile"], row["published"], row["delta"], row["verdict"]) for row in rows} == {
+        ("full", "", "", "not compared"), ("mini", "", "", "not compared"),
+    }  # fmt: skip
+    assert all(
+        row["reason"].startswith("not published") and (row["row"], row["group"]) == ("gate", "a") for row in rows
+    )
+    assert len(last["records"].split()) == 3
 
 
 def test_no_published_cell_and_no_verification_is_touched(results, with_gate):
