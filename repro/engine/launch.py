@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,25 +51,41 @@ def find_processes(devices: int | None) -> Processes:
         ReproError: what a launcher sets in the environment is incomplete, contradicts itself, or is left over; or Slurm
             does not tell how many there are on each node.
     """
-    return _read_torchrun() or _read_slurm() or Processes(count=devices or 1, per_node=devices or 1)
+    if known := _read_torchrun():
+        return known
+    _refuse_several(_MPI)  # also within a job of Slurm: its mpirun starts a process of a step on each node
+    if known := _read_slurm():
+        return known
+    _refuse_several(_PMI)
+    return Processes(count=devices or 1, per_node=devices or 1)
 
 
-#: What torchrun sets, and what else says of a process that it is one of several.
+#: What torchrun sets.
 _TORCHRUN = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK")
 _OTHERS = ("GROUP_RANK", "NODE_RANK")
 _RUN_ID = "TORCHELASTIC_RUN_ID"
-#: Variables that are numbers of processes, not of one of them.
-_NUMBERS = ("WORLD_SIZE", "LOCAL_WORLD_SIZE")
+#: What other launchers say to each of the processes that they start: how many there are, and which one it is.
+_MPI = {
+    "Open MPI's mpirun": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    "MVAPICH2's mpirun": ("MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"),
+    "jsrun": ("JSM_NAMESPACE_SIZE", "JSM_NAMESPACE_RANK"),
+    "Flux": ("FLUX_JOB_SIZE", "FLUX_TASK_RANK"),
+    "horovodrun": ("HOROVOD_SIZE", "HOROVOD_RANK"),
+}
+#: Likewise, of launchers of which `srun` speaks the language, too: what Hydra (MPICH, Intel MPI) and PRRTE set.
+_PMI = {"an mpirun": ("PMI_SIZE", "PMI_RANK", "PMIX_RANK", "MPI_LOCALNRANKS", "MPI_LOCALRANKID")}
+#: How the names of variables end that are numbers of processes, not of one of them.
+_NUMBERS = ("SIZE", "NRANKS")
 
 
 def _read_torchrun() -> Processes | None:
     if _RUN_ID not in os.environ:
-        _refuse_leftovers()
+        _refuse_several({"another launcher": (*_TORCHRUN, *_OTHERS)})
         return None
     leftover = [name for name in (_RUN_ID, *_TORCHRUN, *_OTHERS) if name in os.environ]
     advice = f"Start this by torchrun; if it is not, the variables are left over: unset {' '.join(leftover)}."
     because = f"{_RUN_ID} is set, as torchrun does"
-    values = {name: _read_number(name, int(name in _NUMBERS), because, advice) for name in _TORCHRUN}
+    values = {name: _read_number(name, int(name.endswith(_NUMBERS)), because, advice) for name in _TORCHRUN}
     count, per_node, rank, local_rank = (values[name] for name in _TORCHRUN)
     _require(rank < count, f"RANK is {rank} and WORLD_SIZE {count}", advice)
     _require(local_rank < per_node, f"LOCAL_RANK is {local_rank} and LOCAL_WORLD_SIZE {per_node}", advice)
@@ -77,19 +93,26 @@ def _read_torchrun() -> Processes | None:
     return Processes(count, per_node, rank, "torchrun")
 
 
-def _refuse_leftovers() -> None:
-    """Refuse variables that call this one process of several, where torchrun did not start it.
+def _refuse_several(launchers: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse variables that call this one process of several, where nothing that is known here started it.
 
-    Lightning reads some of them, and each process of another launcher would think that it is alone.
+    Lightning reads some of them, and each process of another launcher would think that it is alone, and measure all.
+
+    Args:
+        launchers: the variables of each.
+
+    Raises:
+        ReproError: one is set and says so.
     """
-    alone = {name: str(int(name in _NUMBERS)) for name in (*_TORCHRUN, *_OTHERS)}
-    wrong = [name for name, value in alone.items() if os.environ.get(name, value) != value]
-    if wrong:
-        said = " and ".join(f"{name} is {os.environ[name]!r}" for name in wrong)
-        raise ReproError(
-            f"{said}, as where several processes were started, but {_RUN_ID} is not set: torchrun did not start this. "
-            f"Start it by torchrun or srun, or with --devices; or unset {' '.join(wrong)}."
-        )
+    for launcher, names in launchers.items():
+        there = [name for name in names if name in os.environ]
+        wrong = [name for name in there if os.environ[name] != str(int(name.endswith(_NUMBERS)))]
+        if wrong:
+            said = " and ".join(f"{name} is {os.environ[name]!r}" for name in wrong)
+            raise ReproError(
+                f"{said}, as where {launcher} started several processes, but {_RUN_ID} is not set: torchrun did not "
+                f"start this. Start it by torchrun or srun, or with --devices; or unset {' '.join(there)}."
+            )
 
 
 def _read_slurm() -> Processes | None:

@@ -233,7 +233,8 @@ def test_the_status_of_the_one_that_failed_is_the_whole_runs(tmp_path):
 
 def forget_launchers(monkeypatch):
     names = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK")
-    for name in [name for name in os.environ if name.startswith(("SLURM_", "TORCHELASTIC")) or name in names]:
+    others = ("SLURM_", "TORCHELASTIC", "OMPI_", "PMI", "MPI_", "MV2_", "JSM_", "FLUX_", "HOROVOD_")
+    for name in [name for name in os.environ if name.startswith(others) or name in names]:
         monkeypatch.delenv(name)
 
 
@@ -285,8 +286,23 @@ LEFT_OVER = {
     "a local rank beyond": ({**TORCHRUN, "LOCAL_RANK": "2"}, "LOCAL_RANK is 2 and LOCAL_WORLD_SIZE 2", "unset "),
     "parts of nodes": ({**TORCHRUN, "LOCAL_WORLD_SIZE": "3"}, "LOCAL_WORLD_SIZE is 3 and WORLD_SIZE 4", "unset "),
     "a local rank alone": ({"LOCAL_RANK": "1"}, "LOCAL_RANK is '1'", "unset LOCAL_RANK."),
-    "another launcher's": ({"WORLD_SIZE": "2", "RANK": "0"}, "WORLD_SIZE is '2'", "unset WORLD_SIZE."),
+    "another launcher's": ({"WORLD_SIZE": "2", "RANK": "0"}, "WORLD_SIZE is '2'", "unset WORLD_SIZE RANK."),
     "a node of several": ({"NODE_RANK": "one"}, "NODE_RANK is 'one'", "unset NODE_RANK."),
+    "mpirun": (
+        {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0", "PMIX_RANK": "0"},
+        "OMPI_COMM_WORLD_SIZE is '2', as where Open MPI's mpirun started several processes",
+        "unset OMPI_COMM_WORLD_SIZE OMPI_COMM_WORLD_RANK.",
+    ),
+    "a rank of mpirun": ({"OMPI_COMM_WORLD_RANK": "1"}, "OMPI_COMM_WORLD_RANK is '1'", "unset OMPI_COMM_WORLD_RANK."),
+    "mpirun in a job of Slurm": ({**SLURM, "OMPI_COMM_WORLD_SIZE": "8"}, "OMPI_COMM_WORLD_SIZE is '8'", "unset OMPI_"),
+    "Hydra": ({"PMI_SIZE": "4", "PMI_RANK": "0"}, "PMI_SIZE is '4', as where an mpirun", "unset PMI_SIZE PMI_RANK."),
+    "PRRTE": ({"PMIX_RANK": "3"}, "PMIX_RANK is '3'", "unset PMIX_RANK."),
+    "Intel MPI": ({"MPI_LOCALNRANKS": "2", "MPI_LOCALRANKID": "0"}, "MPI_LOCALNRANKS is '2'", "unset MPI_LOCALNRANKS"),
+    "MVAPICH2": ({"MV2_COMM_WORLD_RANK": "1"}, "MV2_COMM_WORLD_RANK is '1'", "unset MV2_COMM_WORLD_RANK."),
+    "jsrun": ({"JSM_NAMESPACE_SIZE": "6"}, "JSM_NAMESPACE_SIZE is '6', as where jsrun", "unset JSM_NAMESPACE_SIZE."),
+    "Flux": ({"FLUX_TASK_RANK": "1"}, "FLUX_TASK_RANK is '1', as where Flux", "unset FLUX_TASK_RANK."),
+    "Horovod": ({"HOROVOD_SIZE": "2"}, "HOROVOD_SIZE is '2', as where horovodrun", "unset HOROVOD_SIZE."),
+    "no number of processes": ({"PMI_SIZE": ""}, "PMI_SIZE is ''", "unset PMI_SIZE."),
     "tasks by node": ({**SLURM, "SLURM_NTASKS": "4(x2)"}, "SLURM_NTASKS is '4(x2)'", "unset SLURM_NTASKS."),
     "tasks by node, and nothing else": ({"SLURM_NTASKS": "4(x2)"}, "SLURM_NTASKS is '4(x2)'", "unset SLURM_NTASKS."),
     **{
@@ -315,6 +331,8 @@ def test_variables_that_a_launcher_left_over_are_named(monkeypatch, variables, w
     [
         {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"},  # a container of one process
         {"SLURM_NTASKS": "1", "SLURM_STEP_ID": "0"},
+        {"OMPI_COMM_WORLD_SIZE": "1", "OMPI_COMM_WORLD_RANK": "0", "PMIX_RANK": "0"},  # mpirun -n 1
+        {"PMI_SIZE": "1", "PMI_RANK": "0"},
         {"SLURM_NTASKS": "4(x2)", "SLURM_JOB_NAME": "interactive"},
         {"SLURM_NTASKS": "4", "SLURM_PROCID": "0"},  # a batch script's own shell
     ],
@@ -324,6 +342,20 @@ def test_variables_that_call_it_alone_are_no_matter(monkeypatch, variables):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert launch.find_processes(None) == Processes(1, 1)
+
+
+def test_what_srun_says_to_mpi_programs_is_no_other_launchers(monkeypatch):
+    forget_launchers(monkeypatch)
+    for name, value in {**SLURM, "PMI_SIZE": "4", "PMI_RANK": "3", "PMIX_RANK": "3"}.items():
+        monkeypatch.setenv(name, value)
+    assert launch.find_processes(None) == Processes(4, 2, 3, "Slurm")
+
+
+def test_torchrun_on_each_node_may_be_started_by_mpirun(monkeypatch):
+    forget_launchers(monkeypatch)
+    for name, value in {**TORCHRUN, "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert launch.find_processes(None) == Processes(4, 2, 3, "torchrun")
 
 
 def test_more_devices_than_there_are_is_one_message(monkeypatch):
