@@ -115,17 +115,22 @@ def _acquire(lock: FileLock, path: Path, what: str) -> None:
             lock.acquire(timeout=PATIENCE)
             return
         holder = _read_holder(path)
-        if not (holder and holder.started_by and holder.started_by == os.environ.get(STARTED_BY)):
+        if not _shares_work(holder):
             raise Busy(
                 f"{what} is in use by {_describe(holder)}, and --no-wait says not to wait for it. Nothing was changed: "
                 "try again later."
             )
     begin = datetime.now(timezone.utc)
+    known = _read_holder(path)
 
-    def describe() -> str:
+    def describe() -> str | None:
+        nonlocal known
+        holder = known = _read_holder(path) or known  # its note is gone a moment before the lock is free
+        if _shares_work(holder):
+            return None  # who started both says how far they are
         minutes = round((datetime.now(timezone.utc) - begin).total_seconds() / 60)
         so_far = f" ({minutes} min so far)" if minutes else ""
-        return f"waiting for {_describe(_read_holder(path))}, which is at work in {what}{so_far}"
+        return f"waiting for {_describe(holder)}, which is at work in {what}{so_far}"
 
     with telling(describe):
         lock.acquire()
@@ -143,6 +148,11 @@ class _Holder(FrozenModel):
     def of_this_process(cls) -> _Holder:
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         return cls(host=socket.gethostname(), process=os.getpid(), since=now, started_by=os.environ.get(STARTED_BY))
+
+
+def _shares_work(holder: _Holder | None) -> bool:
+    """Whether the holder of a lock and this process were started by the same one, as the workers of `reproduce` are."""
+    return holder is not None and holder.started_by is not None and holder.started_by == os.environ.get(STARTED_BY)
 
 
 def _locate_holder(lock: Path) -> Path:

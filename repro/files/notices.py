@@ -23,18 +23,20 @@ def tell(text: str) -> None:
 
 
 @contextmanager
-def telling(describe: Callable[[], str]) -> Iterator[None]:
+def telling(describe: Callable[[], str | None]) -> Iterator[None]:
     """Tell what is waited for as long as the `with` block takes: after a second, then every minute.
 
     Args:
-        describe: called for each line, from another thread.
+        describe: called for each line, from another thread; None where there is nothing to tell.
     """
     over = threading.Event()
 
     def repeat() -> None:
         pause = PATIENCE
         while not over.wait(pause):
-            tell(describe())
+            text = describe()
+            if text is not None:
+                tell(text)
             pause = AGAIN
 
     thread = threading.Thread(target=repeat, daemon=True)

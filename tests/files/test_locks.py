@@ -92,6 +92,23 @@ def test_who_shares_the_work_is_waited_for(tmp_path, monkeypatch):
         hold_directory_lock(tmp_path).__enter__()
 
 
+def test_nothing_is_said_of_a_wait_for_who_shares_the_work(tmp_path, monkeypatch, capsys):
+    """`repro reproduce` says how far its workers are; of another one's workers it says that it waits for them."""
+    for mine, told in (("7 on here", False), ("8 on here", True)):
+        monkeypatch.setenv("REPRO_STARTED_BY", mine)
+        with held_elsewhere(tmp_path, REPRO_STARTED_BY="7 on here") as child:
+            threading.Timer(1.0, child.stdin.close).start()
+            with hold_directory_lock(tmp_path):
+                pass
+        assert (f"waiting for process {child.pid} on host" in capsys.readouterr().err) == told
+    monkeypatch.delenv("REPRO_STARTED_BY")
+    with held_elsewhere(tmp_path) as child:  # of somebody who started it alone
+        threading.Timer(1.0, child.stdin.close).start()
+        with hold_directory_lock(tmp_path):
+            pass
+    assert f"waiting for process {child.pid} on host" in capsys.readouterr().err
+
+
 def test_what_a_killed_process_held_is_free(tmp_path, capsys):
     with held_elsewhere(tmp_path) as child:
         child.kill()
