@@ -1,6 +1,8 @@
 """Every task as a nox session. Arguments after `--` reach the command line: `nox -s verify -- --table 2`."""
 
 import os
+import shutil
+import time
 from pathlib import Path
 
 import nox
@@ -50,6 +52,28 @@ for _number, _what in {
     5: "Kinetics",
 }.items():
     _reproduce(_number, _what)
+
+
+#: Of the mini profile: the experiment that the smoke test repeats, in whose network Figure 1 can be drawn.
+REPEATED = "coco-r50-1nl"
+
+
+@nox.session
+def smoke(session: nox.Session) -> None:
+    """In minutes: all counts, one mini experiment bit for bit, claims, a figure, the report; in results/smoke, anew."""
+    install(session)
+    session.env.update({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
+    results = Path("results", "smoke")
+    shutil.rmtree(results, ignore_errors=True)
+    here = ["--results", str(results)]
+    began = time.monotonic()
+    session.run("repro", "complexity", *here, silent=True)  # fails where a count is off
+    session.run("repro", "run", REPEATED, "--profile", "mini", *here)
+    session.run("repro", "diff", str(results), "tables/reference", "--exit-code")
+    session.run("repro", "claims", "--claim", "intro-cost", *here)
+    session.run("repro", "figure", "1", "--experiment", REPEATED, "--profile", "mini", *here)
+    session.run("repro", "report", *here, "--output", str(results / "report.html"))
+    session.log(f"all as expected, in {time.monotonic() - began:.0f} s; see {results / 'report.html'}")
 
 
 @nox.session

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from repro.cli import options
 from repro.cli.findings import print_left_out
@@ -13,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def command(
-    table: options.AnyTable = None, results: options.Results = options.RESULTS, json: options.Json = False
+    table: options.AnyTable = None,
+    claim: Annotated[
+        str | None, typer.Option("--claim", metavar="ID", help="Only this claim: an id from the first column.")
+    ] = None,
+    results: options.Results = options.RESULTS,
+    json: options.Json = False,
 ) -> None:
     """Check every quantitative claim of the paper's text against its own tables and, where there are records, ours.
 
@@ -22,9 +29,14 @@ def command(
     that contradict each other are in conflict. Exits with 0 whatever is found: a claim that does not follow is a
     finding about the paper, not a failure.
 
-    Example: repro claims --table 2
+    Examples:
+
+      repro claims --table 2
+
+      repro claims --claim intro-cost
     """
     from repro import paper
+    from repro.errors import unknown
     from repro.records import open_results
     from repro.verification.claims import audit
     from repro.verification.integrity import admit
@@ -32,6 +44,9 @@ def command(
     store = open_results(results, may_be_absent=results == options.RESULTS)
     every = audit.audit(audit.load(), store)
     print_left_out(admit(store), paper.load_all() if table is None else (paper.load(table),))
+    if claim is not None and claim not in (ids := [a.claim.id for a in every]):
+        raise unknown("claim", claim, ids)
+    every = tuple(a for a in every if claim in (None, a.claim.id))
     chosen = [a for a in every if table is None or any(cell.table == table for cell in a.claim.cells)]
     if json:
         import json as json_

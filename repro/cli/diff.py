@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from repro.verification.differences import RecordComparison, StoreComparison
 
+_SHOWN = 5  #: files that one of two stores has alone
 _ONE = "A record's file, the beginning of its name in the store, or a directory of results."
 
 
@@ -29,17 +30,27 @@ def command(
         ),
     ] = None,
     results: options.Results = options.RESULTS,
+    exit_code: Annotated[
+        bool,
+        typer.Option(
+            "--exit-code",
+            help="Exit with 1 unless weights, predictions and metrics of all records in both, and all counts in both, "
+            "are the same bit for bit; also if no record is in both.",
+        ),
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Say what differs between two records or two stores, and whether that explains their numbers.
 
-    Exits with 0 whatever is found.
+    Exits with 0 whatever is found, but with --exit-code.
 
     Examples:
 
       repro diff coco-r50-1gc.mini.trained.seed0 coco-r50-1gc.mini.trained.seed1
 
       repro diff results
+
+      repro diff results --exit-code
     """
     from repro.errors import ReproError
     from repro.files.places import is_directory
@@ -53,10 +64,13 @@ def command(
         import json as json_
 
         print(json_.dumps(comparison.as_dict(), indent=1, ensure_ascii=False, allow_nan=False))
-        return
-    lines = _compare_records(comparison) if isinstance(comparison, RecordComparison) else _compare_stores(comparison)
-    for line in lines:
-        print_line(line)
+    else:
+        for line in (
+            _compare_records(comparison) if isinstance(comparison, RecordComparison) else _compare_stores(comparison)
+        ):
+            print_line(line)
+    if exit_code and not comparison.repeats:
+        raise typer.Exit(1)
 
 
 def _compare_records(comparison: RecordComparison) -> Iterator[str]:
@@ -85,7 +99,9 @@ def _compare_stores(stores: StoreComparison) -> Iterator[str]:
     for name, files in (("a", stores.only_a), ("b", stores.only_b)):
         if files:
             yield f"only in {name}: {len(files)}"
-            yield from (f"  {file}" for file in files)
+            yield from (f"  {file}" for file in files[:_SHOWN])
+            if len(files) > _SHOWN:
+                yield f"  and {len(files) - _SHOWN} more; --json names them all"
     for name, files in (("a", stores.foreign_a), ("b", stores.foreign_b)):
         yield from (f"foreign in {name}, not compared: {file}" for file in files)
     for change in stores.counts:

@@ -138,7 +138,7 @@ def _build_content(stored: Mapping[str, bytes]) -> dict[str, bytes]:
         for table in paper.load_all():
             for file in write_renderings(table, store, results / "tables"):
                 content[f"tables/{file.name}"] = read_regular(file, _LARGEST)
-        content["report.html"] = report.render(results).encode()
+        content["report.html"] = report.render(results, with_curves=False).encode()
         content["environment.json"] = _list_environments(store)
         content["left-out.csv"] = _list_left_out(store)
     inputs = [file for place in (PUBLISHED, TABLES) for file in list_directory(place) if file.suffix == ".yaml"]

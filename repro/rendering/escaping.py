@@ -24,6 +24,9 @@ _TEX = {
     "±": r"$\pm$", "—": "---", "|": r"\textbar{}", "[": "{[}", "]": "{]}",
 }  # fmt: skip
 
+#: As it is after escaping: 2^30.
+_POWER = re.compile(r"(\d+)\\textasciicircum\{\}(\d+)", re.ASCII)
+
 #: What a spreadsheet takes for the beginning of a formula, in either width.
 _FORMULA = re.compile("[=+\\-@\t\r＝＋－＠]")
 #: Where one begins within a cell, for a spreadsheet that divides at semicolons, as it does where decimals have commas.
@@ -43,7 +46,7 @@ def escape_md(text: str) -> str:
     >>> print(escape_md("[a](http://b) `x[0]` 1 | 2"))
     \\[a\\](http://b) `x[0]` 1 \\| 2
     """
-    flat = flatten_lines(text)
+    flat = flatten_lines(text).lstrip(" ")  # before it, four are code, and fewer hide the sign of a heading
     if "``" in flat or flat.count("`") % 2:  # which of them are code is not what it seems
         return _MARKDOWN.sub(r"\\\g<0>", flat)
     parts = _CODE.split(flat)
@@ -58,8 +61,9 @@ def code_md(text: str) -> str:
 
 
 def escape_tex(text: str) -> str:
-    """Escape text for LaTeX; `code` becomes typewriter."""
+    """Escape text for LaTeX; `code` becomes typewriter, a power of numbers mathematics."""
     escaped = "".join(_TEX.get(character, character) for character in flatten_lines(text))
+    escaped = _POWER.sub(r"$\1^{\2}$", escaped)
     return re.sub(r"`([^`]*)`", r"\\texttt{\1}", escaped)
 
 

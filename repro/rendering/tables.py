@@ -83,7 +83,13 @@ def _render_view(built: TableView, form: Format, deltas: bool = True) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        md=escape_md, md_grid=write_markdown_grid, tex=escape_tex, tex_grid=write_latex_grid, line=flatten_lines
+        md=escape_md,
+        md_grid=write_markdown_grid,
+        tex=escape_tex,
+        tex_grid=write_latex_grid,
+        line=flatten_lines,
+        label=write_label,
+        is_wide=is_wide,
     )
     template = environment.get_template(f"table.{form}.j2")
     return template.render(view=built, marks=MARKS[form], not_run=NOT_RUN, deltas=deltas)
@@ -139,6 +145,28 @@ def write_latex_grid(grid: Grid, deltas: bool = True) -> str:
             lines.append(r"\addlinespace")
         lines += [_join_row(next(cells)) for _ in block]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+
+
+#: Points in 8-point type of a character, about, and of the space between columns; and of the text of a page, at most.
+_CHARACTER_WIDTH, _COLUMN_GAP, _TEXT_WIDTH = 4.1, 8.0, 540.0
+
+
+def is_wide(grid: Grid) -> bool:
+    """Whether a table would have to shrink to fit an upright page, and is turned to be legible."""
+    lines = [grid.header, *([text.text + text.delta for text in line] for block in grid.blocks for line in block)]
+    widths = (max(map(len, column)) for column in zip(*lines, strict=True))
+    return sum(_CHARACTER_WIDTH * width + _COLUMN_GAP for width in widths) > _TEXT_WIDTH
+
+
+def write_label(title: str) -> str:
+    """Write the end of a label from a title: that of its group where it has one, as in `(a) Block design`.
+
+    >>> write_label("(a) Block design"), write_label("mini torchvision, bf16"), write_label("")
+    ('-a', '-mini-torchvision-bf16', '')
+    """
+    group = re.match(r"\((\w)\)", title)
+    words = re.findall(r"[a-z0-9]+", (group[1] if group else title).lower())
+    return "".join(f"-{word}" for word in words)
 
 
 def _align_column(texts: Sequence[Text], deltas: bool) -> tuple[str, list[str]]:

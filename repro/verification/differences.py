@@ -112,6 +112,11 @@ class RecordComparison:
     explained: bool | None
     conclusion: str
 
+    @property
+    def repeats(self) -> bool:
+        """Whether one repeats the other, bit for bit."""
+        return self.alike
+
     def as_dict(self) -> dict[str, object]:
         """The fields for JSON."""
         deltas = [{**asdict(delta), "delta": delta.delta} for delta in self.deltas]
@@ -129,6 +134,12 @@ class StoreComparison:
     counts: tuple[FieldChange, ...] = ()  #: of parameters and operations
     foreign_a: tuple[str, ...] = ()  #: files that this version cannot read, and therefore does not compare
     foreign_b: tuple[str, ...] = ()
+
+    @property
+    def repeats(self) -> bool:
+        """Whether every record and every count of both is the same, bit for bit, and there is such a record."""
+        counted_alike = all(change.field.endswith(".counter") for change in self.counts)
+        return self.alike > 0 and not self.unlike and counted_alike
 
     @property
     def alike(self) -> int:

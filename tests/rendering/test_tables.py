@@ -16,7 +16,7 @@ from repro import cli, paper
 from repro.experiments import get, mini
 from repro.records import Store
 from repro.rendering import tables
-from repro.rendering.grid import write_signed
+from repro.rendering.grid import Grid, Text, write_signed
 from repro.verification import ledger
 
 TABLE = paper.load(2)
@@ -236,6 +236,24 @@ def test_latex_numbers_are_aligned_and_deltas_optional(store):
     assert "(0.0)" not in without
 
 
+@pytest.mark.parametrize("number", paper.CELLS)
+def test_latex_floats_have_labels_of_their_own_and_no_number_in_the_caption(number, store):
+    text = tables.render(paper.load(number), store, "tex")
+    captions, labels = re.findall(r"^\\caption\{(.*)\}$", text, re.M), re.findall(r"^\\label\{(.*)\}$", text, re.M)
+    assert len(captions) == len(labels) == len(set(labels)) == text.count("\\begin{tabular}")
+    assert all(re.fullmatch(rf"tab:gcnet-{number}(-[a-z0-9]+)*", label) for label in labels)
+    # LaTeX writes "Table 7:" before it.
+    assert not any(caption.startswith("Table") for caption in captions)
+    groups = [group.name for group in paper.load(number).groups if len(group.name) == 1]
+    assert [label[-1] for label in labels][: len(groups)] == groups
+
+
+def test_a_wide_table_of_latex_stands_on_its_side():
+    line = tuple(Text("1234567890") for _ in range(12))
+    for columns, wide in ((6, False), (12, True)):
+        assert tables.is_wide(Grid(tuple(f"column {n}" for n in range(columns)), ((line[:columns],),))) is wide
+
+
 def test_deltas_can_be_left_out_of_latex_alone(monkeypatch, empty, capsys):
     monkeypatch.setattr("sys.argv", ["repro", "table", "2", "--no-deltas", "--results", str(empty.directory.parent)])
     with pytest.raises(SystemExit) as exit_:
@@ -246,12 +264,12 @@ def test_deltas_can_be_left_out_of_latex_alone(monkeypatch, empty, capsys):
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed (texlive-latex-recommended)")
 @pytest.mark.skipif(not _has_siunitx(), reason="siunitx is not installed (texlive-science)")
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", paper.CELLS)
 def test_latex_compiles(number, store, tmp_path):
     (tmp_path / "table.tex").write_text(tables.render(paper.load(number), store, "tex"))
     (tmp_path / "paper.tex").write_text(
         "\\documentclass[a4paper]{article}\n\\usepackage[utf8]{inputenc}\n\\usepackage[margin=15mm]{geometry}\n"
-        "\\usepackage{booktabs,graphicx,siunitx}\n\\begin{document}\n\\input{table}\n\\end{document}\n"
+        "\\usepackage{booktabs,graphicx,rotating,siunitx}\n\\begin{document}\n\\input{table}\n\\end{document}\n"
     )
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],

@@ -213,6 +213,42 @@ def test_a_repetition_is_the_same_whenever_and_wherever_it_was_measured(diff, tm
     ]
 
 
+def test_the_exit_code_says_whether_everything_repeats(diff, tmp_path):
+    ours, theirs = Store(tmp_path / "ours"), Store(tmp_path / "theirs")
+    ours.directory.mkdir()
+
+    def compare():
+        assert diff(ours.directory, theirs.directory)[0] == 0
+        return diff(ours.directory, theirs.directory, "--exit-code")[0]
+
+    one = record("coco-r50-1gc", {"ap_box": 38.0})
+    theirs.add(one)
+    assert compare() == 1  # nothing is in both
+    ours.add(one)
+    theirs.add(record("coco-r50-1gc", {"ap_box": 38.0}, seed=1))
+    assert compare() == 0
+    for store, params in ((ours, 44_534_006), (theirs, 44_534_007)):
+        store.add_count(count("coco-r50-1gc", params, 279.4))
+    assert compare() == 1
+    theirs.add_count(count("coco-r50-1gc", 44_534_006, 279.4))
+    assert compare() == 0
+    ours.add(record("coco-r50-1gc", {"ap_box": 38.1}, seed=1))
+    assert compare() == 1
+    same, other = (ours.all()[0].filename, next(r.filename for r in ours.all() if r.seed == 1))
+    assert diff(ours.directory / same, theirs.directory / same, "--exit-code")[0] == 0
+    assert diff(ours.directory / same, ours.directory / other, "--exit-code")[0] == 1
+
+
+def test_many_files_of_one_store_alone_are_counted(diff, tmp_path):
+    ours, theirs = Store(tmp_path / "ours"), Store(tmp_path / "theirs")
+    for store, seeds in ((ours, 1), (theirs, 9)):
+        for seed in range(seeds):
+            store.add(record("coco-r50-1gc", {"ap_box": 38.0}, seed=seed))
+    lines = diff(ours.directory, theirs.directory)[1].splitlines()
+    assert lines[0] == "only in b: 8"
+    assert lines[6] == "  and 3 more; --json names them all"
+
+
 def test_the_cpu_is_named_where_it_gives_other_bits(diff, tmp_path):
     theirs = of_seeds(tmp_path / "b", range(3), environment=CPU)
     ours = Store(tmp_path / "a")

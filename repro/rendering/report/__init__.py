@@ -1,6 +1,7 @@
 """All results as one HTML page that needs nothing else: no network, no script.
 
-It draws from the same views as the other formats and decides nothing itself. Same records, same bytes; no torch.
+It draws from the same views as the other formats and decides nothing itself. Same records and curves, same bytes; no
+torch.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from repro.paths import REFERENCE, TEMPLATES
 from repro.records import Count, ForeignFile, Record, Store, open_results
 from repro.rendering import provenance, view
 from repro.rendering.grid import NOT_RUN, write_signed
-from repro.rendering.report import forest, lines, opening, plots
+from repro.rendering.report import forest, lines, opening, plots, training_curves
 from repro.rendering.report.forest import Forest
 from repro.rendering.report.opening import Fact
 from repro.rendering.report.plots import Scatter
+from repro.rendering.report.training_curves import CurvesFigure
 from repro.rendering.view import TableView
 from repro.verification import ledger
 from repro.verification.claims import audit
@@ -97,6 +99,7 @@ class ReportPage:
     ledger: tuple[tuple[Cell, LedgerEntry], ...]
     records: tuple[Record, ...]
     counts: tuple[Count, ...]
+    curves: tuple[CurvesFigure, ...]
     foreign: tuple[ForeignFile, ...]
     versions: tuple[tuple[str, str], ...]
 
@@ -119,8 +122,12 @@ class ReportPage:
         return {unused.filename: unused.reason for built in self.views for unused in built.verification.unused}
 
 
-def build(results: Path) -> ReportPage:
+def build(results: Path, with_curves: bool = True) -> ReportPage:
     """Collect what the page shows of what lies in `results`: all five tables and what belongs to them.
+
+    Args:
+        with_curves: of the trainings that are kept there. They are not of records: without them, the same records give
+            the same page wherever they lie.
 
     Raises:
         ReproError: a record, a stored effect, the ledger, the claims or the tolerances are damaged; the file is named.
@@ -161,6 +168,7 @@ def build(results: Path) -> ReportPage:
         claims=claims,
         ledger=_list_ledger(),
         records=tuple(admitted.files.values()),
+        curves=training_curves.draw_trainings(results) if with_curves else (),
         counts=tuple(sorted(store.counts().values(), key=lambda count: count.filename)),
         foreign=admitted.foreign,
         versions=_list_versions(tuple(admitted.files.values())),
@@ -188,8 +196,8 @@ def _leave_unanswered(built: TableView) -> tuple[Answer, ...]:
     return answer_family(rules.of_table(built.number), {}, rules)
 
 
-def render(results: Path) -> str:
-    """Render the page.
+def render(results: Path, with_curves: bool = True) -> str:
+    """Render the page; the arguments are those of `build`.
 
     Raises:
         ReproError: as `build`.
@@ -213,7 +221,7 @@ def render(results: Path) -> str:
         fold=lines.fold,
     )
     return environment.get_template("report.html.j2").render(
-        report=build(results), symbols=SYMBOLS, words=WORDS, kinds=CLAIM_KINDS, columns=COLUMNS
+        report=build(results, with_curves), symbols=SYMBOLS, words=WORDS, kinds=CLAIM_KINDS, columns=COLUMNS
     )
 
 

@@ -164,3 +164,24 @@ def test_the_command_writes_the_page(monkeypatch, results, page, tmp_path):
         cli.main()
     assert not exit_.value.code
     assert output.read_text(encoding="utf-8") == page
+
+
+def test_curves_of_what_is_trained_there_and_none_in_a_bundle(tmp_path):
+    (tmp_path / "records").mkdir()
+    for name, seed in (("coco-r50-1gc", 0), ("coco-r50-1gc", 1), ("imagenet-r50-1gc", 0)):
+        run = tmp_path / "runs" / f"{name}.mini.seed{seed}.0123456789ab"
+        run.mkdir(parents=True)
+        lines = [f'{{"iteration": {n}, "lr": 0.1, "losses": {{"loss_mask": {1 / n}}}}}\n' for n in range(1, 30)]
+        (run / "log.jsonl").write_text("".join(lines))
+    page = report.render(tmp_path)
+    assert re.findall(r"<figcaption>([^<]*\(mini\))</figcaption>", page) == [
+        "coco-r50-1gc (mini)",
+        "imagenet-r50-1gc (mini)",
+    ]
+    assert '<a href="#curves">' in page
+    ids = re.findall(r' id="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    assert "mean of 2 seeds" in page
+    without = report.render(tmp_path, with_curves=False)
+    assert "#curves" not in without
+    assert "<figure class=" not in without

@@ -577,6 +577,15 @@ def test_the_command_as_data_for_one_table(tmp_path):
     assert one["ours"]["missing"] == ["5//+5 GC/top5", "5//+5 NL/top5"]
 
 
+def test_the_command_for_one_claim(tmp_path):
+    process = repro_claims("--claim", "intro-cost", "--json", "--results", tmp_path)
+    assert [item["id"] for item in json.loads(process.stdout)] == ["intro-cost"]
+    process = repro_claims("--claim", "intro-costs", "--results", tmp_path)
+    assert process.returncode == 2
+    assert "intro-cost" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
 def test_a_damaged_store_is_named(tmp_path):
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "broken.json").write_text("{")
