@@ -26,7 +26,7 @@ OF_FILES = [
 ]  # fmt: skip
 #: Verbs that read records, one each.
 OF_RECORDS = [
-    name for name in READS if name.endswith("--results") and "analyze" not in name and "complexity" not in name
+    name for name in READS if name.endswith("--results") and not name.startswith(("analyze", "complexity", "curves"))
 ]
 
 

@@ -25,6 +25,7 @@ READS = {
     "compare of files": ["compare", "PLACE", "PLACE"],
     "complexity --model": ["complexity", "--model", "PLACE:make", "--input", "1x3x8x8"],
     "complexity --results": ["complexity", "--table", "2", "--results", "PLACE"],
+    "curves --results": ["curves", GC, "--results", "PLACE"],
     "data verify --root": ["data", "verify", "coco", "--root", "PLACE"],
     "data verify imagenet --root": ["data", "verify", "imagenet", "--root", "PLACE"],
     "data verify kinetics --root": ["data", "verify", "kinetics", "--root", "PLACE"],
@@ -74,6 +75,7 @@ WRITES = {
 }
 #: Written with `write_atomically` after minutes, of a network that there is none of here, or with Detectron2 alone.
 WRITTEN_LAST = {
+    "curves --output",  # where a training was logged
     "checkpoints convert --output", "export detectron2 --output", "export hub", "predict --output", "submit --output",
 }  # fmt: skip
 #: The same option of the same class (`MeasuringOptions`) or function (`analysis_options`) as another verb's.
