@@ -145,6 +145,12 @@ def pretraining_key(experiment: Experiment, pretrainings: list[Experiment], sett
     )
 
 
+def pretraining_directory(experiment: Experiment, pretrainings: list[Experiment], settings: Settings) -> Path:
+    """Where the last of the trainings that lead to a mini experiment's initial weights keeps its state and weights."""
+    key = pretraining_key(experiment, pretrainings, settings)
+    return settings.results / "runs" / f"{pretrainings[-1].name}.{key[:12]}"
+
+
 def weights_to_evaluate(experiment: Experiment, settings: Settings) -> Choice | None:
     """The weights that others trained and that are to be evaluated; None where the experiment is to be trained here.
 

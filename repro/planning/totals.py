@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from repro.engine.fitted import WEIGHTS
+from repro.experiments import mini
+from repro.files.places import is_there
+from repro.planning import keys
 from repro.planning.plan import Step
 from repro.settings import Settings
 
@@ -33,10 +37,25 @@ def describe_totals(steps: Sequence[Step], settings: Settings) -> list[str]:
         total = sum(seconds)
         if settings.profile == "mini":
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            lines.append(f"about {_write_time(total)} of one core, {_write_time(total / cores)} on the {cores} here")
+            line = f"about {_write_time(total)} of one core, {_write_time(total / cores)} on the {cores} here"
+            lines.append(line + _describe_pretrainings(trained, settings))
         else:
             lines.append(f"about {_write_time(total)} by what trainings took here: {_count(seconds, trained)}")
     return [f"in all {line}" for line in lines]
+
+
+def _describe_pretrainings(steps: Sequence[Step], settings: Settings) -> str:
+    """Describe what mini experiments share and start from, where it has to be trained first; empty if nothing has."""
+    chains = ((step.experiment, mini.list_pretrainings(step.experiment)) for step in steps)
+    places = {
+        keys.pretraining_directory(experiment, chain[:length], settings)
+        for experiment, chain in chains
+        for length in range(1, len(chain) + 1)
+    }
+    missing = sum(not is_there(place / WEIGHTS) for place in places)
+    if not missing:
+        return ""
+    return f"; and before that, once, {missing} pre-training{'s'[: missing != 1]} that experiments share"
 
 
 def _count(known: Sequence[object], all_: Sequence[object]) -> str:

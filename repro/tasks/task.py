@@ -28,7 +28,7 @@ from repro.evaluation.predictor import Evaluation, ProgressReport
 from repro.experiments import Experiment, mini
 from repro.files.locks import hold_directory_lock
 from repro.files.regular_files import sha256
-from repro.planning.keys import pretraining_key
+from repro.planning.keys import pretraining_directory, pretraining_key
 from repro.records import Checkpoint, DataSet, Metric
 from repro.settings import Settings
 
@@ -152,7 +152,7 @@ class Task(ABC, Generic[Result, Model, Data]):
         *earlier, spec = pretrainings
         start = self._pretrain(earlier, fabric, progress) if earlier else None
         key = pretraining_key(self.experiment, pretrainings, self.settings)
-        directory = self.settings.results / "runs" / f"{spec.name}.{key[:12]}"
+        directory = pretraining_directory(self.experiment, pretrainings, self.settings)
         with hold_directory_lock(directory):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)

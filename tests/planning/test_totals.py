@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from types import SimpleNamespace
 
-from repro.experiments import get
+from repro.experiments import get, mini
+from repro.planning import keys
 from repro.planning.costs import Cost
 from repro.planning.plan import Step
 from repro.planning.totals import describe_totals
@@ -51,3 +53,19 @@ def test_time_here_is_by_what_trainings_took(tmp_path):
 
 def test_nothing_left_costs_nothing(tmp_path):
     assert describe_totals([step("measured")], Settings(tmp_path, "mini")) == []
+
+
+def test_what_mini_experiments_start_from_is_named_where_it_is_not_here(tmp_path):
+    """Those of COCO start from a shared detector, which starts from a classifier: two trainings for all rows."""
+    settings = Settings(tmp_path, "mini")
+    names = ("coco-r50-1gc", "coco-r50-baseline")
+    steps = [replace(step(seconds=20.0), experiment=mini.get_at_profile(name, "mini")) for name in names]
+    (line,) = describe_totals(steps, settings)
+    assert line.endswith("; and before that, once, 2 pre-trainings that experiments share")
+    for number in (1, 2):
+        chain = mini.list_pretrainings(steps[0].experiment)[:number]
+        directory = keys.pretraining_directory(steps[0].experiment, chain, settings)
+        directory.mkdir(parents=True)
+        (directory / "weights.pt").write_bytes(b"")
+        (line,) = describe_totals(steps, settings)
+        assert line.endswith("1 pre-training that experiments share" if number == 1 else " here")
