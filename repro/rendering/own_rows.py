@@ -15,7 +15,8 @@ ABOUT = (
     "Not published, and in no comparison above. Scaled-down networks on generated data, as for the paper's rows; "
     "parameters and FLOPs are of the full-size networks. Mean ± standard deviation over n seeds, in %. What is gained "
     "is over the baseline of the group, mean ± standard deviation over the seeds that both have: a spread of "
-    "trainings, on the same images or videos. `repro compare` tests two rows on the same items and has intervals."
+    "trainings, on the same images or videos; a dash stands where the baseline was not trained with one of the seeds. "
+    "`repro compare` tests two rows on the same items and has intervals."
 )
 
 
