@@ -30,19 +30,23 @@ def cache_directory() -> Path:
     return Path(os.environ.get("REPRO_CACHE") or user_cache_dir("gcnet-repro", appauthor=False))
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, lasting: bool = True) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
+
+    Args:
+        lasting: wait until it is on the disk. Otherwise the machine's failure within moments may lose it, and hundreds
+            of files take no longer than one.
 
     Raises:
         ReproError: the directory cannot be written or the disk is full; an existing `path` is untouched.
     """
     try:
-        replace_file(path, content)
+        replace_file(path, content, lasting=lasting)
     except OSError as error:
         raise unwritable(path, error) from error
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes, *, lasting: bool = True) -> None:
     """Put a file with `content` in the place of `path` at once. It keeps the mode and, where possible, the owner of the
     file that it replaces; a new one has what the umask leaves. A link is replaced, not followed.
 
@@ -65,7 +69,8 @@ def replace_file(path: Path, content: bytes) -> None:
                 os.fchmod(file.fileno(), stat.S_IMODE(kept.st_mode))
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):

@@ -60,16 +60,17 @@ class Panels(TyperGroup):
                     formatter.write_dl(rows)
 
 
-def create_group(help: str, *, completion: bool = False) -> typer.Typer:
-    """Create a group of verbs, which shows its help if none is named.
+def create_group(help: str, *, completion: bool = False, verb_without_name: bool = False) -> typer.Typer:
+    """Create a group of verbs, which shows its help if none is named, unless it does something itself.
 
     Args:
         completion: whether it has the options that install completion for a shell.
+        verb_without_name: whether its callback is what it does if no verb is named.
     """
     return typer.Typer(
         cls=Panels,
         help=help,
-        no_args_is_help=True,
+        no_args_is_help=not verb_without_name,
         add_completion=completion,
         context_settings=_SETTINGS,
         rich_markup_mode=None,

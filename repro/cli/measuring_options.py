@@ -222,8 +222,11 @@ class MeasuringOptions:
         ),
     ] = False
 
-    def settings(self, seed: int = 0, threads: int = 1) -> tuple[Settings, str]:
+    def settings(self, seed: int = 0, threads: int = 1, elsewhere: bool = False) -> tuple[Settings, str]:
         """The checked settings, and in words why this profile.
+
+        Args:
+            elsewhere: it is computed on other machines than this one, which have a GPU if that is needed.
 
         Raises:
             ReproError: a value that is not allowed, or options that do not go together.
@@ -235,7 +238,7 @@ class MeasuringOptions:
             if source == "trained":
                 raise ReproError("--weights names weights to evaluate; --source trained evaluates what it trains")
             source = "checkpoint"
-        profile, why = self._choose_profile(device, source)
+        profile, why = self._choose_profile(device, source, elsewhere)
         if profile == "mini" and device == "auto":  # a GPU waits for the launches of so small a network, and rounds
             device = "cpu"
         settings = Settings(
@@ -275,7 +278,7 @@ class MeasuringOptions:
         shaped = (readings.get_experiment(name, settings.profile) for name in names)
         return [overrides.override(experiment, self.overrides).name for experiment in shaped]
 
-    def _choose_profile(self, device: Device, source: Source) -> tuple[Profile, str]:
+    def _choose_profile(self, device: Device, source: Source, elsewhere: bool) -> tuple[Profile, str]:
         asked: Literal["auto", "full", "mini"] = one_of("--profile", self.profile, ("auto", "full", "mini"))
         if asked != "auto":
             return asked, "as asked"
@@ -289,7 +292,7 @@ class MeasuringOptions:
             raise ReproError(f"--data-root {self.data_root} (or REPRO_DATA) is no directory")
         if device == "cpu":
             return "mini", "--device cpu: the full schedule would take months; --profile full insists"
-        if missing := explain_missing_cuda():
+        if not elsewhere and (missing := explain_missing_cuda()):
             return "mini", (
                 f"no CUDA device: {missing}. The full schedule would take months on a CPU; --profile full --device cpu "
                 "insists"

@@ -9,7 +9,9 @@ import typer
 
 from repro.cli import options
 from repro.cli.command_line import describe_command
+from repro.cli.completion import complete_words
 from repro.cli.measuring_options import MeasuringOptions, describe_readings, measuring, refuse_to_train_for_months
+from repro.errors import ReproError
 from repro.settings import MOST_SEEDS, describe_place
 
 if TYPE_CHECKING:
@@ -24,7 +26,15 @@ _DEFAULT_SEEDS = {
 
 @measuring
 def command(
-    table: options.AnyTable = None,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            "--table",
+            metavar="N|all",
+            help="Table of the paper; with --on slurm also all of them.",
+            autocompletion=complete_words("1", "2", "3", "4", "5", "all"),
+        ),
+    ] = None,
     experiments: options.Experiments = None,
     seeds: Annotated[
         int | None,
@@ -38,6 +48,26 @@ def command(
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=0, max=1024, help="Processes side by side; 0: one per core.")] = 0,
     quiet: options.Quiet = False,
+    on: Annotated[
+        str,
+        typer.Option(
+            "--on",
+            help="Where: here, or as jobs of a cluster by slurm.",
+            autocompletion=complete_words("here", "slurm"),
+        ),
+    ] = "here",
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slurm",
+            metavar="FILE.toml|KEY=VALUE",
+            help="What jobs ask for: partition, account, qos, gpus, cpus, memory, time, nodes, modules, setup ... "
+            "Repeatable. Default: slurm.toml, if it is there.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --on slurm: print the scripts, and submit nothing.")
+    ] = False,
     *,
     chosen: MeasuringOptions,
 ) -> None:
@@ -52,11 +82,12 @@ def command(
       repro reproduce --table 2 --seeds 3
 
       repro reproduce --experiments mine.py --experiments coco-r50-baseline --seeds 3
+
+      repro reproduce --table all --seeds 3 --on slurm --slurm partition=gpu --slurm gpus=8 --dry-run
     """
     from repro import complexity, paper
     from repro.cli.console import TextConsole
     from repro.cli.hypotheses import write_answers
-    from repro.errors import ReproError
     from repro.experiments import get
     from repro.files.locks import Busy
     from repro.measuring import runner
@@ -67,7 +98,16 @@ def command(
     from repro.verification.judgement import verify_all
     from repro.verification.own_rows import choose_table
 
-    settings, why = chosen.settings()
+    away = options.one_of("--on", on, ("here", "slurm")) == "slurm"
+    if not away and (slurm or dry_run or table == "all"):
+        raise ReproError("--slurm, --dry-run and --table all belong to --on slurm")
+    settings, why = chosen.settings(elsewhere=away)
+    if away:
+        from repro.cli.fleet import give_devices, submit_steps
+        from repro.jobs.cluster import read_cluster
+
+        cluster = read_cluster(slurm or [])
+        settings = give_devices(settings, cluster)
     console = TextConsole()
 
     def say(text: str) -> None:
@@ -75,18 +115,24 @@ def command(
             console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     asked = chosen.name_experiments(experiments or [], settings)
-    table = choose_table(asked, table)
-    published = paper.load(table)
-    names = asked or chosen.name_experiments(published.experiments, settings)
-    say(f"Table {table} of the paper, profile {settings.profile} ({why})")
+    if table == "all":
+        tables_ = paper.load_all()
+    else:
+        tables_ = (paper.load(choose_table(asked, None if table is None else options.parse_table(table))),)
+    published = tables_[0]
+    of_tables = dict.fromkeys(name for each in tables_ for name in each.experiments)
+    names = asked or chosen.name_experiments(of_tables, settings)
+    title = f"Table {published.number}" if len(tables_) == 1 else "All tables"
+    say(f"{title} of the paper, profile {settings.profile} ({why})")
     if settings.profile == "mini":
-        command = f"repro plan --table {table} --profile full{describe_place(settings.results)}"
+        command = f"repro plan --table {table or published.number} --profile full{describe_place(settings.results)}"
         say(f"the full profile is not run: `{command}` says what each row would take")
     number, because = (seeds, "as asked") if seeds else _DEFAULT_SEEDS[settings.profile]
     say(f"{ending.name_seeds(number)} of {', '.join(asked) if asked else 'every experiment'} ({because})")
 
     def plan_steps() -> list[Step]:
-        return plan(names, settings, range(number), select_attention(names, table))
+        attention = frozenset(name for each in tables_ for name in select_attention(names, each.number))
+        return plan(names, settings, range(number), attention)
 
     steps = plan_steps()
     for line in describe_readings(settings, steps):
@@ -98,19 +144,23 @@ def command(
         raise ReproError(f"nothing can be measured: {blocked[0].reason}")
     ready = [step for step in steps if step.status == "ready"]
     for step in ready:
-        if step.order:
+        if step.order and not away:
             refuse_to_train_for_months(step.order)
     measured = sum(step.status == "measured" for step in steps)
     say(f"{measured} of {len(steps)} experiments measured already, {len(ready)} to run")
+    if away and (dry_run or not ready):
+        submit_steps(ready, settings, cluster, say, dry_run)
+        return
 
     started = monotonic()
     say("counting parameters and operations of the full-size networks")
-    complexity.count_experiments(
-        map(get, names if asked else dict.fromkeys([*published.experiments, *names])), settings.store
-    )
+    complexity.count_experiments(map(get, names if asked else dict.fromkeys([*of_tables, *names])), settings.store)
     counted = monotonic()
     if not settings.training_options:
         declare_seeds(steps, settings, number)
+    if away:
+        submit_steps(ready, settings, cluster, say, dry_run)
+        return
     outcomes = runner.run(ready, settings, jobs, describe_command(), console, quiet)
     trained = monotonic()
     paths = tables.write_renderings(published, settings.store, settings.results / "tables")

@@ -20,7 +20,7 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import distributed, nn
 
 from repro.engine.cuda import explain_missing_cuda
-from repro.engine.launch import Processes
+from repro.engine.launch import LostProcess, Processes
 from repro.errors import ReproError
 
 Item = TypeVar("Item")
@@ -100,7 +100,7 @@ def collective_section(processes: Processes) -> Iterator[None]:
     report their own error only if it does not come.
 
     Raises:
-        ReproError: another process was lost: it ended, or did not answer within `TIMEOUT`.
+        LostProcess: another process was lost: it ended, or did not answer within `TIMEOUT`.
     """
     if processes.count == 1:
         yield
@@ -116,7 +116,7 @@ def collective_section(processes: Processes) -> Iterator[None]:
         if not _is_lost_process(error):
             raise
         time.sleep(GRACE)
-        raise ReproError(
+        raise LostProcess(
             f"process {processes.rank + 1} of {processes.count} lost another one: it ended, or did not answer within "
             f"{TIMEOUT.seconds // 60} minutes ({_shorten_reason(error)}). What was saved stays, and the "
             "same command goes on from there."

@@ -17,6 +17,10 @@ from typing import Literal
 from repro.errors import ReproError
 
 
+class LostProcess(ReproError):
+    """One of several processes was killed, or its node was lost: tried again, it may go well."""
+
+
 @dataclass(frozen=True)
 class Processes:
     """Processes with a device each. `launcher` is None for a single one and for several that are yet to be started."""
@@ -161,7 +165,7 @@ def launch(count: int, arguments: Sequence[str]) -> int:
         0, or the exit status of the process that failed, which has reported why.
 
     Raises:
-        ReproError: a process was killed.
+        LostProcess: a process was killed.
         KeyboardInterrupt: after the processes have been ended.
         SystemExit: likewise, for other signals that end a process.
     """
@@ -195,7 +199,7 @@ def _report_failure(statuses: dict[int, int], count: int) -> int:
     if status >= 0:
         return status
     why = "killed, perhaps for want of main memory" if status == -signal.SIGKILL else f"ended by signal {-status}"
-    raise ReproError(
+    raise LostProcess(
         f"process {rank + 1} of {count} was {why}; the others were stopped. What was saved stays, and the same command "
         "goes on from there."
     )

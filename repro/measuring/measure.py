@@ -70,6 +70,18 @@ def measure(
         return execute(order, keep_weights)
 
 
+def prepare(order: WorkOrder, *, progress: ProgressReport) -> None:
+    """Provide what an order's training begins with, unless it is there: data, and what it shares with other trainings.
+
+    Raises:
+        ReproError: as `measure`.
+    """
+    torch.set_num_threads(order.settings.threads)
+    execution = start_execution(order, launch.find_processes(order.settings.devices), progress)
+    with waiting(order.settings.wait):
+        execution.acquire()
+
+
 def check(order: WorkOrder) -> None:
     """Refuse at once what any process would refuse, before several are started.
 

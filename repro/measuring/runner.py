@@ -20,12 +20,12 @@ from typing import IO
 
 from rich.console import Console
 
-from repro.engine import instructions, launch
+from repro.engine import launch
 from repro.engine.log_rows import Iteration
 from repro.errors import ReproError
 from repro.files.locks import STARTED_BY
 from repro.measuring.display import Display
-from repro.measuring.worker import write_task
+from repro.measuring.worker import build_environment, write_task
 from repro.planning.plan import Step
 from repro.settings import Settings
 
@@ -158,7 +158,6 @@ class _Worker(threading.Thread):
         return self._listen(process, step)
 
     def _start(self, *arguments: str) -> subprocess.Popen[str]:
-        threads = str(self.settings.threads)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "repro.measuring.worker", *arguments],
             stdin=subprocess.PIPE,
@@ -166,9 +165,7 @@ class _Worker(threading.Thread):
             text=True,
             env={
                 **os.environ,
-                **instructions.pin(self.settings.profile),
-                "OMP_NUM_THREADS": threads,
-                "MKL_NUM_THREADS": threads,
+                **build_environment(self.settings),
                 STARTED_BY: f"{os.getpid()} on {socket.gethostname()}",
             },
             start_new_session=True,  # Ctrl-C reaches this process alone, which then ends its workers

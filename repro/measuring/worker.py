@@ -14,14 +14,16 @@ import sys
 from dataclasses import asdict
 from typing import TextIO
 
-from repro.engine import launch
+from repro.engine import instructions, launch
 from repro.engine.interruption import ending_in_order
 from repro.engine.log_rows import Iteration
+from repro.engine.launch import LostProcess
 from repro.errors import ReproError
 from repro.files.locks import Busy, waiting
 from repro.paper import COLUMNS
 from repro.planning.work_order import WorkOrder, from_json, to_json
 from repro.records import Record
+from repro.settings import Settings
 
 
 def main() -> None:
@@ -33,20 +35,24 @@ def main() -> None:
         return
     task = sys.argv[1]
     try:
-        order, _ = _read(task)
+        order, *_ = _read(task)
         processes = launch.find_processes(order.settings.devices)
         if processes.to_start:
             sys.exit(launch.launch(processes.count, ["-m", "repro.measuring.worker", task]))
     except ReproError as error:
-        _emit(sys.stdout, event="failed", message=str(error), busy=False)
+        _emit(sys.stdout, event="failed", message=str(error), busy=False, lost=isinstance(error, LostProcess))
         sys.exit(2)
     if not _execute(task, _events()):
         sys.exit(2)
 
 
-def write_task(order: WorkOrder, command: str) -> str:
-    """A task as one line."""
-    return json.dumps({"order": to_json(order), "command": command})
+def write_task(order: WorkOrder, command: str, prepare: bool = False) -> str:
+    """A task as one line.
+
+    Args:
+        prepare: only provide what it begins with: data, and trainings that it shares with others.
+    """
+    return json.dumps({"order": to_json(order), "command": command, "prepare": prepare})
 
 
 def describe_accuracy(record: Record) -> str:
@@ -57,10 +63,16 @@ def describe_accuracy(record: Record) -> str:
     )
 
 
-def _read(task: str) -> tuple[WorkOrder, str]:
+def build_environment(settings: Settings) -> dict[str, str]:
+    """What a process that executes tasks has in its environment, beside what it inherits."""
+    threads = str(settings.threads)
+    return {**instructions.pin(settings.profile), "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+
+
+def _read(task: str) -> tuple[WorkOrder, str, bool]:
     try:
         content = json.loads(task)
-        return from_json(content["order"]), content["command"]
+        return from_json(content["order"]), content["command"], content["prepare"]
     except (ValueError, LookupError, TypeError) as error:
         raise ReproError(f"this is no task: {' '.join(str(error).split())[:300]}") from None
 
@@ -70,7 +82,7 @@ def _execute(task: str, events: TextIO) -> bool:
 
     Of several processes, the first tells of the record and the progress, and looks at attention alone.
     """
-    from repro.measuring.measure import measure
+    from repro.measuring.measure import measure, prepare
 
     def progress(stage: str, done: int, total: int, at: Iteration | None = None) -> None:
         _emit(events, event="progress", stage=stage, done=done, total=total, at=asdict(at) if at else None)
@@ -79,8 +91,13 @@ def _execute(task: str, events: TextIO) -> bool:
         _emit(events, event="said", text=text)
 
     try:
-        order, command = _read(task)
+        order, command, only_prepare = _read(task)
         first = launch.find_processes(order.settings.devices).rank == 0
+        if only_prepare:
+            if first:
+                prepare(order, progress=progress)
+                _emit(events, event="measured", record=None)
+            return True
         record = measure(order, command=command, say=say, progress=progress, keep_weights=order.attention)
         if order.attention and first:
             from repro.measuring.attention import measure_attention
@@ -88,7 +105,13 @@ def _execute(task: str, events: TextIO) -> bool:
             with waiting(order.settings.wait):
                 measure_attention(record, order.settings, command=command, progress=progress)
     except ReproError as error:
-        _emit(events, event="failed", message=str(error), busy=isinstance(error, Busy))
+        _emit(
+            events,
+            event="failed",
+            message=str(error),
+            busy=isinstance(error, Busy),
+            lost=isinstance(error, LostProcess),
+        )
         return False
     if first:
         _emit(events, event="measured", record=record.filename, result=describe_accuracy(record))

@@ -1,0 +1,77 @@
+"""Which jobs a plan becomes, what each waits for, and the scripts."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from repro import paper
+from repro.errors import ReproError
+from repro.jobs.cluster import Cluster
+from repro.jobs.graph import build_jobs
+from repro.jobs.submission import build_batches, write_scripts
+from repro.planning.plan import plan
+from repro.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory):
+    """Of Table 4 in the mini profile, with two seeds."""
+    settings = Settings(results=tmp_path_factory.mktemp("results"))
+    return build_jobs(plan(paper.load(4).experiments, settings, range(2)), "repro reproduce")
+
+
+def test_one_job_for_each_step_behind_what_it_begins_with(jobs):
+    by_label = {job.label: job for job in jobs}
+    assert len(by_label) == len(jobs) == 1 + 1 + 8 * 2
+    pretraining, stage1, *rest = jobs
+    assert pretraining.label == "mini-imagenet-pretraining, which others begin with"
+    assert (stage1.label, stage1.after) == ("imagenet-r50-stage1 seed 0", (pretraining.name,))
+    assert {job.after for job in rest} == {(stage1.name,)}
+    assert {job.label for job in rest} == {f"{e} seed {s}" for e in paper.load(4).experiments for s in range(2)}
+
+
+def test_what_is_alike_becomes_an_array(jobs):
+    batches = build_batches(jobs, Cluster())
+    assert [len(batch.jobs) for batch in batches] == [1, 1, 16]
+    assert [len(batch.jobs) for batch in build_batches(jobs, Cluster(), most=10)] == [1, 1, 10, 6]
+
+
+def test_work_with_statistics_of_attention_is_another_job(tmp_path):
+    steps = plan(["coco-r50-1nl"], Settings(results=tmp_path))
+    wanted = [replace(step, order=replace(step.order, attention=True)) for step in steps]
+    names = [build_jobs(each, "")[-1].name for each in (steps, wanted)]
+    assert names[1] == f"{names[0]}.attention"
+
+
+def test_the_scripts_say_what_was_asked_for_and_bash_can_read_them(jobs, tmp_path):
+    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+    cluster = Cluster(
+        partition="gpu", account="vision", qos="low", gpus=2, cpus=16, memory="64G", nodes=2, parallel=5, notice=300,
+        modules=["cuda/12.4", "gcc"], setup=["export A='b c'"], imagenet={"time": "8:00:00"},
+    )  # fmt: skip
+    jobs = [replace(job, order=replace(job.order, settings=replace(job.order.settings, devices=2))) for job in jobs]
+    first, second, third = write_scripts(build_batches(jobs, cluster), tmp_path / "re sults")
+    for line in (
+        "--partition=gpu", "--account=vision", "--qos=low", "--gpus-per-node=2", "--cpus-per-task=16", "--mem=64G",
+        "--nodes=2", "--ntasks-per-node=2", "--time=8:00:00", "--signal=B:USR1@300", "--requeue", "--open-mode=append",
+        "--job-name=repro-imagenet",
+    ):  # fmt: skip
+        assert f"#SBATCH {line}\n" in first, line
+    assert "\nmodule load cuda/12.4 gcc\nexport A='b c'\n" in first
+    assert f"\nexec {sys.executable} -u -m submitit.core._submit '{tmp_path / 're sults'}/jobs/logs'\n" in first
+    assert "--dependency" not in first
+    assert "--array" not in first + second
+    assert "--dependency='afterok:$JOB1'" in second
+    assert "--kill-on-invalid-dep=yes" in second
+    assert "#SBATCH --array=0-15%5\n" in third
+    assert "--dependency='afterok:$JOB2'" in third
+    for script in (first, second, third):
+        assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+
+
+def test_without_submitit_it_is_said_what_to_install(jobs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(ReproError, match=r"pip install 'gcnet-repro\[slurm\]'"):
+        write_scripts(build_batches(jobs, Cluster()), tmp_path)
