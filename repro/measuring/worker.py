@@ -16,8 +16,8 @@ from typing import TextIO
 
 from repro.engine import instructions, launch
 from repro.engine.interruption import ending_in_order
-from repro.engine.log_rows import Iteration
 from repro.engine.launch import LostProcess
+from repro.engine.log_rows import Iteration
 from repro.errors import ReproError
 from repro.files.locks import Busy, waiting
 from repro.paper import COLUMNS
