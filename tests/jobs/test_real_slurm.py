@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from places import SHARED
@@ -90,5 +91,5 @@ def test_an_error_is_told_and_what_waits_for_it_is_cancelled(results):
     failed = states[first.name]
     assert (failed.state, failed.requeued) == ("failed", 0)
     assert "this is no task" in failed.detail
-    assert "failed: this is no task" in open(failed.submitted.log).read()
+    assert "failed: this is no task" in Path(failed.submitted.log).read_text()
     assert {states[job.name].state for job in rest} == {"cancelled"}

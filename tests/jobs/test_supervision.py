@@ -13,9 +13,9 @@ from repro.jobs import slurm, supervision
 from repro.jobs.ledger import Description, Entry
 
 SAY = "import json, os, signal, sys, time\ndef say(**e): print(json.dumps(e), flush=True)\n"
-MEASURED = (
-    SAY
-    + "say(event='said', text='16 images a pass'); say(event='progress', stage='training', done=1, total=2); say(event='measured', record='r.json')"
+MEASURED = SAY + (
+    "say(event='said', text='16 images a pass'); say(event='progress', stage='training', done=1, total=2)\n"
+    "say(event='measured', record='r.json')"
 )
 FAILED = SAY + "say(event='failed', message='the training diverged', busy=False, lost=False); sys.exit(2)"
 LOST = SAY + "say(event='failed', message='process 2 of 2 was killed', busy=False, lost=True); sys.exit(2)"
