@@ -21,6 +21,7 @@ MOST_THREADS = 1024  #: more than any machine has processors; OpenMP is killed w
 MOST_DEVICES = 64  #: of one machine
 MOST_ITERATIONS = 10**9
 MOST_SECONDS = 7 * 24 * 3600  #: between two saved states
+MOST_EPOCHS = 10**6
 MOST_ITEMS = 10**6  #: of a batch
 
 Profile = Literal["full", "mini"]
@@ -55,6 +56,9 @@ class Settings:
     workers: int | None = None  #: processes that load data ahead, for each that computes; None: as fits the device
     save_every: int = 50  #: iterations of training between two saved states
     save_seconds: int | None = None  #: the time between two saved states, instead of a number of iterations
+    evaluate_every: int | None = None  #: epochs between two evaluations of the network while it is trained
+    tensorboard: bool = False  #: whether a training is logged for TensorBoard, too
+    wandb: bool = False  #: whether a training is logged with Weights & Biases, too
     wait: bool = True  #: for another process that is at work in the same place
 
     @property

@@ -19,7 +19,12 @@ LOOK, MEASURE, COMPARE, WEIGHTS, DATA, SHARE = PANELS = (
 )  # fmt: skip
 
 #: What options of a verb that measures are for, in the order of its help: below "Options", which most verbs share.
-ASKED, TRAINING, MACHINE = OPTION_PANELS = ("What is measured", "How it is trained", "Where and how it is computed")
+ASKED, TRAINING, MACHINE, SEEN = OPTION_PANELS = (
+    "What is measured",
+    "How it is trained",
+    "Where and how it is computed",
+    "What is seen of it",
+)
 
 #: Of every command: help by -h as well, in lines of at most 120 characters on a wide terminal.
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}

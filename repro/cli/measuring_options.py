@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 
 from repro.cli.completion import complete_weights, complete_words
-from repro.cli.help import ASKED, MACHINE, TRAINING
+from repro.cli.help import ASKED, MACHINE, SEEN, TRAINING
 from repro.cli.options import RESULTS, Results, one_of
 from repro.detection import engines
 from repro.engine.cuda import explain_missing_cuda
+from repro.engine.log_targets import LogTargets
 from repro.errors import ReproError
 from repro.experiments import overrides, own, readings
 from repro.files.places import is_directory
 from repro.settings import (
     MOST_DEVICES,
+    MOST_EPOCHS,
     MOST_ITEMS,
     MOST_ITERATIONS,
     MOST_SECONDS,
@@ -212,6 +214,29 @@ class MeasuringOptions:
             help="Between two saved states of a training: a number of iterations, or a time as in 10m, 90s or 1h.",
         ),
     ] = "50"
+    evaluate_every: Annotated[
+        int | None,
+        typer.Option(
+            "--evaluate-every",
+            rich_help_panel=SEEN,
+            metavar="EPOCHS",
+            min=1,
+            max=MOST_EPOCHS,
+            help="Evaluate a network also while it is trained, after so many epochs and again; for its logs alone, it "
+            "is trained to the same bits.",
+        ),
+    ] = None
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", rich_help_panel=SEEN, help="Log trainings for TensorBoard, too.")
+    ] = False
+    wandb: Annotated[
+        bool,
+        typer.Option(
+            "--wandb",
+            rich_help_panel=SEEN,
+            help="Log trainings with Weights & Biases, too; with WANDB_MODE=offline into files.",
+        ),
+    ] = False
     no_wait: Annotated[
         bool,
         typer.Option(
@@ -261,9 +286,13 @@ class MeasuringOptions:
             threads=threads,
             workers=self.workers,
             **_parse_interval(self.save_every),
+            evaluate_every=self.evaluate_every,
+            tensorboard=self.tensorboard,
+            wandb=self.wandb,
             wait=not self.no_wait,
         )
         _refuse_contradictions(settings)
+        LogTargets(tensorboard=self.tensorboard, wandb=self.wandb).require()
         return settings, why
 
     def name_experiments(self, references: Iterable[str], settings: Settings) -> list[str]:
@@ -398,10 +427,17 @@ def _refuse_contradictions(settings: Settings) -> None:
             "--source checkpoint and --weights belong to the full profile: networks of the mini profile are measured "
             "by training them. `repro predict` and `repro analyze` take weights of theirs that were exported."
         )
+    if settings.source == "checkpoint" and _is_seen(settings):
+        raise ReproError("--evaluate-every, --tensorboard and --wandb look at a training; checkpoints have had it")
     if settings.source == "checkpoint" and shaped:
         raise ReproError(
             "--init, --iterations, --batch-size and --micro-batch shape a training; checkpoints have had it"
         )
+
+
+def _is_seen(settings: Settings) -> bool:
+    """Whether something is wished to be seen of a training."""
+    return bool(settings.evaluate_every or settings.tensorboard or settings.wandb)
 
 
 def measuring(verb: Callable[..., None], **fixed: Any) -> Callable[..., None]:

@@ -11,6 +11,7 @@ import typer
 
 from repro import settings
 from repro.cli.completion import complete_experiments, complete_tables
+from repro.cli.help import SEEN
 from repro.cli.streams import print_line
 from repro.settings import MOST_THREADS
 
@@ -23,7 +24,10 @@ AnyTable = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", help="Do not show how far it is; warnings, errors and the result are shown.")
+    bool,
+    typer.Option(
+        "--quiet", rich_help_panel=SEEN, help="Do not show how far it is; warnings, errors and the result are shown."
+    ),
 ]
 EXPERIMENT = (
     "Its name (`repro list` prints them all); or FILE.py:NAME, an experiment of your own in a Python file, or "

@@ -18,7 +18,16 @@ from repro.files.printable import join_words
 from repro.settings import LARGEST_SEED, describe_place
 
 
-@partial(measuring, profile="full", overrides=None, workers=None, save_every="50")
+@partial(
+    measuring,
+    profile="full",
+    overrides=None,
+    workers=None,
+    save_every="50",
+    evaluate_every=None,
+    tensorboard=False,
+    wandb=False,
+)
 def command(
     experiment: Annotated[
         str,

@@ -136,7 +136,7 @@ def restore_rows(directory: Path, iteration: int, window: Window) -> LogRows:
     if is_there(table):
         kept = parse_table(read_regular(table, _LARGEST, "log"))
     training = {row["step"]: row for row in kept.training if row["step"] <= iteration}
-    for line in read_lines(directory):
+    for line in read_lines(directory) if is_there(directory / LOG) else ():
         if line["iteration"] > iteration:
             break
         if row := window.add(line):

@@ -1,11 +1,10 @@
 """The loggers of a training, as Lightning Fabric defines them: a table of CSV always, TensorBoard and W&B if wished.
 
-TensorBoard and Weights & Biases are optional and imported when they are used.
+TensorBoard and Weights & Biases are optional (`log_targets`) and imported when they are used.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -15,23 +14,10 @@ from typing import Any
 from lightning_fabric.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from repro.engine.log_rows import TABLE, Row, format_table, is_evaluation
+from repro.engine.log_targets import TENSORBOARD, WANDB
 from repro.errors import ReproError
 from repro.files.places import is_there
 from repro.paths import unwritable, write_atomically
-
-TENSORBOARD, WANDB = "tensorboard", "wandb"  #: both the package and the directory in that of the training
-
-
-def require_package(name: str) -> None:
-    """Refuse an option whose package is not installed.
-
-    Raises:
-        ReproError: it is not, with how to install it.
-    """
-    if importlib.util.find_spec(name) is None:
-        raise ReproError(
-            f"--{name} needs the package {name}, which is not installed: pip install 'gcnet-repro[{name}]'"
-        )
 
 
 class _Table:
@@ -115,7 +101,6 @@ class WandbLogger(Logger):
     """
 
     def __init__(self, directory: Path, identity: str) -> None:
-        require_package(WANDB)
         import wandb
 
         _wait_for_another_second(directory / WANDB)
@@ -163,10 +148,5 @@ def _wait_for_another_second(directory: Path) -> None:
 
 
 def open_tensorboard(directory: Path, iteration: int) -> Logger:
-    """Open TensorBoard's files in `directory`; what they have of `iteration` and those after it counts no longer.
-
-    Raises:
-        ReproError: TensorBoard is not installed.
-    """
-    require_package(TENSORBOARD)
+    """Open TensorBoard's files in `directory`; what they have of `iteration` and those after it counts no longer."""
     return TensorBoardLogger(directory, name="", version=TENSORBOARD, purge_step=iteration)

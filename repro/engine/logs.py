@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,11 @@ from lightning_fabric.loggers import Logger
 
 from repro.engine import loggers
 from repro.engine.log_rows import EVALUATION, Iteration, LogRows, Row, Window, is_evaluation, restore_rows
+from repro.engine.log_targets import TENSORBOARD, LogTargets
 from repro.errors import ReproError
 from repro.files.places import is_there
 
 _PATIENCE = 10.0  #: seconds after which somebody who watches the files sees a row
-
-
-@dataclass(frozen=True)
-class LogTargets:
-    """Where a training is logged beside `metrics.csv`."""
-
-    tensorboard: bool = False
-    wandb: bool = False
 
 
 class TrainingLogs:
@@ -116,12 +108,11 @@ def _open_others(
     What they have of `iteration` and those after it is purged and logged again: a kill may have come between two of
     them. One that is new here gets all rows.
     """
+    targets.require()
     opened: list[Logger] = []
-    for name, wished in ((loggers.TENSORBOARD, targets.tensorboard), (loggers.WANDB, targets.wandb)):
-        if not wished:
-            continue
+    for name in targets.names:
         new = not is_there(directory / name)
-        if name == loggers.TENSORBOARD:
+        if name == TENSORBOARD:
             logger = loggers.open_tensorboard(directory, iteration)
         else:
             logger = loggers.WandbLogger(directory, identity)

@@ -15,7 +15,8 @@ import torch
 from lightning_fabric import Fabric
 
 from repro.engine.log_rows import Iteration
-from repro.engine.logs import LogTargets, TrainingLogs
+from repro.engine.log_targets import LogTargets
+from repro.engine.logs import TrainingLogs
 from repro.engine.state import Position, Run
 
 Batch = TypeVar("Batch")

@@ -12,6 +12,7 @@ from repro import tasks
 from repro.conversion import prepare
 from repro.engine import devices, distributed, instructions
 from repro.engine.launch import Processes
+from repro.engine.logs import append_evaluation
 from repro.engine.memory import explain_memory_errors, measure_peak_memory, reset_peak_memory
 from repro.evaluation.predictor import Predicted, Predictor, ProgressReport
 from repro.files.regular_files import sha256
@@ -19,10 +20,10 @@ from repro.measuring import deviations
 from repro.measuring.batch_division import BatchDivision, divide_batch, effective_recipe
 from repro.measuring.networks import EvaluatedNetwork, load_public_network
 from repro.measuring.record_assembly import Conditions, MeasuredNetwork, assemble_record, describe_own, find_complexity
-from repro.measuring.training import StartingPoint, find_starting_point, train
+from repro.measuring.training import StartingPoint, choose_targets, find_starting_point, train
 from repro.paths import write_atomically
 from repro.planning.work_order import CheckpointWork, TrainedWork, WorkOrder, confirm_unchanged
-from repro.records import Cost, Record, cache_key
+from repro.records import Cost, Metric, Record, cache_key
 from repro.records.environment import describe_environment
 from repro.tasks import Task
 from repro.verification.effects.evidence import keep_evidence
@@ -81,6 +82,14 @@ class Execution(ABC):
         ):
             return predictor, predictor.predict(network.weights.sha256, self.progress)
 
+    def _log_metrics(self, network: EvaluatedNetwork, metrics: list[Metric]) -> None:
+        """Log the metrics with the training that this order is for, if it is for one."""
+        order = self.order
+        if isinstance(order, TrainedWork) and order.training is order and network.training:
+            values = {metric.name: metric.value for metric in metrics}
+            targets = choose_targets(self.settings)
+            append_evaluation(order.directory, order.key, network.training.iterations, values, targets)
+
     def _explain_failures(self, predicted: Predicted) -> None:
         """Write why items could not be read, of which the record has the names, beside the predictions."""
         path = self.order.directory / "unreadable.json"
@@ -97,6 +106,8 @@ class Execution(ABC):
         self._explain_failures(predicted)
         kept = self.order.directory / f"predictions{predictor.evaluation.suffix}"
         predictions_sha256 = predictor.evaluation.save(results, kept)
+        metrics = task.compute_metrics(results, failed)
+        self._log_metrics(network, metrics)
         record = assemble_record(
             MeasuredNetwork(
                 experiment=self.order.experiment.name,
@@ -130,7 +141,7 @@ class Execution(ABC):
                     images_per_second=len(results) / predictor.seconds,
                 ),
             ),
-            task.compute_metrics(results, failed),
+            metrics,
             evaluator=task.evaluator,
             command=command,
             key=cache_key(predictions=predictions_sha256, evaluator=task.evaluator, training=self.order.key),

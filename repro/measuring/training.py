@@ -13,6 +13,7 @@ from repro.checkpoints import initial_weights
 from repro.checkpoints.weight_names import add_part
 from repro.engine.devices import compile_model, convert_memory_format, count_loading_processes
 from repro.engine.fitted import WEIGHTS, find_finished
+from repro.engine.log_targets import LogTargets
 from repro.engine.loop import fit
 from repro.engine.observation import Observation
 from repro.engine.schedule import count_iterations, count_iterations_per_epoch
@@ -21,9 +22,11 @@ from repro.evaluation.predictor import ProgressReport
 from repro.experiments import mini
 from repro.files.regular_files import sha256
 from repro.measuring.batch_division import BatchDivision, effective_recipe
+from repro.measuring.meanwhile import EvaluationMeanwhile
 from repro.models import norm
 from repro.planning.work_order import TrainedWork
 from repro.records import Segment, Training, Weights
+from repro.settings import Settings
 from repro.tasks import Task
 
 #: How records name weights that are trained here for several experiments.
@@ -90,7 +93,14 @@ def train(
         workers=count_loading_processes(fabric, settings.workers),
         save_every=settings.save_every,
         save_seconds=settings.save_seconds,
-        observation=Observation(progress=lambda at: progress("training", at.iteration, at.total, at)),
+        observation=Observation(
+            targets=choose_targets(settings),
+            progress=lambda at: progress("training", at.iteration, at.total, at),
+            evaluate=EvaluationMeanwhile(task, model, directory, key, fabric, progress)
+            if settings.evaluate_every
+            else None,
+            every=settings.evaluate_every or 1,
+        ),
     )
     last = fitted.segments[-1]
     division = replace(division, processes=last.world_size, accelerator=last.accelerator or division.accelerator)
@@ -114,6 +124,11 @@ def train(
         seconds=fitted.seconds,
         peak_memory_bytes=fitted.peak_memory_bytes,
     )
+
+
+def choose_targets(settings: Settings) -> LogTargets:
+    """Where the settings want a training to be logged beside its own files."""
+    return LogTargets(tensorboard=settings.tensorboard, wandb=settings.wandb)
 
 
 def _initialise_network(task: Task) -> nn.Module:

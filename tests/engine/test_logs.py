@@ -15,7 +15,8 @@ from tiny_training import TOTAL, Noisy, Squares, recipe
 
 from repro.engine import log_rows
 from repro.engine.log_rows import OBSERVED, Window, read_rows
-from repro.engine.logs import LogTargets, append_evaluation
+from repro.engine.log_targets import LogTargets
+from repro.engine.logs import append_evaluation
 from repro.engine.loop import fit
 from repro.engine.observation import Observation
 from repro.errors import ReproError

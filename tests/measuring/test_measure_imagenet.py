@@ -249,7 +249,7 @@ def test_interrupted_twenty_times_at_random_it_ends_with_the_same_bytes(whole, t
     stages = {name: record.training.resumed for name, record in by_name(interrupted).items()}
     assert sum(stages.values()) > 0
     assert {path.name for path in directory(GC, interrupted).iterdir() if path.name[0] != "."} == {
-        "fitted.copy.json", "fitted.json", "log.jsonl", "predictions.json.gz", "weights.pt",
+        "fitted.copy.json", "fitted.json", "log.jsonl", "metrics.csv", "predictions.json.gz", "weights.pt",
     }  # fmt: skip
 
 
