@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import time
 from contextlib import nullcontext
 from statistics import fmean
 
@@ -178,8 +179,6 @@ def test_every_evaluation_is_logged_once(at, save_every, tmp_path):
 
 
 def test_the_time_of_an_evaluation_is_no_time_of_the_training(tmp_path):
-    import time
-
     fitted = train(tmp_path, Observation(evaluate=lambda iteration: time.sleep(1) or {"ap": 1.0}, every=2))
     assert fitted.seconds < 1
     assert all(row["seconds"] < 1 for row in read_table(tmp_path) if "seconds" in row)
@@ -235,6 +234,9 @@ def test_weights_and_biases_offline_has_every_value(tmp_path, monkeypatch):
     append_evaluation(tmp_path, "tiny", TOTAL, {"ap": 41.0}, LogTargets(wandb=True))
     found = {}
     for file in sorted(tmp_path.glob("wandb/offline-run-*/*.wandb")):
+        deadline = time.monotonic() + 20
+        while not list(read_history(file)) and time.monotonic() < deadline:  # its own process writes it out at the end
+            time.sleep(0.1)
         for step, values in read_history(file):
             known = found.setdefault(step, values)  # the server keeps the first of a step
             assert known["iteration"] == values["iteration"]
