@@ -2,9 +2,9 @@
 
 python benchmarks/logs.py
 
-The calls that `fit` makes for each iteration are made with the loss terms of a detector, as many times as a mini training
-has iterations, and their CPU time is taken: it does not depend on what else the machine does. The time of an iteration is
-that of the committed records, in each family that of the fastest experiment.
+The calls that `fit` makes for each iteration are made with the loss terms of a detector, as often as a mini training
+has iterations, and their CPU time is taken, which does not depend on what else the machine does. The time of an
+iteration is that of the committed records, of each data set that of the fastest experiment.
 """
 
 from __future__ import annotations
@@ -59,7 +59,12 @@ def log_iterations(directory: Path, targets: LogTargets, panel: StagePanel) -> f
         observation = Observation(targets, progress=lambda at: panel("training", at.iteration, at.total, at))
         with Observer(observation, run, 0, ITERATIONS, 75, BATCH, Fabric(devices=1, accelerator="cpu")) as observer:
             for number, _ in enumerate(observer.watch(iter(range(ITERATIONS))), start=1):
-                line = {"iteration": number, "lr": 0.1 / number, "losses": {t: 1 / number for t in TERMS}, "norm": 1.0}
+                line = {
+                    "iteration": number,
+                    "lr": 0.1 / number,
+                    "losses": dict.fromkeys(TERMS, 1 / number),
+                    "norm": 1.0,
+                }
                 run.append(line)
                 observer.log(line, Position(iteration=number, seconds=number / 10))
                 if number % SAVE_EVERY == 0:
