@@ -76,7 +76,7 @@ class StagePanel:
         self.lock = threading.Lock()
         # What is said meanwhile is printed above it.
         self.live = Live(
-            get_renderable=self.render, console=console, refresh_per_second=2, transient=True, redirect_stdout=False
+            get_renderable=self.render, console=console, refresh_per_second=1, transient=True, redirect_stdout=False
         )
 
     def __call__(self, stage: str, done: int, total: int, at: Iteration | None = None) -> None:
