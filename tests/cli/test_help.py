@@ -139,7 +139,7 @@ def test_a_group_without_a_panel_lists_its_verbs_as_commands():
 def test_many_options_stand_below_what_they_are_for():
     parts = re.split(r"\n\n(?=\S)", show("run", "-h", columns=200))
     below = {part.splitlines()[0].rstrip(":"): set(re.findall(r"^  (--\S+)", part, re.M)) for part in parts}
-    assert list(below)[-3:] == [*help.OPTION_PANELS]
+    assert list(below)[-4:] == [*help.OPTION_PANELS]
     assert {"--profile", "--source", "--weights", "--set"} <= below[help.ASKED]
     assert {"--iterations", "--batch-size", "--precision"} <= below[help.TRAINING]
     assert {"--device", "--devices", "--workers", "--data-root"} <= below[help.MACHINE]
