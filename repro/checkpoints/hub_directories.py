@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from repro.errors import ReproError
 from repro.experiments import Experiment, canonical, digest
+from repro.files.json_files import RepeatedKey, check_keys
 from repro.files.places import is_directory, is_there
 from repro.files.regular_files import read_regular
 from repro.files.schema import FrozenModel, Name, Number, Sha256, Text, describe_violation
@@ -101,6 +102,9 @@ def find(text: str) -> HubDirectory | None:
     content: Any = read_regular(path / CONFIG, _LIMIT, "configuration")
     try:
         config = HubConfig.model_validate_json(content)
+        check_keys(content)
+    except RepeatedKey as error:
+        raise ReproError(f"{path / CONFIG}: {error}: remove one") from None
     except ValidationError as error:
         raise ReproError(
             f"{path / CONFIG} is not as `repro export hub` writes it: {describe_violation(error)}. Name a file of "

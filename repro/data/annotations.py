@@ -185,8 +185,8 @@ def read_annotations(path: Path, *, labelled: bool = True) -> Annotations:
 
     Raises:
         ReproError: it cannot be read, is not whole JSON, lacks a key or has it twice, holds a value that is malformed
-            or not finite, repeats an id, names an image file outside of the images' directory, or refers to an image
-            or a category that it does not list. File, entry and key are named.
+            or not finite, repeats an id or the name of an image file, names an image file outside of the images'
+            directory, or refers to an image or a category that it does not list. File, entry and key are named.
     """
     content = read_regular(path, _LIMIT)
     text = convert_to_utf8(content, str(path))
@@ -203,6 +203,7 @@ def read_annotations(path: Path, *, labelled: bool = True) -> Annotations:
     annotations = file.annotations if isinstance(file, _File) else []
     for kind, entries in (("images", file.images), ("annotations", annotations), ("categories", file.categories)):
         _check_unique(path, kind, (entry.id for entry in entries))
+    _check_unique(path, "images", (image.file_name for image in file.images), "file_name")
     objects: dict[int, list[Annotation]] = {image_id: [] for image_id in images}
     for index, annotation in enumerate(annotations):
         where = f"{path}: annotations[{index}] (id {annotation.id})"
@@ -221,12 +222,12 @@ def read_annotations(path: Path, *, labelled: bool = True) -> Annotations:
     return Annotations(images, objects, sorted(known), hashlib.sha256(content).hexdigest())
 
 
-def _check_unique(path: Path, kind: str, ids: Iterable[int]) -> None:
-    seen: set[int] = set()
-    for index, identity in enumerate(ids):
-        if identity in seen:
-            raise ReproError(f"{path}: {kind}[{index}], key id: {identity} is there a second time")
-        seen.add(identity)
+def _check_unique(path: Path, kind: str, values: Iterable[int | str], key: str = "id") -> None:
+    seen: set[int | str] = set()
+    for index, value in enumerate(values):
+        if value in seen:
+            raise ReproError(f"{path}: {kind}[{index}], key {key}: {str(value)[:100]} is there a second time")
+        seen.add(value)
 
 
 def _explain(path: Path, content: bytes, error: ValidationError) -> ReproError:

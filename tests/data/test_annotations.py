@@ -104,6 +104,8 @@ SECOND = r"annotations\[1\] \(id 12\), key "
         (_mask(counts="~~~"), SECOND + "segmentation: "),
         (_set("id", 11), r"annotations\[1\], key id: 11 is there a second time"),
         (_set("id", 7, kind="images"), r"images\[1\], key id: 7 is there a second time"),
+        # An image of two entries would be evaluated twice.
+        (_set("file_name", "7.jpg", kind="images"), r"images\[1\], key file_name: 7\.jpg is there a second time"),
         (_set("id", 90, kind="categories"), r"categories\[1\], key id: 90 is there a second time"),
         (_set("image_id", 8), SECOND + "image_id: there is no image 8"),
         (_set("category_id", 2), SECOND + "category_id: there is no category 2"),
