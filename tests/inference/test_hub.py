@@ -125,6 +125,12 @@ WRONG = {
         lambda d: (d / "config.json").write_text('{"model_type": "bert", "architectures": []}'),
         NAME, r"config\.json is not as `repro export hub` writes it",
     ),
+    "a key twice": (
+        lambda d: (d / "config.json").write_text(
+            (d / "config.json").read_text().replace('{', '{"gcnet_repro": {}, ', 1)
+        ),
+        NAME, r"config\.json: the key 'gcnet_repro' is there twice",
+    ),
     "no weights": (lambda d: (d / "model.safetensors").unlink(), NAME, r"model\.safetensors cannot be read"),
 }  # fmt: skip
 
