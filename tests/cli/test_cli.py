@@ -259,5 +259,10 @@ def test_ctrl_c_ends_the_workers_and_says_how_to_go_on(tmp_path):
     assert logs[0].stat().st_size == size, "a worker went on without the process that started it"
 
 
+@pytest.mark.parametrize("options", [["--dry-run"], ["--slurm", "gpus=2"], ["--table", "all"]])
+def test_what_belongs_to_a_cluster_is_refused_without_one(options, tmp_path):
+    refused(repro("reproduce", "--table", 4, *options, "--results", tmp_path), "--on slurm")
+
+
 def test_two_formats_at_once_are_refused(tmp_path):
     refused(repro("complexity", "--json", "--format", "tex", "--results", tmp_path), "--format", "--json")

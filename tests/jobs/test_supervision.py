@@ -72,7 +72,7 @@ def test_an_error_that_would_repeat_is_not_tried_again(job):
     assert run(CRASHED) == (1, [], ["started", "failed"] * 2)
 
 
-@pytest.mark.parametrize("script", [KILLED, LOST, KILLED_UNDER_SRUN])
+@pytest.mark.parametrize("script", [KILLED, LOST, KILLED_UNDER_SRUN], ids=["killed", "lost", "killed under srun"])
 def test_a_death_is_tried_again_elsewhere_twice(job, script):
     entry, run = job
     assert run(script, "node1")[:2] == (138, [("7", ["node1"])])
