@@ -130,9 +130,9 @@ def check_png(content: bytes, most_pixels: int) -> None:
 
 
 def find_exif(content: bytes) -> bytes:
-    """Find the EXIF data of a whole PNG file: as in libpng, the first that begin as a TIFF file does."""
+    """Find the EXIF data of a whole PNG file: as in libpng, the first that begin as a TIFF file does, with 42."""
     parts = (bytes(data) for name, data in _iterate_chunks(content) if name == b"eXIf")
-    return next((part for part in parts if part[:2] in (b"II", b"MM")), b"")
+    return next((part for part in parts if part[:4] in (b"II*\0", b"MM\0*")), b"")
 
 
 def check_bmp(content: bytes) -> None:

@@ -23,6 +23,7 @@ import av
 import numpy as np
 from av.stream import Disposition
 
+from repro.data.decoder_trial import find_fault
 from repro.data.display_matrix import read_display_matrix, set_upright
 from repro.data.mp4_index import exceeds_file
 from repro.data.unwritten_pictures import PictureComparison, lacks_scan
@@ -146,11 +147,12 @@ class Video:
         self._order = self._read_stated_order()
         self._comparison = PictureComparison()
         #: Number of frames of the whole video.
-        self.frames = (
-            sum(not packet.is_discard for packet in self._packets)
-            if self._decoder.codec.canonical_name in _A_FRAME_EACH
-            else sum(1 for _ in self._decode_counted())
-        )
+        if self._decoder.codec.canonical_name in _A_FRAME_EACH:
+            self.frames = sum(not packet.is_discard for packet in self._packets)
+        else:
+            if fault := find_fault(lambda: sum(1 for _ in self._decode_counted())):
+                self._refuse("is damaged", f"its decoder, {self._decoder.name}, ends the process ({fault})")
+            self.frames = sum(1 for _ in self._decode_counted())
         if not self.frames:
             self._refuse("cannot be read", "it has no frame")
 

@@ -44,6 +44,8 @@ ODD = {
     "an empty part first": put_into_jpeg(make_exif("<", []), make_exif("<", [short("<", 6)])),
     "a damaged part first": put_into_jpeg(b"XX", make_exif("<", [short("<", 6)])),
     "two parts of a PNG": put_into_png(make_exif("<", []), make_exif("<", [short("<", 6)])),
+    "a damaged part of a PNG first": put_into_png(b"II*\1\10\0\0\0\0\0", make_exif("<", [short("<", 6)])),
+    "a PNG's part in no byte order first": put_into_png(b"MM*\0\0\0\0\10\0\0", make_exif("<", [short("<", 6)])),
     "a JPEG's mark in a PNG": put_into_png(b"Exif\0\0" + make_exif("<", [short("<", 6)])),
     "another mark": put_into_jpeg(make_exif("<", [short("<", 6)]), mark=b"Exif\0\1"),
     "an unknown byte order": put_into_jpeg(b"XY" + make_exif(">", [short(">", 6)])[2:]),

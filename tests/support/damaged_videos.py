@@ -55,8 +55,13 @@ _EDGES = [
 
 
 def write_sources(directory: Path, container: str) -> list[Path]:
-    how = CONTAINERS[container]
-    return [files.write(directory / name, **{"frames": 18, "size": (48, 32), **how[name]}) for name in how]
+    """Write the files of this container, of the same bytes every time: without the ids that a writer draws."""
+    paths = []
+    for name, how in CONTAINERS[container].items():
+        options = {"frames": 18, "size": (48, 32), **how}
+        options["container"] = {"fflags": "+bitexact", **how.get("container", {})}
+        paths.append(files.write(directory / name, **options))
+    return paths
 
 
 def make_damaged(container: str, whole: bytes, number: int) -> bytes:
@@ -116,7 +121,7 @@ def find_difference(path: Path, numbers: list[int], read: list[np.ndarray]) -> s
             for frame in packet.decode():
                 if frame.is_corrupt:
                     raise av.error.InvalidDataError(0, "concealed")
-                frames.append((frame.pts, frame.to_ndarray(format="rgb24"), frame.rotation))
+                frames.append((frame.pts, frame.to_ndarray(format="rgb24")))
     if stated and None not in packets and len(set(packets)) == len(packets):
         decoded = {frame[0]: frame for frame in frames}
         frames = [decoded.get(time) for time in sorted(packets)]
@@ -124,12 +129,14 @@ def find_difference(path: Path, numbers: list[int], read: list[np.ndarray]) -> s
             return f"frames {[n for n in numbers if frames[n] is None]} cannot be decoded"
     if max(numbers, default=-1) >= len(frames):
         return f"{len(frames)} frames, frame {max(numbers)} was read"
-    wrong = [
-        n
-        for n, pixels in zip(numbers, read, strict=True)
-        if not frames[n][2] and not np.array_equal(pixels, frames[n][1])
-    ]
+    wrong = [n for n, pixels in zip(numbers, read, strict=True) if not is_shown(pixels, frames[n][1])]
     return f"frames {wrong} of {len(frames)}" if wrong else None
+
+
+def is_shown(shown: np.ndarray, stored: np.ndarray) -> bool:
+    """Whether a picture is a stored one, turned and mirrored or not: `test_display_matrix.py` has which is right."""
+    turned = [np.rot90(stored, quarter) for quarter in range(4)]
+    return any(np.array_equal(shown, picture) for picture in [*turned, *(picture[:, ::-1] for picture in turned)])
 
 
 def read_damaged(path: Path, number: int) -> str:
