@@ -225,8 +225,8 @@ class Cache:
         if free < size + MARGIN:
             raise ReproError(
                 f"not enough room in {self.directory}: the download takes {size / 1e6:.1f} MB and "
-                f"{MARGIN / 1e6:.0f} MB stay free, but only {free / 1e6:.1f} MB are. Free some space, or set "
-                "REPRO_CACHE to a directory on another disk."
+                f"{MARGIN / 1e6:.0f} MB stay free, but only {free / 1e6:.1f} MB are. Free some space, or choose a "
+                "directory on another disk (REPRO_CACHE is the cache's)."
             )
 
 

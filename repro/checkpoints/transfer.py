@@ -110,6 +110,7 @@ def _connect(
     patience: Patience,
 ) -> None:
     known = partial.source
+    limit = max(LIMIT, wanted.size or 0)
     headers = {"User-Agent": f"gcnet-repro/{__version__}", "Accept-Encoding": "identity"}
     validator = known.validator if known and known.url == url and partial.size else None
     if validator:
@@ -123,8 +124,8 @@ def _connect(
             source = DownloadSource(url, _read_validator(response.headers), _read_length(response.headers))
             if source.total is not None and wanted.size not in (None, source.total):
                 raise Unavailable(f"it announces {source.total} bytes, and the file has {wanted.size}")
-            if source.total is not None and source.total > LIMIT:
-                raise Unavailable(f"it announces {source.total} bytes, and no weights have more than {LIMIT}")
+            if source.total is not None and source.total > limit:
+                raise Unavailable(f"it announces {source.total} bytes, and no weights have more than {limit}")
             partial.restart(source)
             left = wanted.size if source.total is None else source.total
         else:
@@ -135,9 +136,9 @@ def _connect(
             progress(partial.size, total)
         checked = partial.size
         for block in _read_blocks(response, left, patience):
-            if partial.size + len(block) > LIMIT:
+            if partial.size + len(block) > limit:
                 partial.discard()
-                raise Unavailable(f"it sends more than {LIMIT} bytes, which no weights have")
+                raise Unavailable(f"it sends more than {limit} bytes, which no weights have")
             if partial.size - checked >= _ROOM_EVERY:  # others fill the disk too, and a length may be unknown
                 cache.require_room(len(block))
                 checked = partial.size

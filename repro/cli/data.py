@@ -1,4 +1,4 @@
-"""`repro data`: what is on disk to train on and to evaluate on."""
+"""`repro data`: what to get to train on and to evaluate on, and what is on disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from repro.cli import completion, options
 from repro.cli.help import Verb, create_group
-from repro.cli.progress import show_bar
+from repro.cli.progress import show_bar, show_bars
 from repro.cli.streams import print_line
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from repro.data.verification import DataReport
 
-app = create_group("Data sets: whether what is on disk is the official one, and complete.")
+app = create_group("Data sets: what to get, and whether what is on disk is the official one, and complete.")
 
 #: Splits of each data set.
 _SPLITS: dict[str, tuple[str, ...]] = {
@@ -26,13 +26,83 @@ _SPLITS: dict[str, tuple[str, ...]] = {
     "coco": ("train2017", "val2017"),
     "kinetics": ("train", "val"),
 }
+_FETCHED = ("train2017", "val2017", "test-dev2017")
 #: So many reasons of unreadable items are printed.
 _REASONS = 3
 
 
-@app.callback()
-def _verbs() -> None:
-    """Keeps `verify` a verb of its own while it is the only one."""
+@app.command("guide", cls=Verb)
+def guide(
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="imagenet|coco|kinetics",
+            help="Which data set to describe.",
+            autocompletion=completion.complete_words("imagenet", "coco", "kinetics"),
+        ),
+    ],
+    json: options.Json = False,
+) -> None:
+    """Say what to get for a data set and where: files, bytes, licence, access, layout.
+
+    Example: repro data guide coco
+    """
+    from repro.data import guides
+
+    described = guides.GUIDES[options.one_of("the data set", dataset, tuple(guides.GUIDES))]()
+    if json:
+        import json as json_
+        from dataclasses import asdict
+
+        print(json_.dumps(asdict(described), indent=1))
+    else:
+        for line in guides.describe(described):
+            print_line(line)
+
+
+@app.command("fetch", cls=Verb)
+def fetch(
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="coco",
+            help="Only COCO's files can be had without a login.",
+            autocompletion=completion.complete_words("coco"),
+        ),
+    ],
+    root: Annotated[Path, typer.Option("--root", help="The data set's directory; it is made.")],
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--split",
+            help="Only this split, with its annotations; may be given again. train2017 and val2017 by default.",
+            autocompletion=completion.complete_words(*_FETCHED),
+        ),
+    ] = None,
+    unpack: Annotated[
+        bool, typer.Option("--unpack", help="Also unpack the images, which takes as much room again.")
+    ] = False,
+) -> None:
+    """Download COCO's official files, checked against their hashes. After an interruption, the same command continues.
+
+    Images stay in their archives, from which they are read; annotations are unpacked.
+
+    Examples:
+
+      repro data fetch coco --root /data/coco --split val2017
+
+      repro data fetch coco --root /data/coco
+    """
+    from repro.errors import ReproError
+    from repro.planning.official_data import fetch_coco
+
+    if dataset in ("imagenet", "kinetics"):
+        raise ReproError(f"{dataset} cannot be fetched here: `repro data guide {dataset}` says where it is to be had")
+    options.one_of("the data set", dataset, ("coco",))
+    splits = [options.one_of("--split", name, _FETCHED) for name in split or ("train2017", "val2017")]
+    with show_bars() as report:
+        for line in fetch_coco(root, list(dict.fromkeys(splits)), report, unpack=unpack):
+            print_line(line)
 
 
 @app.command("verify", cls=Verb)

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from repro.measuring.iteration_words import describe_iteration, list_values
@@ -178,3 +178,20 @@ def show_bar(
     finally:
         if bar.live.is_started:
             bar.stop()
+
+
+@contextmanager
+def show_bars() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Show one bar after another on stderr, for calls of (title, done, total): a new title begins a new one."""
+    with ExitStack() as shown:
+        titles: list[str] = []
+
+        def advance(title: str, done: int, total: int | None) -> None:
+            if titles[-1:] != [title]:
+                shown.close()
+                titles.append(title)
+                bars.append(shown.enter_context(show_bar(title, total, of_bytes=not title.startswith("unpacking"))))
+            bars[-1](done, total)
+
+        bars: list[Callable[[int, int | None], None]] = []
+        yield advance

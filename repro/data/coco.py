@@ -14,7 +14,7 @@ from torch import Tensor
 from repro.data.annotations import AnnotatedImage, Annotation, RunLengths, read_annotations
 from repro.data.image_files import ImageFiles
 from repro.data.layout import describe_source, find_annotations, find_images, is_labelled
-from repro.data.pictures import read_upright
+from repro.data.pictures import MOST_BYTES, UnreadableImage, decode_upright
 from repro.errors import ReproError
 from repro.experiments import digest
 
@@ -88,7 +88,7 @@ class CocoDetection:
         self.inclusive = inclusive
         self._decoded: dict[tuple[int, bool], DetectionSample] | None = {} if keep else None
         self.annotations_path = find_annotations(root, split)
-        self._directory = find_images(root, split)
+        self._files = ImageFiles(find_images(root, split))
         content = read_annotations(self.annotations_path, labelled=is_labelled(split))
         if len(content.category_ids) != num_classes:
             raise ReproError(
@@ -204,19 +204,18 @@ class CocoDetection:
         return sample
 
     def _find_images(self) -> dict[int, str]:
-        """The path of each image's file below the directory of images, by id: before hours of work, opening none."""
-        files = ImageFiles(self._directory)
+        """The path of each image's file among the split's, by id: before hours of work, opening none."""
         paths, missing = {}, []
         for image_id in self.image_ids:
             image = self._images[image_id]
-            path = files.find(image.file_name)
+            path = self._files.find(image.file_name)
             if path is None:
                 missing.append(f"{image.file_name} (id {image_id})")
             else:
                 paths[image_id] = path
         if missing:
             raise ReproError(
-                f"{len(missing)} of {len(self)} images of {self.annotations_path} are missing in {self._directory}: "
+                f"{len(missing)} of {len(self)} images of {self.annotations_path} are missing in {self._files.place}: "
                 f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}. "
                 f"Unpack {describe_source(self.split)} there again."
             )
@@ -224,12 +223,17 @@ class CocoDetection:
 
     def _read(self, image: AnnotatedImage) -> pillow.Image:
         """The decoded image, RGB (COCO has grayscale ones), upright."""
-        path = self._directory / self._paths[image.id]
-        picture = read_upright(path, str(image.id), what=f"image {image.id}:")
+        path, what = self._paths[image.id], f"image {image.id}:"
+        place = self._files.describe_place(path)
+        try:
+            content = self._files.read(path, MOST_BYTES, what)
+        except ReproError as error:
+            raise UnreadableImage(str(image.id), str(error)) from None
+        picture = decode_upright(content, str(image.id), place, what=what)
         if picture.size != (image.width, image.height):
             raise ReproError(
                 f"image {image.id} has {picture.size} pixels (width, height), the annotations say "
-                f"{(image.width, image.height)}: {path} {explain_size(picture.size, image)}."
+                f"{(image.width, image.height)}: {place} {explain_size(picture.size, image)}."
             )
         return picture
 

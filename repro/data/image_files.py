@@ -1,4 +1,4 @@
-"""The files of a COCO-format directory of images, found by the names that annotations give them."""
+"""The images of a COCO-format split, in a directory or a zip archive, found by the names in the annotations."""
 
 from __future__ import annotations
 
@@ -6,29 +6,55 @@ import os
 import unicodedata
 from pathlib import Path, PurePosixPath
 
+from repro.data.zip_archive import ZipArchive
 from repro.errors import ReproError
+from repro.files.regular_files import read_regular
 
 
 class ImageFiles:
-    """The files below a directory of images. Each directory is listed once, and no file is opened.
+    """The files below a directory of images, or in an archive of it. Each directory is listed once, no file is opened.
 
     Args:
-        directory: that of a split's images.
+        place: the directory of a split's images, such as `val2017`, or `val2017.zip`, whose names may begin with
+            `val2017/`.
 
     Raises:
-        ReproError: it cannot be listed.
+        ReproError: it cannot be listed, or is no archive.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, place: Path) -> None:
+        self.place = place
         self._listings: dict[str, set[str]] = {}
         self._spellings: dict[str, dict[str, list[str]]] = {}
+        self._archive: ZipArchive | None = None
+        self._numbers: dict[str, int] = {}  #: in the archive, by the path
+        if place.suffix == ".zip":
+            self._archive = ZipArchive(place)
+            self._list_archive(self._archive.names)
         self._list("")
 
-    def find(self, name: str) -> str | None:
-        """Find a file by its name in the annotations: its path relative to `directory`; None where it is not there.
+    def read(self, path: str, limit: int, what: str) -> bytes:
+        """Read the file of this path, which `find` gave.
 
-        The name is relative to `directory` or, beginning with the name of `directory`, to the one that holds it. Of a
+        Args:
+            limit: bytes that such a file has at most.
+            what: what it is, for messages.
+
+        Raises:
+            ReproError: it cannot be read, or has more than `limit` bytes.
+        """
+        if self._archive is None:
+            return read_regular(self.place / path, limit, what)
+        return self._archive.read(self._numbers[path], limit, what)
+
+    def describe_place(self, path: str) -> str:
+        """Describe the place of a file in words, for messages."""
+        return str(self.place / path) if self._archive is None else self._archive.describe_place(self._numbers[path])
+
+    def find(self, name: str) -> str | None:
+        """Find a file by its name in the annotations: its path relative to `place`; None where it is not there.
+
+        The name is relative to `place` or, beginning with the name of `place`, to the directory that holds it. Of a
         letter with an accent, which Unicode spells in two ways, either spelling is found: macOS and some archives
         change one to the other.
 
@@ -40,9 +66,25 @@ class ImageFiles:
             return name
         parts = PurePosixPath(name).parts
         found = self._descend(parts)
-        if found is None and len(parts) > 1 and parts[0] == self.directory.name:
+        if found is None and len(parts) > 1 and parts[0] == self._name:
             found = self._descend(parts[1:])
         return found
+
+    @property
+    def _name(self) -> str:
+        return self.place.name if self._archive is None else self.place.stem
+
+    def _list_archive(self, names: list[str]) -> None:
+        prefix = f"{self._name}/"
+        for number, name in enumerate(names):
+            path = name.removeprefix(prefix)
+            self._numbers[path] = number
+            parent, _, entry = path.rpartition("/")
+            self._listings.setdefault(parent, set()).add(entry)
+            while parent:
+                parent, _, entry = parent.rpartition("/")
+                self._listings.setdefault(parent, set()).add(entry)
+        self._listings.setdefault("", set())
 
     def _descend(self, parts: tuple[str, ...]) -> str | None:
         path = ""
@@ -65,14 +107,16 @@ class ImageFiles:
         found = self._spellings[place].get(unicodedata.normalize("NFC", name), [])
         if len(found) > 1:
             raise ReproError(
-                f"{self.directory / place}: {name!r} is {' and '.join(map(ascii, sorted(found)))}, which differ in how "
+                f"{self.place / place}: {name!r} is {' and '.join(map(ascii, sorted(found)))}, which differ in how "
                 "letters with accents are spelled. Delete or rename one."
             )
         return found[0] if found else None
 
     def _list(self, place: str) -> set[str]:
         if place not in self._listings:
-            directory = self.directory / place
+            directory = self.place / place
+            if self._archive is not None:
+                return set()
             try:
                 self._listings[place] = set(os.listdir(directory))
             except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from repro.errors import ReproError
@@ -42,21 +43,67 @@ def is_labelled(split: str) -> bool:
     return not split.startswith("test")
 
 
-_SITE = "http://images.cocodataset.org"
-_ANNOTATIONS = f"{_SITE}/annotations/annotations_trainval2017.zip (253 MB)"
-_TEST_LISTS = f"{_SITE}/annotations/image_info_test2017.zip (1 MB)"
-_IMAGES = {
-    "val2017": f"{_SITE}/zips/val2017.zip (816 MB)",
-    "train2017": f"{_SITE}/zips/train2017.zip (19.3 GB)",
-    "test-dev2017": f"{_SITE}/zips/test2017.zip (6.6 GB)",
+@dataclass(frozen=True)
+class OfficialArchive:
+    """A zip archive that COCO distributes."""
+
+    path: str  #: on its hosts
+    size: int  #: bytes
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    @property
+    def urls(self) -> list[str]:
+        """Where it is: the second is the same storage by another name, with encryption."""
+        return [f"http://{_HOST}/{self.path}", f"https://s3.amazonaws.com/{_HOST}/{self.path}"]
+
+    def describe(self) -> str:
+        """Describe where it is and how large: "http://.../val2017.zip (816 MB)"."""
+        size = f"{self.size / 1e9:.1f} GB" if self.size >= 1e9 else f"{self.size / 1e6:.0f} MB"
+        return f"{self.urls[0]} ({size})"
+
+
+_HOST = "images.cocodataset.org"
+#: Sizes and hashes: TensorFlow Datasets' url_checksums/coco.txt. COCO publishes none.
+_ANNOTATIONS = OfficialArchive(
+    "annotations/annotations_trainval2017.zip",
+    252907541,
+    "113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
+)
+_TEST_LISTS = OfficialArchive(
+    "annotations/image_info_test2017.zip", 1144034, "e52f412dd7195ac8f98d782b44c6dd30ea10241e9f42521f67610fbe055a74f8"
+)
+IMAGES = {
+    "val2017": OfficialArchive(
+        "zips/val2017.zip", 815585330, "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05"
+    ),
+    "train2017": OfficialArchive(
+        "zips/train2017.zip", 19336861798, "69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929"
+    ),
+    "test-dev2017": OfficialArchive(
+        "zips/test2017.zip", 6646970404, "c7908c3c9f94ba2f3340ebbeec58c25db6be8774f18d68c2f15d0e369d95baba"
+    ),
 }
 #: test-dev is a part of the test images.
 _DIRECTORIES = {"test-dev2017": "test2017"}
 
 
+def find_annotations_archive(split: str) -> OfficialArchive:
+    """Find the archive that holds a split's annotations or, where these are withheld, the list of its images."""
+    return _ANNOTATIONS if is_labelled(split) else _TEST_LISTS
+
+
+def name_annotations(split: str) -> str:
+    """Name the file of a split's annotations or, where these are withheld, the list of its images."""
+    return f"annotations/{'instances' if is_labelled(split) else 'image_info'}_{split}.json"
+
+
 def describe_source(split: str) -> str:
     """Describe where the images of a split come from."""
-    return _IMAGES.get(split, "the images")
+    return IMAGES[split].describe() if split in IMAGES else "the images"
 
 
 def find_annotations(root: Path, split: str) -> Path:
@@ -66,25 +113,29 @@ def find_annotations(root: Path, split: str) -> Path:
         ReproError: it is missing; says where to get it.
     """
     labelled = is_labelled(split)
-    path = root / "annotations" / f"{'instances' if labelled else 'image_info'}_{split}.json"
+    path = root / name_annotations(split)
     if not is_there(path):
         raise ReproError(
             f"no COCO {'annotations' if labelled else 'list of images'}: {path} is missing. Download "
-            f"{_ANNOTATIONS if labelled else _TEST_LISTS} and {describe_source(split)} and unpack both in "
+            f"{find_annotations_archive(split).describe()} and {describe_source(split)} and unpack both in "
             f"{root}, or name another directory with --data-root or REPRO_DATA."
         )
     return path
 
 
 def find_images(root: Path, split: str) -> Path:
-    """Find the directory of a split's images.
+    """Find the directory of a split's images, or else the archive of that name, which need not be unpacked.
 
     Raises:
-        ReproError: it is missing; says where to get it.
+        ReproError: both are missing; says where to get it.
     """
     directory = root / _DIRECTORIES.get(split, split)
-    if not is_directory(directory):
-        raise ReproError(
-            f"no COCO images: {directory} is missing. Download {describe_source(split)} and unpack it in {root}."
-        )
-    return directory
+    archive = root / f"{directory.name}.zip"
+    if is_directory(directory):
+        return directory
+    if is_there(archive):
+        return archive
+    raise ReproError(
+        f"no COCO images: neither {directory}/ nor {archive} is there. Put {describe_source(split)} into {root}, "
+        "unpacked or not; `repro data fetch coco` does it."
+    )

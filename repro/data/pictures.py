@@ -145,12 +145,28 @@ def read_upright(
         UnreadableImage: it is no regular file, or cannot be decoded.
     """
     try:
-        return decode_image(read_regular(path, MOST_BYTES, what), formats, upright=True)
-    except UndecodablePicture as error:
-        message = f"{what} {path} is corrupt: {error}. Unpack or download it again."
-        raise UnreadableImage(image_id, message) from None
+        content = read_regular(path, MOST_BYTES, what)
     except ReproError as error:
         raise UnreadableImage(image_id, str(error)) from None
+    return decode_upright(content, image_id, str(path), formats, what=what)
+
+
+def decode_upright(
+    content: bytes, image_id: str, place: str, formats: tuple[str, ...] = DATA_SET_FORMATS, *, what: str = "image"
+) -> Image.Image:
+    """Decode a picture as `read_upright` does.
+
+    Args:
+        place: where it was read from, for messages.
+
+    Raises:
+        UnreadableImage: it cannot be decoded.
+    """
+    try:
+        return decode_image(content, formats, upright=True)
+    except UndecodablePicture as error:
+        message = f"{what} {place} is corrupt: {error}. Unpack or download it again."
+        raise UnreadableImage(image_id, message) from None
 
 
 def _check_size(width: int, height: int) -> None:

@@ -103,8 +103,8 @@ def _count_images(annotations: Path, changed: int, split: str) -> int:
 
     The official list, which takes seconds to read, is not read: all of it is there if as many files are.
     """
-    directory = find_images(annotations.parent.parent, split)
-    names = {path.name for path in list_directory(directory)}
+    place = find_images(annotations.parent.parent, split)
+    names = {path.name for path in list_directory(place)} if is_directory(place) else _list_archived(place)
     if _hash_file(annotations, changed) == ANNOTATIONS_SHA256.get(split):
         return len(names)
     try:
@@ -114,6 +114,12 @@ def _count_images(annotations: Path, changed: int, split: str) -> int:
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise ReproError(f"{annotations} is no list of COCO's images: {error}") from None
     return sum(name in names and (id_ in objects or split != "train2017") for id_, name in listed.items())
+
+
+def _list_archived(place: Path) -> set[str]:
+    from repro.data.zip_archive import ZipArchive
+
+    return {name.rpartition("/")[2] for name in ZipArchive(place).names}
 
 
 @cache

@@ -14,7 +14,7 @@ from repro.data.devkit import read_validation_classes
 from repro.data.image_files import ImageFiles
 from repro.data.imagenet import ImageNet, Split
 from repro.data.layout import find_annotations, find_images
-from repro.data.pictures import UnreadableImage, read_upright
+from repro.data.pictures import MOST_BYTES, UnreadableImage, decode_upright
 from repro.data.synsets import DEVKIT, DEVKIT_MD5, OFFICIAL, WNIDS
 from repro.errors import ReproError
 from repro.experiments import digest
@@ -87,13 +87,12 @@ def verify_coco(root: Path, split: str, *, decode: bool, progress: Progress) -> 
     images, objects = _COCO[split]
     report = DataReport(split, required=images)
     try:
-        annotations, directory = read_annotations(find_annotations(root, split)), find_images(root, split)
-        files = ImageFiles(directory)
+        annotations, files = read_annotations(find_annotations(root, split)), ImageFiles(find_images(root, split))
         paths = {image.id: files.find(image.file_name) for image in annotations.images.values()}
     except ReproError as error:
         report.problems.append(str(error))
         return report
-    report.place, report.ids_sha256 = str(directory), digest(list(annotations.images))
+    report.place, report.ids_sha256 = str(files.place), digest(list(annotations.images))
     report.annotations_sha256 = annotations.sha256
     known = list(annotations.images.values())
     report.missing = [image.file_name for image in known if paths[image.id] is None]
@@ -107,7 +106,7 @@ def verify_coco(root: Path, split: str, *, decode: bool, progress: Progress) -> 
     if len(annotations.category_ids) != _COCO_CATEGORIES:
         report.problems.append(f"{len(annotations.category_ids)} categories, COCO has {_COCO_CATEGORIES}")
     if decode:
-        there = [(directory / path, image) for image in known if (path := paths[image.id]) is not None]
+        there = [(files, path, image) for image in known if (path := paths[image.id]) is not None]
         decode_all(report, _name_unreadable(lambda item: _check_image(*item)), there, progress)
     return conclude(report)
 
@@ -118,12 +117,17 @@ def _read_truth(root: Path, split: Split) -> dict[str, str]:
     return read_validation_classes(root, WNIDS) if split == "val" and there else {}
 
 
-def _check_image(path: Path, image: AnnotatedImage) -> None:
-    size = read_upright(path, image.file_name).size
+def _check_image(files: ImageFiles, path: str, image: AnnotatedImage) -> None:
+    place = files.describe_place(path)
+    try:
+        content = files.read(path, MOST_BYTES, "image")
+    except ReproError as error:
+        raise UnreadableImage(image.file_name, str(error)) from None
+    size = decode_upright(content, image.file_name, place).size
     if size != (image.width, image.height):
         raise UnreadableImage(
             image.file_name,
-            f"image {path} has {size} pixels (width, height), the annotations say "
+            f"image {place} has {size} pixels (width, height), the annotations say "
             f"{(image.width, image.height)}: it {explain_size(size, image)}",
         )
 

@@ -241,7 +241,7 @@ def test_no_annotations(tmp_path):
 def test_no_image_directory(build):
     root = build()
     (root / "train2017").rmdir()
-    with pytest.raises(ReproError, match=r"train2017 is missing.*zips/train2017\.zip \(19\.3 GB\)"):
+    with pytest.raises(ReproError, match=r"train2017\.zip is there.*zips/train2017\.zip \(19\.3 GB\)"):
         opened(root)
 
 

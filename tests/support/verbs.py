@@ -93,6 +93,8 @@ OTHERS = {
     "cells --json": ["cells", "--json"],
     "checkpoints list": ["checkpoints", "list", "--table", "2"],
     "checkpoints fetch": ["checkpoints", "fetch", "no/such-weights"],
+    "data guide": ["data", "guide", "coco"],
+    "data fetch": ["data", "fetch", "imagenet", "--root", "data"],  # coco would be fetched
     "export detectron2": ["export", "detectron2", "no-such-experiment"],
     "list": ["list"],
     "list --json": ["list", "--json"],
