@@ -38,7 +38,9 @@ def _guide_coco() -> DataGuide:
         "test-dev2017": "Table 3b alone, whose answers only COCO's server has",
     }
     lists = dict.fromkeys(find_annotations_archive(split) for split in purposes)
-    files = [DataFile(archive.name, archive.urls[0], archive.size, "annotations, or lists of images") for archive in lists]
+    files = [
+        DataFile(archive.name, archive.urls[0], archive.size, "annotations, or lists of images") for archive in lists
+    ]
     files += [DataFile(IMAGES[s].name, IMAGES[s].urls[0], IMAGES[s].size, purpose) for s, purpose in purposes.items()]
     return DataGuide(
         title="COCO 2017",
@@ -46,7 +48,11 @@ def _guide_coco() -> DataGuide:
         licence="annotations CC BY 4.0; the images' own terms are Flickr's, and the use of them is yours to judge",
         access="free; `repro data fetch coco --root DIR` gets and checks all of it, and resumes",
         files=files,
-        layout=[*(name_annotations(split) for split in purposes), "train2017.zip or train2017/", "val2017.zip or val2017/"],
+        layout=[
+            *(name_annotations(split) for split in purposes),
+            "train2017.zip or train2017/",
+            "val2017.zip or val2017/",
+        ],
         remarks=["The archives of images need not be unpacked; those of annotations are (by `fetch`)."],
     )
 
@@ -91,7 +97,7 @@ def _guide_kinetics() -> DataGuide:
         layout=["annotations/train.csv", "annotations/val.csv", "train/*.mp4", "val/*.mp4"],
         remarks=[
             "No copy has all videos: `repro data verify kinetics` counts what is there, and records say of how many.",
-            "Weights of Kinetics-700 must not be evaluated on it: its training videos include validation videos of this.",
+            "Weights of Kinetics-700 must not be evaluated on it: their training videos include some of this split's.",
         ],
     )
 

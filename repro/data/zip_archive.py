@@ -35,7 +35,9 @@ class ZipArchive:
             raise
         except Exception as error:  # what zipfile raises depends on where the damage is
             reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise ReproError(f"{path} is no zip archive, or damaged or cut short: {reason}. Download it again.") from None
+            raise ReproError(
+                f"{path} is no zip archive, or damaged or cut short: {reason}. Download it again."
+            ) from None
         for member, following in zip(members, [*members[1:], None], strict=True):
             if following is not None and member.filename == following.filename:
                 raise ReproError(f"{path}: {member.filename} is in it twice")

@@ -47,16 +47,13 @@ PARSED = {
     "repro data verify imagenet --root /data/imagenet": "ImageNet",
     "repro data verify coco --root /data/coco --split val2017 --decode": "COCO",
     "repro data verify kinetics --root /data/kinetics400 --split val": "Kinetics-400",
-<<<<<<< HEAD
     "repro predict coco-r50-gc-r16 --weights gcnet/r50-syncbn-gc-r16-1x photograph.jpg": "a download",
     "repro predict mine.py:coordinate-attention photographs/ --output drawn": "weights that were trained here",
     "repro predict kinetics-r50-5nl --profile mini video.mp4 --json": "weights that were trained here",
     "repro export hub coco-r50-gc-r16 exported --profile mini": "weights that were trained here",
     "repro export hub mine.py:coordinate-attention exported --license cc-by-4.0": "weights that were trained here",
-=======
     "repro data fetch coco --root /data/coco --split val2017": "a download",
     "repro data fetch coco --root /data/coco": "downloads",
->>>>>>> f497407 (COCO's files: what to get, got and checked, and read from their archives)
     "repro export detectron2 coco-r50-gc-r16 --output gc.py": "Detectron2",
 }
 #: Those that end with 1 of the committed records, as their help says: a share is required that is not measured.

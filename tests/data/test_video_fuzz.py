@@ -20,8 +20,8 @@ from fuzzing import number_inputs
 FEW, TOGETHER = 100, 100  #: files of each container, and those that one process reads
 #: Seconds without a line until the process is taken to hang, and MiB that it may take.
 PATIENCE, ROOM = 120, 1500
-#: Files that have to be noticed: FFmpeg's decoder ends the process (6033), or returns a picture that it has not written,
-#: of which both a decoder that begins anew and the comparison of pictures take care (12594, 13318).
+#: Files that have to be noticed: FFmpeg's decoder ends the process (6033), or returns a picture that it did not write
+#: (12594, 13318: found by a decoder that begins anew as well as by the comparison of pictures).
 KNOWN = {"matroska": [6033], "mp4": [], "avi": [12594, 13318]}
 
 

@@ -70,9 +70,10 @@ def test_what_is_refused(tmp_path):
         ZipArchive(tmp_path / "text.zip")
     with pytest.raises(ReproError, match="is encrypted, or packed in a way"):
         ZipArchive(pack(tmp_path / "x.zip", method=zipfile.ZIP_BZIP2))
-    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(tmp_path / "twice.zip", "w") as archive:
+    with zipfile.ZipFile(tmp_path / "twice.zip", "w") as archive:
         archive.writestr("a", b"1")
-        archive.writestr("a", b"2")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("a", b"2")
     with pytest.raises(ReproError, match="a is in it twice"):
         ZipArchive(tmp_path / "twice.zip")
     with pytest.raises(ReproError, match="it does not exist"):
@@ -81,20 +82,21 @@ def test_what_is_refused(tmp_path):
 
 def test_damaged_archives(tmp_path):
     """Read as zipfile reads them, or refused with the archive's name."""
-    whole, outcomes = pack(tmp_path / "x.zip").read_bytes(), set()
+    whole, outcomes, messages = pack(tmp_path / "x.zip").read_bytes(), set(), []
     for number in range(400):
         path = tmp_path / "damaged.zip"
         path.write_bytes(damage_bytes(random.Random(number), whole))
         try:
             found = read_all(ZipArchive(path))
         except ReproError as error:
-            assert str(path) in str(error) and "\n" not in str(error)
             outcomes.add("refused")
+            messages.append(str(error))
             continue
         with zipfile.ZipFile(path) as archive:
             assert found == {name: archive.read(name) for name in found}
         outcomes.add("read")
     assert outcomes == {"read", "refused"}
+    assert [message for message in messages if "damaged.zip" not in message or "\n" in message] == []
 
 
 def write_coco(root: Path, *, archived: bool, inside: str = "val2017/") -> Path:

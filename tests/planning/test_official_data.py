@@ -143,5 +143,6 @@ def test_what_cannot_be_fetched_has_a_guide(dataset, tmp_path):
         CliRunner().invoke(app, ["data", "fetch", dataset, "--root", str(tmp_path)], catch_exceptions=False)
     guide = CliRunner().invoke(app, ["data", "guide", dataset])
     assert guide.exit_code == 0
-    assert "licence:" in guide.stdout and "layout below --root:" in guide.stdout
+    assert "licence:" in guide.stdout
+    assert "layout below --root:" in guide.stdout
     assert json.loads(CliRunner().invoke(app, ["data", "guide", dataset, "--json"]).stdout)["files"]
