@@ -182,7 +182,7 @@ def _build_orderings_grid(orderings: Sequence[Ordering]) -> Grid:
     """A line per pair of rows, those against their baseline first: the published gap, ours, p and adjusted p."""
     lines = tuple(
         (
-            Text(f"({o.group.name}) {o.better.label} > {o.worse.label}"),
+            Text((f"({o.group.name}) " if o.group.name else "") + f"{o.better.label} > {o.worse.label}"),
             Text(write_signed(o.published, o.better.require(o.column).decimals) + _mark_printed(o)),
             Text(write_signed(o.ours, 1)),
             Text(str(o.n)),

@@ -38,6 +38,13 @@ def test_renderings_of_the_same_records_have_the_same_bytes(directory):
     assert committed_tables.find_differences(directory=directory) == []
 
 
+def test_groups_without_a_letter_have_no_empty_one(rendered):
+    """Tables 4 and 5 have one group each, and orders of their rows."""
+    text = "".join((rendered / f"table{number}.md").read_text() for number in (4, 5))
+    assert "+all GC > baseline" in text
+    assert "()" not in text
+
+
 def test_another_byte_is_found_and_its_line_named(directory):
     path = directory / "table2.md"
     lines = path.read_text().splitlines(keepends=True)
