@@ -6,6 +6,7 @@ import os
 import struct
 import zipfile
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +39,10 @@ class ZipArchive:
             raise ReproError(
                 f"{path} is no zip archive, or damaged or cut short: {reason}. Download it again."
             ) from None
-        for member, following in zip(members, [*members[1:], None], strict=True):
-            if following is not None and member.filename == following.filename:
+        for member, following in pairwise(members):
+            if member.filename == following.filename:
                 raise ReproError(f"{path}: {member.filename} is in it twice")
+        for member in members:
             if member.flag_bits & _ENCRYPTED or member.compress_type not in _METHODS:
                 raise ReproError(f"{path}: {member.filename} is encrypted, or packed in a way that is not read")
         self.names = [member.filename for member in members]
