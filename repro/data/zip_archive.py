@@ -68,7 +68,8 @@ class ZipArchive:
             raise ReproError(f"{place}: it has {size} bytes, and such a file has at most {limit}")
         with open_regular(self.path, what=what) as file:
             try:
-                header = os.pread(file.fileno(), _LOCAL_HEADER, begin)
+                there = begin + _LOCAL_HEADER + packed <= os.fstat(file.fileno()).st_size
+                header = os.pread(file.fileno(), _LOCAL_HEADER, begin) if there else b""
                 if len(header) < _LOCAL_HEADER or not header.startswith(_LOCAL_MARK):
                     raise ReproError(f"{place}: the archive is damaged at byte {begin}. Download it again.")
                 length, extra = struct.unpack_from("<HH", header, 26)
