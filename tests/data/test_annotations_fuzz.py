@@ -142,7 +142,7 @@ def test_compressed_run_lengths_are_read_as_pycocotools_reads_them(directory):
     for number, side in enumerate((1, 7, 40, 300), start=10):
         mask = np.asfortranarray(np.repeat(random.random((side, side)) < 0.5, side, axis=1)[:, :side], np.uint8)
         encoded = pycoco_mask.encode(mask)
-        content["images"].append({"id": number, "file_name": "a.jpg", "height": side, "width": side})
+        content["images"].append({"id": number, "file_name": f"{number}.jpg", "height": side, "width": side})
         segmentation = {"size": [side, side], "counts": encoded["counts"].decode()}
         content["annotations"].append({"id": number, **OBJECT, "image_id": number, "segmentation": segmentation})
     assert read_soundly(json.dumps(content).encode(), directory)
