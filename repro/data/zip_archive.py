@@ -43,13 +43,17 @@ class ZipArchive:
             if member.filename == following.filename:
                 raise ReproError(f"{path}: {member.filename} is in it twice")
         for member in members:
+            if not all(
+                0 <= value < 1 << 63 for value in (member.header_offset, member.compress_size, member.file_size)
+            ):
+                raise ReproError(f"{path} is damaged: {member.filename} would lie outside of it. Download it again.")
             if member.flag_bits & _ENCRYPTED or member.compress_type not in _METHODS:
                 raise ReproError(f"{path}: {member.filename} is encrypted, or packed in a way that is not read")
         self.names = [member.filename for member in members]
         self._stored_names = [_encode_name(member) for member in members]
         #: Where each begins, its bytes as packed and unpacked, its checksum, and how it is packed.
         self._members = np.array(
-            [(m.header_offset, m.compress_size, m.file_size, m.CRC, m.compress_type) for m in members], dtype=np.uint64
+            [(m.header_offset, m.compress_size, m.file_size, m.CRC, m.compress_type) for m in members], dtype=np.int64
         ).reshape(-1, 5)
 
     def read(self, index: int, limit: int, what: str) -> bytes:
