@@ -34,17 +34,21 @@ def cluster(tmp_path_factory):
         return
     if os.getuid() or not STARTER.exists():
         pytest.skip("starting a Slurm takes root and what starts it, tools/slurm-here beside the checkout")
-    with socket.socket() as port:
+    with socket.socket() as port, socket.socket(socket.AF_UNIX) as alone:
+        try:
+            alone.bind("\0repro-tests-slurm")  # of two test processes, one starts it
+        except OSError:
+            pytest.skip("another test process has started a Slurm")
         if port.connect_ex(("127.0.0.1", 6817)) == 0:
             pytest.skip("another Slurm runs here already; SLURM_CONF=... names it to these tests")
-    directory = tmp_path_factory.mktemp("slurm")
-    subprocess.run([STARTER, "start", directory], check=True, capture_output=True, timeout=60)
-    os.environ["SLURM_CONF"] = str(directory / "slurm.conf")
-    try:
-        yield
-    finally:
-        del os.environ["SLURM_CONF"]
-        subprocess.run([STARTER, "stop", directory], check=True, timeout=60)
+        directory = tmp_path_factory.mktemp("slurm")
+        subprocess.run([STARTER, "start", directory], check=True, capture_output=True, timeout=60)
+        os.environ["SLURM_CONF"] = str(directory / "slurm.conf")
+        try:
+            yield
+        finally:
+            del os.environ["SLURM_CONF"]
+            subprocess.run([STARTER, "stop", directory], check=True, timeout=60)
 
 
 @pytest.fixture
