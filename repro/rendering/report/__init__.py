@@ -178,7 +178,7 @@ def build(results: Path, with_curves: bool = True) -> ReportPage:
 class CountedStore(Store):
     """The user's records, and the committed counts of the networks that have no count of the user's.
 
-    A count is a function of the network alone; each of the committed ones is tested to be what counting gives.
+    A count is a function of the network alone; `nox -s smoke` counts again and compares with the committed ones.
     """
 
     def counts(self) -> dict[str, Count]:
