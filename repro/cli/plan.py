@@ -58,7 +58,7 @@ def command(
 
     Examples:
 
-      repro plan --table 2 --profile full --data-root /data/coco
+      repro plan --table 2 --profile full --data-root /data/coco --device cuda
 
       repro plan --table all --profile mini
 
