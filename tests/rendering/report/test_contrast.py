@@ -41,10 +41,22 @@ def test_the_ratio_is_that_of_the_standard():
 @pytest.mark.parametrize("ground", ["--ground", "--raised"])
 def test_every_colour_of_a_text_stands_out(scheme, ground):
     colors = read_scheme(scheme)
-    texts = set(re.findall(r"[{; ](?:color|fill): var\((--[a-z-]+)\)", CSS)) - {"--ground", "--raised", *DECORATION}
+    texts = set(re.findall(r"[{; ](?:color|fill): var\((--[a-z-]+)\)", CSS)) - {
+        "--ground",
+        "--raised",
+        "--ink",
+        *DECORATION,
+    }
     assert {"--text", "--quiet", "--link", "--match", "--off", "--inconclusive", "--ledger"} <= texts
     ratios = {name: compute_contrast(colors[name], colors[ground]) for name in texts}
     assert {name: ratio for name, ratio in ratios.items() if ratio < 4.5} == {}
+
+
+def test_curves_are_drawn_on_paper_in_both_schemes():
+    for colors in map(read_scheme, ("light", "dark")):
+        assert compute_contrast(colors["--ink"], colors["--paper"]) > 7
+    assert ".curves svg text { fill: var(--ink)" in CSS
+    assert re.search(r"\.curves svg \{[^}]*background: var\(--paper\)", CSS)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
