@@ -16,7 +16,7 @@ from lightning_fabric.loggers import CSVLogger, Logger, TensorBoardLogger
 from repro.engine.log_rows import TABLE, Row, format_table, is_evaluation
 from repro.engine.log_targets import TENSORBOARD, WANDB
 from repro.errors import ReproError
-from repro.files.places import is_there
+from repro.files.places import is_there, list_directory, read_state
 from repro.paths import unwritable, write_atomically
 
 
@@ -142,9 +142,9 @@ class WandbLogger(Logger):
 def _wait_for_another_second(directory: Path) -> None:
     """Wait until a run begins in another second than those that are there: W&B names directories by the second, and
     writes over one of the same name."""
-    if is_there(directory):
-        last = max((path.stat().st_mtime for path in directory.glob("*run-*")), default=0.0)
-        time.sleep(min(1.0, max(0.0, last + 1.0 - time.time())))
+    runs = [path for path in list_directory(directory) if "run-" in path.name]
+    last = max((read_state(path).st_mtime for path in runs), default=0.0)
+    time.sleep(min(1.0, max(0.0, last + 1.0 - time.time())))
 
 
 def open_tensorboard(directory: Path, iteration: int) -> Logger:

@@ -26,6 +26,8 @@ READS = {
     "complexity --model": ["complexity", "--model", "PLACE:make", "--input", "1x3x8x8"],
     "complexity --results": ["complexity", "--table", "2", "--results", "PLACE"],
     "curves --results": ["curves", GC, "--results", "PLACE"],
+    "jobs --results": ["jobs", "--results", "PLACE"],
+    "jobs cancel --results": ["jobs", "cancel", "--all", "--results", "PLACE"],
     "data verify --root": ["data", "verify", "coco", "--root", "PLACE"],
     "data verify imagenet --root": ["data", "verify", "imagenet", "--root", "PLACE"],
     "data verify kinetics --root": ["data", "verify", "kinetics", "--root", "PLACE"],
@@ -73,9 +75,10 @@ WRITES = {
     "verify --junit": ["verify", "--results", "STORE", "--junit", "PLACE/out.xml"],
     "verify --summary": ["verify", "--results", "STORE", "--summary", "PLACE/out.md"],
 }
-#: Written with `write_atomically` after minutes, of a network that there is none of here, or with Detectron2 alone.
+#: Written with `write_atomically` after minutes, of a network that there is none of here, or with Detectron2 alone;
+#: or downloaded.
 WRITTEN_LAST = {
-    "curves --output",  # where a training was logged
+    "data fetch --root", "curves --output",  # where a training was logged
     "checkpoints convert --output", "export detectron2 --output", "export hub", "predict --output", "submit --output",
 }  # fmt: skip
 #: The same option of the same class (`MeasuringOptions`) or function (`analysis_options`) as another verb's.
