@@ -1,14 +1,29 @@
-"""What every test may use: real data beside the checkout where it exists, and one thread a process."""
+"""What every test may use: real data beside the checkout where it exists, one thread a process, its own state of it."""
 
 from __future__ import annotations
 
 import os
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from places import SHARED
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """No test leaves the process as another rank or with other handlers, as torchrun and Lightning do within it."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    yield
+    for number, handler in handlers.items():
+        if handler is not None and signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+    if ranks := sys.modules.get("lightning_fabric.utilities.rank_zero"):
+        ranks.rank_zero_only.rank = 0
 
 
 @pytest.fixture(scope="session")

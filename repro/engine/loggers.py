@@ -60,10 +60,17 @@ class _Table:
         self._keep()
 
     def sync(self) -> None:
-        """Have the system write what it holds of the file."""
+        """Have the system write what it holds of the file.
+
+        Raises:
+            ReproError: it cannot, as where the disk is full.
+        """
         if is_there(self.path):
-            with self.path.open("rb") as file:
-                os.fsync(file.fileno())
+            try:
+                with self.path.open("rb") as file:
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise unwritable(self.path, error) from error
 
     def _rewrite(self) -> None:
         write_atomically(self.path, format_table([*self.rows, *self.pending], self.columns, header=bool(self.columns)))

@@ -6,6 +6,7 @@ mix. Wu and Johnson, "Rethinking 'Batch' in BatchNorm", Section 3; the code of [
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,7 +26,11 @@ def recompute_norm_statistics(model: nn.Module, parts: Iterable[Any], count: int
         parts: inputs of the model. Every process has as many samples.
         count: number of parts.
     """
-    from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "`torch.jit.script` is deprecated", FutureWarning
+        )  # fvcore scripts its losses
+        from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 
     layers = get_bn_modules(model)
     update_bn_stats(model, parts, count)

@@ -221,7 +221,10 @@ class Run:
         """
         if self._log is None:
             return
-        os.fsync(self._log.fileno())
+        try:
+            os.fsync(self._log.fileno())
+        except OSError as error:
+            raise unwritable(self.log, error) from error
         position.log_bytes, position.log_sha256 = self._log.tell(), self._log_hash.hexdigest()
         position.last_losses = list(self._last_losses)
         state = {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 import random
 import time
 from contextlib import nullcontext
@@ -96,6 +98,32 @@ def test_killed_around_every_replacement_of_a_file_the_table_has_every_row_once(
     root, report = separate_processes
     for name in [*report["killed"], "killed-at-random", "limited-log", "limited-state"]:
         assert without_observed(root / name) == without_observed(root / "reference"), name
+
+
+def test_a_disk_that_is_full_from_any_flush_on_is_named(tmp_path, monkeypatch, reference):
+    flush, told = os.fsync, 0
+    for number in range(100):
+        left = [number]
+
+        def fill(descriptor, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            flush(descriptor)
+
+        directory = tmp_path / str(number)
+        with monkeypatch.context() as full:
+            full.setattr(os, "fsync", fill)
+            try:
+                train(directory)
+            except ReproError as error:
+                assert "the disk is full" in str(error)  # noqa: PT017 there may be none
+                told += 1
+        train(directory)
+        assert without_observed(directory) == without_observed(reference)
+        if left[0] >= 0:
+            break
+    assert told == number > 10
 
 
 def test_a_line_that_was_half_written_is_written_again(tmp_path, reference):
