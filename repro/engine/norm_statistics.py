@@ -27,9 +27,7 @@ def recompute_norm_statistics(model: nn.Module, parts: Iterable[Any], count: int
         count: number of parts.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "`torch.jit.script` is deprecated", FutureWarning
-        )  # fvcore scripts its losses
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # fvcore's
         from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 
     layers = get_bn_modules(model)
