@@ -107,7 +107,9 @@ def test_what_table_2_trained_is_only_looked_at(settings):
     after = step(settings)
     assert (after.status, after.statistics) == ("measured", statistics(settings))
     assert after.record == before.record
-    assert reproduced(settings) == [{"event": "measured", "record": before.record.filename}]
+    (event,) = reproduced(settings)
+    assert (event["event"], event["record"]) == ("measured", before.record.filename)
+    assert event["result"] == f"AP box {before.record.metric('ap_box').value:.2f} %, AP mask 0.00 %"
 
 
 def test_the_record_is_of_the_same_weights(table2, settings):
