@@ -266,6 +266,14 @@ class TestChanges:
         assert [visit.start for visit in server.visits] == [0, 100_000, 150_000]
 
 
+@pytest.fixture
+def pauses(monkeypatch):
+    """The seconds that the client would have slept; threads of servers may still sleep."""
+    found, sleep, client = [], time.sleep, threading.current_thread()
+    monkeypatch.setattr(time, "sleep", lambda s: found.append(s) if threading.current_thread() is client else sleep(s))
+    return found
+
+
 class TestRefusals:
     def test_a_wrong_hash_is_refused_with_both_named(self, server, tmp_path):
         kept = fetch(server, tmp_path).path
@@ -362,9 +370,7 @@ class TestRefusals:
             fetch(server, tmp_path, patience=Patience(timeout=0.1, tries=2, pause=0))
 
     @pytest.mark.parametrize("code", [429, 503])
-    def test_a_server_is_left_alone_as_long_as_it_asks_for(self, server, tmp_path, monkeypatch, code):
-        pauses = []
-        monkeypatch.setattr(time, "sleep", pauses.append)
+    def test_a_server_is_left_alone_as_long_as_it_asks_for(self, server, tmp_path, pauses, code):
         date = formatdate(time.time() + 61, usegmt=True)
         waits = ["30", date, "Wed, 21 Oct 2015 07:28:00 GMT", "soon", "-3", "120"]
         server.answers["/w.pth"] = [status(code, Retry_After=wait) for wait in waits]
@@ -373,9 +379,7 @@ class TestRefusals:
         assert 50 < pauses[1] <= 61
         assert pauses[2:] == [4, 8, 16, 120]
 
-    def test_a_server_that_asks_for_too_long_is_left_for_another(self, server, tmp_path, monkeypatch):
-        pauses = []
-        monkeypatch.setattr(time, "sleep", pauses.append)
+    def test_a_server_that_asks_for_too_long_is_left_for_another(self, server, tmp_path, pauses):
         server.answers["/busy.pth"] = [status(429, Retry_After="3600")] * 9
         with pytest.raises(ReproError, match=r"429 \(Too Many Requests\); it asks to be left alone for 3600 seconds"):
             fetch(server, tmp_path, "/busy.pth")
@@ -383,9 +387,7 @@ class TestRefusals:
         assert [visit.path for visit in server.visits] == ["/busy.pth", "/busy.pth", "/w.pth"]
         assert pauses == []
 
-    def test_pauses_grow_with_tries_in_vain_and_are_bounded(self, server, tmp_path, monkeypatch):
-        pauses = []
-        monkeypatch.setattr(time, "sleep", pauses.append)
+    def test_pauses_grow_with_tries_in_vain_and_are_bounded(self, server, tmp_path, pauses):
         server.answers["/w.pth"] = [status(503), status(503), send(cut=1000), *[status(503)] * 9]
         with pytest.raises(ReproError, match="503"):
             fetch(server, tmp_path, patience=Patience())
