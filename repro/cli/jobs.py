@@ -73,6 +73,8 @@ def cancel_jobs(
         raise ReproError("name experiments, or use --all")
     states = _read_states(results)
     known = {state.entry.read_description().experiment for state in states}
+    if experiments and not known:
+        raise ReproError(f"no job was submitted for results in {results}")
     for name in experiments or []:
         if name not in known:
             from repro.errors import unknown

@@ -54,6 +54,7 @@ PARSED = {
     "repro export hub mine.py:coordinate-attention exported --license cc-by-4.0": "weights that were trained here",
     "repro data fetch coco --root /data/coco --split val2017": "a download",
     "repro data fetch coco --root /data/coco": "downloads",
+    "repro jobs cancel coco-r50-gc-r16": "a job",
     "repro export detectron2 coco-r50-gc-r16 --output gc.py": "Detectron2",
 }
 #: Those that end with 1 of the committed records, as their help says: a share is required that is not measured.
