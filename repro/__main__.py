@@ -15,14 +15,17 @@ def main() -> None:
     _open_closed_descriptors()
     from repro import cli
 
-    if interruptible:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        cli.main()
-    finally:
         if interruptible:
-            signal.signal(signal.SIGINT, _end_at_once)
-        sys.stdout = sys.stderr  # what a user's own file prints when the interpreter ends, behind our output
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            cli.main()
+        finally:
+            if interruptible:
+                signal.signal(signal.SIGINT, _end_at_once)
+            sys.stdout = sys.stderr  # what a user's own file prints when the interpreter ends, behind our output
+    except KeyboardInterrupt:  # between the lines: `cli.main` tells what it interrupts
+        sys.exit(130)
 
 
 def _end_at_once(*_: object) -> None:

@@ -181,7 +181,12 @@ def test_ctrl_c_while_modules_are_imported_is_no_traceback(delay):
     program = (
         "import sys, threading, os, signal, time\n"
         "import repro.__main__\n"
-        f"threading.Thread(target=lambda: (time.sleep({delay} - 0.08), os.kill(os.getpid(), signal.SIGINT))).start()\n"
+        "def interrupt():\n"
+        "    while signal.getsignal(signal.SIGINT) is signal.default_int_handler:\n"  # `main` has not begun
+        "        pass\n"
+        f"    time.sleep({delay} - 0.08)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=interrupt).start()\n"
         "sys.argv = ['repro', 'explain', '2/a/+1 GC']\n"
         "repro.__main__.main()\n"
         "time.sleep(1)\n"
