@@ -25,6 +25,12 @@ def train(directory, model=None, of=None, **options):
     return fit(model or Noisy(), of or recipe(), Squares(), directory=directory, **options)
 
 
+@pytest.fixture(autouse=True)
+def listening():
+    """To Ctrl-C, which is ignored where a shell runs the tests in its background; undone with all handlers."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def read_iteration(directory):
     state = torch.load(io.BytesIO(unseal_bytes((directory / "state.pt").read_bytes())[0]), weights_only=True)
     return state["position"]["iteration"]
