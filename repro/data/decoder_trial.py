@@ -16,6 +16,8 @@ from collections.abc import Callable
 _FAULTS = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 #: What the run answers, and the copy must not.
 _ANSWERED = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
+#: Seconds that a copy may take: one that hangs, as with a lock that another thread held, is no fault of the file.
+_PATIENCE = 300
 
 
 def find_fault(work: Callable[[], object]) -> str | None:
@@ -29,6 +31,8 @@ def find_fault(work: Callable[[], object]) -> str | None:
     if process == 0:
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, _ANSWERED)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(_PATIENCE)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             for output in (1, 2):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), output)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 
 import damaged_videos
 import pytest
 
+from repro.data import decoder_trial
 from repro.data.decoder_trial import find_fault
 from repro.data.video import UnreadableVideo, Video
 
@@ -23,6 +25,13 @@ def test_what_ends_otherwise_is_no_fault(capfd):
     assert find_fault(lambda: 1 / 0) is None
     assert find_fault(lambda: os.kill(os.getpid(), signal.SIGKILL)) is None
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_copy_that_hangs_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(decoder_trial, "_PATIENCE", 1)
+    begun = time.monotonic()
+    assert find_fault(lambda: time.sleep(60)) is None
+    assert time.monotonic() - begun < 30
 
 
 def test_outside_the_main_thread():
