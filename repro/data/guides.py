@@ -82,7 +82,7 @@ def _guide_kinetics() -> DataGuide:
         DataFile("train.csv", f"{site}annotations/train.csv", None, "the official list, 246,534 rows"),
         DataFile("val.csv", f"{site}annotations/val.csv", None, "the official list, 19,906 rows"),
         DataFile("part_0.tar.gz to part_241.tar.gz", f"{site}train/", None, "to train, Tables 1 and 5"),
-        DataFile("part_0.tar.gz to part_19.tar.gz", f"{site}val/", 30354517239, "to evaluate, Tables 1 and 5"),
+        DataFile("part_0.tar.gz to part_19.tar.gz", f"{site}val/", 30354517239, "to evaluate; size by a third party"),
         DataFile(
             "replacement_for_corrupted_k400.tgz", f"{site}replacement_for_corrupted_k400.tgz", None,
             "1,392 videos, to be unpacked over the split",
@@ -92,10 +92,11 @@ def _guide_kinetics() -> DataGuide:
         title="Kinetics-400",
         tables=(1, 5),
         licence="annotations CC BY 4.0; the videos are YouTube's, each under its own terms",
-        access="the copy of the CVD Foundation, here; other copies have other videos. About 450 GB with the test split",
+        access="the copy of the CVD Foundation, here; other copies have other videos",
         files=files,
         layout=["annotations/train.csv", "annotations/val.csv", "train/*.mp4", "val/*.mp4"],
         remarks=[
+            "A third party's script tells of 435 GiB with the test split.",
             "No copy has all videos: `repro data verify kinetics` counts what is there, and records say of how many.",
             "Weights of Kinetics-700 must not be evaluated on it: their training videos include some of this split's.",
         ],
