@@ -23,7 +23,7 @@ _LIMIT = 4 << 20  #: bytes of a configuration
 
 
 class ExportedWeights(FrozenModel):
-    """Of which network the weights are."""
+    """The network that the weights are of."""
 
     schema_version: Literal[1] = 1
     package: Text  #: name and version of what wrote it

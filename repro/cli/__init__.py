@@ -160,7 +160,7 @@ def _check_words(arguments: Sequence[str], environment: Mapping[str, str]) -> No
 
 
 def _tell_interruption() -> None:
-    """Of several processes, the one that started the others tells it, or the training itself did."""
+    """Tell that it was interrupted, unless the process that started this one does, or the training itself did."""
     with suppress(ReproError):
         if launch.find_processes(None).launcher:
             return

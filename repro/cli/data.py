@@ -27,20 +27,21 @@ _SPLITS: dict[str, tuple[str, ...]] = {
     "kinetics": ("train", "val"),
 }
 _FETCHED = ("train2017", "val2017", "test-dev2017")
+DataSetName = Annotated[
+    str,
+    typer.Argument(
+        metavar="imagenet|coco|kinetics",
+        help="Which data set is meant.",
+        autocompletion=completion.complete_words("imagenet", "coco", "kinetics"),
+    ),
+]
 #: So many reasons of unreadable items are printed.
 _REASONS = 3
 
 
 @app.command("guide", cls=Verb)
 def guide(
-    dataset: Annotated[
-        str,
-        typer.Argument(
-            metavar="imagenet|coco|kinetics",
-            help="Which data set to describe.",
-            autocompletion=completion.complete_words("imagenet", "coco", "kinetics"),
-        ),
-    ],
+    dataset: DataSetName,
     json: options.Json = False,
 ) -> None:
     """Say what to get for a data set and where: files, bytes, licence, access, layout.
@@ -107,14 +108,7 @@ def fetch(
 
 @app.command("verify", cls=Verb)
 def verify(
-    dataset: Annotated[
-        str,
-        typer.Argument(
-            metavar="imagenet|coco|kinetics",
-            help="Which data set it should be.",
-            autocompletion=completion.complete_words("imagenet", "coco", "kinetics"),
-        ),
-    ],
+    dataset: DataSetName,
     root: Annotated[Path, typer.Option("--root", help="The data set's directory.")],
     split: Annotated[
         str | None,

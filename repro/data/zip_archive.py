@@ -7,6 +7,7 @@ import struct
 import zipfile
 import zlib
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,9 @@ class ZipArchive:
         self.path = path
         try:
             with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-                members = sorted((member for member in archive.infolist() if not member.is_dir()), key=_name)
+                members = sorted(
+                    (member for member in archive.infolist() if not member.is_dir()), key=attrgetter("filename")
+                )
         except ReproError:
             raise
         except Exception as error:  # what zipfile raises depends on where the damage is
@@ -100,7 +103,3 @@ class ZipArchive:
 def _encode_name(member: zipfile.ZipInfo) -> bytes:
     """The name as it stands in the archive: UTF-8, or else in the first PCs' encoding."""
     return member.orig_filename.encode("utf-8" if member.flag_bits & _UTF8 else "cp437")
-
-
-def _name(member: zipfile.ZipInfo) -> str:
-    return member.filename

@@ -106,8 +106,8 @@ class Watched(Plain):
         return super().forward(batch)
 
 
-def two_processes(directory: Path, stop: int | None, interrupted: Path) -> None:
-    """Two gloo processes that train `Watched` together, started as a launcher such as torchrun starts them."""
+def run_two(work: Callable[[int, Fabric], None]) -> list[int]:
+    """The exit statuses of two gloo processes that do `work`, started as a launcher such as torchrun starts them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -119,6 +119,16 @@ def two_processes(directory: Path, stop: int | None, interrupted: Path) -> None:
         )  # fmt: skip
         fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
         fabric.launch()
+        work(rank, fabric)
+
+    children = [fork(lambda rank=rank: process(rank)) for rank in range(2)]
+    return [wait(child) for child in children]
+
+
+def two_processes(directory: Path, stop: int | None, interrupted: Path) -> None:
+    """Two gloo processes that train `Watched` together."""
+
+    def process(rank: int, fabric: Fabric) -> None:
         whole = Watched()
         train(directory, model=lambda: whole, fabric=fabric)
         half = Watched(stop)
@@ -133,24 +143,13 @@ def two_processes(directory: Path, stop: int | None, interrupted: Path) -> None:
         seen = {"whole": torch.stack(whole.seen), "final": whole.fc.weight.detach(), "half": torch.stack(half.seen)}
         torch.save(seen, directory / f"rank{rank}.pt")
 
-    children = [fork(lambda rank=rank: process(rank)) for rank in range(2)]
-    assert [wait(child) for child in children] == [0, 0]
+    assert run_two(process) == [0, 0]
 
 
 def signalled(directory: Path) -> list[int]:
     """The exit statuses of two processes that train together; a signal comes in the second one alone."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
 
-    def process(rank: int) -> None:
-        os.environ.update(
-            RANK=str(rank), LOCAL_RANK=str(rank), GROUP_RANK="0", WORLD_SIZE="2", LOCAL_WORLD_SIZE="2",
-            MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), TORCHELASTIC_RUN_ID="test",
-        )  # fmt: skip
-        fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
-        fabric.launch()
-
+    def process(rank: int, fabric: Fabric) -> None:
         class Signalled(Watched):
             def forward(self, batch):
                 if rank == 1 and len(self.seen) == 6:
@@ -165,8 +164,7 @@ def signalled(directory: Path) -> list[int]:
         except SystemExit as end:
             os._exit(int(end.code or 0))
 
-    children = [fork(lambda rank=rank: process(rank)) for rank in range(2)]
-    return [wait(child) for child in children]
+    return run_two(process)
 
 
 def limited(directory: Path, limit: int) -> str | None:
