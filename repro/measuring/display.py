@@ -35,12 +35,20 @@ class Display:
     """The progress of the steps of a plan; its methods may be called from any thread.
 
     Args:
+        shared: the trainings that several steps begin with, see `Pace`.
         quiet: show nothing.
     """
 
-    def __init__(self, console: Console, steps: Sequence[Step], workers: int, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        console: Console,
+        steps: Sequence[Step],
+        workers: int,
+        shared: Sequence[tuple[str, float]] = (),
+        quiet: bool = False,
+    ) -> None:
         self.console, self.steps, self.quiet, self.done = console, list(steps), quiet, 0
-        self.pace = Pace([step.seconds for step in steps], workers)
+        self.pace = Pace([step.seconds for step in steps], workers, shared)
         self.progress = Progress(
             TextColumn("{task.description}", justify="left"),
             BarColumn(bar_width=24),

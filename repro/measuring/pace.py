@@ -11,15 +11,57 @@ _TRUST = 0.05
 _TRAINING = 0.9  #: about this part of a step is training; the rest is evaluation
 
 
+class _SharedTrainings:
+    """The trainings that several steps begin with, and for which they wait: how far these are, and how fast.
+
+    Args:
+        expected: (stage, expected seconds) of each.
+    """
+
+    def __init__(self, expected: Sequence[tuple[str, float]]) -> None:
+        by_stage: dict[str, list[float]] = {}
+        for stage, seconds in expected:
+            by_stage.setdefault(stage, []).append(seconds)
+        self.cost = {stage: sum(all_) / len(all_) for stage, all_ in by_stage.items()}
+        self.total = sum(seconds for _, seconds in expected)
+        self.seen: dict[tuple[int, str], list[tuple[float, float]]] = {}  #: (time, share), the first and the last
+
+    def advance(self, step: int, stage: str, share: float, now: float) -> None:
+        """Note how far the one is that `step` executes as `stage`."""
+        first, *_ = self.seen.setdefault((step, stage), [(now, share)])
+        self.seen[step, stage] = [first, (now, share)]
+
+    @property
+    def slower(self) -> float:
+        """How many times the expected seconds they take."""
+        trust = _TRUST * self.total
+        took = sum(each[-1][0] - each[0][0] for each in self.seen.values())
+        done = sum(self.cost[stage] * (each[-1][1] - each[0][1]) for (_, stage), each in self.seen.items())
+        return (took + trust) / (done + trust) if trust else 1.0
+
+    @property
+    def left(self) -> float:
+        """The expected seconds of what is left of them."""
+        return max(0.0, self.total - sum(self.cost[stage] * each[-1][1] for (_, stage), each in self.seen.items()))
+
+
 class Pace:
     """The progress of steps that are done side by side.
 
     Args:
         costs: the seconds that each step is expected to take; 0 where nothing is known.
         workers: how many steps are done at a time.
+        shared: the trainings that several steps begin with, (stage, expected seconds) of each. They come one after
+            another.
     """
 
-    def __init__(self, costs: Sequence[float], workers: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        costs: Sequence[float],
+        workers: int,
+        shared: Sequence[tuple[str, float]] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         known = [cost for cost in costs if cost > 0]
         usual = sum(known) / len(known) if known else 1.0
         self.costs = [cost if cost > 0 else usual for cost in costs]
@@ -27,11 +69,14 @@ class Pace:
         self.workers, self.clock = workers, clock
         self.fractions = [0.0] * len(costs)
         self.started: float | None = None
+        self.shared = _SharedTrainings(shared)
 
     def advance(self, step: int, stage: str, done: int, total: int) -> None:
-        """Note how far a step is. What comes before its training counts as nothing of it."""
+        """Note how far a step is. What it shares with others counts as nothing of it."""
         share = done / total if total else 0.0
-        if stage == "training":
+        if stage in self.shared.cost:
+            self.shared.advance(step, stage, share, self.clock())
+        elif stage == "training":
             self._reach(step, _TRAINING * share)
         elif stage == "evaluation":
             self._reach(step, _TRAINING + (1 - _TRAINING) * share)
@@ -48,18 +93,26 @@ class Pace:
     @property
     def fraction(self) -> float:
         """The part of all the work that is done."""
-        return sum(c * f for c, f in zip(self.costs, self.fractions, strict=True)) / sum(self.costs)
+        done = self._count_done() + self.shared.total - self.shared.left
+        return done / (sum(self.costs) + self.shared.total)
+
+    def _count_done(self) -> float:
+        return sum(cost * part for cost, part in zip(self.costs, self.fractions, strict=True))
 
     @property
     def remaining(self) -> float | None:
         """Estimate the seconds that are left; None where nothing is known yet."""
-        done = self.fraction * sum(self.costs)
-        elapsed = self.clock() - self.started if self.started is not None else 0.0
+        done = self._count_done()
         if done + self.trust <= 0:
             return None
-        slower = (elapsed * self.workers + self.trust) / (done + self.trust)  # than expected
         left = [cost * (1 - part) for cost, part in zip(self.costs, self.fractions, strict=True)]
-        return max(sum(left) / self.workers, max(left)) * slower
+        steps = max(sum(left) / self.workers, max(left))
+        if self.started is None:  # all wait for what they share
+            return (steps + self.shared.left) * self.shared.slower
+        elapsed = self.clock() - self.started
+        expected = self.trust * self.shared.slower
+        slower = (elapsed * self.workers + expected) / (done + self.trust)
+        return (steps + self.shared.left / self.workers) * slower
 
 
 def format_clock(seconds: float | None) -> str:

@@ -27,6 +27,7 @@ from repro.files.locks import STARTED_BY
 from repro.measuring.display import Display
 from repro.measuring.worker import build_environment, write_task
 from repro.planning.plan import Step
+from repro.planning.pretrainings import list_missing
 from repro.settings import Settings
 
 
@@ -66,7 +67,7 @@ def run(
         waiting.put(step)
     outcomes: list[Outcome] = []
     number = min(jobs or count_workers(settings), len(steps))
-    display = Display(console, steps, number, quiet)
+    display = Display(console, steps, number, list_missing(steps, settings), quiet)
     workers = [_Worker(waiting, settings, command, display, outcomes) for _ in range(number)]
     with display.progress:
         try:

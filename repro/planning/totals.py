@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from repro.engine.fitted import WEIGHTS
-from repro.experiments import mini
-from repro.files.places import is_there
-from repro.planning import keys
 from repro.planning.plan import Step
+from repro.planning.pretrainings import list_missing
 from repro.settings import Settings
 
 
@@ -46,16 +43,11 @@ def describe_totals(steps: Sequence[Step], settings: Settings) -> list[str]:
 
 def _describe_pretrainings(steps: Sequence[Step], settings: Settings) -> str:
     """Describe what mini experiments share and start from, where it has to be trained first; empty if nothing has."""
-    chains = ((step.experiment, mini.list_pretrainings(step.experiment)) for step in steps)
-    places = {
-        keys.pretraining_directory(experiment, chain[:length], settings)
-        for experiment, chain in chains
-        for length in range(1, len(chain) + 1)
-    }
-    missing = sum(not is_there(place / WEIGHTS) for place in places)
+    missing = list_missing(steps, settings)
     if not missing:
         return ""
-    return f"; and before that, once, {missing} pre-training{'s'[: missing != 1]} that experiments share"
+    number, time = len(missing), _write_time(sum(seconds for _, seconds in missing))
+    return f"; and before that, once, {number} pre-training{'s'[: number != 1]} that experiments share, about {time}"
 
 
 def _count(known: Sequence[object], all_: Sequence[object]) -> str:

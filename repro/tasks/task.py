@@ -138,19 +138,25 @@ class Task(ABC, Generic[Result, Model, Data]):
             ReproError: the weights cannot be fetched, or trained.
         """
         if pretrainings := mini.list_pretrainings(self.experiment):
-            pretrained = self._pretrain(pretrainings, fabric, progress)
+            pretrained = self._pretrain(self.experiment, pretrainings, fabric, progress)
             return pretrained.weights, pretrained.sha256
         path = initial_weights.fetch(self.experiment.recipe.initial_weights)
         return path, sha256(path)
 
-    def _pretrain(self, pretrainings: list[Experiment], fabric: Fabric, progress: ProgressReport) -> Fitted:
+    def _pretrain(
+        self, following: Experiment, pretrainings: list[Experiment], fabric: Fabric, progress: ProgressReport
+    ) -> Fitted:
         """Execute these trainings, each of which starts from what the one before ended in: the last one's result.
+
+        Args:
+            following: what starts from that.
 
         Raises:
             ReproError: one of them diverges, or its directory cannot be written.
         """
         *earlier, spec = pretrainings
-        start = self._pretrain(earlier, fabric, progress) if earlier else None
+        start = self._pretrain(spec, earlier, fabric, progress) if earlier else None
+        stage = mini.PRETRAINED[following.recipe.initial_weights]
         key = pretraining_key(self.experiment, pretrainings, self.settings)
         directory = pretraining_directory(self.experiment, pretrainings, self.settings)
         with hold_directory_lock(directory):
@@ -171,7 +177,7 @@ class Task(ABC, Generic[Result, Model, Data]):
                 collate=list if isinstance(model, Tagger) else self.collate,
                 save_every=self.settings.save_every,
                 save_seconds=self.settings.save_seconds,
-                observation=Observation(progress=lambda at: progress("pre-training", at.iteration, at.total, at)),
+                observation=Observation(progress=lambda at: progress(stage, at.iteration, at.total, at)),
             )
 
     def build_pretraining_network(self, spec: Experiment) -> nn.Module:

@@ -134,7 +134,9 @@ def test_accuracy_is_measured_where_it_is_missing(small, tmp_path):
     before = step(settings)
     assert before.order.attention
     assert before.reason == "no record yet; with the statistics of its attention"
-    assert stages(reproduced(settings)) == ["pre-training", "training", "evaluation", "analysis"]
+    assert stages(reproduced(settings)) == [
+        "pre-training", "training of the shared detector", "training", "evaluation", "analysis",
+    ]  # fmt: skip
     assert step(settings).status == "measured"
 
 

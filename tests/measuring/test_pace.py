@@ -47,6 +47,41 @@ def test_the_last_experiment_is_not_shared_by_idle_workers():
     assert Pace([100.0], workers=8, clock=lambda: 0.0).remaining == 100
 
 
+@pytest.mark.parametrize("slowness", [0.5, 1.0, 2.0])
+def test_while_all_wait_for_what_they_share_the_estimate_goes_down(slowness):
+    """Twenty runs of 20 s by two workers begin with a classifier of 20 s and a detector of 60, which one executes."""
+    now = [0.0]
+    pace = Pace([20.0] * 20, 2, [("classifier", 20.0), ("detector", 60.0)], clock=lambda: now[0])
+    end = slowness * (80 + 200)
+    assert pace.remaining == 280
+    assert pace.fraction == 0
+    for stage, cost in (("classifier", 20.0), ("detector", 60.0)):
+        for part in range(11):
+            pace.advance(0, stage, part, 10)
+            if now[0] >= 0.05 * end:
+                assert pace.remaining == pytest.approx(end - now[0], rel=0.25 if stage == "classifier" else 0.2)
+            now[0] += slowness * cost / 10 if part < 10 else 0.0
+    assert pace.fraction == pytest.approx(80 / 480)
+    pace.advance(0, "training", 0, 10)
+    pace.advance(1, "training", 0, 10)
+    assert pace.remaining == pytest.approx(end - now[0], rel=0.1)
+    for step in range(0, 20, 2):
+        now[0] += slowness * 20
+        pace.finish(step)
+        pace.finish(step + 1)
+        assert pace.remaining == pytest.approx(end - now[0], abs=0.06 * end)
+
+
+def test_what_an_interrupted_run_left_of_it_counts_but_not_as_speed():
+    now = [0.0]
+    pace = Pace([20.0] * 4, 2, [("detector", 60.0)], clock=lambda: now[0])
+    pace.advance(0, "detector", 50, 100)
+    assert pace.remaining == pytest.approx(30 + 40)
+    now[0] = 6.0
+    pace.advance(0, "detector", 60, 100)
+    assert pace.remaining == pytest.approx(24 + 40)
+
+
 def test_without_expectations_nothing_is_said_before_something_is_done():
     now = [0.0]
     pace = Pace([0.0, 0.0], 1, clock=lambda: now[0])

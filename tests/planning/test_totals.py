@@ -61,11 +61,11 @@ def test_what_mini_experiments_start_from_is_named_where_it_is_not_here(tmp_path
     names = ("coco-r50-1gc", "coco-r50-baseline")
     steps = [replace(step(seconds=20.0), experiment=mini.get_at_profile(name, "mini")) for name in names]
     (line,) = describe_totals(steps, settings)
-    assert line.endswith("; and before that, once, 2 pre-trainings that experiments share")
+    assert line.endswith("; and before that, once, 2 pre-trainings that experiments share, about 75 s")
     for number in (1, 2):
         chain = mini.list_pretrainings(steps[0].experiment)[:number]
         directory = keys.pretraining_directory(steps[0].experiment, chain, settings)
         directory.mkdir(parents=True)
         (directory / "weights.pt").write_bytes(b"")
         (line,) = describe_totals(steps, settings)
-        assert line.endswith("1 pre-training that experiments share" if number == 1 else " here")
+        assert line.endswith("1 pre-training that experiments share, about 55 s" if number == 1 else " here")

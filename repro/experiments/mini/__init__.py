@@ -8,8 +8,13 @@ from repro.errors import ReproError
 from repro.experiments import Experiment, get, overrides
 from repro.experiments.mini import coco, imagenet, kinetics
 
-#: What recipes of the mini profile call initial weights that are trained here for several experiments.
-PRETRAINED = ("pretraining", "shared detector", "shared network")
+#: What recipes of the mini profile call initial weights that are trained here for several experiments, and the stage in
+#: which that is done.
+PRETRAINED = {
+    "pretraining": "pre-training",
+    "shared detector": "training of the shared detector",
+    "shared network": "training of the shared network",
+}
 _TASKS = {"coco": coco, "imagenet": imagenet, "kinetics": kinetics}
 
 
@@ -52,6 +57,11 @@ def list_pretrainings(experiment: Experiment) -> list[Experiment]:
 def estimate_seconds(experiment: Experiment) -> float:
     """Estimate how many seconds of one core the training and the evaluation of a mini experiment take."""
     return _TASKS[experiment.dataset].estimate_seconds(experiment)
+
+
+def estimate_pretraining_seconds(experiment: Experiment, pretraining: Experiment) -> float:
+    """Estimate how many seconds of one core one of the trainings takes that lead to its initial weights."""
+    return _TASKS[experiment.dataset].estimate_seconds(pretraining)
 
 
 def dataset_key_for(experiment: Experiment) -> str:
