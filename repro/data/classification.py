@@ -111,10 +111,8 @@ def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     )
     if preprocessing.color == "BGR":
         images = images.flip(1)
-    scaled = images.float()
-    if preprocessing.maximum == 1:
-        scaled = scaled / 255
-    return (scaled - mean) / std
+    scaled = images / 255 if preprocessing.maximum == 1 else images.float()
+    return (scaled - mean).div_(std)
 
 
 # -- training ---------------------------------------------------------------------------------------------------------
@@ -192,7 +190,7 @@ def choose_color_change(image: Tensor, augmentation: Augmentation, generator: np
     Args:
         image: uint8 (3, S, S), whose mean brightness decides what contrast does.
     """
-    total = np.add.reduce(image.numpy(), axis=1, dtype=np.uint32).sum(axis=1)  # exact, and far faster than torch.sum
+    total = image.numpy().reshape(3, -1).sum(axis=1, dtype=np.uint32)  # exact, and far faster than torch.sum
     mean = np.append(total / image[0].numel(), 1.0)  # of R, G, B; and the 1 of the affine map
     change = np.eye(3, 4)
     gray = np.broadcast_to(_GRAY, (3, 3))
@@ -217,5 +215,5 @@ def recolor(images: Tensor, colors: Tensor) -> Tensor:
     """Change colours of uint8 `images` by `ImageBatch.colors`: float32 (B, 3, S, S), about 0 to 255, channels last."""
     flat = images.permute(0, 2, 3, 1).flatten(1, 2).float()
     with torch.autocast(images.device.type, enabled=False):  # bfloat16 has 8 bits for 256 values
-        changed = torch.baddbmm(colors[:, None, :, 3], flat, colors[:, :, :3].mT)
+        changed = torch.bmm(flat, colors[:, :, :3].mT).add_(colors[:, None, :, 3])
     return changed.unflatten(1, images.shape[2:]).permute(0, 3, 1, 2)

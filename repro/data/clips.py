@@ -69,10 +69,8 @@ def normalise(clips: Tensor, preprocessing: Preprocessing) -> Tensor:
     )
     if preprocessing.color == "BGR":
         clips = clips.flip(-4)
-    scaled = clips.float()
-    if preprocessing.maximum == 1:
-        scaled = scaled / 255
-    return (scaled - mean) / std
+    scaled = clips / 255 if preprocessing.maximum == 1 else clips.float()
+    return (scaled - mean).div_(std)
 
 
 # -- evaluation -------------------------------------------------------------------------------------------------------
