@@ -19,6 +19,7 @@ LARGEST_SEED = 2**32 - 1  #: NumPy's generators mix larger ones with what is dra
 MOST_SEEDS = 1000
 MOST_THREADS = 1024  #: more than any machine has processors; OpenMP is killed where it cannot have as many
 MOST_DEVICES = 64  #: of one machine
+MOST_GPUS = 100_000  #: of a cluster
 MOST_ITERATIONS = 10**9
 MOST_SECONDS = 7 * 24 * 3600  #: between two saved states
 MOST_EPOCHS = 10**6

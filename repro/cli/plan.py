@@ -22,11 +22,12 @@ from repro.cli.streams import print_line
 from repro.errors import ReproError
 from repro.experiments import Experiment, is_published, readings
 from repro.files.printable import join_words
-from repro.settings import MOST_SEEDS, Settings
+from repro.settings import MOST_GPUS, MOST_SEEDS, Settings
 
 if TYPE_CHECKING:
     from repro.planning.plan import Step
     from repro.planning.progress import Progress
+    from repro.planning.timetable import Timetable
 
 
 #: A cost in more characters than this, of several steps, is told once.
@@ -46,6 +47,15 @@ def command(
     ] = None,
     experiments: options.Experiments = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=MOST_SEEDS, help="Seeds 0..N-1 of every experiment.")] = 1,
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            "--gpus",
+            min=1,
+            max=MOST_GPUS,
+            help="When each step would run on so many H200 GPUs, --devices of them for each; of the full profile.",
+        ),
+    ] = None,
     json: options.Json = False,
     *,
     chosen: MeasuringOptions,
@@ -63,9 +73,12 @@ def command(
       repro plan --table all --profile mini
 
       repro plan --experiments mine.py --profile mini --seeds 3
+
+      repro plan --table all --profile full --source trained --device cuda --gpus 64 --devices 8
     """
     from repro import paper
     from repro.planning.plan import plan, rows_by_experiment, select_attention
+    from repro.planning.timetable import make_timetable
     from repro.planning.totals import describe_totals
     from repro.verification.own_rows import choose_table
 
@@ -84,11 +97,16 @@ def command(
             rows.setdefault(name, []).extend(where + label for label in labels)
     attention = frozenset(name for number in numbers for name in select_attention(names, number))
     steps = plan(names, settings, range(seeds), attention)
+    timetable = make_timetable(steps, settings, gpus) if gpus else None
     if json:
         import json as json_
 
         commands = _write_commands(steps, chosen, experiments or [])
-        print(json_.dumps([_as_json(*pair, rows, settings) for pair in zip(steps, commands, strict=True)], indent=1))
+        print(
+            json_.dumps(
+                [_as_json(*pair, rows, settings, timetable) for pair in zip(steps, commands, strict=True)], indent=1
+            )
+        )
         _refuse_what_is_missing(steps, settings)
         return
     title = f"Table {numbers[0]}" if len(numbers) == 1 else "All tables"
@@ -104,6 +122,9 @@ def command(
         print_line(f"  {step.experiment.name:<{width}}  {how}  {step.status:<8}  {reading}{step.reason}; cost: {cost}")
         if progress := _find_progress(step):
             print_line(f"  {'':<{width}}  {progress}")
+        if step.cost.h200:
+            placement = timetable and timetable.find(step)
+            print(f"  {'':<{width}}  {step.cost.h200}{f', {placement}' if placement else ''}")
         what = _describe_dependents(step.needed_by) or _describe_rows(step.experiment, rows)
         print(f"  {'':<{width}}  {what}")
         if settings.profile == "full":
@@ -112,7 +133,7 @@ def command(
         print(f"{name}: {words}")
     tally = {status: sum(step.status == status for step in steps) for status in ("measured", "ready", "blocked")}
     print(", ".join(f"{count} {status}" for status, count in tally.items()))
-    for line in describe_totals(steps, settings):
+    for line in [*describe_totals(steps, settings), *(timetable.describe() if timetable else [])]:
         print(line)
     _refuse_what_is_missing(steps, settings)
 
@@ -214,8 +235,10 @@ def _describe_public_weights(experiment: Experiment) -> str:
     return ", ".join(usable) or "none"
 
 
-def _as_json(step: Step, command: str, rows: dict[str, list[str]], settings: Settings) -> dict[str, object]:
-    progress = _find_progress(step)
+def _as_json(
+    step: Step, command: str, rows: dict[str, list[str]], settings: Settings, timetable: Timetable | None
+) -> dict[str, object]:
+    progress, placement = _find_progress(step), timetable and timetable.find(step)
     return {
         "experiment": step.experiment.name,
         "readings": dict(step.experiment.readings),
@@ -228,6 +251,9 @@ def _as_json(step: Step, command: str, rows: dict[str, list[str]], settings: Set
         "reason": step.reason,
         "cost": step.cost.words,
         "gpu_hours": step.cost.gpu_hours,
+        "h200_hours": step.cost.h200 and step.cost.h200.hours,
+        "h200_rule": step.cost.h200 and step.cost.h200.rule,
+        "scheduled": placement and placement.to_json(),
         "download_bytes": step.cost.download,
         "seconds": step.cost.seconds,
         "progress": progress and asdict(progress),

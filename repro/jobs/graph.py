@@ -10,6 +10,7 @@ from repro.experiments import mini
 from repro.measuring.worker import write_task
 from repro.planning.keys import pretraining_key
 from repro.planning.plan import Step
+from repro.planning.schedule import order_by_path
 from repro.planning.work_order import TrainedWork, WorkOrder
 
 
@@ -22,6 +23,7 @@ class Job:
     order: WorkOrder
     task: str  #: a line for `measuring.worker`
     after: tuple[str, ...] = ()  #: names of jobs
+    seconds: float = 0.0  #: about how long it takes, beside the others of its plan; 0 where that is not known
 
     @property
     def dataset(self) -> str:
@@ -29,12 +31,14 @@ class Job:
 
 
 def build_jobs(steps: Iterable[Step], command: str) -> list[Job]:
-    """Build the jobs of the steps that are ready, each behind those that it waits for.
+    """Build the jobs of the steps that are ready, what the longest chain begins with first.
 
     Args:
         command: that the user gave, for the records.
     """
-    orders = {name_work(step.order): step.order for step in steps if step.status == "ready" and step.order}
+    ready = [(name_work(step.order), step) for step in steps if step.status == "ready" and step.order]
+    orders = {name: step.order for name, step in ready if step.order}
+    seconds = {name: step.seconds for name, step in ready}
     jobs: dict[str, Job] = {}
 
     def add(name: str, order: WorkOrder) -> None:
@@ -52,11 +56,11 @@ def build_jobs(steps: Iterable[Step], command: str) -> list[Job]:
         label = f"{order.experiment.name} seed {order.settings.seed}"
         if not isinstance(order, TrainedWork):
             label = f"{order.experiment.name} {order.weights.id}"
-        jobs[name] = Job(name, label, order, write_task(order, command), tuple(after))
+        jobs[name] = Job(name, label, order, write_task(order, command), tuple(after), seconds[name])
 
     for name, order in orders.items():
         add(name, order)
-    return list(jobs.values())
+    return order_by_path(list(jobs.values()))
 
 
 def name_work(order: WorkOrder) -> str:

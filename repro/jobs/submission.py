@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +34,18 @@ class Batch:
 
 
 def build_batches(jobs: Sequence[Job], cluster: Cluster, most: int = _MOST_IN_ARRAY) -> list[Batch]:
-    """Put jobs that are alike together, in the order in which they can be submitted.
+    """Put jobs that are alike and stand side by side together, so that the order of the jobs is that of the queue.
 
     Args:
+        jobs: each behind those that it waits for.
         most: jobs of one array.
     """
-    groups: dict[tuple[str, tuple[str, ...]], list[Job]] = {}
-    for job in jobs:  # each stands behind those that it waits for, and so do the groups
-        groups.setdefault((job.dataset, job.after), []).append(job)
-    return [
-        Batch(tuple(alike[start : start + most]), cluster.choose(dataset), after)
-        for (dataset, after), alike in groups.items()
-        for start in range(0, len(alike), most)
-    ]
+    batches = []
+    for (dataset, after), side_by_side in groupby(jobs, key=lambda job: (job.dataset, job.after)):
+        alike = tuple(side_by_side)
+        resources = cluster.choose(dataset)
+        batches += [Batch(alike[start : start + most], resources, after) for start in range(0, len(alike), most)]
+    return batches
 
 
 def write_scripts(batches: Sequence[Batch], results: Path) -> list[str]:

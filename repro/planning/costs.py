@@ -12,6 +12,8 @@ from repro.checkpoints.choice import Choice
 from repro.data.sources import SOURCES
 from repro.experiments import EXPERIMENTS, Detector, Experiment, get, is_defined, mini
 from repro.files.places import is_there
+from repro.planning import rates
+from repro.planning.rates import Estimate
 from repro.records import Count, Record
 from repro.settings import Settings
 
@@ -22,6 +24,7 @@ class Cost:
 
     words: str = "none"
     gpu_hours: float | None = None  #: of a V100, by what the authors report
+    h200: Estimate | None = None  #: how long an H200 takes, by rates that were measured there
     at_least: bool = False  #: whether `gpu_hours` are those of a network that this one adds something to
     download: int | None = None  #: bytes
     seconds: float | None = None  #: by what trainings here took; of the mini profile those of one core
@@ -31,14 +34,16 @@ class Cost:
         parts = {name: [getattr(cost, name) for cost in (self, other)] for name in ("gpu_hours", "download", "seconds")}
         known = {name: [part for part in both if part is not None] for name, both in parts.items()}
         sums: dict[str, Any] = {name: sum(both) if both else None for name, both in known.items()}
-        return Cost(f"{self.words}; {other.words}", at_least=self.at_least or other.at_least, **sums)
+        h200 = self.h200 or other.h200
+        return Cost(f"{self.words}; {other.words}", h200=h200, at_least=self.at_least or other.at_least, **sums)
 
 
-def describe_evaluation(experiment: Experiment, weights: Choice, count: Count | None) -> Cost:
+def describe_evaluation(experiment: Experiment, settings: Settings, weights: Choice, count: Count | None) -> Cost:
     """What evaluating weights that others trained costs."""
     source = SOURCES[experiment.dataset]
-    words, size = _describe_download(weights, count)
-    return Cost(f"{words}{source.validation_items} {source.items} evaluated", download=size)
+    words, size = _describe_download(weights, count or rates.find_count(experiment))
+    h200 = replace(rates.estimate(experiment, settings), training=0.0)
+    return Cost(f"{words}{source.validation_items} {source.items} evaluated", h200=h200, download=size)
 
 
 def describe_training(experiment: Experiment, settings: Settings, records: Iterable[Record]) -> Cost:
@@ -52,8 +57,9 @@ def describe_training(experiment: Experiment, settings: Settings, records: Itera
     recipe = experiment.recipe
     batch = settings.batch_size or recipe.batch_size
     source = SOURCES[experiment.dataset]
+    h200 = rates.estimate(experiment, settings)
     if settings.iterations is not None:
-        return Cost(f"{settings.iterations} iterations of {batch} {source.items}, and the evaluation")
+        return Cost(f"{settings.iterations} iterations of {batch} {source.items}, and the evaluation", h200=h200)
     gpu_hours, at_least, reported = _estimate_gpu_hours(experiment)
     seconds, measured = _measure_seconds(experiment, records)
     words = (
@@ -64,15 +70,16 @@ def describe_training(experiment: Experiment, settings: Settings, records: Itera
     public = wanted != "random" and not is_defined(wanted)
     if settings.initial is None and public and not is_there(initial_weights.locate(wanted)):
         words = f"download of {wanted}, {words}"
-    return Cost(words, gpu_hours, at_least, seconds=seconds)
+    return Cost(words, gpu_hours, h200, at_least, seconds=seconds)
 
 
-def describe_reevaluation(experiment: Experiment) -> Cost:
+def describe_reevaluation(experiment: Experiment, settings: Settings) -> Cost:
     """What the evaluation of a network that was trained here costs."""
     if experiment.profile == "mini":
         return Cost("some seconds of one core")
     source = SOURCES[experiment.dataset]
-    return Cost(f"{source.validation_items} {source.items} evaluated")
+    h200 = replace(rates.estimate(experiment, settings), training=0.0)
+    return Cost(f"{source.validation_items} {source.items} evaluated", h200=h200)
 
 
 def describe_attention(experiment: Experiment) -> Cost:

@@ -40,10 +40,12 @@ class Step:
 
     @property
     def seconds(self) -> float:
-        """About how long it takes, to compare steps of one plan; alike where that is not known."""
+        """About how long it takes one core, or one H200, to compare steps of one plan; 0 where that is not known."""
         if self.record:
             return 0.0
-        return mini.estimate_seconds(self.experiment) if self.experiment.profile == "mini" else 0.0
+        if self.experiment.profile == "mini":
+            return mini.estimate_seconds(self.experiment)
+        return self.cost.h200.seconds if self.cost.h200 else 0.0
 
 
 def rows_by_experiment(table: int) -> dict[str, list[str]]:
@@ -135,7 +137,7 @@ def _plan_step(name: str, settings: Settings, records: Sequence[Record], counts:
     except ReproError as error:
         return Step(experiment, settings.seed, "blocked", str(error), Cost("-"), source=source, weights=weights)
     if weights:
-        cost = costs.describe_evaluation(experiment, weights, counts.get(experiment.spec_hash))
+        cost = costs.describe_evaluation(experiment, settings, weights, counts.get(experiment.spec_hash))
     else:
         cost = costs.describe_training(experiment, settings, records)
     try:
@@ -155,7 +157,7 @@ def _plan_step(name: str, settings: Settings, records: Sequence[Record], counts:
         of = readings.write(order.network_of.experiment.readings)
         reason += f"; evaluates the network of {of or 'the default'}"
         if is_file(order.training.directory / "weights.pt"):
-            cost = costs.describe_reevaluation(experiment)
+            cost = costs.describe_reevaluation(experiment, settings)
     return Step(experiment, settings.seed, "ready", reason, cost, order, source=source, weights=weights)
 
 

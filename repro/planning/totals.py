@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 
+from repro.experiments import Experiment
 from repro.planning.plan import Step
 from repro.planning.pretrainings import list_missing
+from repro.planning.rates import Estimate, Rule
+from repro.planning.storage import estimate_storage
 from repro.settings import Settings
 
 
@@ -23,13 +27,18 @@ def describe_totals(steps: Sequence[Step], settings: Settings) -> list[str]:
         least = "at least" if len(hours) < len(trained) or any(cost.at_least for cost in hours) else "about"
         total = sum(cost.gpu_hours or 0 for cost in hours)
         lines.append(f"{least} {total:,.0f} hours of a V100 by what the authors report: {_count(hours, trained)}")
+    if timed := [step.cost.h200 for step in left if step.cost.h200]:
+        lines.append(f"about {_describe_h200(timed)}")
     # Two experiments may be evaluated from one file.
     files = {step.weights.id: step.cost.download for step in left if step.weights}
     sizes = [size for size in files.values() if size is not None]
     if any(sizes) or len(sizes) < len(files):
         unknown = len(files) - len(sizes)
-        rest = f", and {unknown} of unknown size" if unknown else ""
-        lines.append(f"downloads of weights: {sum(sizes) / 1e6:,.0f} MB{rest}")
+        known = [f"{sum(sizes) / 1e6:,.0f} MB"] if any(sizes) else []
+        rest = [f"{unknown} of unknown size"] if unknown else []
+        lines.append(f"downloads of weights: {', and '.join(known + rest)}")
+    if trained and settings.profile == "full" and settings.iterations is None:
+        lines.append(_describe_storage([step.experiment for step in trained]))
     if seconds := [step.cost.seconds for step in trained if step.cost.seconds is not None]:
         total = sum(seconds)
         if settings.profile == "mini":
@@ -39,6 +48,25 @@ def describe_totals(steps: Sequence[Step], settings: Settings) -> list[str]:
         else:
             lines.append(f"about {_write_time(total)} by what trainings took here: {_count(seconds, trained)}")
     return [f"in all {line}" for line in lines]
+
+
+def _describe_h200(estimates: Sequence[Estimate]) -> str:
+    """Describe the hours of an H200, and how many of them come from which rule."""
+    rules = Counter(estimate.rule for estimate in estimates if estimate.training)
+    words: dict[Rule, str] = {
+        "measured": "by their rates", "authors": "by the authors' iterations", "FLOPs": "by FLOPs", "alike": "as others"
+    }  # fmt: skip
+    each = [f"{rules[rule]} {said}" for rule, said in words.items() if rules[rule]]
+    how = f" (trainings: {', '.join(each)})" if each else ""
+    return f"{sum(estimate.hours for estimate in estimates):,.0f} hours of an H200{how}"
+
+
+def _describe_storage(experiments: Sequence[Experiment]) -> str:
+    storage = estimate_storage(experiments)
+    return (
+        f"{storage.weights / 1e9:.1f} GB of trained weights, {storage.logs / 1e9:.1f} GB of logs, and while one is "
+        f"trained, at most {storage.states / 1e9:.1f} GB of states; predictions besides"
+    )
 
 
 def _describe_pretrainings(steps: Sequence[Step], settings: Settings) -> str:

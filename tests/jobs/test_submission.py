@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from repro import paper
+from repro.data import sources
 from repro.errors import ReproError
 from repro.jobs.cluster import Cluster
 from repro.jobs.graph import build_jobs
 from repro.jobs.submission import build_batches, write_scripts
+from repro.planning import keys
 from repro.planning.plan import plan
 from repro.settings import Settings
 
@@ -36,6 +38,24 @@ def test_what_is_alike_becomes_an_array(jobs):
     batches = build_batches(jobs, Cluster())
     assert [len(batch.jobs) for batch in batches] == [1, 1, 16]
     assert [len(batch.jobs) for batch in build_batches(jobs, Cluster(), most=10)] == [1, 1, 10, 6]
+
+
+def test_what_the_longest_chain_begins_with_is_submitted_first(tmp_path, monkeypatch):
+    """Of all tables at full size: Kinetics' longest, COCO's longest, ImageNet's first stage before all else of COCO."""
+    monkeypatch.setattr(keys, "data_identity", lambda *_: "some data")
+    monkeypatch.setattr(sources, "identify_data", lambda *_: "some data")
+    names = dict.fromkeys(name for table in paper.load_all() for name in table.experiments)
+    steps = plan(names, Settings(results=tmp_path, profile="full", source="trained"), range(2))
+    jobs = build_jobs(steps, "repro reproduce")
+    batches = build_batches(jobs, Cluster())
+    assert [job.name for batch in batches for job in batch.jobs] == [job.name for job in jobs]
+    (stage1,) = (job for job in jobs if job.label == "imagenet-r50-stage1 seed 0")
+    of_imagenet = max(step.seconds for step in steps if step.experiment.recipe.initial_weights == "imagenet-r50-stage1")
+    before = jobs[: jobs.index(stage1)]
+    assert {job.dataset for job in before} == {"kinetics", "coco"}
+    assert min(job.seconds for job in before) >= stage1.seconds + of_imagenet
+    assert max(job.seconds for job in jobs[jobs.index(stage1) + 1 :]) <= stage1.seconds + of_imagenet
+    assert [batch.jobs[0].dataset for batch in batches] == ["kinetics", "coco", "imagenet", "coco", "imagenet"]
 
 
 def test_work_with_statistics_of_attention_is_another_job(tmp_path):

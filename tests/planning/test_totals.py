@@ -10,6 +10,7 @@ from repro.experiments import get, mini
 from repro.planning import keys
 from repro.planning.costs import Cost
 from repro.planning.plan import Step
+from repro.planning.rates import Estimate
 from repro.planning.totals import describe_totals
 from repro.settings import Settings
 
@@ -22,10 +23,9 @@ def step(status="ready", source="trained", weights=None, **cost) -> Step:
 def test_hours_are_a_lower_bound_where_some_are_not_known(tmp_path):
     full = Settings(tmp_path, "full")
     steps = [step(gpu_hours=100.0), step(gpu_hours=20.4), step("measured", gpu_hours=1e6)]
-    assert describe_totals(steps, full) == [
-        "in all about 120 hours of a V100 by what the authors report: all 2 trainings"
-    ]
-    (line,) = describe_totals([*steps, step()], full)
+    line, _ = describe_totals(steps, full)
+    assert line == "in all about 120 hours of a V100 by what the authors report: all 2 trainings"
+    line, _ = describe_totals([*steps, step()], full)
     assert line == "in all at least 120 hours of a V100 by what the authors report: 2 of 3 trainings"
     assert "at least" in describe_totals([step(gpu_hours=1.0, at_least=True)], full)[0]
 
@@ -47,8 +47,26 @@ def test_the_mini_profile_is_divided_among_the_cores(tmp_path, monkeypatch):
 
 
 def test_time_here_is_by_what_trainings_took(tmp_path):
-    (line,) = describe_totals([step(seconds=7200.0), step()], Settings(tmp_path, "full"))
+    _, line = describe_totals([step(seconds=7200.0), step()], Settings(tmp_path, "full"))
     assert line == "in all about 2.0 h by what trainings took here: 1 of 2 trainings"
+
+
+def test_hours_of_an_h200_are_told_with_the_rules_they_come_from(tmp_path):
+    full = Settings(tmp_path, "full")
+    rules = {"measured": 2, "FLOPs": 1}
+    steps = [step(h200=Estimate(3600.0 * 10, 1800.0, rule, "")) for rule, n in rules.items() for _ in range(n)]
+    evaluated = step(source="checkpoint", weights="a", download=0, h200=Estimate(0.0, 3600.0, "authors", ""))
+    line, _ = describe_totals([*steps, evaluated], full)
+    assert line == "in all about 32 hours of an H200 (trainings: 2 by their rates, 1 by FLOPs)"  # 3 x 10.5 + 1
+
+
+def test_bytes_of_trainings_are_weights_logs_and_states(tmp_path):
+    params, iterations = 44_534_006, 12 * 7330  # of the committed count; 117,266 images in batches of 16
+    (line,) = describe_totals([step(), step()], Settings(tmp_path, "full"))
+    assert line == (
+        f"in all {2 * 4 * params / 1e9:.1f} GB of trained weights, {2 * 250 * iterations / 1e9:.1f} GB of logs, and "
+        f"while one is trained, at most {16 * params / 1e9:.1f} GB of states; predictions besides"
+    )
 
 
 def test_nothing_left_costs_nothing(tmp_path):
