@@ -206,7 +206,7 @@ def lint(session: nox.Session) -> None:
     session.run("lint-imports")
     session.run("mypy")
     session.run("actionlint")
-    session.run("shellcheck", ".ci/run", *map(str, sorted(Path(".github").rglob("*.sh"))))
+    session.run("shellcheck", ".ci/run", "containers/install.sh", *map(str, sorted(Path(".github").rglob("*.sh"))))
 
 
 @nox.session

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from repro.cli.command_line import describe_command
 from repro.errors import ReproError
+from repro.files.printable import join_words
 
 if TYPE_CHECKING:
     from repro.jobs.cluster import Cluster
@@ -50,7 +51,12 @@ def submit_steps(
         for number, (batch, script) in enumerate(
             zip(batches, write_scripts(batches, settings.results), strict=True), start=1
         ):
-            print(f"# JOB{number}: {', '.join(job.label for job in batch.jobs)}\n{script}")
+            print(f"# JOB{number}: {', '.join(job.label for job in batch.jobs)}")
+            if container := batch.resources.split_container():
+                print(
+                    f"# each measures in a container: {join_words(container)} python -u -m repro.measuring.worker ..."
+                )
+            print(script)
         return
     slurm.refuse_without_slurm()
     with hold_directory_lock(ledger.locate(settings.results)):

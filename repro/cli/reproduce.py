@@ -61,8 +61,8 @@ def command(
         typer.Option(
             "--slurm",
             metavar="FILE.toml|KEY=VALUE",
-            help="What jobs ask for: partition, account, qos, gpus, cpus, memory, time, nodes, modules, setup ... "
-            "Repeatable. Default: slurm.toml, if it is there.",
+            help="What jobs ask for: partition, account, qos, gpus, cpus, memory, time, nodes, modules, setup, "
+            "container ... Repeatable. Default: slurm.toml, if it is there.",
         ),
     ] = None,
     dry_run: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,6 +44,18 @@ class Resources(FrozenModel):
     notice: Annotated[int, Field(ge=10, le=3600)] | None = None  #: seconds before the time limit at which to save
     modules: tuple[Text, ...] | None = None  #: loaded by `module load`
     setup: tuple[Text, ...] | None = None  #: lines of the script before the job
+    container: Text | None = None  #: what starts a container, before the command that measures in it
+
+    def split_container(self) -> tuple[str, ...]:
+        """Split what starts a container into words, as a shell does; empty where there is none.
+
+        Raises:
+            ReproError: a quotation mark is never closed.
+        """
+        try:
+            return tuple(shlex.split(self.container or ""))
+        except ValueError as error:
+            raise ReproError(f"container = {self.container!r}: {error}") from None
 
 
 class Cluster(Resources):

@@ -43,6 +43,7 @@ class Description(FrozenModel):
     environment: dict[str, str]  #: of the process that executes it, beside what it inherits
     nodes: int
     processes: int  #: on each node
+    container: tuple[str, ...] = ()  #: words that start one, before those of the process
 
 
 class Submitted(FrozenModel):

@@ -107,6 +107,7 @@ def _describe(job: Job, resources: Resources) -> Description:
         environment=build_environment(settings),
         nodes=resources.nodes or 1,
         processes=settings.devices or 1,
+        container=resources.split_container(),
     )
 
 

@@ -65,7 +65,9 @@ class _Supervisor:
         return self._conclude(last, self.process.returncode)
 
     def _build_command(self) -> list[str]:
-        worker = [sys.executable, "-u", "-m", "repro.measuring.worker", self.description.task]
+        container = self.description.container
+        python = "python" if container else sys.executable  # its own, whatever its path is
+        worker = [*container, python, "-u", "-m", "repro.measuring.worker", self.description.task]
         if self.description.nodes == 1:
             return worker
         nodes, each = self.description.nodes, self.description.processes

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from repro import paper
+from repro.cli.fleet import submit_steps
 from repro.data import sources
 from repro.errors import ReproError
-from repro.jobs.cluster import Cluster
+from repro.jobs.cluster import Cluster, Resources
 from repro.jobs.graph import build_jobs
-from repro.jobs.submission import build_batches, write_scripts
+from repro.jobs.submission import _describe, build_batches, write_scripts
 from repro.planning import keys
 from repro.planning.plan import plan
 from repro.settings import Settings
@@ -89,6 +90,22 @@ def test_the_scripts_say_what_was_asked_for_and_bash_can_read_them(jobs, tmp_pat
     assert "--dependency='afterok:$JOB2'" in third
     for script in (first, second, third):
         assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+
+
+def test_a_container_is_split_as_a_shell_does_and_written_down(jobs, tmp_path, capsys):
+    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+    cluster = Cluster(container="apptainer exec --bind '/my data' repro.sif")
+    (first, *_) = batches = build_batches(jobs, cluster)
+    words = ("apptainer", "exec", "--bind", "/my data", "repro.sif")
+    assert _describe(first.jobs[0], first.resources).container == words
+    assert _describe(first.jobs[0], Resources()).container == ()
+    with pytest.raises(ReproError, match="container = .*No closing quotation"):
+        build_batches(jobs, Cluster(container="apptainer 'exec"))[0].resources.split_container()
+    steps = plan(["imagenet-r50-1gc"], Settings(results=tmp_path))
+    submit_steps(steps, Settings(results=tmp_path), cluster, print, dry_run=True)
+    shown = capsys.readouterr().out
+    assert shown.count("# each measures in a container: apptainer exec --bind '/my data' repro.sif python -u") == 3
+    assert batches[0].resources.container in shown
 
 
 def test_without_submitit_it_is_said_what_to_install(jobs, tmp_path, monkeypatch):

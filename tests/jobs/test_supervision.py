@@ -57,6 +57,19 @@ def job(tmp_path, monkeypatch):
         signal.signal(each, handler)
 
 
+def test_a_container_starts_the_process_with_its_own_python(job):
+    entry, _ = job
+    words = ("apptainer", "exec", "--nv", "/shared/gcnet repro.sif")
+    alone = Description(
+        label="a", experiment="a", seed=0, task="{}", environment={}, nodes=1, processes=2, container=words
+    )
+    of_two = alone.model_copy(update={"nodes": 2})
+    command, divided = (supervision._Supervisor(entry, each, "7")._build_command() for each in (alone, of_two))
+    assert command == [*words, "python", "-u", "-m", "repro.measuring.worker", "{}"]
+    assert divided[0] == "srun"
+    assert divided[-len(command) :] == command
+
+
 def test_what_is_measured_ends_well(job, capfd):
     entry, run = job
     assert run(MEASURED) == (0, [], ["started", "measured"])
