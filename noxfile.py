@@ -198,7 +198,7 @@ def tests_detectron2(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, formatting, types, who may import whom, workflows and shell scripts."""
+    """Style, formatting, types, who may import whom, workflows, shell scripts and the Dockerfile."""
     install(session)
     session.install("--require-hashes", "-r", "requirements-tools.lock")
     session.run("ruff", "check", ".")
@@ -207,6 +207,7 @@ def lint(session: nox.Session) -> None:
     session.run("mypy")
     session.run("actionlint")
     session.run("shellcheck", ".ci/run", "containers/install.sh", *map(str, sorted(Path(".github").rglob("*.sh"))))
+    session.run("hadolint", "containers/Dockerfile")
 
 
 @nox.session

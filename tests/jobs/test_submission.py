@@ -99,7 +99,7 @@ def test_a_container_is_split_as_a_shell_does_and_written_down(jobs, tmp_path, c
     words = ("apptainer", "exec", "--bind", "/my data", "repro.sif")
     assert _describe(first.jobs[0], first.resources).container == words
     assert _describe(first.jobs[0], Resources()).container == ()
-    with pytest.raises(ReproError, match="container = .*No closing quotation"):
+    with pytest.raises(ReproError, match=r"container = .*No closing quotation"):
         build_batches(jobs, Cluster(container="apptainer 'exec"))[0].resources.split_container()
     steps = plan(["imagenet-r50-1gc"], Settings(results=tmp_path))
     submit_steps(steps, Settings(results=tmp_path), cluster, print, dry_run=True)
