@@ -14,8 +14,10 @@ python3 -m venv "$work/tools"
     --require-hashes -r "$here/tools.lock"
 uv="$work/tools/bin/uv"
 "$uv" venv --quiet --python python3 "$environment"
-# What has no wheel is built with locked tools, too.
-install=("$uv" pip install --python "$environment/bin/python" --no-deps --build-constraints "$here/tools.lock")
+# What has no wheel is built with locked tools, too. The environment is read-only where it runs: what is not compiled now,
+# every process would compile again.
+install=("$uv" pip install --python "$environment/bin/python" --no-deps --compile-bytecode
+    --build-constraints "$here/tools.lock")
 
 case $variant in
 cuda)
@@ -35,5 +37,4 @@ cpu)
     exit 2
     ;;
 esac
-# The environment is read-only where it runs: what is not compiled now, every process would compile again.
-"${install[@]}" --compile-bytecode "$checkout"
+"${install[@]}" "$checkout"
