@@ -28,6 +28,10 @@ def show_jobs(context: typer.Context, results: options.Results = options.RESULTS
     Example: repro jobs --results results
     """
     if context.invoked_subcommand:
+        if json:
+            raise ReproError(f"--json is of `repro jobs`, not of `repro jobs {context.invoked_subcommand}`")
+        if _is_given(context, "results"):
+            context.obj = results
         return
     states = _read_states(results)
     if json:
@@ -42,8 +46,8 @@ def show_jobs(context: typer.Context, results: options.Results = options.RESULTS
     print(", ".join(f"{count} {state}" for state, count in number.items()))
     width = max(len(state.label) for state in states)
     for state in states:
-        again = f"; requeued {state.requeued} times" if state.requeued else ""
-        died = f", its process died {state.died} times" if state.died else ""
+        again = f"; requeued {_write_times(state.requeued)}" if state.requeued else ""
+        died = f", its process died {_write_times(state.died)}" if state.died else ""
         detail = f"  {state.detail}" if state.detail else ""
         print_line(f"{state.state:<11}  {state.label:<{width}}  job {state.submitted.job}{detail}{again}{died}")
         if state.state not in ("measured", "waiting"):
@@ -52,6 +56,7 @@ def show_jobs(context: typer.Context, results: options.Results = options.RESULTS
 
 @app.command("cancel", cls=Verb)
 def cancel_jobs(
+    context: typer.Context,
     experiments: Annotated[
         list[str] | None,
         typer.Argument(help="Whose jobs, of all seeds.", autocompletion=completion.complete_experiments),
@@ -71,6 +76,8 @@ def cancel_jobs(
 
     if everything == bool(experiments):
         raise ReproError("name experiments, or use --all")
+    if not _is_given(context, "results"):
+        results = context.obj or results  # as they stand before the verb
     states = _read_states(results)
     known = {state.entry.read_description().experiment for state in states}
     if experiments and not known:
@@ -101,6 +108,16 @@ def _read_states(results: Path) -> list[JobState]:
     if entries:
         slurm.refuse_without_slurm()
     return read_states(entries)
+
+
+def _is_given(context: typer.Context, option: str) -> bool:
+    """Whether the option stands in the command line, right behind the verb of this context."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _write_times(number: int) -> str:
+    return {1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
 def _as_json(state: JobState) -> dict[str, Any]:
