@@ -17,6 +17,7 @@ Whatever a decoder raises becomes an `UndecodablePicture`. A file that ends too 
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +40,12 @@ from repro.files.regular_files import read_regular
 
 #: Formats of the files of COCO, of ImageNet and of the mini profile's data, whatever their names say.
 DATA_SET_FORMATS = ("JPEG", "PNG")
-#: A picture has at most so many pixels. Pillow takes a file with more for an attack, too.
+#: A picture has at most so many pixels: the one bound.
 MOST_PIXELS = 178_956_970
+#: Pillow has a bound of its own; it would warn of half as many, and refuse more before this module can say why.
+Image.MAX_IMAGE_PIXELS = None
+# Nor is anybody helped by what it says of damaged EXIF data, which are read by `exif`.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 #: A side has at most so many: OpenCV's bound. Rows of a pixel each take decoders a hundred times as long.
 _MOST_SIDE = 2**20
 #: A file has at most so many bytes.

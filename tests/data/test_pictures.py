@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
 import sys
 import zlib
 
@@ -217,6 +218,37 @@ def test_too_many_pixels(make):
     for decode in (decode_image, decode_pixels):
         with pytest.raises(UndecodablePicture, match="pixels"):
             decode(make(60000, 60000))
+
+
+@pytest.mark.parametrize("make", [make_png_of, make_jpeg_of])
+def test_the_bound_of_pixels_is_ours(make, recwarn, monkeypatch):
+    """Pillow's own one warns of 89 million, and has other words for twice as many."""
+    for name, bound in (("within", 9600 * 9400), ("beyond", 9600 * 9400 - 1)):
+        monkeypatch.setattr(pictures, "MOST_PIXELS", bound)
+        reason = ""
+        try:
+            decode_image(make(9600, 9400))
+        except UndecodablePicture as error:  # of which one file has no pixels
+            reason = str(error)
+        assert ("pixels, more than" in reason) == (name == "beyond")
+    monkeypatch.undo()
+    with pytest.raises(UndecodablePicture, match=r"^it has 20000 x 20000 pixels, more than 178956970$"):
+        decode_image(make(20000, 20000))
+    assert not recwarn.list
+
+
+def test_pillow_says_nothing_beside_our_messages(tmp_path):
+    """In a process of its own: pytest has filters of its own."""
+    exif = b"Exif\0\0II*\0\xff\xff\xff\xff"
+    (tmp_path / "a.jpg").write_bytes(encoded(SCENE, "JPEG", exif=exif))
+    with pytest.warns(UserWarning, match="Corrupt EXIF data"):
+        Image.open(tmp_path / "a.jpg")
+    program = (
+        "import pathlib, sys; from repro.data.pictures import read_upright as r; r(pathlib.Path(sys.argv[1]), 'a')"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "a.jpg")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("AVIF"), struct.error("short"), SyntaxError("PNG"),
