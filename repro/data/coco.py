@@ -205,14 +205,9 @@ class CocoDetection:
 
     def _find_images(self) -> dict[int, str]:
         """The path of each image's file among the split's, by id: before hours of work, opening none."""
-        paths, missing = {}, []
-        for image_id in self.image_ids:
-            image = self._images[image_id]
-            path = self._files.find(image.file_name)
-            if path is None:
-                missing.append(f"{image.file_name} (id {image_id})")
-            else:
-                paths[image_id] = path
+        found = self._files.find_all({image_id: self._images[image_id].file_name for image_id in self.image_ids})
+        paths = {image_id: path for image_id, path in found.items() if path is not None}
+        missing = [f"{self._images[i].file_name} (id {i})" for i in self.image_ids if i not in paths]
         if missing:
             raise ReproError(
                 f"{len(missing)} of {len(self)} images of {self.annotations_path} are missing in {self._files.place}: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from repro.data.zip_archive import ZipArchive
@@ -69,6 +70,22 @@ class ImageFiles:
         if found is None and len(parts) > 1 and parts[0] == self._name:
             found = self._descend(parts[1:])
         return found
+
+    def find_all(self, names: Mapping[int, str]) -> dict[int, str | None]:
+        """Find the files of all images, as `find` does one, by the images' ids.
+
+        Raises:
+            ReproError: as `find`; or two images name one file, each in another way.
+        """
+        paths = {image_id: self.find(name) for image_id, name in names.items()}
+        image_of: dict[str, int] = {}
+        for image_id, path in paths.items():
+            if path is not None and (other := image_of.setdefault(path, image_id)) != image_id:
+                raise ReproError(
+                    f"the images {other} ({names[other]!r}) and {image_id} ({names[image_id]!r}) of the annotations "
+                    f"are one file: {self.describe_place(path)}. Remove one of them, or give each its own."
+                )
+        return paths
 
     @property
     def _name(self) -> str:

@@ -88,7 +88,7 @@ def verify_coco(root: Path, split: str, *, decode: bool, progress: Progress) -> 
     report = DataReport(split, required=images)
     try:
         annotations, files = read_annotations(find_annotations(root, split)), ImageFiles(find_images(root, split))
-        paths = {image.id: files.find(image.file_name) for image in annotations.images.values()}
+        paths = files.find_all({image.id: image.file_name for image in annotations.images.values()})
     except ReproError as error:
         report.problems.append(str(error))
         return report

@@ -67,6 +67,21 @@ def test_a_name_of_two_files(tmp_path):
         CocoDetection(tmp_path, "val2017", 1, 8, 10)
 
 
+@pytest.mark.parametrize("other", ["./1.jpg", "val2017/1.jpg", "val2017//./1.jpg"])
+def test_two_images_of_one_file(tmp_path, other):
+    """Otherwise one file would count as two images of a complete split."""
+    path = write(tmp_path, "1.jpg", "1.jpg") / "annotations" / "instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["images"].append({**content["images"][0], "id": 2, "file_name": other})
+    path.write_text(json.dumps(content))
+    message = r"the images 1 \('1.jpg'\) and 2 \('.*'\) of the annotations are one file: .*val2017/1.jpg\. Remove"
+    with pytest.raises(ReproError, match=message):
+        CocoDetection(tmp_path, "val2017", 1, 8, 10)
+    report = verify_coco(tmp_path, "val2017", decode=False, progress=lambda *_: None)
+    assert report.images == 0
+    assert "are one file" in report.problems[0]
+
+
 @pytest.mark.parametrize(
     ("file_name", "message"),
     [
