@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from repro.data.leftovers import leave_out_leftovers
+from repro.data.leftovers import is_hidden, leave_out_leftovers
 from repro.errors import ReproError
 from repro.files.csv_files import iterate_rows
 from repro.files.places import is_directory, is_there
@@ -81,11 +81,6 @@ def list_files(place: Path) -> list[str]:
     except OSError as error:
         raise ReproError(f"{error.filename} cannot be listed: {error.strerror}") from None
     return [path for path in leave_out_leftovers(paths, place) if path.lower().endswith(_SUFFIXES)]
-
-
-def is_hidden(path: str) -> bool:
-    """Whether a file or one of its directories is hidden, as what systems add to others' files: `._x.mp4` of macOS."""
-    return any(part.startswith(".") and part not in (".", "..") for part in path.split("/"))
 
 
 def read_list(

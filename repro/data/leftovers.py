@@ -1,4 +1,4 @@
-"""What downloads that did not end leave among the files of a data set: they are not its items.
+"""What lies among the files of a data set and is no item: hidden files, and what downloads did not finish.
 
 Where a list or annotations tell the items, such files are in none. Without one, each would count as an item.
 """
@@ -32,6 +32,11 @@ def leave_out_leftovers(paths: Iterable[str], place: Path) -> list[str]:
         few = f"{', '.join(sorted(leftovers)[:3])}{', ...' if len(leftovers) > 3 else ''}"
         tell(f"{place}: left out is what downloads did not finish, {len(leftovers)} of {len(there)} files: {few}")
     return sorted(there - leftovers)
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a file or one of its directories is hidden, as what systems add to others' files: `._x.mp4` of macOS."""
+    return any(part.startswith(".") and part not in (".", "..") for part in path.split("/"))
 
 
 def find_leftovers(paths: Iterable[str]) -> set[str]:

@@ -19,7 +19,7 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from repro.data.leftovers import leave_out_leftovers
+from repro.data.leftovers import is_hidden, leave_out_leftovers
 from repro.errors import ReproError
 from repro.experiments import digest
 from repro.files.places import read_state
@@ -75,6 +75,7 @@ class Directory:
 class TarArchive:
     """The files in a tar archive and in the archives that it holds: `name.tar` in it is a directory `name`.
 
+    Without hidden ones, which macOS packs beside others' files, and what downloads did not finish: as `Directory`.
     Where each file begins is kept in the cache, for as long as the archive's size and time of change stay the same:
     finding all of ImageNet's files takes minutes.
 
@@ -98,7 +99,10 @@ class TarArchive:
             raise
         except Exception as error:  # what tarfile raises for a forged header depends on where the damage is
             raise ReproError(f"{path} is damaged or cut short: {describe_damage(error)}. Download it again.") from None
-        self.names, self._spans = index
+        names, spans = index
+        kept_names = set(leave_out_leftovers((name for name in names if not is_hidden(name)), path))
+        kept_numbers = [number for number, name in enumerate(names) if name in kept_names]
+        self.names, self._spans = [names[number] for number in kept_numbers], spans[kept_numbers]
 
     def read(self, index: int, limit: int, what: str) -> bytes:
         offset, size = self._spans[index].tolist()
@@ -145,7 +149,7 @@ def _index_archive(path: Path) -> tuple[list[str], np.ndarray]:
     spans: dict[str, tuple[int, int]] = {}
     with open_regular(path) as file:
         for name, begin, length in _iterate_members(file, 0, file.seek(0, os.SEEK_END)):
-            packed = name.endswith(".tar")
+            packed = name.endswith(".tar") and not is_hidden(name)
             directory = f"{name.removesuffix('.tar')}/" if packed else ""
             members = _iterate_members(file, begin, length) if packed else [(name, begin, length)]
             for member, first, size in members:

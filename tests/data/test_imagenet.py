@@ -109,6 +109,25 @@ def test_what_a_download_did_not_finish_is_no_image(tmp_path, capsys):
     assert "left out is what downloads did not finish, 2 of " in capsys.readouterr().err
 
 
+def test_what_macos_packs_beside_images_is_none(tmp_path):
+    """Its tar writes `._x` with a file's attributes beside each file: also beside archives, and `.DS_Store`."""
+    trees.write_official(tmp_path)
+    before, beside = opened(tmp_path, "train"), b"\0\5\26\7 Mac OS X"
+    content = [before._read(i) for i in range(len(before))]
+    path = tmp_path / "ILSVRC2012_img_train.tar"
+    archives = {f"._{WNIDS[0]}.tar": beside, ".DS_Store": b""}
+    with tarfile.open(path) as archive:
+        for member in archive.getmembers():
+            inner = {f"._{member.name}_1.JPEG": beside, ".cache/n_2.JPEG": beside}
+            with tarfile.open(fileobj=archive.extractfile(member)) as images:
+                inner |= {image.name: images.extractfile(image).read() for image in images.getmembers()}
+            archives[member.name] = trees.tar({**inner, "n_3.JPEG": beside, "n_3.JPEG.part": beside})
+    path.write_bytes(trees.tar(archives))
+    after = opened(tmp_path, "train")
+    assert (after.ids, after.annotations_sha256) == (before.ids, before.annotations_sha256)
+    assert [after._read(i) for i in range(len(after))] == content
+
+
 def _unpacked(root, split):
     if split == "train":
         peer.parse_train_archive(str(root))

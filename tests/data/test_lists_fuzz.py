@@ -167,7 +167,7 @@ def read_archive_as_tarfile_does(content: bytes) -> Result:
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
         files = {}
         for member in archive.getmembers():
-            if not member.isdir():
+            if not member.isdir() and not member.name.removeprefix("./").startswith(".") and "/." not in member.name:
                 files[member.name.removeprefix("./")] = archive.extractfile(member).read()
         return files
 
