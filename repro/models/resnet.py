@@ -256,7 +256,8 @@ def load_initial(model: nn.Module, state_dict: Mapping[str, Tensor]) -> tuple[li
     An `fc` of another number of classes is both. A 3-D network's state dict comes from `repro.models.resnet3d.inflate`.
 
     Raises:
-        ReproError: any other key is missing or unexpected, or a shape differs. The model's weights are then undefined.
+        ReproError: any other key is missing or unexpected, or a shape or the kind of numbers differs. The model's
+            weights are then undefined.
     """
     own = model.state_dict()
     other_classes = [
@@ -270,6 +271,11 @@ def load_initial(model: nn.Module, state_dict: Mapping[str, Tensor]) -> tuple[li
             raise ReproError(
                 f"initial weights: {key} has shape {tuple(value.shape)}, the network needs {tuple(own[key].shape)};"
                 " they belong to another network"
+            )
+        if key in own and own[key].is_floating_point() != value.is_floating_point():
+            raise ReproError(
+                f"initial weights: {key} holds {value.dtype}, the network needs {own[key].dtype}: such numbers, of a "
+                "quantised network perhaps, stand for others than their values"
             )
     missing, unexpected = model.load_state_dict(state_dict, strict=False)
     for problem, keys in (

@@ -374,6 +374,14 @@ def broken(change) -> dict[str, torch.Tensor]:
         (lambda s: s.update({"layer3.9.conv1.weight": torch.zeros(1)}), r"unknown layer3\.9\.conv1\.weight"),
         (lambda s: s.update({"layer2.0.context_block.conv_mask.bias": torch.zeros(1)}), "unknown layer2"),
         (lambda s: s.update({"conv1.weight": torch.zeros(64, 3, 7, 7)}), r"conv1\.weight has shape \(64, 3, 7, 7\)"),
+        (
+            lambda s: s.update({"conv1.weight": s["conv1.weight"].char()}),
+            r"conv1\.weight holds torch\.int8, .* quantised",
+        ),
+        (
+            lambda s: s.update({"bn1.bias": s["bn1.bias"] > 0}),
+            r"bn1\.bias holds torch\.bool, the network needs torch\.float",
+        ),
     ],
 )
 def test_initial_weights_of_another_network(change, message: str) -> None:
