@@ -23,7 +23,7 @@ from repro.errors import ReproError
 FEW = {"zip": (1000, 1), "legacy": (1000, 1 / 3), "arrays": (1000, 1 / 3), "safetensors": (1500, 1 / 3)}
 
 
-class OfNumpy(pickle.Unpickler):
+class OfNumpy(pickle._Unpickler):  # the one in C takes as much memory as a damaged number asks for
     def find_class(self, module: str, name: str) -> Any:
         if f"{module}.{name}" in {*NUMPY, "_codecs.encode"}:
             return super().find_class(module, name)
