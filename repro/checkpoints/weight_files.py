@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from repro.checkpoints import LIMIT, safetensors_files, state_dicts, torch_files
 from repro.checkpoints.pickle_standins import ArrayStandin, Refused, TensorStandin, VariableStandin
 from repro.checkpoints.pickles import interpret, require_end
+from repro.checkpoints.prefixes import find_second_set
 from repro.checkpoints.tensors import build_tensors, require_sound
 from repro.errors import UNREADABLE, ReproError
 from repro.files.regular_files import describe_unreadable, read_regular
@@ -68,8 +69,8 @@ def read(path: Path, digest: str | None = None, part: str | None = None) -> Cont
 
     Raises:
         ReproError: the file is missing, no regular file, damaged, of another format or hash, asks for anything but
-            numbers, text and tensors, claims more than it holds, or has a weight that is not finite in float32 or a
-            variance below zero.
+            numbers, text and tensors, claims more than it holds, holds two sets of weights and none is named, or has a
+            weight that is not finite in float32 or a variance below zero.
     """
     content = read_regular(Path(path), LIMIT, "weights")
     size, sha256 = len(content), hashlib.sha256(content).hexdigest()
@@ -138,6 +139,12 @@ def _build_contents(
     if sum(entry.nbytes for entry in entries.values()) > 2 * size:
         raise Refused("its tensors claim to be larger than the file")  # 2: some weights are tied
     tensors = dict(build_tensors(entries, storages))
+    if twins := find_second_set({key: tuple(tensor.shape) for key, tensor in tensors.items()}):
+        raise Refused(
+            f"its state dict holds two sets of weights, and which is meant changes the result: {twins[0]!r:.100} is "
+            f"there, and {twins[1]!r:.100} of the same shape, and so are most others",
+            advice="Save the set that you want as a file of its own, under the weights' own names.",
+        )
     for key, tensor in tensors.items():
         require_sound(key, tensor)
     meta = beside.get("meta")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import time
 
 import pytest
 import torch
 from weights_files import STATE, torch_zip
 
 from repro.checkpoints import choice
-from repro.checkpoints.prefixes import describe_prefix
+from repro.checkpoints.prefixes import describe_prefix, find_second_set
+from repro.checkpoints.safetensors_files import serialise
+from repro.checkpoints.weight_files import read
 from repro.checkpoints.weight_names import split_part
+from repro.conversion.networks import build_meta_state_dict
 from repro.errors import ReproError
-from repro.experiments import get
+from repro.experiments import get, mini
 
 EXPERIMENT = get("imagenet-r50-baseline")
 
@@ -79,6 +83,66 @@ def test_a_number_sign_in_the_name_of_a_file(tmp_path):
 def test_prefixes_are_named(keys, words):
     assert words in describe_prefix(keys)
     assert bool(words) == bool(describe_prefix(keys))
+
+
+NAMES = ["conv1.weight", "layer1.0.bn1.weight", "layer1.1.bn1.weight", "fc.bias"]
+
+
+@pytest.mark.parametrize(
+    ("make", "twin"),
+    [
+        (lambda key: f"ema.{key}", ("conv1.weight", "ema.conv1.weight")),
+        (lambda key: f"model_ema.module.{key}", ("conv1.weight", "model_ema.module.conv1.weight")),
+        (lambda key: f"module.{key}", ("conv1.weight", "module.conv1.weight")),
+        (lambda key: f"ema_{key.replace('.', '_')}", ("conv1.weight", "ema_conv1_weight")),
+    ],
+)
+def test_two_sets_of_weights_in_one_state_dict(make, twin):
+    """The second ones as timm, Lightning, mmengine and mmcv name moving averages beside the weights."""
+    sets = {key: (number,) for number, key in enumerate(NAMES)}
+    both = {**sets, **{make(key): shape for key, shape in sets.items()}, "num_updates": ()}
+    assert find_second_set(both) == twin
+    assert find_second_set({**sets, **{make(key): (*shape, 1) for key, shape in sets.items()}}) is None
+    assert find_second_set(sets) is None
+    assert find_second_set({make(key): shape for key, shape in sets.items()}) is None
+
+
+def test_tensors_of_one_shape_are_no_two_sets():
+    assert find_second_set({"a": (2, 3), "b": (2, 3), "b_a": (2, 3)}) is None
+    assert find_second_set({"layer1.0.weight": (2,), "layer1.1.weight": (2,), "layer2.0.bias": (2,)}) is None
+
+
+def test_two_sets_behind_two_prefixes():
+    sets = {f"{name}.{key}": (i,) for i, key in enumerate(NAMES) for name in ("student", "teacher")}
+    assert set(find_second_set(sets)) == {"student.conv1.weight", "teacher.conv1.weight"}
+
+
+@pytest.mark.parametrize(
+    "name", ["imagenet-r50-gc-r16", "coco-r50-1gc", "coco-x101-dcn-cascade-gc-r16", "kinetics-r50-5nl"]
+)
+def test_a_network_is_one_set(name):
+    for profile in ("full", "mini"):
+        state = build_meta_state_dict(mini.get_at_profile(name, profile).network)
+        assert find_second_set({key: tuple(tensor.shape) for key, tensor in state.items()}) is None
+
+
+def test_a_forged_state_dict_takes_no_time():
+    begun = time.process_time()
+    find_second_set(
+        {".".join(["a"] * 100_000) + str(i): () for i in range(20)} | {f"a_{i}.b": () for i in range(50_000)}
+    )
+    assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize("kind", ["torch", "safetensors"])
+def test_neither_of_two_sets_is_taken(tmp_path, kind):
+    both = {**STATE, **{f"ema.{key}": 0 * value for key, value in STATE.items()}}
+    path = tmp_path / "w.pth"
+    path.write_bytes(torch_zip({"state_dict": both}) if kind == "torch" else serialise(both))
+    with pytest.raises(
+        ReproError, match=r"two sets of weights.*: '(\w+\.[vrw]\w+)' is there, and 'ema\.\1' .*file of its own"
+    ):
+        read(path)
 
 
 def test_prefixes_are_named_where_weights_do_not_fit():
