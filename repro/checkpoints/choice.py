@@ -92,12 +92,7 @@ def _choose_exported(experiment: Experiment, exported: HubDirectory, part: str |
     if part is not None:
         raise ReproError(f"{exported.path} holds one state dict, and none is called {part}: leave out #{part}")
     exported.require_network(experiment)
-    identity = hash_file(exported.weights).sha256
-    if identity != exported.exported.weights_sha256:
-        raise ReproError(
-            f"{exported.weights} is not the file that {hub_directories.CONFIG} beside it names: its sha256 is "
-            f"{identity}, not {exported.exported.weights_sha256}. Copy the whole directory again."
-        )
+    identity = exported.hash_weights()
     origin = f"trained elsewhere by {exported.exported.package} (seed {exported.exported.seed})"
     return Choice(OWN_FILE, "near", origin, identity, OWN_FORMAT, file=exported.weights)
 

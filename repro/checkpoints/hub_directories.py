@@ -15,11 +15,12 @@ from repro.errors import ReproError
 from repro.experiments import Experiment, canonical, digest
 from repro.files.json_files import RepeatedKey, check_keys
 from repro.files.places import is_directory, is_there
-from repro.files.regular_files import read_regular
+from repro.files.regular_files import read_regular, sha256
 from repro.files.schema import FrozenModel, Name, Number, Sha256, Text, describe_violation
 
 CONFIG, WEIGHTS, CARD, RECORD = "config.json", "model.safetensors", "README.md", "record.json"
 _LIMIT = 4 << 20  #: bytes of a configuration
+_AT_MINI = ". What the mini profile trained can be shown, not measured again: with `repro predict` and `repro analyze`"
 
 
 class ExportedWeights(FrozenModel):
@@ -60,6 +61,20 @@ class HubDirectory:
     def weights(self) -> Path:
         return self.path / WEIGHTS
 
+    def hash_weights(self) -> str:
+        """Hash the file of weights.
+
+        Raises:
+            ReproError: it cannot be read, or is another one than the configuration names.
+        """
+        digest = sha256(self.weights)
+        if digest != self.exported.weights_sha256:
+            raise ReproError(
+                f"{self.weights} is not the file that {CONFIG} beside it names: its sha256 is {digest}, not "
+                f"{self.exported.weights_sha256}. Copy the whole directory again."
+            )
+        return digest
+
     def require_network(self, experiment: Experiment) -> None:
         """Refuse the weights for another network.
 
@@ -76,7 +91,7 @@ class HubDirectory:
             )
         raise ReproError(
             f"{self.path}: its weights are of {mine.experiment} at profile {mine.profile}, not of {experiment.name} at "
-            f"profile {experiment.profile}"
+            f"profile {experiment.profile}{_AT_MINI if mine.profile == 'mini' != experiment.profile else ''}"
         )
 
 

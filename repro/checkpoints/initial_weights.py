@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from repro.checkpoints import download, fetching, registry
+from repro.checkpoints import download, fetching, hub_directories, registry
 from repro.checkpoints.registry import CheckpointEntry
 from repro.checkpoints.weight_names import add_part, is_path, split_part
 from repro.errors import ReproError
@@ -50,11 +50,13 @@ def fetch(weights: str) -> Path:
 def fetch_given(text: str) -> tuple[Path, str | None]:
     """The path of the file that --init names, fetched if `text` is an id of the registry, and which state dict of it.
 
+    Of a directory that `repro export hub` wrote, it is the file of weights.
+
     Raises:
         ReproError: it is neither, or cannot be fetched.
     """
     named, part = split_part(text)
-    return Path(named) if _names_file(named) else fetching.fetch(_get_entry(named)).path, part
+    return _find_file(named) if _names_file(named) else fetching.fetch(_get_entry(named)).path, part
 
 
 def identify_given(text: str) -> str:
@@ -66,7 +68,16 @@ def identify_given(text: str) -> str:
         ReproError: `text` is neither a file nor an id of the registry.
     """
     named, part = split_part(text)
-    return add_part(sha256(Path(named)) if _names_file(named) else _get_entry(named).sha256 or named, part)
+    return add_part(sha256(_find_file(named)) if _names_file(named) else _get_entry(named).sha256 or named, part)
+
+
+def _find_file(named: str) -> Path:
+    """The file that is meant: of a directory that `repro export hub` wrote, its weights."""
+    exported = hub_directories.find(named)
+    if exported is None:
+        return Path(named)
+    exported.hash_weights()
+    return exported.weights
 
 
 def _names_file(text: str) -> bool:

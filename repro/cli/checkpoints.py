@@ -17,7 +17,10 @@ from repro.cli.streams import print_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from torch import Tensor
+
     from repro.checkpoints.choice import Choice
+    from repro.checkpoints.hub_directories import HubDirectory
     from repro.checkpoints.registry import CheckpointEntry
     from repro.conversion.keys import Converted
 
@@ -160,7 +163,9 @@ def import_(
 
 @app.command("verify", cls=Verb)
 def verify(
-    file: Annotated[Path, typer.Argument(help="A weight file from any source.")],
+    file: Annotated[
+        Path, typer.Argument(help="A weight file from any source, or a directory that `repro export hub` wrote.")
+    ],
     id_: Annotated[
         str | None,
         typer.Option("--id", help="Id of the entry that the file should be.", autocompletion=complete_weights),
@@ -168,14 +173,22 @@ def verify(
 ) -> None:
     """Say whose a weight file is by its hash, whether it holds only weights, and whether they fit its network.
 
-    Nothing that the file holds is executed. Exit 1 if it is not what --id says, not in the registry, or withdrawn.
+    Nothing that the file holds is executed. Exit 1 if it is not what --id says, not in the registry, or withdrawn. A
+    directory says itself whose its weights are, and by their hash whether they are those.
 
     Example: repro checkpoints verify downloads/mask_rcnn_r50_fpn_1x_20181010-069fa190.pth
     """
-    from repro.checkpoints import registry, weight_files
+    from repro.checkpoints import hub_directories, registry
     from repro.errors import ReproError
     from repro.files.regular_files import hash_file
 
+    if exported := hub_directories.find(str(file)):
+        if id_ is not None:
+            raise ReproError(
+                f"--id is of files that others published, and {file} is a directory of weights trained here"
+            )
+        _verify_exported(exported)
+        return
     known = registry.load()
     digests = hash_file(file)
     entry = known.get(id_) if id_ is not None else known.identify(digests)
@@ -189,14 +202,10 @@ def verify(
     print_line(f"entry: {entry.id} of {entry.source}, by {verified}")
     if entry.withdrawn:
         _fail(f"{file} is not to be used: {entry.obstacle}")
-    contents = weight_files.read(file, f"sha256:{digests.sha256}")
-    numbers = sum(tensor.numel() for tensor in contents.tensors.values())
-    print_line(
-        f"contents: {len(contents.tensors)} tensors, {numbers / 1e6:.2f} M numbers, no code ({contents.container})"
-    )
+    tensors = _read_weights(file, digests.sha256)
     for serves in entry.serves:
         if serves.match != "initial":
-            _check_keys(entry, serves.experiment, contents.tensors)
+            _check_keys(entry, serves.experiment, tensors)
 
 
 @app.command("convert", cls=Verb)
@@ -257,6 +266,37 @@ def _select_experiments(experiment: str | None, table: int | None) -> list[str]:
     if table is not None:
         raise ReproError("--experiment and --table do not go together")
     return [get(experiment).name]
+
+
+def _verify_exported(directory: HubDirectory) -> None:
+    from repro import conversion
+    from repro.checkpoints import OWN_FORMAT
+    from repro.experiments import is_published, mini
+
+    digest, stated = directory.hash_weights(), directory.exported
+    print(f"sha256: {digest}")
+    print_line(
+        f"exported: {stated.experiment} at profile {stated.profile}, seed {stated.seed}, trained by {stated.package}"
+    )
+    tensors = _read_weights(directory.weights, digest)
+    if not is_published(stated.experiment):
+        print("keys: not compared, the network is defined in a file of its own, which is not executed here")
+        return
+    experiment = mini.get_at_profile(stated.experiment, stated.profile)
+    directory.require_network(experiment)
+    _print_account(conversion.convert(tensors, OWN_FORMAT, experiment.network), experiment.name)
+
+
+def _read_weights(file: Path, sha256: str) -> dict[str, Tensor]:
+    """The tensors of a file with this hash, after printing how many."""
+    from repro.checkpoints import weight_files
+
+    contents = weight_files.read(file, f"sha256:{sha256}")
+    numbers = sum(tensor.numel() for tensor in contents.tensors.values())
+    print_line(
+        f"contents: {len(contents.tensors)} tensors, {numbers / 1e6:.2f} M numbers, no code ({contents.container})"
+    )
+    return contents.tensors
 
 
 def _check_keys(entry: CheckpointEntry, experiment: str, tensors: dict) -> None:

@@ -127,8 +127,9 @@ class MeasuringOptions:
         typer.Option(
             "--init",
             rich_help_panel=TRAINING,
-            help="Initial weights of the full profile: a FILE, an id of checkpoints.yaml, or 'random' (recorded as a "
-            "deviation). An ImageNet experiment then starts from them instead of its first stage.",
+            help="Initial weights of the full profile: a FILE, a DIR that `repro export hub` wrote, an id of "
+            "checkpoints.yaml, or 'random' (recorded as a deviation). An ImageNet experiment then starts from them "
+            "instead of its first stage.",
             autocompletion=complete_weights,
         ),
     ] = None

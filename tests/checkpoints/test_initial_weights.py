@@ -8,6 +8,7 @@ import io
 import pytest
 import torch
 from faulty_server import Server, send
+from weights_files import write_exported
 
 from repro.checkpoints import initial_weights, registry
 from repro.checkpoints.registry import Registry, Url
@@ -65,6 +66,19 @@ def test_a_file_or_one_state_dict_of_it_is_given(site, tmp_path):
             read_given("nowhere")
     with pytest.raises(ReproError, match=r"nowhere\.pth cannot be read: it does not exist"):
         initial_weights.identify_given("nowhere.pth")
+
+
+def test_a_directory_that_was_exported_is_given(tmp_path):
+    directory = write_exported(tmp_path / "exported", STATE)
+    digest = hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()
+    assert initial_weights.fetch_given(str(directory)) == (directory / "model.safetensors", None)
+    assert initial_weights.identify_given(str(directory)) == digest
+    (directory / "model.safetensors").write_bytes(b"others")
+    for read_given in (initial_weights.fetch_given, initial_weights.identify_given):
+        with pytest.raises(ReproError, match=r"is not the file that config\.json beside it names"):
+            read_given(str(directory))
+        with pytest.raises(ReproError, match=r"is a directory, and has no config\.json.*Name a file of weights in it"):
+            read_given(str(tmp_path))
 
 
 def test_a_file_is_fetched_once(site):

@@ -8,6 +8,7 @@ import http.server
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,15 +18,18 @@ from pathlib import Path
 import pytest
 import torch
 from typer.testing import CliRunner
+from weights_files import write_exported
 
 from repro import experiments
 from repro.checkpoints import registry
 from repro.checkpoints.choice import choose
+from repro.checkpoints.hub_directories import hash_network
 from repro.checkpoints.registry import CheckpointEntry, Registry, Url
 from repro.cli.checkpoints import app
 from repro.conversion import prepare
+from repro.conversion.networks import build_meta_state_dict
 from repro.errors import ReproError
-from repro.experiments import Backbone, Classifier, Experiment
+from repro.experiments import Backbone, Classifier, Experiment, mini
 from repro.models.resnet import ResNet
 
 NETWORK = Classifier(Backbone(blocks=(1, 1, 1, 1), width=8), num_classes=5, input_size=(32, 32))
@@ -291,6 +295,32 @@ def test_verify_runs_nothing_even_of_a_file_with_the_published_hash(site, tmp_pa
 
 def test_verify_names_a_missing_file():
     assert "nowhere.pth cannot be read: it does not exist" in refused(repro("verify", "nowhere.pth"))
+
+
+def test_verify_checks_a_directory_that_was_exported(tmp_path):
+    name = "imagenet-r50-gc-r16"
+    experiment = mini.get_at_profile(name, "mini")
+    state = {
+        key: torch.ones(one.shape, dtype=one.dtype) for key, one in build_meta_state_dict(experiment.network).items()
+    }
+    directory = write_exported(tmp_path / "exported", state, name, network=hash_network(experiment))
+    result = repro("verify", directory)
+    assert result.exit_code == 0, result.output
+    sha256 = hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()
+    assert f"sha256: {sha256}\n" in result.stdout
+    assert f"exported: {name} at profile mini, seed 3, trained by gcnet-repro 1.0" in result.stdout
+    assert f"keys: {len(state)} fit the network of {name}" in result.stdout
+    assert "--id is of files that others published" in refused(repro("verify", directory, "--id", "zoo/small"))
+    own = write_exported(tmp_path / "own", state, "coordinate-attention")
+    result = repro("verify", own)
+    assert result.exit_code == 0
+    assert "keys: not compared" in result.stdout
+    other = write_exported(tmp_path / "other", state, name)
+    assert "are of another imagenet-r50-gc-r16 than is defined now" in refused(repro("verify", other))
+    shutil.copy(own / "config.json", directory / "config.json")
+    (directory / "model.safetensors").write_bytes(b"others")
+    assert "is not the file that config.json beside it names" in refused(repro("verify", directory))
+    assert "has no config.json" in refused(repro("verify", tmp_path))
 
 
 # -- convert ---------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import os
 import pickle
@@ -15,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from repro.checkpoints import hub_directories
+from repro.checkpoints.safetensors_files import serialise
 from repro.checkpoints.weight_files import Contents
 
 STATE = OrderedDict(
@@ -159,3 +162,26 @@ def code(canary: Path) -> dict[str, bytes]:
         "as the name of a storage": b"\x80\x02(" + text("storage") + run + text("0") + text("cpu") + b"K\x01t0.",
         "dropped at once": b"\x80\x02" + run + b"0}.",
     }  # fmt: skip
+
+
+def write_exported(
+    directory: Path,
+    state: dict,
+    experiment: str = "imagenet-r50-gc-r16",
+    profile: str = "mini",
+    network: str = "0" * 64,
+) -> Path:
+    """Write a directory as `repro export hub` does, without card and record."""
+    weights = serialise(state)
+    config = hub_directories.HubConfig(
+        architectures=["ResNet"],
+        id2label={"0": "one"},
+        gcnet_repro=hub_directories.ExportedWeights(
+            package="gcnet-repro 1.0", experiment=experiment, profile=profile, engine="torchvision", seed=3,
+            network_sha256=network, trained_sha256="1" * 64, weights_sha256=hashlib.sha256(weights).hexdigest(),
+        ),
+    )  # fmt: skip
+    directory.mkdir()
+    (directory / hub_directories.WEIGHTS).write_bytes(weights)
+    (directory / hub_directories.CONFIG).write_text(config.model_dump_json())
+    return directory
