@@ -27,6 +27,8 @@ Parsed = tuple[Any, dict[str, memoryview]]
 
 _NEWEST = 10  # version of torch's format that torch 2.15 reads
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+_END = struct.Struct("<4s4H2IH")  #: of the archive: its mark, disks, entries here and in all, the directory, comment
+_END_MARK, _ZIP64_MARK, _ZIP64 = b"PK\x05\x06", b"PK\x06\x07", 20  #: the last: bytes of what stands before in Zip64
 _SIZES_FOLLOW = 8  # flag of a local header: the sizes stand behind the entry, and in the directory
 _ENCRYPTED = 1
 _DIRECTORY = 0x10  # attribute of MS-DOS
@@ -110,6 +112,7 @@ def _locate_entries(content: bytes) -> dict[str, memoryview]:
         listed, directory = sorted(archive.infolist(), key=lambda entry: entry.header_offset), archive.start_dir
         if archive.comment:
             raise Refused("it is a zip archive with a comment, which torch.save does not write")
+    _check_end(content, len(listed), directory)
     if any(re.search(r"(^|/)(constants\.pkl$|code/)", entry.filename) for entry in listed):
         raise Refused("it is a TorchScript archive, which holds code; a state dict is needed")
     if len({entry.filename.casefold() for entry in listed}) != len(listed):
@@ -128,6 +131,19 @@ def _locate_entries(content: bytes) -> dict[str, memoryview]:
         if zlib.crc32(entries[entry.filename]) != entry.CRC:
             raise Refused(f"the checksum of its entry {entry.filename!r:.60} is wrong: it is damaged")
     return entries
+
+
+def _check_end(content: bytes, entries: int, directory: int) -> None:
+    """Check that the archive's last record ends the file, and says of its directory what was found."""
+    mark, disk, first_disk, here, in_all, _, begin, comment = _END.unpack(content[-_END.size :])
+    large = content[-_END.size - _ZIP64 :].startswith(_ZIP64_MARK)  # then a number may be left to another record
+    counts, begins = (
+        {number, most} if large else {number} for number, most in ((entries, (1 << 16) - 1), (directory, (1 << 32) - 1))
+    )
+    if mark != _END_MARK or disk or first_disk or comment or here != in_all:
+        raise Refused("bytes follow the end of the zip archive, or it has several parts")
+    if in_all not in counts or begin not in begins:
+        raise Refused("the end of the zip archive says of its directory what is not so")
 
 
 def _find_data(content: bytes, entry: zipfile.ZipInfo, earliest: int) -> int:
