@@ -112,7 +112,6 @@ def _locate_entries(content: bytes) -> dict[str, memoryview]:
         listed, directory = sorted(archive.infolist(), key=lambda entry: entry.header_offset), archive.start_dir
         if archive.comment:
             raise Refused("it is a zip archive with a comment, which torch.save does not write")
-    _check_end(content, len(listed), directory)
     if any(re.search(r"(^|/)(constants\.pkl$|code/)", entry.filename) for entry in listed):
         raise Refused("it is a TorchScript archive, which holds code; a state dict is needed")
     if len({entry.filename.casefold() for entry in listed}) != len(listed):
@@ -130,6 +129,7 @@ def _locate_entries(content: bytes) -> dict[str, memoryview]:
         entries[entry.filename] = memoryview(content)[begin:end]
         if zlib.crc32(entries[entry.filename]) != entry.CRC:
             raise Refused(f"the checksum of its entry {entry.filename!r:.60} is wrong: it is damaged")
+    _check_end(content, len(listed), directory)
     return entries
 
 
