@@ -93,7 +93,10 @@ TWO_READINGS = {
     "a part of a comment": (PLAIN[:-2] + struct.pack("<H", 4), "bytes follow the end of the zip archive"),
     "another archive behind": (PLAIN + PLAIN, "bytes stand before"),
     "another count": (PLAIN[:-14] + struct.pack("<HH", 1, 1) + PLAIN[-10:], "says of its directory what is not so"),
-    "a directory elsewhere": (PLAIN[:-6] + b"\xff" * 4 + PLAIN[-2:], "says of its directory what is not so"),
+    "a directory elsewhere": (
+        torch_zip(STATE)[:-6] + struct.pack("<IH", 5, 0),
+        "says of its directory what is not so",
+    ),
     "a second part": (PLAIN[:-18] + struct.pack("<HH", 1, 0) + PLAIN[-14:], "several parts"),
     "two values in the pickle": (with_pickle(pickle_of(PLAIN) + b"}."), "2 bytes follow its end"),
     "legacy: two objects": (LEGACY + LEGACY, "bytes follow its end"),
