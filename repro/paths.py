@@ -71,7 +71,11 @@ def replace_file(path: Path, content: bytes, *, lasting: bool = True) -> None:
             file.flush()
             if lasting:
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            try:
+                os.replace(temporary, path)
+            except FileNotFoundError:  # of a file server whose answer was lost, and that was asked again
+                if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                    raise
         except BaseException:
             with suppress(OSError):
                 temporary.unlink()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from repro.errors import ReproError
@@ -64,6 +65,18 @@ def list_directory(directory: Path) -> list[Path]:
         return sorted(directory / name for name in os.listdir(directory))
     except OSError as error:
         raise describe_unreadable(directory, error) from None
+
+
+def look_anew(directory: Path) -> None:
+    """Make this machine ask the file server what is in a directory, instead of remembering it.
+
+    Clients of NFS remember for up to a minute which files there are and which are not. What is changed in a directory
+    makes them ask again, and so a file is created and deleted. Where that cannot be done, nothing happens.
+    """
+    name = directory / f".look.{os.urandom(8).hex()}"
+    with suppress(OSError):
+        os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.unlink(name)
 
 
 def read_state(path: Path) -> os.stat_result:

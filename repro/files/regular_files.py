@@ -16,6 +16,8 @@ from repro.errors import ReproError
 #: Bytes of the largest file that is hashed: COCO's training images have 19.3 GB, weights and videos less. A file with
 #: holes can claim any size and takes no room, and to hash it takes for ever.
 _LARGEST = 24 << 30
+#: How often a file is opened that another machine replaces in between: on NFS the one that was opened is gone (ESTALE).
+_TRIES = 5
 _KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a named pipe",
@@ -66,15 +68,19 @@ def read_regular(path: Path, limit: int, what: str = "") -> bytes:
     Raises:
         ReproError: as `open_regular`; or the file changes its length meanwhile, or the memory does not suffice.
     """
-    with open_regular(path, limit, what) as file:
-        try:
-            size = os.fstat(file.fileno()).st_size
-            content = file.read(size + 1)
-            if len(content) != size:
-                raise _Unsuitable("its length changed while it was read: wait until it is written, then try again")
-        except (_Unsuitable, OSError, MemoryError) as error:
-            raise describe_unreadable(path, error, what) from None
-    return content
+    tries = _TRIES
+    while True:
+        with open_regular(path, limit, what) as file:
+            try:
+                size = os.fstat(file.fileno()).st_size
+                content = file.read(size + 1)
+                if len(content) != size:
+                    raise _Unsuitable("its length changed while it was read: wait until it is written, then try again")
+                return content
+            except (_Unsuitable, OSError, MemoryError) as error:
+                tries -= 1
+                if not (tries and isinstance(error, OSError) and error.errno == errno.ESTALE):
+                    raise describe_unreadable(path, error, what) from None
 
 
 def hash_file(path: Path) -> Digests:

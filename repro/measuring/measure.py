@@ -12,11 +12,13 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from repro.engine import distributed, launch
+from repro.engine.cuda import report_broken_devices
 from repro.engine.fitted import find_finished
 from repro.engine.log_rows import Iteration
 from repro.evaluation.predictor import ProgressReport
 from repro.files.locks import describe_holder, hold_directory_lock, waiting
 from repro.files.notices import telling
+from repro.files.places import look_anew
 from repro.measuring.execution import Execution, start_execution
 from repro.planning.lookup import find_record
 from repro.planning.work_order import TrainedWork, WorkOrder
@@ -64,6 +66,7 @@ def measure(
     directory = source.directory if source else None
     with (
         distributed.collective_section(processes),
+        report_broken_devices(),
         report_own_failures(name, directory),
         waiting(order.settings.wait),
     ):
@@ -112,6 +115,8 @@ def _with_run_lock(
     """The record, in every process; nobody else measures the same meanwhile."""
     first = execution.fabric.is_global_zero
     with hold_directory_lock(execution.order.directory) if first else nullcontext():
+        if first:
+            look_anew(execution.order.settings.store.directory)  # for the record of whoever was waited for
         return _across_processes(execution, command, say, keep_weights)
 
 

@@ -23,7 +23,7 @@ from rich.console import Console
 from repro.engine import launch
 from repro.engine.log_rows import Iteration
 from repro.errors import ReproError
-from repro.files.locks import STARTED_BY
+from repro.files.leases import STARTED_BY
 from repro.measuring.display import Display
 from repro.measuring.worker import build_environment, write_task
 from repro.planning.plan import Step

@@ -119,9 +119,9 @@ def test_what_a_killed_process_held_is_free(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"host": 3}', "\x00"])
-def test_a_damaged_note_of_who_holds_it_does_no_harm(tmp_path, content):
+def test_a_damaged_file_of_a_lock_is_one_that_is_held(tmp_path, content):
     with held_elsewhere(tmp_path), waiting(False):
-        (tmp_path / ".lock.holder").write_text(content)
+        (tmp_path / ".lock" / "1").write_text(content)
         with pytest.raises(Busy, match="in use by another process"):
             hold_directory_lock(tmp_path).__enter__()
 

@@ -233,6 +233,27 @@ def test_what_is_said_of_an_output_does_not_mix_with_it(capsys, stdout_link, tmp
     assert capsys.readouterr() == ("beside\nbeside\n", "")
 
 
+def test_a_rename_that_was_done_though_it_is_said_that_it_was_not(tmp_path, monkeypatch):
+    """A file server whose answer was lost is asked again, and then there is no such file any more."""
+    replace_ = os.replace
+
+    def replace(source, target):
+        replace_(source, target)
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    def fail(*_):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    (tmp_path / "file").write_text("before")
+    monkeypatch.setattr(os, "replace", replace)
+    write_atomically(tmp_path / "file", b"after")
+    assert (tmp_path / "file").read_text() == "after"
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(ReproError, match="cannot write"):
+        write_atomically(tmp_path / "file", b"never")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["after"]
+
+
 #: What else writes files, and why it may: by module, the calls.
 _ALLOWED = {
     "analysis/figures.py": {"savefig"},  # into memory
@@ -245,7 +266,6 @@ _ALLOWED = {
     "engine/memory.py": {"write_text"},  # of /proc
     "engine/fitted.py": {"os.replace"},  # what is damaged is put aside
     "engine/state.py": {"open", "os.replace"},  # a log, line by line; what is damaged is put aside
-    "files/locks.py": {"write_text"},  # who holds a lock, into the lock
     "analysis/survey.py": {"open"},  # a line for each image
     "engine/loggers.py": {"open"},  # a table, row by row
     "files/outputs.py": {"open"},

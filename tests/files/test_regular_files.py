@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from repro.errors import ReproError
+from repro.files import regular_files
 from repro.files.regular_files import hash_file, open_regular, read_regular, sha256
 
 READERS: list[Callable[[Path], object]] = [open_regular, hash_file, sha256, lambda path: read_regular(path, 100)]
@@ -91,3 +93,36 @@ def test_a_file_that_gives_more_than_it_has():
         pytest.skip("needs Linux's /proc")
     with pytest.raises(ReproError, match="its length changed while it was read"):
         read_regular(path, 1 << 20)
+
+
+@pytest.mark.parametrize(("times", "read"), [(1, True), (4, True), (5, False)])
+def test_a_file_that_another_machine_replaced_meanwhile_is_opened_again(times, read, tmp_path, monkeypatch):
+    """On NFS the one that was opened is then gone."""
+    (tmp_path / "record").write_bytes(b"new")
+    open_, left = regular_files.open_regular, [times]
+
+    class Stale:
+        def __init__(self, file):
+            self.file = file
+
+        def read(self, size):
+            left[0] -= 1
+            if left[0] >= 0:
+                raise OSError(errno.ESTALE, "Stale file handle")
+            return self.file.read(size)
+
+        def fileno(self):
+            return self.file.fileno()
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+    monkeypatch.setattr(regular_files, "open_regular", lambda *arguments: Stale(open_(*arguments)))
+    if read:
+        assert read_regular(tmp_path / "record", 100) == b"new"
+    else:
+        with pytest.raises(ReproError, match="Stale file handle"):
+            read_regular(tmp_path / "record", 100)

@@ -262,3 +262,15 @@ def test_the_log_has_a_line_for_every_iteration(whole):
     (log,) = settings.results.glob(f"runs/{NAME}.mini.seed0.*/log.jsonl")
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["iteration"] for line in lines] == list(range(1, 7))
+
+
+def test_a_record_that_another_node_wrote_while_its_lock_was_waited_for_is_looked_for_anew(tmp_path, monkeypatch):
+    """A client of NFS may remember for a minute that it was not there."""
+    looked, store = [], SimpleNamespace(directory=tmp_path / "records")
+    order = SimpleNamespace(directory=tmp_path / "run", settings=SimpleNamespace(store=store))
+    monkeypatch.setattr(measure_module, "look_anew", looked.append)
+    monkeypatch.setattr(measure_module, "_across_processes", lambda *_: list(looked))
+    for first in (True, False):
+        execution = SimpleNamespace(fabric=SimpleNamespace(is_global_zero=first), order=order)
+        assert measure_module._with_run_lock(execution, "repro run", print) == [store.directory] * first
+        looked.clear()
