@@ -64,11 +64,11 @@ def fetch(
     """
     require_safe_name(name)
     wanted = _describe_wanted(name, sha256, md5, size)
-    cache, problems = Cache(directory or cache_directory()), []
+    cache, problems, answered = Cache(directory or cache_directory()), [], False
     for path in _find_stored(cache, wanted, urls):
         return _describe_stored(cache, path)
 
-    from repro.checkpoints.transfer import Unavailable, complete  # slow to import, and not needed if the file is cached
+    from repro.checkpoints import transfer  # slow to import, and not needed if the file is cached
 
     with cache.open_partial(_name_partial(wanted, urls)) as partial:
         for path in _find_stored(cache, wanted, urls):  # another process had it meanwhile
@@ -77,11 +77,19 @@ def fetch(
             return _describe_stored(cache, cache.publish(partial, name, wanted.digest))
         for url in urls:
             try:
-                complete(partial, url, wanted, cache, progress, patience)
-            except Unavailable as reason:
+                transfer.complete(partial, url, wanted, cache, progress, patience)
+            except transfer.Unavailable as reason:
                 problems.append(f"\n  {url}: {reason}")
+                answered |= not isinstance(reason, transfer.Unreachable)
             else:
                 return _describe_stored(cache, cache.publish(partial, name, wanted.digest))
+    if problems and not answered and directory is None:
+        raise ReproError(
+            f"{name} is not in the cache {cache.directory}, and this machine reaches none of its addresses:"
+            f"{''.join(problems)}\nIf it has no network, as compute nodes of clusters: `repro checkpoints fetch "
+            "--table all`, on a machine that has one and with the same REPRO_CACHE, brings what all tables need; "
+            "`repro checkpoints import FILE` takes a copy from elsewhere."
+        )
     raise ReproError(
         f"{name} could not be downloaded from{''.join(problems) or ' anywhere: no URL is known.'}\nIf you have a copy "
         "from elsewhere, `repro checkpoints import FILE` checks it and puts it where this command looks first."

@@ -6,6 +6,7 @@ The client is the standard library's, as in torch hub: it takes proxies and cert
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 import ssl
@@ -28,12 +29,17 @@ _BLOCK = 1 << 16
 _ROOM_EVERY = 8 << 20  # bytes after which the room on the disk is looked at again
 #: Statuses that may be gone a moment later: timeouts, too many requests, and a server's own troubles.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
+_NO_NETWORK = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL})
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:([0-9]{1,18})|\*)")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class Unavailable(Exception):
     """This URL does not give the file; another may."""
+
+
+class Unreachable(Unavailable):
+    """Nothing answers at this URL: perhaps this machine has no network."""
 
 
 class _Interrupted(Exception):
@@ -179,8 +185,16 @@ def _classify_failure(error: Exception) -> Unavailable | _Interrupted:
         return Unavailable(
             f"its certificate is not trusted ({reason.verify_message}); SSL_CERT_FILE can name a file of trusted ones"
         )
-    lasting = isinstance(reason, socket.gaierror | ConnectionRefusedError | InvalidURL | ValueError | str)
+    if isinstance(error, URLError) and isinstance(reason, TimeoutError):  # while connecting; urllib wraps no others
+        return Unreachable("it does not answer")
+    if isinstance(reason, socket.gaierror | ConnectionRefusedError) or _get_errno(reason) in _NO_NETWORK:
+        return Unreachable(_describe(reason))
+    lasting = isinstance(reason, InvalidURL | ValueError | str)
     return (Unavailable if lasting else _Interrupted)(_describe(reason))
+
+
+def _get_errno(reason: object) -> int | None:
+    return reason.errno if isinstance(reason, OSError) else None
 
 
 def _read_blocks(response: HTTPResponse, left: int | None, patience: Patience) -> Iterator[bytes]:

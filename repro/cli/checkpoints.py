@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from repro.cli import options
-from repro.cli.completion import complete_experiments, complete_weights
+from repro.cli.completion import complete_experiments, complete_weights, complete_words
 from repro.cli.help import Verb, create_group
 from repro.cli.progress import show_bar
 from repro.cli.streams import print_line
@@ -77,17 +77,27 @@ def fetch(
         ),
     ] = None,
     experiment: OfExperiment = None,
-    table: options.AnyTable = None,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            "--table",
+            metavar="N|all",
+            help="All that this table needs, or all tables.",
+            autocompletion=complete_words("1", "2", "3", "4", "5", "all"),
+        ),
+    ] = None,
 ) -> None:
     """Download weight files and print where they are. After an interruption, the same command continues.
 
-    For an experiment or a table, only the authors' own weights are fetched; others must be named by their ids.
+    For an experiment, only the authors' own weights are fetched, or the nearest to them. For a table: the authors' own
+    weights of its rows, and those that its trainings begin with. With `--table all`, machines without a network need
+    nothing more, if they see the same REPRO_CACHE. Others must be named by their ids.
 
     Examples:
 
       repro checkpoints fetch gcnet/r50-syncbn-gc-r16-1x
 
-      repro checkpoints fetch --table 3
+      repro checkpoints fetch --table all
     """
     from repro.checkpoints import choice, fetching, registry
     from repro.errors import ReproError
@@ -100,13 +110,9 @@ def fetch(
     elif experiment is not None:
         entries = _list_entries([choice.choose(get(experiment), None)])
     elif table is not None:
-        exact = {name: choice.find_exact(get(name)) for name in _select_experiments(None, table)}
-        entries = _list_entries(exact.values())
+        entries = _list_needed(_select_experiments(None, None if table == "all" else options.parse_table(table)))
         if not entries:
-            raise ReproError(f"no row of Table {table} has weights by the authors; name near ones, which `list` shows")
-        for name, chosen in exact.items():
-            if chosen is None:
-                print(f"{name}: no weights of its own", file=sys.stderr)
+            raise ReproError(f"no row of Table {table} has public weights; `list` shows near ones, which ids name")
     else:
         raise ReproError("name what to fetch: an ID, --experiment NAME or --table N; `repro checkpoints list` has them")
     failed = []
@@ -297,6 +303,19 @@ def _read_weights(file: Path, sha256: str) -> dict[str, Tensor]:
         f"contents: {len(contents.tensors)} tensors, {numbers / 1e6:.2f} M numbers, no code ({contents.container})"
     )
     return contents.tensors
+
+
+def _list_needed(names: list[str]) -> list[CheckpointEntry]:
+    """The authors' weights of experiments, and what their trainings begin with; what has none of its own is told."""
+    from repro.checkpoints import choice, registry
+    from repro.experiments import get
+
+    exact = {name: choice.find_exact(get(name)) for name in names}
+    for name, chosen in exact.items():
+        if chosen is None:
+            print(f"{name}: no weights of its own", file=sys.stderr)
+    initial = [entry for name in names for entry, _ in registry.load().list_initial(name)]
+    return list({entry.id: entry for entry in (*_list_entries(exact.values()), *initial)}.values())
 
 
 def _check_keys(entry: CheckpointEntry, experiment: str, tensors: dict) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -802,3 +803,34 @@ def test_whatever_servers_answer_only_the_file_is_published(server, first, secon
         (path,) = published(directory)
         assert fetch(server, directory, **wanted).path == path
         assert len(server.visits) == visits
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        OSError(errno.ENETUNREACH, "Network is unreachable"),
+        OSError(errno.EHOSTUNREACH, "No route to host"),
+        TimeoutError("timed out"),
+        socket.gaierror(-3, "Temporary failure in name resolution"),
+        ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
+    ],
+)
+def test_where_there_is_no_network_each_address_is_tried_once_and_one_message_says_what_to_do(
+    reason, tmp_path, monkeypatch
+):
+    tried = []
+
+    def connect(address, *_, **__):
+        tried.append(address[0])
+        raise reason
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with pytest.raises(ReproError) as raised:
+        download.fetch(["http://one.example/w.pth", "https://two.example/w.pth"], name="w.pth", sha256=SHA256)
+    assert tried == ["one.example", "two.example"]
+    assert f"w.pth is not in the cache {tmp_path}" in str(raised.value)
+    assert str(raised.value).count("`repro checkpoints fetch --table all`") == 1

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,7 +201,40 @@ def test_fetch_is_told_what_in_one_way():
 def test_fetch_wants_to_know_what():
     assert "name what to fetch" in refused(repro("fetch"))
     assert "unknown weights 'gcnet/r50'" in refused(repro("fetch", "gcnet/r50"))
-    assert "no row of Table 5 has weights by the authors" in refused(repro("fetch", "--table", 5))
+    assert "--table" in refused(repro("fetch", "--table", 6))
+
+
+def test_fetch_brings_what_all_tables_need_to_evaluate_and_to_train(site):
+    """Each file once, and no near ones, which must be named."""
+
+    def serve(match, *names):
+        differs = "frozen batch norm" if match == "near" else ""
+        return [{"experiment": name, "match": match, "differs": differs} for name in names]
+
+    detectors, classifiers = ("coco-r50-gc-r16", "coco-r50-gc-r4"), ("kinetics-r50-baseline",)
+    site.publish("zoo/exact", b"exact", serves=serve("exact", *detectors))
+    site.publish("zoo/near", b"near", serves=serve("near", *classifiers))
+    site.publish("zoo/initial", b"initial", serves=serve("initial", *detectors, *classifiers))
+    assert [line.split()[0] for line in repro("fetch", "--table", 5).stdout.splitlines()] == ["zoo/initial"]
+    result = repro("fetch", "--table", "all")
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["zoo/exact", "zoo/initial"]
+    assert len(site.requests) == 2
+    assert "no row of Table 4 has public weights" in refused(repro("fetch", "--table", 4))
+
+
+def test_without_a_network_what_was_fetched_suffices_and_else_it_is_said_at_once_what_to_do(site):
+    site.publish("zoo/here", b"here")
+    site.publish("zoo/missing", b"missing")
+    fetched = repro("fetch", "zoo/here").stdout
+    site.server.shutdown()
+    site.server.server_close()
+    begin = time.monotonic()
+    assert repro("fetch", "zoo/here").stdout == fetched
+    message = refused(repro("fetch", "zoo/missing"))
+    assert time.monotonic() - begin < 30
+    assert message.count("error:") <= 1
+    assert "zoo-missing.pth is not in the cache" in message
+    assert "`repro checkpoints fetch --table all`, on a machine that has one and with the same REPRO_CACHE" in message
 
 
 # -- import --------------------------------------------------------------------------------------------------

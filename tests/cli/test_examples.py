@@ -40,7 +40,7 @@ PARSED = {
     "repro figure 2 --experiment coco-r50-1nl --profile mini": "weights that were trained here",
     "repro figure 1 --experiment coco-r50-1nl --random --images photograph.jpg": "a minute of a full-size network",
     "repro checkpoints fetch gcnet/r50-syncbn-gc-r16-1x": "a download",
-    "repro checkpoints fetch --table 3": "downloads",
+    "repro checkpoints fetch --table all": "downloads",
     "repro checkpoints import downloads/mask_rcnn_r50_fpn_1x_20181010-069fa190.pth": "a download",
     "repro checkpoints verify downloads/mask_rcnn_r50_fpn_1x_20181010-069fa190.pth": "a download",
     "repro checkpoints convert gcnet/r50-syncbn-gc-r16-1x --experiment coco-r50-gc-r16 --output r16.pt": "a download",
