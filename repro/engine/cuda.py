@@ -5,14 +5,27 @@ from __future__ import annotations
 import ast
 import ctypes
 import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from repro.engine.launch import LostProcess
+
 #: Results of the driver's functions: CUresult of cuda.h.
 _SUCCESS, _NO_DEVICE, _WRONG_DRIVER = 0, 100, 803
 _DRIVER = "libcuda.so.1"
+#: What CUDA says of a device, or a link between two, that is broken: cudaErrorECCUncorrectable (214),
+#: cudaErrorNvlinkUncorrectable (220), cudaErrorHardwareStackError (714), cudaErrorContained (721) and
+#: cudaErrorSystemNotReady (802) of driver_types.h. Not among them is what a wrong program causes as well, such as an
+#: illegal address or a launch failure: it would fail on every node.
+_BROKEN = (
+    "uncorrectable ECC error", "uncorrectable NVLink error", "hardware stack error",
+    "Invalid access of peer GPU memory over nvlink or a hardware error", "system not yet initialized",
+)  # fmt: skip
 
 
 @cache
@@ -73,3 +86,22 @@ def read_torch_versions() -> dict[str, str | None]:
         if isinstance(target, ast.Name) and isinstance(value, ast.Constant):
             versions[target.id] = value.value if isinstance(value.value, str) else None
     return versions
+
+
+@contextmanager
+def report_broken_devices() -> Iterator[None]:
+    """Report that a device failed, and not what ran on it: on another node it may go well.
+
+    Raises:
+        LostProcess: it did.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        found = next((text for text in _BROKEN if text.lower() in str(error).lower()), None)
+        if found is None or "cuda" not in str(error).lower():
+            raise
+        raise LostProcess(
+            f"a GPU of {socket.gethostname()} is broken, or the link between two: CUDA reports {found!r}. What was "
+            "saved stays, and the same command goes on from there on another one; tell whoever runs this machine."
+        ) from error

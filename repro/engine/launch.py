@@ -18,7 +18,7 @@ from repro.errors import ReproError
 
 
 class LostProcess(ReproError):
-    """One of several processes was killed, or its node was lost: tried again, it may go well."""
+    """One of several processes was killed, or a node or a device failed: tried again elsewhere, it may go well."""
 
 
 @dataclass(frozen=True)

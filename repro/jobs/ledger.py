@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,9 +19,11 @@ from typing import Literal, TypeVar
 from pydantic import ValidationError
 
 from repro.errors import ReproError
+from repro.files.locks import hold_directory_lock
 from repro.files.places import is_directory, is_there, list_directory
 from repro.files.regular_files import read_regular
 from repro.files.schema import FrozenModel, Text, describe_violation
+from repro.jobs import slurm
 from repro.paths import unwritable, write_atomically
 
 Model = TypeVar("Model", bound=FrozenModel)
@@ -121,16 +122,19 @@ class Entry:
                 continue
         return [event for event in events if event.job == job]
 
-    def add(self, what: What, job: str, text: str = "") -> None:
-        """Add an event, in one write, so that those of several nodes do not mix.
+    def add(self, what: What, job: str, text: str = "", host: str | None = None) -> None:
+        """Add an event; of two nodes that do so at once, one waits, because on NFS they would write to one place.
+
+        Args:
+            host: where it happened; None: here.
 
         Raises:
             ReproError: it cannot be written.
         """
-        event = {"what": what, "job": job, "host": socket.gethostname(), "at": now(), "text": text}
+        event = {"what": what, "job": job, "host": host or slurm.name_node(), "at": now(), "text": text}
         path = self.directory / "events.jsonl"
         try:
-            with path.open("ab", buffering=0) as file:
+            with hold_directory_lock(self.directory), path.open("ab", buffering=0) as file:
                 file.write(json.dumps(event).encode() + b"\n")
                 os.fsync(file.fileno())
         except OSError as error:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from repro.errors import ReproError
 
+_COMMANDS = ("sbatch", "squeue", "scontrol", "scancel", "sinfo", "srun")
 _PATIENCE = 120  #: seconds that a command may take
 _MOST_ARGUMENTS = 500  #: numbers of jobs in one command
 #: The states of a job that ends or has ended.
@@ -47,7 +51,7 @@ def refuse_without_slurm() -> None:
     Raises:
         ReproError: it is not.
     """
-    missing = [name for name in ("sbatch", "squeue", "scontrol", "scancel") if shutil.which(name) is None]
+    missing = [name for name in _COMMANDS if shutil.which(name) is None]
     if missing:
         raise ReproError(f"Slurm is not installed here: there is no {' and no '.join(missing)}")
 
@@ -88,19 +92,34 @@ def requeue(number: str, avoid: Collection[str]) -> None:
     """Put a running job back into the queue, to be called in it. From here on Slurm ends it.
 
     Args:
-        avoid: nodes on which it is not to run again, as far as there are others.
+        avoid: nodes on which it is not to run again, as far as there are enough others.
 
     Raises:
         ReproError: Slurm does not answer, or does not let it be requeued.
     """
     _run("scontrol", "requeue", number)
-    partition = os.environ.get("SLURM_JOB_PARTITION")
-    if avoid and partition:
-        listed = _run(
-            "sinfo", "--noheader", "--Node", f"--partition={partition}", "--states=idle,mix,alloc", "-o", "%N"
-        )
-        if set(listed.split()) - set(avoid):
-            _run("scontrol", "update", f"JobId={number}", f"ExcNodeList={','.join(sorted(avoid))}")
+    if avoid:
+        with suppress(ReproError):  # it is in the queue; that it may be called on the same node again is no failure
+            _exclude(number, avoid)
+
+
+def name_node() -> str:
+    """The name that Slurm has for this node, which need not be that of the host."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def _exclude(number: str, avoid: Collection[str]) -> None:
+    """Exclude nodes for a job that waits, unless too few would be left for it, as far as that can be known."""
+    partitions = os.environ.get("SLURM_JOB_PARTITION", "")
+    listed = _run("sinfo", "--noheader", "--Node", f"--partition={partitions}", "--states=idle,mix,alloc", "-o", "%N")
+    if len(set(listed.split()) - set(avoid)) < int(os.environ.get("SLURM_JOB_NUM_NODES", "1")):
+        return
+    job = _run("scontrol", "show", "job", number)
+    if "Features=(null)" not in job:  # which of the others have the features that it asks for, sinfo does not say
+        return
+    before = re.search(r"ExcNodeList=(\S+)", job)
+    others = [before[1]] if before and before[1] != "(null)" else []  # that the user excluded
+    _run("scontrol", "update", f"JobId={number}", f"ExcNodeList={','.join([*others, *sorted(avoid)])}")
 
 
 def _run(*command: str) -> str:

@@ -3,7 +3,8 @@
 measured                              the job ends with 0
 SIGUSR1, some time before the limit   the process saves its state, and the job puts itself back into the queue
 SIGTERM: preempted or cancelled       the process saves its state, and whether it goes on is Slurm's decision
-the process was killed                back into the queue, on another node if there is one, at most twice
+the process was killed, or its GPU,   back into the queue, on another node if there is one, at most twice
+a lock or another process was lost
 it failed with a message              it would fail again: the job ends with 1, and what waits for it is cancelled
 """
 
@@ -11,19 +12,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from repro.engine.interruption import INTERRUPTED
 from repro.errors import ReproError
+from repro.files.leases import LOST
 from repro.jobs import slurm
 from repro.jobs.ledger import Description, Entry
 
 #: How often a job whose process died, or whose node was lost, is tried again.
 RETRIES = 2
+#: What srun says of processes that ended badly, and on which node; those that it ends for that reason come later.
+_ENDED = re.compile(r"^srun: error: (\S+): tasks? [0-9,-]+: (?:Exited with exit code ([0-9]+)|([A-Z][A-Za-z0-9 ]*\w))")
+_STATUSES = {signal.strsignal(each): 128 + each for each in signal.valid_signals()}
 _ADVICE = "Submitted again, it is tried again."
 
 
@@ -45,6 +53,7 @@ class _Supervisor:
         self.entry, self.description, self.number = entry, description, number
         self.process: subprocess.Popen[str] | None = None
         self.sign: int | None = None  #: the first signal that came
+        self.first: tuple[str, int] | None = None  #: of several nodes: on which one a process ended first, and how
 
     def run(self) -> str:
         for each in (signal.SIGUSR1, signal.SIGTERM):
@@ -56,12 +65,17 @@ class _Supervisor:
         with subprocess.Popen(
             self._build_command(),
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if self.description.nodes > 1 else None,
             text=True,
+            errors="backslashreplace",
             env={**os.environ, **self.description.environment},
         ) as self.process:
             if self.sign:
                 self.process.send_signal(self.sign)
+            forwarding = threading.Thread(target=self._forward_errors, args=[self.process.stderr])
+            forwarding.start()
             last = self._listen(self.process)
+            forwarding.join()
         return self._conclude(last, self.process.returncode)
 
     def _build_command(self) -> list[str]:
@@ -85,7 +99,11 @@ class _Supervisor:
         last: dict[str, object] = {}
         shown = ("", -1)
         for line in process.stdout:
-            event = json.loads(line)
+            try:
+                event = json.loads(line)
+            except ValueError:  # such as what a library of another process printed
+                print(line, end="", flush=True)
+                continue
             if event["event"] == "said":
                 print(event["text"], flush=True)
             elif event["event"] != "progress":
@@ -95,14 +113,29 @@ class _Supervisor:
                 print(f"{event['stage']}: {event['done']} of {event['total']}", flush=True)
         return last
 
+    def _forward_errors(self, errors: TextIO | None) -> None:
+        """Pass on what srun and its processes write, and note where the first one ended badly.
+
+        srun's own exit status is the largest of all, such as that of those that it ended itself.
+        """
+        for line in errors or ():
+            print(line, end="", file=sys.stderr, flush=True)
+            if self.first is None and (found := _ENDED.search(line)):
+                self.first = found[1], int(found[2] or _STATUSES.get(found[3], 1))
+
     def _conclude(self, last: dict[str, object], code: int) -> str:
         if last.get("event") == "measured":
             self.entry.add("measured", self.number, str(last["record"] or ""))
             return f"measured: {self.description.label}"
-        if self.sign or _is_interrupted(code):
-            return self._interrupt(signal.Signals(self.sign or _find_signal(code)))
+        if self.sign:
+            return self._interrupt(signal.Signals(self.sign))
         if last and not last.get("lost"):
             self._fail(str(last["message"]))
+        code = self.first[1] if self.first else code
+        if not last and _is_interrupted(code):
+            return self._interrupt(signal.Signals(_find_signal(code)))
+        if not last and code == LOST:
+            return self._die("another process took over its lock, because this one had been stopped for minutes")
         if not last and not _is_killed(code):
             self._fail(f"its process ended with {code}; its log says why")
         return self._die(str(last.get("message") or f"its process was ended by signal {_find_signal(code)}"))
@@ -115,7 +148,8 @@ class _Supervisor:
         raise SystemExit(128 + number)
 
     def _die(self, why: str) -> str:
-        self.entry.add("died", self.number, why)
+        killed = self.first and _is_killed(self.first[1])  # else it said more of another one than of itself
+        self.entry.add("died", self.number, why, self.first[0] if self.first and killed else None)
         deaths = self._list_deaths()
         if len(deaths) > RETRIES:
             self._fail(f"it died {len(deaths)} times, on {', '.join(deaths)}; at last: {why}. {_ADVICE}")

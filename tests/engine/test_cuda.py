@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import socket
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from repro.engine import cuda
+from repro.engine.launch import LostProcess
 
 
 def pretend(version: int, *, initialises: int = 0, devices: int = 1) -> SimpleNamespace:
@@ -80,3 +82,23 @@ def test_no_driver_and_no_cuda_are_two_things(monkeypatch):
     cuda.explain_missing_cuda.cache_clear()
     monkeypatch.setattr(cuda, "read_torch_versions", lambda: {"cuda": None, "__version__": "2.15.0+cpu"})
     assert "2.15.0+cpu" in cuda.explain_missing_cuda()
+
+
+@pytest.mark.parametrize(
+    ("said", "broken"),
+    [
+        ("CUDA error: uncorrectable ECC error encountered\nCUDA kernel errors might be reported later", True),
+        ("CUDA error: uncorrectable NVLink error detected during the execution", True),
+        ("CUDA error: an illegal memory access was encountered", False),
+        ("CUDA error: unspecified launch failure", False),
+        ("CUDA error: device-side assert triggered", False),
+        ("the annotations speak of an uncorrectable ECC error", False),
+    ],
+)
+def test_a_broken_device_is_told_apart_from_what_would_fail_everywhere(said, broken):
+    with pytest.raises(RuntimeError if not broken else LostProcess) as raised, cuda.report_broken_devices():
+        raise RuntimeError(said)
+    assert isinstance(raised.value, LostProcess) is broken
+    if broken:
+        assert socket.gethostname() in str(raised.value)
+        assert "the same command goes on from there" in str(raised.value)

@@ -1,15 +1,8 @@
-"""A real Slurm of one node, where it is installed: what is submitted, how fast, and what becomes of a failure."""
+"""A real Slurm, where it is installed: what is submitted, how fast, and what becomes of a failure."""
 
-import os
-import shutil
-import socket
-import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
-
-import pytest
-from places import SHARED
 
 from repro.jobs import ledger, slurm
 from repro.jobs.cluster import Cluster
@@ -18,44 +11,6 @@ from repro.jobs.states import read_states
 from repro.jobs.submission import build_batches, submit
 from repro.planning.plan import plan
 from repro.settings import Settings
-
-STARTER = SHARED / "tools" / "slurm-here"
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """The environment variable SLURM_CONF names a cluster, or one is started for these tests."""
-    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
-    missing = [name for name in ("slurmctld", "slurmd", "munged", "sbatch") if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"Slurm is not installed here: there is no {missing[0]} (Debian: slurm-wlm and munge)")
-    if "SLURM_CONF" in os.environ:
-        yield
-        return
-    if os.getuid() or not STARTER.exists():
-        pytest.skip("starting a Slurm takes root and what starts it, tools/slurm-here beside the checkout")
-    with socket.socket() as port, socket.socket(socket.AF_UNIX) as alone:
-        try:
-            alone.bind("\0repro-tests-slurm")  # of two test processes, one starts it
-        except OSError:
-            pytest.skip("another test process has started a Slurm")
-        if port.connect_ex(("127.0.0.1", 6817)) == 0:
-            pytest.skip("another Slurm runs here already; SLURM_CONF=... names it to these tests")
-        directory = tmp_path_factory.mktemp("slurm")
-        subprocess.run([STARTER, "start", directory], check=True, capture_output=True, timeout=60)
-        os.environ["SLURM_CONF"] = str(directory / "slurm.conf")
-        try:
-            yield
-        finally:
-            del os.environ["SLURM_CONF"]
-            subprocess.run([STARTER, "stop", directory], check=True, timeout=60)
-
-
-@pytest.fixture
-def results(cluster, tmp_path):
-    """A directory of results; its jobs are cancelled at the end."""
-    yield tmp_path
-    slurm.cancel([state.submitted.job for state in read_states(ledger.list_entries(tmp_path)) if state.alive])
 
 
 def test_five_hundred_steps_are_submitted_and_their_states_read_in_ten_seconds(results):

@@ -42,7 +42,7 @@ def job(tmp_path, monkeypatch):
     def run(script, host="node1"):
         requeued = []
         monkeypatch.setattr(slurm, "requeue", lambda number, avoid: requeued.append((number, list(avoid))))
-        monkeypatch.setattr("socket.gethostname", lambda: host)
+        monkeypatch.setenv("SLURMD_NODENAME", host)
         monkeypatch.setattr(supervision._Supervisor, "_build_command", lambda _: [sys.executable, "-c", script])
         code = 0
         try:
@@ -130,6 +130,25 @@ def test_of_several_nodes_srun_starts_the_processes(tmp_path):
     assert command[:6] == [
         "srun", "--kill-on-bad-exit=1", "--unbuffered", "--nodes=2", "--ntasks=8", "--ntasks-per-node=4",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "first"),
+    [
+        ("srun: error: n2: task 3: Killed", ("n2", 137)),
+        ("srun: error: n2: tasks 2-3: Terminated", ("n2", 143)),
+        ("srun: error: n1: task 1: Exited with exit code 2", ("n1", 2)),
+        ("srun: error: n1: tasks 0,2: Segmentation fault (core dumped)", ("n1", 139)),
+        ("srun: error: Unable to create step for job 7: Invalid", None),
+        ("error: n2: task 3: Killed", None),
+    ],
+)
+def test_srun_says_where_a_process_ended_first_and_how(line, first, tmp_path, capsys):
+    description = Description(label="a", experiment="a", seed=0, task="{}", environment={}, nodes=2, processes=2)
+    supervisor = supervision._Supervisor(Entry(tmp_path), description, "7")
+    supervisor._forward_errors([f"{line}\n", "srun: error: n9: task 9: Killed\n"])
+    assert supervisor.first == (first or ("n9", 137))
+    assert line in capsys.readouterr().err
 
 
 def test_half_an_event_counts_as_none(job):
