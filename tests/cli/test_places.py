@@ -230,10 +230,18 @@ _ALLOWED = {
     "engine/instructions.py": {"read_text"},  # of /proc
     "engine/memory.py": {"read_text"},
     "files/outputs.py": {"open", "os.open", "os.stat"},  # what is written
-    "files/places.py": {"os.listdir", "os.stat"},
+    "files/leases.py": {"lstat", "os.listdir", "os.open", "read_bytes", "read_text"},  # of its own layout; of /proc
+    "files/places.py": {"os.listdir", "os.open", "os.stat"},
     "files/regular_files.py": {"open", "os.open", "os.path.exists", "os.stat"},
     "records/environment.py": {"read_text"},  # of this distribution, where it is installed
-    "paths.py": {"is_dir", "resolve", "lstat", "open", "os.open"},  # the package's own directory; what is written
+    "paths.py": {
+        "is_dir",
+        "resolve",
+        "lstat",
+        "open",
+        "os.open",
+        "os.stat",
+    },  # the package's own directory; what is written
 }
 _ASKING = {"exists", "is_file", "is_dir", "iterdir", "stat", "lstat", "glob", "rglob", "resolve"}
 _READING = {"read_bytes", "read_text"}
