@@ -137,6 +137,7 @@ def fit(
                 if asked:
                     if fabric.is_global_zero:
                         tell(f"{asked.name}: {directory} has the state after iteration {position.iteration} of {total}")
+                    fabric.barrier()  # where one process has ended, srun ends the others, and one is still writing
                     end_by_signal(asked)
                 begin += observer.evaluate(position.iteration)  # that is no time of the training
         if recipe.precise_norm:

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from tiny_training import Noisy, Squares, recipe
 
 from repro.engine import interruption
@@ -60,6 +61,15 @@ def test_a_signal_saves_the_state_and_the_training_ends_in_the_same_bytes(number
     train(tmp_path / "reference")
     for name in ("weights.pt", "log.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "reference" / name).read_bytes()
+
+
+def test_all_processes_wait_until_the_state_is_saved(tmp_path, monkeypatch):
+    """srun ends the others when one has ended, and the first may still be writing."""
+    saved = []
+    monkeypatch.setattr(Fabric, "barrier", lambda *_: saved.append(read_iteration(tmp_path)))
+    with pytest.raises(SystemExit):
+        train(tmp_path, observation=Observation(progress=send(signal.SIGTERM, 7)))
+    assert saved == [8]
 
 
 def test_a_signal_in_the_last_moment_is_not_lost(tmp_path):
