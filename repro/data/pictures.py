@@ -80,6 +80,10 @@ class UnreadableImage(ReproError):
         super().__init__(message)
         self.image_id = image_id
 
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """What pickling needs: processes that read ahead hand it over."""
+        return type(self), (self.image_id, str(self))
+
 
 def decode_image(content: bytes, formats: tuple[str, ...] = DATA_SET_FORMATS, *, upright: bool = False) -> Image.Image:
     """Decode a picture to RGB.

@@ -69,6 +69,10 @@ class UnreadableVideo(ReproError):
         super().__init__(message)
         self.video_id = video_id
 
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """What pickling needs: processes that read ahead hand it over."""
+        return type(self), (self.video_id, str(self))
+
 
 class Video:
     """A video file, open for reading; a context manager. Its packets are kept in memory, its frames are not.

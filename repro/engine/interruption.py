@@ -6,16 +6,21 @@ process ends with 128 and the number of the signal, as shells name it, and the s
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
+
     from lightning_fabric import Fabric
 
 #: What asks a process to end: Ctrl-C, an administrator or a scheduler, and a time limit that comes near.
@@ -107,10 +112,25 @@ def ending_in_order() -> Iterator[None]:
             signal.signal(each, signal.SIG_DFL)
 
 
-def ignore_in_worker(_: int) -> None:
-    """Leave the signals of `SIGNALS` to the process that trains, in one that loads data for it.
+def ignore_in_worker(ending: Event, _: int = 0) -> None:
+    """Leave the signals of `SIGNALS` to the process that trains or predicts, in one that loads data for it.
 
     Slurm and terminals send them to all; without its loaders a training could not end in order.
+
+    Args:
+        ending: set where that process is at its end, at which `multiprocessing` ends others by SIGTERM and waits for
+            them.
     """
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if ending.is_set() else None)
+
+
+@cache
+def announce_ending() -> Event:
+    """An event that is set when this process is at its end, before `multiprocessing` ends the processes it started."""
+    import multiprocessing  # few commands start such processes
+
+    ending = multiprocessing.Event()
+    atexit.register(ending.set)
+    return ending

@@ -13,11 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Sampler
 
-from repro.engine.interruption import ignore_in_worker
+from repro.engine.overlap import read_ahead
 from repro.engine.schedule import count_iterations_per_epoch
-from repro.errors import ReproError
 
 #: Independent random streams of one seed.
 _ORDER, _NOISE = 0, 1
@@ -74,18 +73,15 @@ class Batches(Sampler):
             yield epoch, whole[self.rank :: self.world_size].tolist()
 
 
-class _Loading(Dataset):
+class _Loading:
     """(epoch, indices) -> micro-batches of at most `micro_batch` collated samples, each with its share of the batch."""
 
     def __init__(self, data: TrainingData, seed: int, micro_batch: int, collate: Callable[[list], Any]):
         self.data, self.seed, self.micro_batch, self.collate = data, seed, micro_batch, collate
 
-    def __getitem__(self, batch: tuple[int, list[int]]) -> list[tuple[Any, float]] | ReproError:
+    def __call__(self, batch: tuple[int, list[int]]) -> list[tuple[Any, float]]:
         epoch, indices = batch
-        try:
-            samples = [self.data.sample(index, seed=self.seed, epoch=epoch, train=True) for index in indices]
-        except ReproError as error:  # a value, because a DataLoader would bury the message in a worker's traceback
-            return error
+        samples = [self.data.sample(index, seed=self.seed, epoch=epoch, train=True) for index in indices]
         parts = [samples[at : at + self.micro_batch] for at in range(0, len(samples), self.micro_batch)]
         return [(self.collate(part), len(part) / len(samples)) for part in parts]
 
@@ -100,25 +96,7 @@ def load(
     Raises:
         ReproError: what `data.sample` raised.
     """
-    loading = _Loading(data, batches.seed, micro_batch or batches.per_process, collate)
-    # The loader draws a seed for its workers, which use none: a generator of its own keeps it off the global one.
-    loader = DataLoader(
-        loading,
-        sampler=batches,
-        batch_size=None,
-        num_workers=workers,
-        collate_fn=_pass_through,
-        generator=torch.Generator(),
-        worker_init_fn=ignore_in_worker,
-    )
-    for batch in loader:
-        if isinstance(batch, ReproError):
-            raise batch
-        yield batch
-
-
-def _pass_through(batch: Any) -> Any:
-    return batch
+    return read_ahead(_Loading(data, batches.seed, micro_batch or batches.per_process, collate), batches, workers)
 
 
 def find_generators(model: torch.nn.Module) -> list[torch.Generator]:

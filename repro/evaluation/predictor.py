@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from lightning_fabric import Fabric
 from torch import nn
@@ -47,15 +48,21 @@ class Failed:
 class Evaluation(Protocol[Result]):
     """A network that predicts the items of a split, and the way in which its results are stored."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """The network."""
+
     shard: int  #: number of items whose results are written together: an interruption loses no more
     suffix: str  #: of the files of results
 
     def __len__(self) -> int:
         """The number of items of the split."""
 
-    def predict(self, items: range, fabric: Fabric) -> Iterator[Result | Failed]:
-        """Predict the items: one result for each, in order. The model is on the device of `fabric`."""
+    def predict(self, parts: Sequence[range], fabric: Fabric) -> Generator[Result | Failed, None, None]:
+        """Predict the items of all parts: one result for each, in order. The model is on the device of `fabric`.
+
+        What is predicted together is of one part.
+        """
 
     def save(self, results: list[Result], path: Path) -> str:
         """Write results and return the sha256 of their content, whatever packs them."""
@@ -86,6 +93,9 @@ class _Shard(FiniteModel):
     failed: list[tuple[str, str]]  #: id and reason
 
 
+#: The results of a shard, the items that failed, and how many seconds it took.
+_Contents: TypeAlias = tuple[list[Result], list[Failed], float]
+
 _REMEDY = "It is a part of an interrupted evaluation."
 
 
@@ -110,10 +120,14 @@ class Predictor(Generic[Result]):
         self.evaluation.model.eval()
         self.fabric.to_device(self.evaluation.model)
         size, shard = len(self.evaluation), self.evaluation.shard
-        shards = {}
-        for start in range(self.fabric.global_rank * shard, size, self.fabric.world_size * shard):
-            shards[start] = self._predict_shard(start, min(start + shard, size), weights, progress)
-        everyones = gather([(start, *done) for start, done in shards.items()], self.fabric)
+        starts = range(self.fabric.global_rank * shard, size, self.fabric.world_size * shard)
+        parts = {start: range(start, min(start + shard, size)) for start in starts}
+        shards = {start: self._load_shard(part, weights) for start, part in parts.items()}
+        missing = [part for start, part in parts.items() if shards[start] is None]
+        with closing(self.evaluation.predict(missing, self.fabric)) as predicted:
+            for part in missing:
+                shards[part.start] = self._predict_shard(part, predicted, weights, progress)
+        everyones = gather([(start, *done) for start, done in shards.items() if done], self.fabric)
         self.seconds = max((sum(seconds for *_, seconds in part) for part in everyones), default=0.0)
         ordered = sorted((done for part in everyones for done in part), key=lambda done: done[0])
         return Predicted(
@@ -121,35 +135,44 @@ class Predictor(Generic[Result]):
             failed=[item for _, _, failed, _ in ordered for item in failed],
         )
 
-    def _predict_shard(
-        self, start: int, stop: int, weights: str, progress: ProgressReport
-    ) -> tuple[list[Result], list[Failed], float]:
-        """The results of the items from `start` to `stop`, the items that failed, and how many seconds it took."""
-        path = self.directory / f"{start:06d}{self.evaluation.suffix}"
-        done = self.directory / f"{start:06d}.done"  # written after the shard
+    def _load_shard(self, part: range, weights: str) -> _Contents[Result] | None:
+        """What an interrupted evaluation left of these items; None where that is nothing that can be used."""
+        path, done = self._name_files(part)
         try:
             if is_there(done):
                 shard = read_sealed(done, _Shard, "shard", _REMEDY)
-                if (shard.weights, shard.stop) == (weights, stop):
+                if (shard.weights, shard.stop) == (weights, part.stop):
                     failed = [Failed(*item) for item in shard.failed]
                     return self.evaluation.load(path, shard.sha256), failed, shard.seconds
         except ReproError as error:
-            tell(f"{error} The items {start} to {stop - 1} are predicted again.")
+            tell(f"{error} The items {part.start} to {part.stop - 1} are predicted again.")
+        return None
+
+    def _predict_shard(
+        self, part: range, predicted: Iterator[Result | Failed], weights: str, progress: ProgressReport
+    ) -> _Contents[Result]:
+        """Take the results of these items, which come next, and write them."""
+        path, done = self._name_files(part)
         begin = time.monotonic()
         results: list[Result] = []
         failed = []
-        for index, result in enumerate(self.evaluation.predict(range(start, stop), self.fabric), start=start + 1):
+        for index, result in zip(part, predicted, strict=False):  # which takes nothing of the next part
             if isinstance(result, Failed):
                 failed.append(result)
             else:
                 results.append(result)
-            progress("evaluation", index, len(self.evaluation))
+            progress("evaluation", index + 1, len(self.evaluation))
         sha256 = self.evaluation.save(results, path)
         seconds = time.monotonic() - begin
         named = [(item.item_id, item.reason) for item in failed]
-        shard = _Shard(weights=weights, stop=stop, sha256=sha256, seconds=seconds, failed=named)
+        shard = _Shard(weights=weights, stop=part.stop, sha256=sha256, seconds=seconds, failed=named)
         write_atomically(done, seal(shard))
         return results, failed, seconds
+
+    def _name_files(self, part: range) -> tuple[Path, Path]:
+        """The file of a shard's results, and the one that is written after it."""
+        name = f"{part.start:06d}"
+        return self.directory / f"{name}{self.evaluation.suffix}", self.directory / f"{name}.done"
 
     def clean(self) -> None:
         """Delete the shards; to be called when the whole is recorded."""

@@ -81,11 +81,12 @@ def detect(network: ReadyNetwork, paths: Sequence[Path], *, attention: bool = Fa
     pictures = ScenePictures(paths, experiment.detector)
     network.task.evaluation_batch = 1
     evaluation = _build_evaluation(network, pictures)
+    evaluation.workers = 0  # each picture has its own pass, and its own maps
     categories = list_categories(experiment)
     for index, path in enumerate(paths):
         with record_attention(network.model if attention else nn.Module()) as maps:
             try:
-                (found,) = evaluation.predict(range(index, index + 1), network.fabric)
+                (found,) = evaluation.predict([range(index, index + 1)], network.fabric)
             except UnreadableImage as error:
                 yield Failed(path.name, str(error))
                 continue
@@ -105,12 +106,12 @@ def classify(network: ReadyNetwork, paths: Sequence[Path]) -> Iterator[Ranked | 
     categories = list_categories(task.experiment)
     if task.experiment.dataset == "kinetics":
         videos = _build_evaluation(network, Videos(paths, task.inputs))
-        for path, result in zip(paths, videos.predict(range(len(paths)), network.fabric), strict=True):
+        for path, result in zip(paths, videos.predict([range(len(paths))], network.fabric), strict=True):
             yield result if isinstance(result, Failed) else _rank(path, result.mean, categories)
         return
     pictures = _build_evaluation(network, ClassPictures(paths, task.inputs))
     remaining = iter(paths)
-    for batch, logits in pictures.score(range(len(paths)), network.fabric):
+    for batch, logits in pictures.score([range(len(paths))], network.fabric):
         readable = [item for item in batch if isinstance(item, ImageSample)]
         ids = [item.image_id for item in readable]
         ranked = iter(topk.rank_predictions(logits, [item.label for item in readable], ids))

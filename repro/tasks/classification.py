@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from repro.data.classification import Augmentation, ImageBatch, ImageSample, collate, normalise, recolor
 from repro.data.imagenet import ImageNet
 from repro.data.pictures import UnreadableImage
 from repro.data.sources import Split
 from repro.engine.devices import count_loading_processes
+from repro.engine.overlap import cut_batches, read_ahead
 from repro.evaluation import TOPK_EVALUATOR, topk
 from repro.evaluation.predictor import Failed
 from repro.evaluation.topk import Prediction
@@ -43,19 +44,6 @@ class ImageClassifier(ResNetLayers):
         return {"loss_class": F.cross_entropy(logits.float(), x.labels)}
 
 
-class _ReadableImages(Dataset[ImageSample | Failed]):
-    """The images of a split by their number; for an image that cannot be read, the reason."""
-
-    def __init__(self, data: ImageNet) -> None:
-        self.data = data
-
-    def __getitem__(self, index: int) -> ImageSample | Failed:
-        try:
-            return self.data.sample(index)
-        except UnreadableImage as error:
-            return Failed(error.image_id, str(error))
-
-
 class ClassifierEvaluation:
     """A classifier on the images of a split, in batches that do not depend on how many processes share the work."""
 
@@ -71,23 +59,33 @@ class ClassifierEvaluation:
     def __len__(self) -> int:
         return len(self.data)
 
-    def predict(self, items: range, fabric: Fabric) -> Iterator[Prediction | Failed]:
-        for batch, logits in self.score(items, fabric):
-            samples = [item for item in batch if isinstance(item, ImageSample)]
-            labels, ids = [sample.label for sample in samples], [sample.image_id for sample in samples]
-            predictions = iter(topk.rank_predictions(logits, labels, ids))
-            yield from (item if isinstance(item, Failed) else next(predictions) for item in batch)
+    def predict(self, parts: Sequence[range], fabric: Fabric) -> Generator[Prediction | Failed, None, None]:
+        with closing(self.score(parts, fabric)) as scored:
+            for batch, logits in scored:
+                samples = [item for item in batch if isinstance(item, ImageSample)]
+                labels, ids = [sample.label for sample in samples], [sample.image_id for sample in samples]
+                predictions = iter(topk.rank_predictions(logits, labels, ids))
+                yield from (item if isinstance(item, Failed) else next(predictions) for item in batch)
 
-    def score(self, items: range, fabric: Fabric) -> Iterator[tuple[list[ImageSample | Failed], Tensor]]:
+    def score(
+        self, parts: Sequence[range], fabric: Fabric
+    ) -> Generator[tuple[list[ImageSample | Failed], Tensor], None, None]:
         """Yield batches of the items, in order, and the logits (B, K) of those that could be read."""
-        loader = DataLoader(
-            _ReadableImages(self.data), batch_size=self.batch, sampler=items,
-            num_workers=count_loading_processes(fabric, self.workers), collate_fn=list,
-            generator=torch.Generator(),
-        )  # fmt: skip
-        for batch in loader:
-            samples = [item for item in batch if isinstance(item, ImageSample)]
-            yield batch, self._compute_logits(samples, fabric) if samples else torch.empty(0, 1)
+        workers = count_loading_processes(fabric, self.workers)
+        with closing(read_ahead(self._read, cut_batches(parts, self.batch), workers)) as batches:
+            for batch in batches:
+                samples = [item for item in batch if isinstance(item, ImageSample)]
+                yield batch, self._compute_logits(samples, fabric) if samples else torch.empty(0, 1)
+
+    def _read(self, batch: range) -> list[ImageSample | Failed]:
+        """The images; for one that cannot be read, the reason."""
+        items: list[ImageSample | Failed] = []
+        for index in batch:
+            try:
+                items.append(self.data.sample(index))
+            except UnreadableImage as error:
+                items.append(Failed(error.image_id, str(error)))
+        return items
 
     def _compute_logits(self, samples: list[ImageSample], fabric: Fabric) -> Tensor:
         batch = collate(samples)

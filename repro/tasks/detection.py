@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 
@@ -11,11 +12,14 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from repro import paper
-from repro.data.coco import CocoDetection, Detections
+from repro.data.coco import CocoDetection, Detections, DetectionSample
 from repro.data.layout import is_val2017
 from repro.data.miniature import coco as miniature
 from repro.detection import engines
 from repro.detection.detector import DetectorModule
+from repro.detection.roi import Instances
+from repro.engine.devices import count_loading_processes
+from repro.engine.overlap import cut_batches, finish_behind, read_ahead
 from repro.engine.sampler import TrainingData
 from repro.evaluation import COCO_EVALUATOR
 from repro.evaluation import coco as evaluation
@@ -28,34 +32,61 @@ from repro.tasks.task import Task
 
 #: Generated images that are predicted together.
 _GENERATED_BATCH = 8
+#: Threads that paste and encode masks, where other processes read the images.
+_FINISHING_THREADS = 2
 
 
 class DetectorEvaluation:
-    """A detector on the images of a split, `batch` at a time: one, unless all have the same size."""
+    """A detector on the images of a split, `batch` at a time: one, unless all have the same size.
+
+    With processes that read images ahead, threads paste and encode masks while the network is at the next images.
+
+    Args:
+        workers: processes that read; None: as fits the device, 0 in any case on a CPU.
+    """
 
     shard = 100
     suffix = ".json.gz"
 
-    def __init__(self, model: nn.Module, data: CocoDetection, batch: int = 1) -> None:
+    model: DetectorModule
+
+    def __init__(self, model: nn.Module, data: CocoDetection, batch: int = 1, workers: int | None = None) -> None:
+        assert isinstance(model, DetectorModule)  # as every network that is evaluated on COCO
         self.model = model
         self.data = data
         self.batch = batch
+        self.workers = workers
 
     def __len__(self) -> int:
         return len(self.data)
 
-    def predict(self, items: range, fabric: Fabric) -> Iterator[Detections | Failed]:
+    def predict(self, parts: Sequence[range], fabric: Fabric) -> Generator[Detections | Failed, None, None]:
         """One result an item, in order.
 
         Raises:
             ReproError: an image cannot be read. COCO's are all there, so none is counted as failed.
         """
-        for first in range(items.start, items.stop, self.batch):
-            indices = range(first, min(first + self.batch, items.stop))
-            samples = [fabric.to_device(self.data.sample(index)) for index in indices]
-            with torch.inference_mode(), fabric.autocast():
-                detections = self.model(samples)
-            yield from detections
+        workers = count_loading_processes(fabric, self.workers)
+        found = self._find(parts, fabric, workers)
+
+        def finish(one: tuple[Instances, DetectionSample]) -> Detections:
+            with torch.inference_mode(), fabric.autocast():  # which are each thread's own
+                return self.model.to_original(*one)
+
+        return finish_behind(finish, found, min(workers, _FINISHING_THREADS))
+
+    def _find(
+        self, parts: Sequence[range], fabric: Fabric, workers: int
+    ) -> Generator[tuple[Instances, DetectionSample], None, None]:
+        with closing(read_ahead(self._read, cut_batches(parts, self.batch), workers)) as batches:
+            for batch in batches:
+                samples = [fabric.to_device(sample) for sample in batch]
+                with torch.inference_mode(), fabric.autocast():
+                    instances = self.model.find_instances(samples)
+                yield from zip(instances, samples, strict=True)
+
+    def _read(self, batch: range) -> list[DetectionSample]:
+        return [self.data.sample(index) for index in batch]
 
     def save(self, results: list[Detections], path: Path) -> str:
         return evaluation.save_predictions(results, path)
@@ -113,7 +144,7 @@ class Detection(Task[Detections, DetectorModule, CocoDetection]):
         load_initial(model if whole else model.get_submodule("backbone"), tensors)
 
     def build_evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> DetectorEvaluation:
-        return DetectorEvaluation(model, self.validation_data, self.evaluation_batch)
+        return DetectorEvaluation(model, self.validation_data, self.evaluation_batch, self.settings.workers)
 
     def compute_metrics(self, results: Sequence[Detections], failed: Collection[str]) -> list[Metric]:
         data = self.validation_data

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from repro.data.clips import ClipAugmentation, ClipBatch, ClipSample, collate, normalise
 from repro.data.kinetics import Kinetics
 from repro.data.sources import Split
 from repro.data.video import UnreadableVideo
 from repro.engine.devices import count_loading_processes
+from repro.engine.overlap import read_ahead
 from repro.evaluation import MULTIVIEW_EVALUATOR, multiview
 from repro.evaluation.multiview import Scores
 from repro.evaluation.predictor import Failed
@@ -27,8 +27,6 @@ from repro.models.resnet3d import inflate
 from repro.records import Metric
 from repro.tasks.accuracy import Accuracy, build_accuracy_metrics
 from repro.tasks.task import TrainingData
-
-Item = TypeVar("Item")
 
 #: Probability with which a feature is left out in training, before the last layer, as in [6].
 DROPOUT = 0.5
@@ -54,19 +52,6 @@ class ClipClassifier(ResNetLayers):
         return {"loss_class": F.cross_entropy(logits.float(), x.labels)}
 
 
-class _ReadableVideos(Dataset[ClipSample | Failed]):
-    """The videos of a split by their number; for a video that cannot be read, the reason."""
-
-    def __init__(self, data: Kinetics) -> None:
-        self.data = data
-
-    def __getitem__(self, index: int) -> ClipSample | Failed:
-        try:
-            return self.data.sample(index)
-        except UnreadableVideo as error:
-            return Failed(error.video_id, str(error))
-
-
 class MultiViewEvaluation:
     """A classifier on all views of the videos of a split, one video at a time."""
 
@@ -82,14 +67,18 @@ class MultiViewEvaluation:
     def __len__(self) -> int:
         return len(self.data)
 
-    def predict(self, items: range, fabric: Fabric) -> Iterator[Scores | Failed]:
-        loader = DataLoader(
-            _ReadableVideos(self.data), batch_size=None, sampler=items,
-            num_workers=count_loading_processes(fabric, self.workers), collate_fn=_return_as_is,
-            generator=torch.Generator(),
-        )  # fmt: skip
-        for item in loader:
-            yield item if isinstance(item, Failed) else self._score(item, fabric)
+    def predict(self, parts: Sequence[range], fabric: Fabric) -> Generator[Scores | Failed, None, None]:
+        items = [index for part in parts for index in part]
+        with closing(read_ahead(self._read, items, count_loading_processes(fabric, self.workers))) as videos:
+            for item in videos:
+                yield item if isinstance(item, Failed) else self._score(item, fabric)
+
+    def _read(self, index: int) -> ClipSample | Failed:
+        """A video; where it cannot be read, the reason."""
+        try:
+            return self.data.sample(index)
+        except UnreadableVideo as error:
+            return Failed(error.video_id, str(error))
 
     def _score(self, sample: ClipSample, fabric: Fabric) -> Scores:
         parts = []
@@ -172,7 +161,3 @@ class VideoClassification(Accuracy[Scores, ClipClassifier, Kinetics]):
 
     def compute_metrics(self, results: Sequence[Scores], failed: Collection[str]) -> list[Metric]:
         return build_accuracy_metrics(multiview.evaluate(results, self.validation_data, failed), len(results))
-
-
-def _return_as_is(item: Item) -> Item:
-    return item

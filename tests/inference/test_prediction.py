@@ -72,7 +72,7 @@ def detector(tmp_path):
 
 def test_a_detector_finds_what_its_evaluation_finds(detector, scenes):
     data = CocoDetection(scenes, "val2017", 6, NETWORK.short_side, NETWORK.long_side)
-    expected = list(DetectorEvaluation(detector.model, data).predict(range(4), detector.fabric))
+    expected = list(DetectorEvaluation(detector.model, data).predict([range(4)], detector.fabric))
     found = list(detect(detector, list_items(detector.task.experiment, [scenes / "val2017"]), attention=True))
     assert [one.detections.image_id for one in found] == data.image_ids  # as the files are named
     assert sum(len(one.scores) for one in expected) > 8
@@ -155,7 +155,7 @@ def test_a_classifier_ranks_what_its_evaluation_ranks(tmp_path):
         path.parent.mkdir(parents=True)
         Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
     data = ImageNet(tmp_path / "data", "val", network.task.inputs, wnids=mini.imagenet.CLASSES)
-    expected = list(ClassifierEvaluation(network.model, data).predict(range(3), network.fabric))
+    expected = list(ClassifierEvaluation(network.model, data).predict([range(3)], network.fabric))
     paths = sorted((tmp_path / "data" / "val").glob("*/*.png"), key=lambda path: path.name)
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     one, failed, *others = classify(network, [paths[0], tmp_path / "broken.png", *paths[1:]])
@@ -177,7 +177,7 @@ def test_a_classifier_of_videos_ranks_what_its_evaluation_ranks(tmp_path):
             tmp_path / "data" / "val" / mini.kinetics.CLASSES[number] / f"v{number}.mp4", frames=30 + 8 * number
         )
     data = Kinetics(tmp_path / "data", "val", network.task.inputs, labels=mini.kinetics.CLASSES)
-    expected = list(MultiViewEvaluation(network.model, data).predict(range(2), network.fabric))
+    expected = list(MultiViewEvaluation(network.model, data).predict([range(2)], network.fabric))
     found = list(classify(network, [data.get_path(index) for index in range(2)]))
     for mine, theirs in zip(found, expected, strict=True):
         assert [score for _, score in mine.classes] == sorted(theirs.mean.tolist(), reverse=True)[:5]

@@ -121,8 +121,10 @@ def test_what_is_evaluated_is_the_files_network(site, settings, monkeypatch):
     """The weights in use are the file's own: spot values, through the whole path, under their new names."""
     file, _ = site
     seen = []
-    original = MaskRCNN.predict
-    monkeypatch.setattr(MaskRCNN, "predict", lambda model, samples: seen.append(model) or original(model, samples))
+    original = MaskRCNN.find_instances
+    monkeypatch.setattr(
+        MaskRCNN, "find_instances", lambda model, samples: seen.append(model) or original(model, samples)
+    )
     run(settings)
     theirs = torch.load(file, weights_only=True)["state_dict"]
     ours = seen[0].state_dict()

@@ -238,8 +238,10 @@ def training(settings):
 def test_what_predicts_holds_the_weights_of_the_run(training, monkeypatch):
     measure(order_work(NAME, training), command="repro run", progress=lambda *_: None)
     seen = []
-    original = MaskRCNN.predict
-    monkeypatch.setattr(MaskRCNN, "predict", lambda model, samples: seen.append(model) or original(model, samples))
+    original = MaskRCNN.find_instances
+    monkeypatch.setattr(
+        MaskRCNN, "find_instances", lambda model, samples: seen.append(model) or original(model, samples)
+    )
     sent(training)
     weights = torch.load(next((training.results / "runs").glob("*/weights.pt")), weights_only=True)
     ours = seen[0].state_dict()

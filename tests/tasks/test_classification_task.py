@@ -296,7 +296,7 @@ def test_on_a_gpu_images_and_weights_lie_with_their_channels_last(data, monkeypa
     evaluation = ClassifierEvaluation(network, ImageNet(data, "val"))
     monkeypatch.setattr("repro.tasks.classification.count_loading_processes", lambda fabric, workers: 0)
     for device in ("cuda", "cpu"):
-        list(evaluation.predict(range(2), one_of(0, 1, device)))
+        list(evaluation.predict([range(2)], one_of(0, 1, device)))
     assert layouts == [True, False]
     settings = Settings(results=None, profile="full")
     assert devices.describe_numerics(settings, 50, torch.channels_last)["channels_last"] is True
