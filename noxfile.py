@@ -196,6 +196,20 @@ def tests_detectron2(session: nox.Session) -> None:
     session.run("pytest", *tests, env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
 
 
+#: Prints why PyTorch can use no CUDA device; nothing where it can.
+ASK_CUDA = "from repro.engine.cuda import explain_missing_cuda; print(explain_missing_cuda() or '')"
+
+
+@nox.session(name="tests-cuda")
+def tests_cuda(session: nox.Session) -> None:
+    """The tests that need a GPU, which `tests` skips without one; without one this fails, for it would test nothing."""
+    install(session)
+    install_peers(session)
+    if missing := session.run("python", "-c", ASK_CUDA, silent=True).strip():
+        session.error(f"there is no CUDA device here: {missing}")
+    session.run("pytest", "-m", "cuda", *(session.posargs or ["tests/cuda"]), env={"OMP_NUM_THREADS": "1"})
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style, formatting, types, who may import whom, workflows, shell scripts and the Dockerfile."""

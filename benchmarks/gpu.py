@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import argparse
 import gc
+import io
 import json
 import statistics
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -25,18 +27,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import torch
 import torchvision
+from PIL import Image
 from torch import Tensor, nn
 
 from repro import kernels
 from repro.analysis import divergence
-from repro.data.coco import DetectionSample
+from repro.analysis.attention import choose_row_count
+from repro.data.coco import DetectionSample, resize_picture
+from repro.data.pictures import decode_image
+from repro.detection.roi import Instances, RoIHeads
 from repro.detection.torchvision import MaskRCNN
+from repro.engine.arithmetic import choose_tf32
 from repro.engine.devices import convert_memory_format
+from repro.engine.distributed import build_fabric
+from repro.engine.launch import Processes
 from repro.experiments import GC, SE, SNL, GlobalContext, get
 from repro.models import context, fused
 from repro.models.resnet import ResNet
+from repro.settings import Precision
+from repro.tasks.detection import DetectorEvaluation
 
 LAYOUTS = {
     "NCHW": {4: torch.contiguous_format, 5: torch.contiguous_format},
@@ -362,8 +374,9 @@ def build_step(
 
 
 def build_classifier_step(
-    run: BenchmarkRun, name: str, shape: tuple[int, ...], dtype: torch.dtype
+    run: BenchmarkRun, name: str, shape: tuple[int, ...], dtype: torch.dtype, backend: str | None = None
 ) -> Callable[[], None]:
+    """`backend`: of torch.compile, if it is to be compiled."""
     network = get(name).classifier
     torch.manual_seed(0)
     if run.small:
@@ -371,6 +384,8 @@ def build_classifier_step(
     memory_format = LAYOUTS["channels last"][len(shape)]
     model = ResNet(network.backbone, network.num_classes).to(run.device)
     convert_memory_format(model, memory_format)
+    if backend:
+        model.compile(backend=backend)
     images = run.random(*shape).contiguous(memory_format=memory_format)
     labels = torch.arange(shape[0], device=run.device) % network.num_classes
     return build_step(run, model, lambda: nn.functional.cross_entropy(model(images).float(), labels), dtype)
@@ -515,6 +530,160 @@ def measure_detection(run: BenchmarkRun) -> None:
             run.say(f"peak memory, {name}: {peak:.1f} GiB")
 
 
+# -- Evaluation ------------------------------------------------------------------------------------------------------
+
+
+class Photographs:
+    """JPEG files in memory, of smooth noise; they are decoded and resized as COCO's are."""
+
+    def __init__(self, count: int, size: tuple[int, int], sides: tuple[int, int]) -> None:
+        self.size, self.sides = size, sides
+        generator = np.random.default_rng(0)
+        self.files = []
+        for _ in range(count):
+            coarse = generator.integers(0, 256, (size[0] // 8, size[1] // 8, 3), dtype=np.uint8)
+            pixels = np.asarray(Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BICUBIC), dtype=np.int16)
+            noisy = (pixels + generator.integers(-12, 13, pixels.shape)).clip(0, 255).astype(np.uint8)
+            file = io.BytesIO()
+            Image.fromarray(noisy).save(file, "JPEG", quality=90)
+            self.files.append(file.getvalue())
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def sample(self, index: int) -> DetectionSample:
+        image = resize_picture(decode_image(self.files[index]), *self.sides)
+        none = torch.zeros(0)
+        return DetectionSample(image, index, self.size, none.reshape(0, 4), none.long(), none.reshape(0, 1, 1).byte())
+
+
+def build_evaluated(run: BenchmarkRun) -> MaskRCNN:
+    """All GC r16, with random weights, finding as much as it may in every image."""
+    network = replace(get("coco-r50-gc-r16").detector, score_threshold=0.0)
+    torch.manual_seed(0)
+    if run.small:
+        backbone = replace(network.backbone, width=16)
+        network = replace(
+            network, backbone=backbone, fpn_channels=16, box_channels=32, mask_channels=16, short_side=64, long_side=96
+        )
+    return MaskRCNN(network).to(run.device).eval()
+
+
+def measure_evaluation(run: BenchmarkRun) -> None:
+    """Milliseconds an image, 100 detections each: in turn, as before, and overlapped."""
+    model = build_evaluated(run)
+    sides = model.spec.short_side, model.spec.long_side
+    photographs = Photographs(4 if run.small else 64, (48, 64) if run.small else (480, 640), sides)
+    measure_parts(run, model, photographs)
+    workers = 2 if run.small else 8
+    ways: list[tuple[str, Precision, int]] = [
+        ("float32, in turn, as before", "32-true", 0), ("float32, overlapped", "32-true", workers),
+        ("TF32, overlapped", "tf32", workers), ("bf16, in turn", "bf16-mixed", 0),
+        ("bf16, overlapped", "bf16-mixed", workers),
+    ]  # fmt: skip
+    took: dict[str, list[float]] = {name: [] for name, *_ in ways}
+    hashes: dict[str, set[str]] = {name: set() for name, *_ in ways}
+    with tempfile.TemporaryDirectory() as directory:
+        for number in range(1 if run.small else 3):
+            if number and run.left < 60:
+                break
+            for name, precision, processes in ways:
+                choose_tf32(precision)
+                fabric = build_fabric(Processes(1, 1), run.device.type, precision)
+                evaluation = DetectorEvaluation(model, photographs, workers=processes)
+                with noting_begins(model) as begins:
+                    results = list(evaluation.predict([range(len(photographs))], fabric))
+                counted = len(results) - (len(results) > 8) * 8  # starting processes is of a whole evaluation
+                took[name].append((time.perf_counter() - begins[-counted]) / counted)
+                hashes[name].add(evaluation.save(results, Path(directory, "predictions.json.gz")))
+    choose_tf32("32-true")
+    medians = {name: statistics.median(times) for name, times in took.items()}
+    run.say("| way | ms an image | times as fast as before | kinds of bytes in all rounds |")
+    run.say("| :--- | ---: | ---: | ---: |")
+    for name, each in medians.items():
+        before = medians[ways[0][0]]
+        run.say(f"| {name} | {1e3 * each:.1f} | {before / each:.2f} | {len(hashes[name])} |")
+    for one, other in ((0, 1), (3, 4)):
+        same = hashes[ways[one][0]] == hashes[ways[other][0]]
+        run.say(f"{ways[one][0]} and {ways[other][0]}: {'the same bytes' if same else '**other bytes**'}")
+        run.note(f"evaluation/same bytes/{ways[other][0]}", same)
+    run.note("evaluation", medians)
+
+
+@contextmanager
+def noting_begins(model: MaskRCNN) -> Iterator[list[float]]:
+    """When the network began with each image."""
+    begins: list[float] = []
+    original = model.find_instances
+
+    def find_instances(samples: list[DetectionSample]) -> list[Instances]:
+        begins.append(time.perf_counter())
+        return original(samples)
+
+    with mock.patch.object(model, "find_instances", find_instances):
+        yield begins
+
+
+def measure_parts(run: BenchmarkRun, model: MaskRCNN, photographs: Photographs) -> None:
+    """Milliseconds of the parts of one image's way, each waited for."""
+    sample = photographs.sample(0)
+    sample = replace(sample, image=sample.image.to(run.device))
+    with torch.inference_mode():
+        images = model.batch([sample])
+        features = model.features(images)
+        proposals, _ = model.rpn(images, features)
+        heads = model.roi_heads
+        assert isinstance(heads, RoIHeads)
+        factors = [model.compute_factors(sample)]
+        outputs = heads.predict_boxes(features, proposals)
+        selected = heads.select_all(*outputs, proposals, images.image_sizes, factors)
+        boxes, _, labels = zip(*selected, strict=True)
+        (instances,) = model.find_instances([sample])
+        calls: Calls = {
+            "read and resize": lambda: photographs.sample(0),
+            "normalise and pad": lambda: model.batch([sample]),
+            "backbone and FPN": lambda: model.features(images),
+            "proposals and their NMS": lambda: model.rpn(images, features),
+            "box head": lambda: heads.predict_boxes(features, proposals),
+            "selection and NMS": lambda: heads.select_all(*outputs, proposals, images.image_sizes, factors),
+            "mask head": lambda: heads.predict_mask_probabilities(features, boxes, labels),
+            "all of the network": lambda: model.find_instances([sample]),
+            "paste, copy and encode": lambda: model.to_original(instances, sample),
+        }
+        medians = run.compare(calls, seconds=6, repeats=20)
+        hosts = {name: run.measure_host(call) for name, call in calls.items()}
+    run.say(f"| part, float32, {len(instances.scores)} detections | ms | ms of the host |")
+    run.say("| :--- | ---: | ---: |")
+    for name, each in medians.items():
+        run.say(f"| {name} | {1e3 * each:.1f} | {1e3 * hosts[name]:.1f} |")
+    run.say()
+    run.note("parts of an evaluation", medians)
+
+
+def measure_compilation(run: BenchmarkRun) -> None:
+    """Training steps through torch.compile, bf16: how long compiling takes, and what it gives."""
+    batch, side = (2, 32) if run.small else (256, 224)
+    backend = "eager" if run.small else "inductor"
+    run.say("| network | seconds of compiling | ms a step | compiled | times as fast |")
+    run.say("| :--- | ---: | ---: | ---: | ---: |")
+    for name in ("imagenet-r50-gc-r16", "imagenet-r50-baseline"):
+        if run.left < 150 and not run.small:
+            run.say(f"{name}: no time left")
+            continue
+        step = build_classifier_step(run, name, (batch, 3, side, side), torch.bfloat16)
+        torch.compiler.reset()
+        compiled = build_classifier_step(run, name, (batch, 3, side, side), torch.bfloat16, backend)
+        begin = time.monotonic()
+        compiled()
+        run.synchronize()
+        seconds = time.monotonic() - begin
+        medians = run.compare({"eager": step, "compiled": compiled}, seconds=6)
+        run.note(f"compile/{name}", {"seconds": seconds, **medians})
+        eager, fast = medians.values()
+        run.say(f"| {name} | {seconds:.0f} | {1e3 * eager:.1f} | {1e3 * fast:.1f} | {eager / fast:.2f} |")
+        run.empty_cache()
+
+
 # -- The divergence --------------------------------------------------------------------------------------------------
 
 
@@ -524,6 +693,7 @@ def measure_divergence(run: BenchmarkRun) -> None:
     rows = torch.randn(n, n, generator=torch.Generator().manual_seed(0)).softmax(1)
     here = rows.to(run.device)
     value = divergence.jensen_shannon([rows])
+    rows_at_once = choose_row_count(torch.empty(1, 1, n, device="meta"))
 
     def measure(size: int) -> float:
         return divergence.jensen_shannon(here.split(size))
@@ -545,8 +715,9 @@ def measure_divergence(run: BenchmarkRun) -> None:
         "tile 64 x 1024, before": make_old((64, 1024), 256),
         "large tile, no kernel, rows in 256": make_old((4096, 8192), 256),
         "large tile, no kernel, whole map": make_old((4200, 8192), n),
-        "as chosen, rows in 256": lambda: measure(256),
-        "as chosen, whole map": lambda: measure(n),
+        "rows in 256": lambda: measure(256),
+        "as `repro analyze` makes them": lambda: measure(rows_at_once),
+        "whole map": lambda: measure(n),
     }
     medians = run.compare(calls, seconds=8, repeats=15)
     first = next(iter(medians.values()))
@@ -597,10 +768,12 @@ SECTIONS: dict[str, Callable[[BenchmarkRun], None]] = {
     "tune": tune,
     "imagenet": measure_imagenet,
     "divergence": measure_divergence,
+    "evaluation": measure_evaluation,
     "detection": measure_detection,
     "block": measure_block,
     "kinetics": measure_kinetics,
     "profile": profile_step,
+    "compile": measure_compilation,
 }
 
 
@@ -622,7 +795,7 @@ def main() -> int:
     run = BenchmarkRun(torch.device(options.device), options.small, begin + 60 * options.minutes, options.output)
     if run.device.type == "cuda":
         run.device = torch.device("cuda", torch.cuda.current_device())
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    choose_tf32("32-true")
     name = torch.cuda.get_device_name() if run.device.type == "cuda" else "CPU"
     versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
     run.say(f"{name}, {versions}, Triton usable: {kernels.can_run_on(run.device)}")

@@ -29,7 +29,7 @@ Profile = Literal["full", "mini"]
 Source = Literal["auto", "trained", "checkpoint"]
 Engine = Literal["torchvision", "detectron2"]
 Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["32-true", "bf16-mixed"]
+Precision = Literal["32-true", "tf32", "bf16-mixed"]  #: tf32: float32, whose products a GPU makes in TF32
 
 
 @dataclass(frozen=True)

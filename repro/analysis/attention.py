@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -30,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from repro.analysis.divergence import cosine, jensen_shannon
+from repro.engine.arithmetic import use_float32
 from repro.errors import ReproError
 from repro.files.schema import FrozenModel
 from repro.models.context import GlobalContextBlock, NonLocalBlock
@@ -56,19 +56,6 @@ class Statistics(FrozenModel):
     positions: int
     keys: int
     zeros: dict[str, int] = {}  #: number of zero vectors by column, where there are some
-
-
-@contextmanager
-def use_float32() -> Iterator[None]:
-    """Compute products of float32 in float32: logits of bfloat16 more than double a divergence of 1e-4."""
-    precision, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
-        torch.backends.cudnn.allow_tf32 = cudnn
 
 
 def find_blocks(network: nn.Module) -> dict[str, nn.Module]:
@@ -216,6 +203,16 @@ class _Complete(Exception):
     """Every block was called: the rest of the network need not be computed."""
 
 
+#: Weights of a block of rows on a GPU, where launches count: 32 MiB in float32, and some twelve times as much with what
+#: a divergence makes of them.
+_LARGE_BLOCK = 2**23
+
+
+def choose_row_count(x: Tensor) -> int:
+    """Choose how many rows of the map of `x` (1, C, ...) are computed at once."""
+    return 256 if x.device.type == "cpu" else max(256, _LARGE_BLOCK // math.prod(x.shape[2:]))
+
+
 class _Streamed:
     """The rows of one of this project's blocks, computed anew in each iteration."""
 
@@ -224,7 +221,7 @@ class _Streamed:
 
     @torch.no_grad()
     def __iter__(self) -> Iterator[Tensor]:
-        for rows in self.block.attention_rows(self.x):
+        for rows in self.block.attention_rows(self.x, choose_row_count(self.x)):
             yield rows[0]
 
 

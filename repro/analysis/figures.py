@@ -24,7 +24,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from repro.analysis.attention import Observation, use_float32
+from repro.analysis.attention import Observation
+from repro.engine.arithmetic import use_float32
 from repro.errors import ReproError
 
 if TYPE_CHECKING:

@@ -118,8 +118,8 @@ class MeasuringOptions:
         typer.Option(
             "--precision",
             rich_help_panel=TRAINING,
-            help="32-true or bf16-mixed.",
-            autocompletion=complete_words("32-true", "bf16-mixed"),
+            help="32-true; tf32 (float32 whose products a GPU makes in TF32) or bf16-mixed, recorded as a departure.",
+            autocompletion=complete_words("32-true", "tf32", "bf16-mixed"),
         ),
     ] = "32-true"
     initial: Annotated[
@@ -171,7 +171,7 @@ class MeasuringOptions:
         typer.Option(
             "--compile",
             rich_help_panel=TRAINING,
-            help="Classifiers of the full profile through torch.compile (recorded).",
+            help="Networks of the full profile through torch.compile, of detectors the backbone (recorded).",
         ),
     ] = False
     reading: Annotated[
@@ -259,7 +259,7 @@ class MeasuringOptions:
         """
         source: Source = one_of("--source", self.source, ("auto", "trained", "checkpoint"))
         device: Device = one_of("--device", self.device, ("auto", "cpu", "cuda"))
-        precision: Precision = one_of("--precision", self.precision, ("32-true", "bf16-mixed"))
+        precision: Precision = one_of("--precision", self.precision, ("32-true", "tf32", "bf16-mixed"))
         if self.weights is not None:
             if source == "trained":
                 raise ReproError("--weights names weights to evaluate; --source trained evaluates what it trains")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,18 @@ class DetectorModule(nn.Module):
     def forward(self, samples: list[DetectionSample]) -> dict[str, Tensor] | list[Detections]:
         """Return `losses` in training mode, and what `predict` does in evaluation mode."""
         return self.losses(samples) if self.training else self.predict(samples)
+
+    def compile(self, **options: Any) -> None:
+        """Have the backbone's features compiled by torch.compile, once for all sizes of images, and no more of it.
+
+        Proposals and RoIs differ in number from image to image.
+
+        Args:
+            options: of torch.compile.
+        """
+        backbone = self.backbone
+        compiled = torch.compile(backbone.features, dynamic=True, **options)
+        backbone.features = compiled  # type: ignore[method-assign]  # of this network alone
 
     @abstractmethod
     def losses(self, samples: list[DetectionSample]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from repro.engine import distributed
+from repro.engine.arithmetic import choose_tf32
 from repro.engine.launch import Processes
 from repro.errors import ReproError
 from repro.experiments import Experiment
@@ -16,13 +17,13 @@ from repro.settings import Settings
 
 
 def set_up_device(settings: Settings) -> Fabric:
-    """Set up one device: float32 convolutions and matrix products without TF32, on as many threads as the settings say.
+    """Set up one device, with the arithmetic and on as many threads as the settings say.
 
     Raises:
         ReproError: a CUDA device is asked for and there is none.
     """
     torch.set_num_threads(settings.threads)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # cuDNN's default is True
+    choose_tf32(settings.precision)
     alone = Processes(count=1, per_node=1)
     return distributed.build_fabric(alone, distributed.choose_accelerator(settings.device, alone), settings.precision)
 
@@ -31,17 +32,17 @@ def check_arithmetic(experiment: Experiment, settings: Settings, accelerator: st
     """Refuse what PyTorch cannot execute.
 
     Raises:
-        ReproError: a deformable convolution in bfloat16 on the CPU, or a detector to be compiled.
+        ReproError: TF32 or, with deformable convolutions, bfloat16 on a CPU.
     """
-    if experiment.network.backbone.dcn and settings.precision != "32-true" and accelerator == "cpu":
+    if settings.precision == "tf32" and accelerator == "cpu":
+        raise ReproError(
+            "--precision tf32 is of NVIDIA's GPUs, and this is computed on a CPU, which has no TF32: leave it out, or "
+            "use --device cuda"
+        )
+    if experiment.network.backbone.dcn and settings.precision == "bf16-mixed" and accelerator == "cpu":
         raise ReproError(
             f"{experiment.name} has deformable convolutions, which run in float32 only on a CPU: leave out --precision "
             f"{settings.precision}, or use a GPU"
-        )
-    if settings.compile and experiment.dataset == "coco":
-        raise ReproError(
-            f"{experiment.name}: --compile is for classifiers; every image gives a detector tensors of other sizes, "
-            "and torch.compile would compile it anew again and again"
         )
 
 
@@ -69,12 +70,6 @@ def convert_memory_format(model: nn.Module, memory_format: torch.memory_format) 
             parameter.data = parameter.data.contiguous(memory_format=memory_format)
 
 
-def compile_model(model: nn.Module) -> None:
-    """Compile `model` with torch.compile, in place; its parameters and their names stay."""
-    torch.compiler.reset()  # or a limit that all networks of a process share may prevent it silently
-    model.compile()
-
-
 def describe_numerics(
     settings: Settings, batch: int = 1, memory_format: torch.memory_format = torch.contiguous_format
 ) -> dict[str, str | int | bool]:
@@ -84,7 +79,7 @@ def describe_numerics(
     return {
         "precision": settings.precision,
         "threads": settings.threads,
-        "tf32": False,
+        "tf32": settings.precision == "tf32",
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
         "evaluation_batch": batch,
         **others,

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -22,6 +22,7 @@ from torch import distributed, nn
 from repro.engine.cuda import explain_missing_cuda
 from repro.engine.launch import LostProcess, Processes
 from repro.errors import ReproError
+from repro.settings import Precision as Arithmetic
 
 Item = TypeVar("Item")
 
@@ -58,7 +59,7 @@ def choose_accelerator(device: str, processes: Processes) -> str:
     return "cuda"
 
 
-def build_fabric(processes: Processes, accelerator: str, precision: Literal["32-true", "bf16-mixed"]) -> Fabric:
+def build_fabric(processes: Processes, accelerator: str, precision: Arithmetic) -> Fabric:
     """Build the Fabric of one process. It is not launched yet: until then nothing waits for the other processes.
 
     Raises:
@@ -77,7 +78,7 @@ def build_fabric(processes: Processes, accelerator: str, precision: Literal["32-
         devices=processes.per_node,
         num_nodes=processes.count // processes.per_node,
         strategy=DDPStrategy(timeout=TIMEOUT) if several else "auto",
-        precision=None if precision == "bf16-mixed" else precision,  # None: the plugin's
+        precision=None if precision == "bf16-mixed" else "32-true",  # None: the plugin's. TF32 is no type of its own
         plugins=plugins,
     )
 

@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
+from repro.engine.arithmetic import uses_tf32
 from repro.engine.distributed import share_weights
 from repro.engine.fitted import Fitted, TrainingSegment
 from repro.engine.interruption import end_by_signal, postponing_signals
@@ -232,6 +233,8 @@ def _describe_segment(start: int, fabric: Fabric) -> TrainingSegment:
 
 
 def _get_precision(fabric: Fabric) -> str:
+    if fabric.device.type == "cuda" and uses_tf32() and fabric.strategy.precision.precision == "32-true":
+        return "tf32"
     return fabric.strategy.precision.precision
 
 

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from repro import tasks
 from repro.conversion import prepare
 from repro.engine import devices, distributed, instructions
+from repro.engine.compilation import compile_model
 from repro.engine.launch import Processes
 from repro.engine.logs import append_evaluation
 from repro.engine.memory import explain_memory_errors, measure_peak_memory, reset_peak_memory
@@ -221,7 +222,7 @@ class CheckpointExecution(Execution):
         network = load_public_network(self.order.experiment, self.weights, self.order.key, self.settings, self.progress)
         devices.convert_memory_format(network.model, self.task.choose_memory_format(self.fabric))
         if self.settings.compile:
-            devices.compile_model(network.model)
+            compile_model(network.model)
         return network
 
 

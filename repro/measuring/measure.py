@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from repro.engine import distributed, launch
+from repro.engine.arithmetic import choose_tf32
 from repro.engine.cuda import report_broken_devices
 from repro.engine.fitted import find_finished
 from repro.engine.log_rows import Iteration
@@ -50,7 +51,7 @@ def measure(
             with too little memory, or a process that was lost.
     """
     processes = launch.find_processes(order.settings.devices)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # cuDNN's default is True
+    choose_tf32(order.settings.precision)
     torch.set_num_threads(order.settings.threads)
     report = progress if processes.rank == 0 else _report_nothing
 

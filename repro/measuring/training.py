@@ -11,7 +11,8 @@ from torch import nn
 
 from repro.checkpoints import initial_weights
 from repro.checkpoints.weight_names import add_part
-from repro.engine.devices import compile_model, convert_memory_format, count_loading_processes
+from repro.engine.compilation import compile_model
+from repro.engine.devices import convert_memory_format, count_loading_processes
 from repro.engine.fitted import WEIGHTS, find_finished
 from repro.engine.log_targets import LogTargets
 from repro.engine.loop import fit

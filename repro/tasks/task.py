@@ -19,6 +19,7 @@ from repro.data import sources
 from repro.data.miniature import content as miniature_content
 from repro.data.miniature.coco import Tagger
 from repro.data.miniature.content import GeneratedContent
+from repro.engine.arithmetic import use_float32
 from repro.engine.fitted import Fitted
 from repro.engine.loop import fit
 from repro.engine.observation import Observation
@@ -159,7 +160,7 @@ class Task(ABC, Generic[Result, Model, Data]):
         stage = mini.PRETRAINED[following.recipe.initial_weights]
         key = pretraining_key(self.experiment, pretrainings, self.settings)
         directory = pretraining_directory(self.experiment, pretrainings, self.settings)
-        with hold_directory_lock(directory):
+        with hold_directory_lock(directory), use_float32():  # whatever the experiments use
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 model = self.build_pretraining_network(spec)
@@ -173,7 +174,7 @@ class Task(ABC, Generic[Result, Model, Data]):
                 identity=key,
                 directory=directory,
                 seed=0,
-                fabric=Fabric(accelerator=fabric.device.type, devices=1),  # in float32, whatever the experiments use
+                fabric=Fabric(accelerator=fabric.device.type, devices=1),
                 collate=list if isinstance(model, Tagger) else self.collate,
                 save_every=self.settings.save_every,
                 save_seconds=self.settings.save_seconds,

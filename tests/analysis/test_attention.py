@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from repro.analysis import subjects
 from repro.analysis.attention import (
     Observation,
+    choose_row_count,
     compute_statistics,
     find_blocks,
     leave_padding_out,
     observe,
-    use_float32,
 )
 from repro.errors import ReproError
 from repro.experiments import GC, Backbone, Insertion, NonLocal, get
@@ -295,17 +295,13 @@ def test_a_map_with_too_few_rows_is_refused():
         compute_statistics(observation)
 
 
-def test_float32_is_float32_and_the_settings_come_back():
-    torch.set_float32_matmul_precision("medium")
-    torch.backends.cudnn.allow_tf32 = True
-    try:
-        with use_float32():
-            assert torch.get_float32_matmul_precision() == "highest"
-            assert not torch.backends.cudnn.allow_tf32
-        assert torch.get_float32_matmul_precision() == "medium"
-        assert torch.backends.cudnn.allow_tf32
-    finally:
-        torch.set_float32_matmul_precision("highest")
+def test_on_a_gpu_blocks_of_rows_are_larger_and_bounded():
+    """As far as it can be seen without one, on a device of no memory: 4200 positions, and as many as there could be."""
+    assert choose_row_count(torch.zeros(1, 4, 50, 84)) == 256
+    assert [choose_row_count(torch.empty(1, 4, *shape, device="meta")) for shape in ((50, 84), (400, 400))] == [
+        1997,
+        256,
+    ]
 
 
 def test_hooks_do_not_stay():

@@ -38,8 +38,7 @@ def test_what_is_read_comes_in_order_and_an_error_in_its_turn(workers):
     """The error is of its own type in the process that reads nothing itself."""
     seen = []
     with pytest.raises(UnreadableImage, match=r"^image 7\.jpg is corrupt$") as raised:
-        for loaded in read_ahead(read, cut_batches([range(12)], 2), workers):
-            seen.append(loaded)
+        seen.extend(read_ahead(read, cut_batches([range(12)], 2), workers))
     assert seen == [[0, 1], [4, 9], [16, 25]]
     assert raised.value.image_id == "7"
     with pytest.raises(UnreadableVideo, match="is corrupt") as raised:

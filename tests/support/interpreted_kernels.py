@@ -1,8 +1,9 @@
-"""The kernels against float64 tensors, in a process where Triton interprets: see test_kernels.py."""
+"""The kernels against float64 tensors, where Triton interprets (tests/kernels) or on a GPU (tests/cuda)."""
 
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from unittest import mock
 
@@ -11,12 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from repro.analysis import divergence
+from repro.engine.arithmetic import choose_tf32
 from repro.experiments import GC, SE, SNL, Backbone, GlobalContext, Insertion
 from repro.kernels import context as context_kernels
 from repro.kernels.moments import sum_moments
 from repro.models import context, fused
 from repro.models.resnet import ResNet
 
+choose_tf32("32-true")  # as every measurement begins
+DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 #: Channels that are no power of two; N divisible by 2, by 4 and by nothing, and a single position.
 SHAPES = ((2, 16, 5, 6), (2, 24, 3, 4, 5), (1, 40, 7, 7), (3, 16, 1, 1))
 SPECS = {
@@ -34,7 +38,8 @@ def make_maps(shape: tuple[int, ...], count: int, layout: str, dtype: torch.dtyp
     generator = torch.Generator().manual_seed(0)
     memory_format = LAYOUTS[layout].get(len(shape), torch.contiguous_format)
     return [
-        torch.randn(shape, generator=generator).to(dtype).contiguous(memory_format=memory_format) for _ in range(count)
+        torch.randn(shape, generator=generator).to(DEVICE, dtype).contiguous(memory_format=memory_format)
+        for _ in range(count)
     ]
 
 
@@ -43,7 +48,7 @@ def make_block(spec: GlobalContext, shape: tuple[int, ...]) -> nn.Module:
     block = context.build(spec, shape[1], len(shape) - 2)
     for parameter in block.parameters():
         nn.init.normal_(parameter, std=0.3)
-    return block
+    return block.to(DEVICE)
 
 
 def evaluate(
@@ -83,6 +88,7 @@ def test_networks_where_a_relu_overwrites_the_result(name: str, position: str) -
     for key, parameter in network.named_parameters():
         if "context_block" in key:
             nn.init.normal_(parameter, std=0.3)
+    network.to(DEVICE)
     (images,) = make_maps((2, 3, 64, 64), 1, "contiguous")
 
     def compute(chosen: fused.Implementation, x: Tensor) -> list[Tensor]:
@@ -101,7 +107,7 @@ def test_networks_where_a_relu_overwrites_the_result(name: str, position: str) -
 @pytest.mark.parametrize("name", ["gc", "gc-scale", "avg-add"])
 def test_bfloat16_under_autocast(name: str, layout: str, residual: bool) -> None:
     block, inputs = make_block(SPECS[name], SHAPES[0]), make_maps(SHAPES[0], 3, layout, torch.bfloat16)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(DEVICE, dtype=torch.bfloat16):
         found = evaluate("triton", block, *inputs, residual)
     assert found[0].dtype == found[1].dtype == torch.bfloat16
     assert found[2].dtype == torch.float32
@@ -152,7 +158,7 @@ def test_every_element_is_written() -> None:
     expected = evaluate("triton", block, *inputs, True)
     torch.use_deterministic_algorithms(True)  # fresh memory is filled with NaN
     try:
-        assert torch.empty(1).isnan()
+        assert torch.empty(1, device=DEVICE).isnan()
         found = evaluate("triton", block, *inputs, True)
     finally:
         torch.use_deterministic_algorithms(False)
@@ -162,18 +168,20 @@ def test_every_element_is_written() -> None:
 def test_undefined_numbers_stay() -> None:
     x, shortcut = make_maps(SHAPES[0], 2, "contiguous")
     shortcut[0, 3, 2, 2] = math.nan
-    y = context_kernels.fuse(x, torch.zeros(2, 16), False, shortcut, relu=True)
+    y = context_kernels.fuse(x, torch.zeros(2, 16, device=DEVICE), False, shortcut, relu=True)
     assert y[0, 3, 2, 2].isnan()
     assert y.isnan().sum() == 1
     x[1, 0, 0, 0] = math.nan
-    assert context_kernels.pool(x, torch.ones(16))[0][1].isnan().all()
+    assert context_kernels.pool(x, torch.ones(16, device=DEVICE))[0][1].isnan().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("shape", [(1, 1), (63, 65), (150, 90)], ids=str)
 def test_moments(shape: tuple[int, int], dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
-    d, real, imaginary = (torch.randn(shape, generator=generator, dtype=torch.float64) / 10 for _ in range(3))
+    d, real, imaginary = (
+        (torch.randn(shape, generator=generator, dtype=torch.float64) / 10).to(DEVICE) for _ in range(3)
+    )
     found = sum_moments(d.to(dtype), real.to(dtype), imaginary.to(dtype), nodes=26)
     at, w = torch.complex(d, torch.zeros_like(d)), torch.complex(real, imaginary)
     for one in found:
@@ -186,6 +194,7 @@ def test_moments(shape: tuple[int, int], dtype: torch.dtype) -> None:
 def test_the_divergence_by_the_kernel(dtype: torch.dtype) -> None:
     rows = torch.randn(200, 90, generator=torch.Generator().manual_seed(0), dtype=torch.float64).softmax(1).to(dtype)
     on_cpu = divergence.jensen_shannon([rows])
+    rows = rows.to(DEVICE)
     with mock.patch.object(divergence, "_has_kernel", return_value=True) as asked:
         assert divergence.jensen_shannon([rows]) == pytest.approx(on_cpu, rel=1e-7)
         with mock.patch.dict(divergence._TILE, clear=True):
