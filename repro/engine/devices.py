@@ -16,6 +16,10 @@ from repro.experiments import Experiment
 from repro.settings import Settings
 
 
+#: Processes that load data ahead for a GPU: 17 cores read as many images as it trains on (benchmarks/imagenet_input.md).
+_MOST_LOADING = 16
+
+
 def set_up_device(settings: Settings) -> Fabric:
     """Set up one device, with the arithmetic and on as many threads as the settings say.
 
@@ -56,7 +60,12 @@ def count_loading_processes(fabric: Fabric, asked: int | None) -> int:
         return asked
     if fabric.device.type == "cpu":
         return 0
-    return max(1, min(8, (os.cpu_count() or 1) // torch.cuda.device_count()))
+    return max(1, min(_MOST_LOADING, _count_cores() // torch.cuda.device_count()))
+
+
+def _count_cores() -> int:
+    """Count the processor cores that this process may use, which a scheduler may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def convert_memory_format(model: nn.Module, memory_format: torch.memory_format) -> None:
@@ -71,11 +80,18 @@ def convert_memory_format(model: nn.Module, memory_format: torch.memory_format) 
 
 
 def describe_numerics(
-    settings: Settings, batch: int = 1, memory_format: torch.memory_format = torch.contiguous_format
+    settings: Settings,
+    batch: int = 1,
+    memory_format: torch.memory_format = torch.contiguous_format,
+    accelerator: str = "cpu",
 ) -> dict[str, str | int | bool]:
     """Describe the arithmetic of an evaluation in batches of `batch`, as records have it."""
     channels_last = memory_format != torch.contiguous_format
-    others = {name: True for name, used in (("compiled", settings.compile), ("channels_last", channels_last)) if used}
+    others: dict[str, str | bool] = {
+        name: True for name, used in (("compiled", settings.compile), ("channels_last", channels_last)) if used
+    }
+    if accelerator == "cuda":
+        others["repeats"] = "in distribution, not in bits"  # docs/records.md says why
     return {
         "precision": settings.precision,
         "threads": settings.threads,

@@ -70,7 +70,8 @@ def measure_attention(record: Record, settings: Settings, *, command: str, progr
         Conditions(
             predictions_sha256=result.values_sha256,
             dataset=tasks.task_for(experiment, settings).describe_dataset(result.n, result.failed),
-            numerics=describe_numerics(settings) | {"precision": "32-true", "tf32": False},
+            numerics=describe_numerics(settings, accelerator=fabric.device.type)
+            | {"precision": "32-true", "tf32": False},
             environment=describe_environment(describe_hardware(fabric), instructions.describe_processor()),
             cost=Cost(
                 train_seconds=0.0,

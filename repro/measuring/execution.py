@@ -130,7 +130,7 @@ class Execution(ABC):
                 predictions_file_sha256=sha256(kept),
                 dataset=task.describe_dataset(len(results), failed),
                 numerics=devices.describe_numerics(
-                    settings, task.evaluation_batch, task.choose_memory_format(self.fabric)
+                    settings, task.evaluation_batch, task.choose_memory_format(self.fabric), self.accelerator
                 ),
                 environment=describe_environment(
                     devices.describe_hardware(self.fabric), instructions.describe_processor()

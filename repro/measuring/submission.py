@@ -119,7 +119,7 @@ def submit(
                 evaluated=len(detections),
             ),
             training=network.training,
-            numerics=devices.describe_numerics(settings),
+            numerics=devices.describe_numerics(settings, accelerator=fabric.device.type),
             environment=describe_environment(devices.describe_hardware(fabric), instructions.describe_processor()),
             cost=Cost(
                 train_seconds=network.train_seconds,

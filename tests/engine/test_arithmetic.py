@@ -52,6 +52,8 @@ def test_what_is_recorded_of_it(tmp_path):
     assert numeric_overrides(asked) == ["precision tf32 instead of float32"]
     numerics = devices.describe_numerics(asked)
     assert (numerics["precision"], numerics["tf32"]) == ("tf32", True)
+    assert "repeats" not in numerics
+    assert devices.describe_numerics(asked, accelerator="cuda")["repeats"] == "in distribution, not in bits"
     experiment = mini.get_at_profile("coco-r50-baseline", "mini")
     plain = Settings(results=tmp_path, profile="mini")
     assert keys.training_key(experiment, asked) != keys.training_key(experiment, plain)
@@ -87,3 +89,14 @@ def test_networks_that_others_start_from_are_trained_without(tmp_path, monkeypat
     task._pretrain(pretrainings, devices.distributed.build_fabric(Processes(1, 1), "cpu", "32-true"), lambda *_: None)
     assert used == [False]
     assert uses_tf32()
+
+
+@pytest.mark.parametrize(("cores", "gpus", "expected"), [(16, 1, 16), (64, 8, 8), (64, 1, 16), (2, 4, 1)])
+def test_as_many_processes_load_data_as_a_gpu_needs_and_there_are_cores(cores, gpus, expected, monkeypatch):
+    """Of the cores that a scheduler left to this process."""
+    fabric = SimpleNamespace(device=SimpleNamespace(type="cuda"))
+    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _: range(cores), raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert devices.count_loading_processes(fabric, None) == expected
+    assert devices.count_loading_processes(fabric, 3) == 3
+    assert devices.count_loading_processes(SimpleNamespace(device=SimpleNamespace(type="cpu")), None) == 0

@@ -153,6 +153,35 @@ def test_maps_of_any_strides(residual: bool) -> None:
     assert_as_exact(found, exact, 1e-5)
 
 
+class Counting:
+    """A kernel that says when it is launched."""
+
+    def __init__(self, name: str, launched: list[str]) -> None:
+        self.name, self.kernel, self.launched = name, getattr(context_kernels, name), launched
+
+    def __getitem__(self, grid: tuple[int, ...]) -> object:
+        self.launched.append(self.name)
+        return self.kernel[grid]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("programs", [1, 1000])
+def test_two_launches_each_way(programs: int, layout: str) -> None:
+    """Attention pooling, rank-2 update and fusion; and one more where samples are split."""
+    launched: list[str] = []
+    names = [f"_{name}_kernel" for name in ("pool", "combine", "pool_backward", "fuse", "fuse_backward")]
+    counting = {name: Counting(name, launched) for name in names}
+    block, (x, shortcut, g) = make_block(SPECS["gc"], (2, 16, 9, 10)), make_maps((2, 16, 9, 10), 3, layout)
+    small = dict.fromkeys(context_kernels.FORWARD, (128, 4))
+    parts = {"PROGRAMS": programs, "FORWARD": small, "BACKWARD": small, **counting}
+    with mock.patch.multiple(context_kernels, **parts), fused.force_implementation("triton"):
+        y = block.forward_residual(x.requires_grad_(), shortcut)
+        assert launched == ["_pool_kernel", *(["_combine_kernel"] if programs > 1 else []), "_fuse_kernel"]
+        launched.clear()
+        torch.autograd.grad(y, [x, *block.parameters()], g)
+        assert launched == ["_fuse_backward_kernel", "_pool_backward_kernel"]
+
+
 def test_every_element_is_written() -> None:
     block, inputs = make_block(SPECS["gc"], SHAPES[1]), make_maps(SHAPES[1], 3, "contiguous")
     expected = evaluate("triton", block, *inputs, True)
