@@ -15,8 +15,7 @@ from repro.errors import ReproError
 from repro.experiments import Experiment
 from repro.settings import Settings
 
-
-#: Processes that load data ahead for a GPU: 17 cores read as many images as it trains on (benchmarks/imagenet_input.md).
+#: Processes that load data ahead for a GPU: an H200 trains on what 17 cores read (benchmarks/imagenet_input.md).
 _MOST_LOADING = 16
 
 
