@@ -205,7 +205,7 @@ def tests_cuda(session: nox.Session) -> None:
     """The tests that need a GPU, which `tests` skips without one; without one this fails, for it would test nothing."""
     install(session)
     install_peers(session)
-    if missing := session.run("python", "-c", ASK_CUDA, silent=True).strip():
+    if missing := session.run("python", "-c", ASK_CUDA, silent=True).splitlines()[-1]:
         session.error(f"there is no CUDA device here: {missing}")
     session.run("pytest", "-m", "cuda", *(session.posargs or ["tests/cuda"]), env={"OMP_NUM_THREADS": "1"})
 

@@ -15,12 +15,15 @@ def choose_tf32(precision: Precision) -> None:
 
     Of PyTorch's own defaults, cuDNN's convolutions would use it. A CPU has no TF32.
     """
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    wanted = "high" if precision == "tf32" else "highest"
+    if torch.get_float32_matmul_precision() != wanted:
+        torch.set_float32_matmul_precision(wanted)
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
 def uses_tf32() -> bool:
     """Whether float32 numbers are multiplied in TF32 where the device has it."""
-    return torch.backends.cuda.matmul.allow_tf32
+    return torch.get_float32_matmul_precision() != "highest"
 
 
 @contextmanager

@@ -72,7 +72,8 @@ def test_a_cpu_has_none(tmp_path):
     devices.check_arithmetic(get("coco-x101-dcn-cascade-baseline"), asked, "cuda")
     command = ["run", "coco-r50-baseline", "--profile", "mini", "--precision", "tf32", "--results", str(tmp_path)]
     refused = CliRunner().invoke(app, command)
-    assert refused.exit_code == 2
+    assert isinstance(refused.exception, ReproError)
+    assert refused.exception.exit_code == 2
     assert list(tmp_path.iterdir()) == []
 
 
@@ -86,7 +87,12 @@ def test_networks_that_others_start_from_are_trained_without(tmp_path, monkeypat
     pretrainings = mini.list_pretrainings(task.experiment)[:1]
     monkeypatch.setattr(task, "load_pretraining_data", lambda spec: [])
     choose_tf32("tf32")
-    task._pretrain(pretrainings, devices.distributed.build_fabric(Processes(1, 1), "cpu", "32-true"), lambda *_: None)
+    task._pretrain(
+        task.experiment,
+        pretrainings,
+        devices.distributed.build_fabric(Processes(1, 1), "cpu", "32-true"),
+        lambda *_: None,
+    )
     assert used == [False]
     assert uses_tf32()
 

@@ -46,18 +46,12 @@ def count_graphs(module: nn.Module, *inputs: torch.Tensor) -> int:
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("autocast", [False, True], ids=["float32", "bf16"])
-def test_no_residual_block_breaks_the_graph(name, autocast):
+def test_no_residual_block_breaks_the_graph(name):
     stage, spec, insertion = KINDS[name]
     torch.manual_seed(0)
     block = Bottleneck(spec, stage, 64, 16, 1, insertion).eval()
-    x = torch.randn((2, 64, 2, 6, 8) if spec.dimensions == 3 else (2, 64, 6, 8))
-    torch.compiler.reset()
-    counter = CompileCounter()
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        y = torch.compile(block, backend=counter, fullgraph=True)(x)
-        assert torch.allclose(y.float(), block(x).float(), atol=1e-2)
-    assert counter.frame_count == 1
+    shape = (2, 64, 2, 6, 8) if spec.dimensions == 3 else (2, 64, 6, 8)
+    assert count_graphs(block, torch.randn(shape)) == 1
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
