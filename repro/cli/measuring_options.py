@@ -202,7 +202,7 @@ class MeasuringOptions:
             rich_help_panel=MACHINE,
             min=0,
             max=256,
-            help="Processes that load data ahead, for each that computes; 0: none. Default: up to 16 for a GPU, none "
+            help="Processes that load data ahead, for each that computes; 0: none. Default: up to 32 for a GPU, none "
             "on a CPU.",
         ),
     ] = None

@@ -15,8 +15,8 @@ from repro.errors import ReproError
 from repro.experiments import Experiment
 from repro.settings import Settings
 
-#: Processes that load data ahead for a GPU: an H200 trains on what 17 cores read (benchmarks/imagenet_input.md).
-_MOST_LOADING = 16
+#: Processes that load data ahead for a GPU: an H200 takes what 17 cores read of images, or 27 of videos (docs/scale.md).
+_MOST_LOADING = 32
 
 
 def set_up_device(settings: Settings) -> Fabric:

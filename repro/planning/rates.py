@@ -54,6 +54,7 @@ class Estimate:
     evaluation: float  #: seconds
     rule: Rule
     like: str  #: the measured experiment whose rate it follows from
+    most: bool = False  #: it takes no longer, but no rate in this precision was measured: float32's is taken
 
     @property
     def seconds(self) -> float:
@@ -70,9 +71,10 @@ class Estimate:
             "FLOPs": f"by FLOPs, against {self.like}",
             "alike": f"as {self.like}",
         }
+        about = "at most" if self.most else "about"
         if not self.training:
-            return f"about {self.evaluation / 60:.0f} min of an H200"
-        return f"about {self.hours:.1f} h of an H200 ({how[self.rule]})"
+            return f"{about} {self.evaluation / 60:.0f} min of an H200"
+        return f"{about} {self.hours:.1f} h of an H200 ({how[self.rule]})"
 
 
 def estimate(experiment: Experiment, settings: Settings) -> Estimate:
@@ -83,12 +85,13 @@ def estimate(experiment: Experiment, settings: Settings) -> Estimate:
     items = recipe.epochs * source.training_items
     if settings.iterations is not None:
         items = settings.iterations * (settings.batch_size or recipe.batch_size)
-    each = slower / MEASURED[like][settings.precision]
+    rates = MEASURED[like]
+    each = slower / rates.get(settings.precision, rates["32-true"])  # no rate in TF32 was measured
     if experiment.dataset == "coco":
         evaluated = _COCO_EVALUATION * slower
     else:
         evaluated = each * _FORWARD * (_VIEWS if experiment.dataset == "kinetics" else 1)
-    return Estimate(items * each, source.validation_items * evaluated, rule, like)
+    return Estimate(items * each, source.validation_items * evaluated, rule, like, settings.precision not in rates)
 
 
 def count_like(experiment: Experiment) -> Count:

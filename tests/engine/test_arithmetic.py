@@ -97,7 +97,7 @@ def test_networks_that_others_start_from_are_trained_without(tmp_path, monkeypat
     assert uses_tf32()
 
 
-@pytest.mark.parametrize(("cores", "gpus", "expected"), [(16, 1, 16), (64, 8, 8), (64, 1, 16), (2, 4, 1)])
+@pytest.mark.parametrize(("cores", "gpus", "expected"), [(16, 1, 16), (64, 8, 8), (64, 1, 32), (2, 4, 1)])
 def test_as_many_processes_load_data_as_a_gpu_needs_and_there_are_cores(cores, gpus, expected, monkeypatch):
     """Of the cores that a scheduler left to this process."""
     fabric = SimpleNamespace(device=SimpleNamespace(type="cuda"))

@@ -47,6 +47,12 @@ def test_a_measured_network_takes_its_items_at_its_rate():
     assert video.evaluation == pytest.approx(19_906 * 30 * (256 / 224) ** 2 / (3 * 33))
 
 
+def test_of_tf32_no_rate_was_measured():
+    found = estimate(get("coco-r50-baseline"), replace(FULL, precision="tf32"))
+    assert found.training == estimate(get("coco-r50-baseline"), FULL).training
+    assert str(found).startswith("at most 28.1 h of an H200")
+
+
 def test_the_authors_iterations_compare_two_networks_before_their_flops_do():
     found = estimate(get("coco-x101-gc-r4"), FULL)
     assert (found.rule, found.like) == ("authors", "coco-r50-gc-r16")
