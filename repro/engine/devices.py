@@ -15,7 +15,7 @@ from repro.errors import ReproError
 from repro.experiments import Experiment
 from repro.settings import Settings
 
-#: Processes that load data ahead for a GPU: an H200 takes what 17 cores read of images, or 27 of videos (docs/scale.md).
+#: Processes that load data ahead for a GPU: an H200 takes what 17 cores read of images, 27 of videos (docs/scale.md).
 _MOST_LOADING = 32
 
 
