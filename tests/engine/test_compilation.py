@@ -11,25 +11,29 @@ from torch._dynamo.testing import CompileCounter
 
 from repro.detection.torchvision import MaskRCNN
 from repro.engine import compilation
-from repro.experiments import EXPERIMENTS, GC, Backbone, Detector, Insertion
+from repro.experiments import EXPERIMENTS, GC, Backbone, Detector, GlobalContext, Insertion
 from repro.models.resnet import Bottleneck, ResNet
 
 
 def list_residual_blocks() -> dict[str, tuple[str, Backbone, Insertion | None]]:
-    """Every kind of residual block that the experiments' networks have, by an experiment that has it."""
-    kinds = {}
+    """A residual block with each context block, position and convolution, by an experiment that has it.
+
+    Of bottleneck ratios one is enough.
+    """
+    kinds: dict[tuple, tuple[str, str, Backbone, Insertion | None]] = {}
     for name, experiment in EXPERIMENTS.items():
         spec = experiment.network.backbone
+        insertion = spec.context
+        if insertion:
+            block = insertion.block
+            if isinstance(block, GlobalContext) and block.ratio:
+                block = replace(block, ratio=4)
+            insertion = replace(insertion, sites=(("c4", None),), block=block)
+        small = replace(spec, width=16, width_per_group=64, groups=1)
         for stage in ("c4", *spec.dcn[:1]):
-            insertion = spec.context and replace(spec.context, sites=(("c4", None),))
-            small = replace(spec, width=16, width_per_group=64, groups=1)
-            kinds.setdefault(
-                (small.norm, small.dimensions, small.stride_in, stage in spec.dcn, insertion), (name, small)
-            )
-    return {
-        name: (("c4" if not dcn else spec.dcn[0]), spec, insertion)
-        for (*_, dcn, insertion), (name, spec) in kinds.items()
-    }
+            deformed = stage in spec.dcn
+            kinds.setdefault((spec.dimensions, deformed, deformed or insertion), (name, stage, small, insertion))
+    return {f"{name} {stage}": (stage, spec, insertion) for name, stage, spec, insertion in kinds.values()}
 
 
 KINDS = list_residual_blocks()
