@@ -135,11 +135,15 @@ def find_exif(content: bytes) -> bytes:
     return next((part for part in parts if part[:4] in (b"II*\0", b"MM\0*")), b"")
 
 
-def check_bmp(content: bytes) -> None:
+def check_bmp(content: bytes) -> int:
     """Check that a BMP file's pixels begin behind its header and palette; otherwise decoders guess, each differently.
 
+    Returns:
+        The number of colours in its palette, which every pixel has to be one of; 0 where there is none.
+
     Raises:
-        ValueError: they do not, or are in more run lengths than can be decoded in some seconds.
+        ValueError: they do not, are in more run lengths than can be decoded in some seconds, or have 16 bits each,
+            which each decoder makes 24 of in its own way.
         struct.error: it ends within its header.
     """
     begin, header = struct.unpack_from("<II", content, 10)
@@ -149,9 +153,12 @@ def check_bmp(content: bytes) -> None:
         bits, colors, bytes_each = struct.unpack_from("<H", content, 28)[0], struct.unpack_from("<I", content, 46)[0], 4
         if struct.unpack_from("<I", content, 30)[0] in _RUN_LENGTHS and len(content) > _MOST_RUN_LENGTHS:
             raise ValueError(f"it has {len(content)} bytes in run lengths, more than {_MOST_RUN_LENGTHS}")
-    palette = (colors or 2**bits) * bytes_each if bits <= 8 else 0
-    if begin < _FILE_HEADER + header + palette:
+    if bits == 16:
+        raise ValueError("its pixels have 16 bits, which are not read of a BMP file")
+    entries = (colors or 2**bits) if bits <= 8 else 0
+    if begin < _FILE_HEADER + header + entries * bytes_each:
         raise ValueError("its header is damaged: its pixels would begin within it")
+    return entries
 
 
 def _iterate_chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:

@@ -104,9 +104,12 @@ def decode_image(content: bytes, formats: tuple[str, ...] = DATA_SET_FORMATS, *,
             _check_size(*image.size)
             if content.startswith(JPEG_SIGNATURE):
                 check_scans(content, *image.size)
-            elif content.startswith(BMP_SIGNATURE):
-                check_bmp(content)
+            colors = check_bmp(content) if content.startswith(BMP_SIGNATURE) else 0
             image.load()
+            if colors and image.mode in ("1", "L", "P"):
+                highest = image.getextrema()[1]
+                if (min(highest, 1) if image.mode == "1" else highest) >= colors:
+                    raise UndecodablePicture("a pixel has a colour that its palette lacks")
             picture = _convert_cmyk(image) if upright and image.mode == "CMYK" else _convert(image)
             turn = _TURNS.get(_find_orientation(image, content)) if upright else None
             return picture if turn is None else picture.transpose(turn)

@@ -28,6 +28,7 @@ from pycocotools.coco import COCO
 from repro.data.annotations import read_annotations
 from repro.data.devkit import read_validation_classes
 from repro.data.kinetics_lists import find_class, read_list
+from repro.data.leftovers import is_hidden
 from repro.data.storage import TarArchive
 from repro.errors import ReproError
 
@@ -167,7 +168,7 @@ def read_archive_as_tarfile_does(content: bytes) -> Result:
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
         files = {}
         for member in archive.getmembers():
-            if not member.isdir() and not member.name.removeprefix("./").startswith(".") and "/." not in member.name:
+            if not member.isdir() and not is_hidden(member.name.removeprefix("./")):
                 files[member.name.removeprefix("./")] = archive.extractfile(member).read()
         return files
 

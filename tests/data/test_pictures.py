@@ -237,6 +237,25 @@ def test_the_bound_of_pixels_is_ours(make, recwarn, monkeypatch):
     assert not recwarn.list
 
 
+@pytest.mark.parametrize(
+    ("mode", "at", "value", "message"),
+    [
+        ("1", 46, b"\1", "a colour that its palette lacks"),
+        ("L", 46, b"\x80\0", "a colour that its palette lacks"),
+        ("RGB", 28, b"\x10", "16 bits"),
+    ],
+)
+def test_bmp_files_that_decoders_read_differently(cv2, mode, at, value, message):
+    """Found by the fuzz test: OpenCV takes a missing colour for black, and five bits for the upper ones of eight."""
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (30, 40), np.uint8)).convert(mode)
+    content = bytearray(encoded(image, "BMP"))
+    assert np.array_equal(decode_image(bytes(content), EVERY_FORMAT), read_as_mmcv(cv2, bytes(content)))
+    content[at : at + len(value)] = value
+    assert read_as_mmcv(cv2, bytes(content)) is not None
+    with pytest.raises(UndecodablePicture, match=message):
+        decode_image(bytes(content), EVERY_FORMAT)
+
+
 def test_pillow_says_nothing_beside_our_messages(tmp_path):
     """In a process of its own: pytest has filters of its own."""
     exif = b"Exif\0\0II*\0\xff\xff\xff\xff"
