@@ -50,9 +50,9 @@ def fit(
 ) -> Fitted:
     """Train `model` by `recipe`, or resume what an earlier call with the same `identity` left in `directory`.
 
-    A training that was killed at any moment and started again ends, on CPU and with as many processes, with the same
-    bytes in `weights.pt` and `log.jsonl` as an uninterrupted one. A finished training is not repeated. What is damaged
-    of it is told, and trained again from the last state that is whole, or from the start. In any case
+    A training that was killed at any moment and started again ends, on CPU and with as many processes, at most two,
+    with the same bytes in `weights.pt` and `log.jsonl` as an uninterrupted one. A finished training is not repeated.
+    What is damaged of it is told, and trained again from the last state that is whole, or from the start. In any case
     `model` has the trained weights at the end, in every process.
 
     Args:
