@@ -10,7 +10,7 @@ from torch import nn
 
 from repro.engine import distributed
 from repro.engine.arithmetic import choose_tf32
-from repro.engine.launch import Processes
+from repro.engine.launch import Processes, find_processes
 from repro.errors import ReproError
 from repro.experiments import Experiment
 from repro.settings import Settings
@@ -59,12 +59,19 @@ def count_loading_processes(fabric: Fabric, asked: int | None) -> int:
         return asked
     if fabric.device.type == "cpu":
         return 0
-    return max(1, min(_MOST_LOADING, _count_cores() // torch.cuda.device_count()))
+    return max(1, min(_MOST_LOADING, _count_cores()))
 
 
 def _count_cores() -> int:
-    """Count the processor cores that this process may use, which a scheduler may have limited."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Count the processor cores that are there for one device: all that a scheduler left, divided among the devices.
+
+    A task of Slurm has cores of its own, as many as --cpus-per-task says, and may see the devices of other tasks.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    own = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if find_processes(None).launcher == "Slurm" and own.isascii() and own.isdigit():
+        return min(cores, int(own))
+    return cores // torch.cuda.device_count()
 
 
 def convert_memory_format(model: nn.Module, memory_format: torch.memory_format) -> None:

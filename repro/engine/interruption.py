@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from multiprocessing.synchronize import Event
+    from ctypes import c_bool
 
     from lightning_fabric import Fabric
 
@@ -112,25 +112,29 @@ def ending_in_order() -> Iterator[None]:
             signal.signal(each, signal.SIG_DFL)
 
 
-def ignore_in_worker(ending: Event, _: int = 0) -> None:
+def ignore_in_worker(ending: c_bool, _: int = 0) -> None:
     """Leave the signals of `SIGNALS` to the process that trains or predicts, in one that loads data for it.
 
     Slurm and terminals send them to all; without its loaders a training could not end in order.
 
     Args:
-        ending: set where that process is at its end, at which `multiprocessing` ends others by SIGTERM and waits for
-            them.
+        ending: true where that process is at its end, at which `multiprocessing` ends others by SIGTERM and waits for
+            them. It has no lock: one could be held where a signal comes in, or by a process that was killed.
     """
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if ending.is_set() else None)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if ending.value else None)
 
 
 @cache
-def announce_ending() -> Event:
-    """An event that is set when this process is at its end, before `multiprocessing` ends the processes it started."""
-    import multiprocessing  # few commands start such processes
+def announce_ending() -> c_bool:
+    """Memory that processes started later share: true when this process is at its end.
 
-    ending = multiprocessing.Event()
-    atexit.register(ending.set)
+    It becomes true before `multiprocessing` ends the processes that this one started.
+    """
+    from ctypes import c_bool
+    from multiprocessing.sharedctypes import RawValue  # few commands start such processes
+
+    ending = RawValue(c_bool, False)
+    atexit.register(setattr, ending, "value", True)
     return ending

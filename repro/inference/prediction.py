@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from repro.data.classification import ImageSample
 from repro.data.coco import Detections, compute_resized_size
 from repro.data.pictures import UnreadableImage
 from repro.evaluation import coco, topk
@@ -20,6 +19,7 @@ from repro.inference.categories import Category, list_categories
 from repro.inference.items import ClassPictures, ScenePictures, Videos
 from repro.inference.networks import ReadyNetwork
 from repro.tasks.accuracy import Accuracy
+from repro.tasks.classification import Labelled
 
 #: Classes that are named of a picture or a video.
 NAMED = 5
@@ -112,7 +112,7 @@ def classify(network: ReadyNetwork, paths: Sequence[Path]) -> Iterator[Ranked | 
     pictures = _build_evaluation(network, ClassPictures(paths, task.inputs))
     remaining = iter(paths)
     for batch, logits in pictures.score([range(len(paths))], network.fabric):
-        readable = [item for item in batch if isinstance(item, ImageSample)]
+        readable = [item for item in batch if isinstance(item, Labelled)]
         ids = [item.image_id for item in readable]
         ranked = iter(topk.rank_predictions(logits, [item.label for item in readable], ids))
         shares = iter(logits.float().softmax(dim=1).cpu().numpy())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +45,13 @@ class ImageClassifier(ResNetLayers):
         return {"loss_class": F.cross_entropy(logits.float(), x.labels)}
 
 
+class Labelled(NamedTuple):
+    """An image that could be read."""
+
+    image_id: str
+    label: int  #: 0..K-1
+
+
 class ClassifierEvaluation:
     """A classifier on the images of a split, in batches that do not depend on how many processes share the work."""
 
@@ -62,34 +70,23 @@ class ClassifierEvaluation:
     def predict(self, parts: Sequence[range], fabric: Fabric) -> Generator[Prediction | Failed, None, None]:
         with closing(self.score(parts, fabric)) as scored:
             for batch, logits in scored:
-                samples = [item for item in batch if isinstance(item, ImageSample)]
-                labels, ids = [sample.label for sample in samples], [sample.image_id for sample in samples]
+                images = [item for item in batch if isinstance(item, Labelled)]
+                labels, ids = [image.label for image in images], [image.image_id for image in images]
                 predictions = iter(topk.rank_predictions(logits, labels, ids))
                 yield from (item if isinstance(item, Failed) else next(predictions) for item in batch)
 
     def score(
         self, parts: Sequence[range], fabric: Fabric
-    ) -> Generator[tuple[list[ImageSample | Failed], Tensor], None, None]:
+    ) -> Generator[tuple[list[Labelled | Failed], Tensor], None, None]:
         """Yield batches of the items, in order, and the logits (B, K) of those that could be read."""
         workers = count_loading_processes(fabric, self.workers)
-        with closing(read_ahead(self._read, cut_batches(parts, self.batch), workers)) as batches:
-            for batch in batches:
-                samples = [item for item in batch if isinstance(item, ImageSample)]
-                yield batch, self._compute_logits(samples, fabric) if samples else torch.empty(0, 1)
+        read = partial(_read_images, self.data)  # without the network, which not every way of starting can send
+        with closing(read_ahead(read, cut_batches(parts, self.batch), workers)) as batches:
+            for batch, images in batches:
+                yield batch, torch.empty(0, 1) if images is None else self._compute_logits(images, fabric)
 
-    def _read(self, batch: range) -> list[ImageSample | Failed]:
-        """The images; for one that cannot be read, the reason."""
-        items: list[ImageSample | Failed] = []
-        for index in batch:
-            try:
-                items.append(self.data.sample(index))
-            except UnreadableImage as error:
-                items.append(Failed(error.image_id, str(error)))
-        return items
-
-    def _compute_logits(self, samples: list[ImageSample], fabric: Fabric) -> Tensor:
-        batch = collate(samples)
-        images = normalise(fabric.to_device(batch.images), self.data.preprocessing)
+    def _compute_logits(self, images: Tensor, fabric: Fabric) -> Tensor:
+        images = normalise(fabric.to_device(images), self.data.preprocessing)
         if fabric.device.type == "cuda":
             images = images.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), fabric.autocast():
@@ -100,6 +97,25 @@ class ClassifierEvaluation:
 
     def load(self, path: Path, sha256: str) -> list[Prediction]:
         return topk.load_predictions(path, sha256)
+
+
+def _read_images(data: ImageNet, batch: range) -> tuple[list[Labelled | Failed], Tensor | None]:
+    """The images that can be read, uint8 (B, 3, S, S), and all items in order: of others, the reason.
+
+    They are stacked here, because each tensor that comes from another process is an open file, of which most users may
+    have 1024.
+    """
+    items: list[Labelled | Failed] = []
+    images = []
+    for index in batch:
+        try:
+            sample = data.sample(index)
+        except UnreadableImage as error:
+            items.append(Failed(error.image_id, str(error)))
+            continue
+        items.append(Labelled(sample.image_id, sample.label))
+        images.append(sample.image)
+    return items, torch.stack(images) if images else None
 
 
 #: Of `Augmentation`, by the recipe's `colours`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import closing
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -78,21 +78,23 @@ class DetectorEvaluation:
     def _find(
         self, parts: Sequence[range], fabric: Fabric, workers: int
     ) -> Generator[tuple[Instances, DetectionSample], None, None]:
-        with closing(read_ahead(self._read, cut_batches(parts, self.batch), workers)) as batches:
+        read = partial(_read_images, self.data)  # without the network, which not every way of starting can send
+        with closing(read_ahead(read, cut_batches(parts, self.batch), workers)) as batches:
             for batch in batches:
                 samples = [fabric.to_device(sample) for sample in batch]
                 with torch.inference_mode(), fabric.autocast():
                     instances = self.model.find_instances(samples)
                 yield from zip(instances, samples, strict=True)
 
-    def _read(self, batch: range) -> list[DetectionSample]:
-        return [self.data.sample(index) for index in batch]
-
     def save(self, results: list[Detections], path: Path) -> str:
         return evaluation.save_predictions(results, path)
 
     def load(self, path: Path, sha256: str) -> list[Detections]:
         return evaluation.load_predictions(path, sha256)
+
+
+def _read_images(data: CocoDetection, batch: range) -> list[DetectionSample]:
+    return [data.sample(index) for index in batch]
 
 
 class Detection(Task[Detections, DetectorModule, CocoDetection]):

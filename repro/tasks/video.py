@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -69,16 +70,10 @@ class MultiViewEvaluation:
 
     def predict(self, parts: Sequence[range], fabric: Fabric) -> Generator[Scores | Failed, None, None]:
         items = [index for part in parts for index in part]
-        with closing(read_ahead(self._read, items, count_loading_processes(fabric, self.workers))) as videos:
+        read = partial(_read_video, self.data)  # without the network, which not every way of starting can send
+        with closing(read_ahead(read, items, count_loading_processes(fabric, self.workers))) as videos:
             for item in videos:
                 yield item if isinstance(item, Failed) else self._score(item, fabric)
-
-    def _read(self, index: int) -> ClipSample | Failed:
-        """A video; where it cannot be read, the reason."""
-        try:
-            return self.data.sample(index)
-        except UnreadableVideo as error:
-            return Failed(error.video_id, str(error))
 
     def _score(self, sample: ClipSample, fabric: Fabric) -> Scores:
         parts = []
@@ -103,6 +98,14 @@ class MultiViewEvaluation:
 
     def load(self, path: Path, sha256: str) -> list[Scores]:
         return multiview.load_scores(path, sha256)
+
+
+def _read_video(data: Kinetics, index: int) -> ClipSample | Failed:
+    """A video; where it cannot be read, the reason."""
+    try:
+        return data.sample(index)
+    except UnreadableVideo as error:
+        return Failed(error.video_id, str(error))
 
 
 class VideoClassification(Accuracy[Scores, ClipClassifier, Kinetics]):

@@ -106,3 +106,18 @@ def test_as_many_processes_load_data_as_a_gpu_needs_and_there_are_cores(cores, g
     assert devices.count_loading_processes(fabric, None) == expected
     assert devices.count_loading_processes(fabric, 3) == 3
     assert devices.count_loading_processes(SimpleNamespace(device=SimpleNamespace(type="cpu")), None) == 0
+
+
+@pytest.mark.parametrize(("per_task", "cores", "expected"), [("16", 16, 16), ("16", 1, 1), ("128", 128, 32)])
+def test_a_task_of_slurm_has_cores_of_its_own(per_task, cores, expected, monkeypatch):
+    """Bound to them, each of eight tasks of a node sees the eight devices of all, as with --gpus-per-node."""
+    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _: range(cores), raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", per_task)
+    fabric = SimpleNamespace(device=SimpleNamespace(type="cuda"))
+    assert devices.count_loading_processes(fabric, None) == max(1, cores // 8)  # a job's script, which may be torchrun
+    step = {"STEP_ID": 0, "NTASKS": 16, "NTASKS_PER_NODE": 8, "NNODES": 2, "PROCID": 9, "LOCALID": 1, "NODEID": 1}
+    for name, value in step.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    monkeypatch.delenv("SLURM_JOB_NAME", raising=False)
+    assert devices.count_loading_processes(fabric, None) == expected

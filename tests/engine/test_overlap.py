@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from places import ROOT
 
 from repro.data.pictures import UnreadableImage
 from repro.data.video import UnreadableVideo
+from repro.engine.interruption import announce_ending, ignore_in_worker
 from repro.engine.overlap import cut_batches, finish_behind, read_ahead
 
 
@@ -160,3 +162,31 @@ def test_no_process_is_left_however_it_ends():
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
+
+
+def answer(connection) -> None:
+    """Get SIGTERM, and in each line that is executed because of it another one."""
+
+    def send_another(*_):
+        signal.raise_signal(signal.SIGTERM)
+        return send_another
+
+    ignore_in_worker(announce_ending())
+    sys.settrace(send_another)
+    signal.raise_signal(signal.SIGTERM)
+    sys.settrace(None)
+    connection.send("still here")
+
+
+def test_a_reader_outlives_signals_that_come_while_it_handles_others():
+    """A scheduler sends SIGTERM to all, and what started the processes sends it on."""
+    here, there = multiprocessing.get_context("fork").Pipe()
+    announce_ending()
+    reader = multiprocessing.get_context("fork").Process(target=answer, args=(there,), daemon=True)
+    reader.start()
+    try:
+        assert here.poll(30)
+        assert here.recv() == "still here"
+    finally:
+        reader.kill()
+        reader.join()
