@@ -187,11 +187,12 @@ class Lease:
 
     def _keep(self) -> None:
         while not self._over.wait(BEAT):
-            with suppress(OSError):  # the file server may be away for a while; that the file is, the next look shows
+            self._holder = self._holder.model_copy(update={"beat": self._holder.beat + 1})
+            with suppress(OSError):  # the file server may be away for a while; that the file is, the look shows
+                self._write()
+            with suppress(OSError):  # behind the writing, which may have waited for the server for minutes
                 if list_numbers(self.directory)[-1:] != [self._number]:
                     self._give_up()
-                self._holder = self._holder.model_copy(update={"beat": self._holder.beat + 1})
-                self._write()
 
     def _give_up(self) -> None:
         tell(

@@ -89,15 +89,6 @@ def find_holder(directory: Path) -> str | None:
 def _acquire(lease: Lease, what: str) -> None:
     if lease.acquire(0):
         return
-    if not _WAITS.get():
-        if lease.acquire(PATIENCE):  # many locks are held for a moment
-            return
-        holder = leases.find_holder(lease.directory)
-        if not _shares_work(holder):
-            raise Busy(
-                f"{what} is in use by {_describe(holder)}, and --no-wait says not to wait for it. Nothing was changed: "
-                "try again later."
-            )
     begin = datetime.now(timezone.utc)
     known = leases.find_holder(lease.directory)
 
@@ -117,7 +108,30 @@ def _acquire(lease: Lease, what: str) -> None:
         return f"waiting for {_describe(holder)}, which is at work in {what}{so_far}{silent}"
 
     with telling(describe):
+        if not _WAITS.get():
+            if _acquire_from_silent(lease):
+                return
+            holder = leases.find_holder(lease.directory)
+            if not _shares_work(holder):
+                raise Busy(
+                    f"{what} is in use by {_describe(holder)}, and --no-wait says not to wait for it. Nothing was "
+                    "changed: try again later."
+                )
         lease.acquire(None)
+
+
+def _acquire_from_silent(lease: Lease) -> bool:
+    """Acquire a lease that is free within `PATIENCE` seconds, as many are that are held for a moment.
+
+    What a machine held that is gone would never be free for those who do not wait. So they do until the holder gives a
+    sign of life: at once where it is on this machine, else after some seconds.
+    """
+    silence = 0.0
+    while not lease.acquire(PATIENCE):
+        if lease.silence <= silence or leases.find_holder(lease.directory) is None:
+            return False
+        silence = lease.silence
+    return True
 
 
 def _shares_work(holder: Holder | None) -> bool:

@@ -147,6 +147,36 @@ def test_a_holder_elsewhere_that_is_gone_is_waited_for_until_it_expires_whatever
     assert "no sign of life for" in capsys.readouterr().err
 
 
+def test_who_does_not_wait_gets_what_a_machine_held_that_is_gone(tmp_path):
+    """Else it were busy at each try, for ever."""
+    with held_elsewhere(tmp_path) as child:
+        with locks.waiting(False), pytest.raises(locks.Busy, match=f"in use by process {child.pid} "):
+            hold_directory_lock(tmp_path).__enter__()
+        child.kill()
+        child.wait()
+    with locks.waiting(False), hold_directory_lock(tmp_path):
+        assert list_numbers(tmp_path / ".lock") == [2]
+
+
+def test_a_holder_that_had_to_wait_for_the_file_server_looks_at_once_whether_it_still_holds(tmp_path, monkeypatch):
+    lease = Lease(tmp_path / ".lock")
+    with monkeypatch.context() as without_beats:
+        without_beats.setattr(lease, "_keep", lambda: None)
+        assert lease.acquire(0)
+
+    def answer_late():
+        (tmp_path / ".lock" / "2").touch()  # of whoever took over meanwhile
+        lease._over.set()  # no other beat
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    lost = []
+    monkeypatch.setattr(leases, "BEAT", 0.01)
+    monkeypatch.setattr(lease, "_write", answer_late)
+    monkeypatch.setattr(lease, "_give_up", lambda: lost.append(lease))
+    lease._keep()
+    assert lost == [lease]
+
+
 def test_a_holder_here_that_is_gone_or_only_waits_to_be_asked_for_its_status_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(leases, "EXPIRY", 1e9)
     with held_elsewhere(tmp_path, "") as child:
