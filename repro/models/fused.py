@@ -167,7 +167,7 @@ def _pool(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     columns = x.flatten(2)
     logits = torch.bmm(weight.to(x.dtype).expand(len(x), 1, -1), columns).squeeze(1)
     alpha = logits.softmax(dim=1, dtype=torch.promote_types(x.dtype, torch.float32))
-    return torch.bmm(columns, alpha.to(x.dtype).unsqueeze(2)).squeeze(2), alpha
+    return _multiply(columns, alpha.to(x.dtype)), alpha
 
 
 def _pool_backward(
@@ -179,7 +179,7 @@ def _pool_backward(
     d_logits = alpha * (d_alpha - (alpha * d_alpha).sum(dim=1, keepdim=True))
     dx = dw = None
     if needs_dw:
-        dw = torch.bmm(columns, d_logits.to(x.dtype).unsqueeze(2)).sum(dim=0).squeeze(1)
+        dw = _multiply(columns, d_logits.to(x.dtype)).sum(dim=0)
     if needs_dx:
         left = torch.stack([d_context.to(x.dtype), weight.to(x.dtype).expand(len(x), -1)], dim=2)
         right = torch.stack([alpha.to(x.dtype), d_logits.to(x.dtype)], dim=1)
@@ -191,6 +191,14 @@ def _pool_backward(
             dx = dx.transpose(1, 2)
         dx = dx.unflatten(2, x.shape[2:])
     return dx, dw
+
+
+def _multiply(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """(B, C): products of the matrices (B, C, N) and the vectors (B, N), one of each."""
+    if matrices.is_cuda:
+        return torch.bmm(matrices, vectors.unsqueeze(2)).squeeze(2)
+    # A CPU takes twice as long for a batch of them.
+    return torch.stack([matrix.mv(vector) for matrix, vector in zip(matrices, vectors, strict=True)])
 
 
 def _spread_over_positions(vectors: Tensor, rank: int) -> Tensor:
