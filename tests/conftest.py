@@ -16,9 +16,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    """No test leaves the process as another rank or with other handlers, as torchrun and Lightning do within it."""
+    """No test leaves the process as another rank, with other handlers or another environment.
+
+    torchrun and Lightning do so within it, and the command line, which limits instruction sets for what it starts.
+    """
+    environment = dict(os.environ)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     yield
+    for name in set(os.environ) - set(environment) - {"PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
+    os.environ.update({name: value for name, value in environment.items() if os.environ.get(name) != value})
     for number, handler in handlers.items():
         if handler is not None and signal.getsignal(number) is not handler:
             signal.signal(number, handler)
