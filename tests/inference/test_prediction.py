@@ -10,6 +10,7 @@ import pytest
 import torch
 import video_files
 from faster_coco_eval.core import mask as rle
+from generated_scenes import write_scenes
 from PIL import Image
 from pycocotools import mask as peer
 from pycocotools.coco import COCO
@@ -18,7 +19,6 @@ from repro import tasks
 from repro.data.coco import CocoDetection
 from repro.data.imagenet import ImageNet
 from repro.data.kinetics import Kinetics
-from repro.data.miniature import coco as miniature
 from repro.engine.devices import set_up_device
 from repro.errors import ReproError
 from repro.evaluation.predictor import Failed
@@ -54,14 +54,7 @@ def prepare(experiment, tmp_path, profile="mini"):
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    """Four generated images in the layout of COCO."""
-    patch = pytest.MonkeyPatch()
-    small = replace(mini.coco.SCENES, train_images=1, val_images=4, lit_images=1, classification_images=1)
-    patch.setattr(miniature, "SCENES", small)
-    root = tmp_path_factory.mktemp("data") / "coco"
-    miniature.generate(root, 0)
-    patch.undo()
-    return root
+    return write_scenes(tmp_path_factory.mktemp("data") / "coco", 4)
 
 
 @pytest.fixture

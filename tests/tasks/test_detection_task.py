@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from generated_scenes import write_scenes
 from lightning_fabric import Fabric
 
 from repro.data.coco import CocoDetection
-from repro.data.miniature import coco as miniature
 from repro.data.pictures import UnreadableImage
 from repro.detection import detector
 from repro.detection.torchvision import MaskRCNN
 from repro.evaluation.predictor import Predictor
-from repro.experiments import GC, Backbone, Detector, Insertion, mini
+from repro.experiments import GC, Backbone, Detector, Insertion
 from repro.tasks.detection import DetectorEvaluation
 
 #: As small as can be; it finds nothing in particular, but something in every picture.
@@ -35,13 +35,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    small = replace(mini.coco.SCENES, train_images=1, val_images=IMAGES, lit_images=1, classification_images=1)
-    patch.setattr(miniature, "SCENES", small)
-    root = tmp_path_factory.mktemp("data") / "coco"
-    miniature.generate(root, 0)
-    patch.undo()
-    return root
+    return write_scenes(tmp_path_factory.mktemp("data") / "coco", IMAGES)
 
 
 @pytest.fixture
