@@ -12,7 +12,7 @@ them (what else is assumed: `docs/cluster.md`). It is a file with a number in a 
   for `EXPIRY` seconds has lost its holder, who otherwise writes into it every `BEAT` seconds. The seconds are counted
   by who waits, while the file server answers: clocks are never compared.
 - A holder that finds a higher number has lost the lease, such as after it was stopped for some minutes. It ends its
-  process at once, before it writes anything more.
+  process when it looks, which it does every `BEAT` seconds that it is not stopped.
 """
 
 from __future__ import annotations
@@ -111,7 +111,11 @@ class Lease:
         return self._unchanged
 
     def release(self) -> None:
-        """Let others have it. That its file is gone, or cannot be written, is no error: it expires."""
+        """Let others have it.
+
+        That its file is gone, or cannot be written, is no error: for other machines it expires, and on this one it is
+        free when the process ends.
+        """
         if os.getpid() != self._holder.process:  # a copy of the holder
             return
         self._over.set()
