@@ -1,6 +1,7 @@
 """Every task as a nox session. Arguments after `--` reach the command line: `nox -s verify -- --table 2`."""
 
 import os
+import platform
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,13 @@ nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["tests"]
+
+
+#: Processes that compute beside one another: a thread each, and huge pages, as workers of the mini profile have them
+#: (repro/engine/pages.py).
+SINGLE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+if platform.machine().lower() in ("x86_64", "amd64"):
+    SINGLE["GLIBC_TUNABLES"] = os.environ.get("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 
 
 def install(session: nox.Session) -> None:
@@ -63,7 +71,7 @@ REPEATED = "coco-r50-1nl"
 def smoke(session: nox.Session) -> None:
     """In minutes: all counts, one mini experiment bit for bit, claims, a figure, the report; in results/smoke, anew."""
     install(session)
-    session.env.update({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
+    session.env.update(SINGLE)
     results = Path("results", "smoke")
     shutil.rmtree(results, ignore_errors=True)
     here = ["--results", str(results)]
@@ -123,8 +131,7 @@ def tests(session: nox.Session) -> None:
     """The test suite, two single-threaded processes side by side."""
     install(session)
     install_peers(session)
-    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    session.run("pytest", *(session.posargs or ["-n", "2", "--dist", "worksteal"]), env=threads)
+    session.run("pytest", *(session.posargs or ["-n", "2", "--dist", "worksteal"]), env=SINGLE)
 
 
 #: Every reader of files that others made, tried with damaged ones.
@@ -139,8 +146,7 @@ def fuzz(session: nox.Session) -> None:
     """A minute of damaged files for each reader, always the same ones; REPRO_FUZZ_SECONDS and _FIRST choose others."""
     install(session)
     install_peers(session)
-    environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    environment["REPRO_FUZZ_SECONDS"] = os.environ.get("REPRO_FUZZ_SECONDS", "60")
+    environment = SINGLE | {"REPRO_FUZZ_SECONDS": os.environ.get("REPRO_FUZZ_SECONDS", "60")}
     session.run("pytest", *(session.posargs or ["-n", "2", "--dist", "worksteal"]), "-rP", *FUZZED, env=environment)
 
 
@@ -167,7 +173,7 @@ def tests_rounding(session: nox.Session) -> None:
     own, *of_numpy = found.splitlines()[-1].split()
     other = "avx2" if own.startswith("AVX512") else "default"
     session.log(f"{own} here; tested with {other}")
-    environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} | OTHER_INSTRUCTIONS[other]
+    environment: dict[str, str | None] = {**SINGLE, **OTHER_INSTRUCTIONS[other]}
     environment["NPY_DISABLE_CPU_FEATURES"] = " ".join(of_numpy) or None
     session.run("pytest", "-m", "rounding", *(session.posargs or ["-n", "2", "--dist", "worksteal"]), env=environment)
 
@@ -193,7 +199,7 @@ def tests_detectron2(session: nox.Session) -> None:
             "network unless the environment variable DETECTRON2 names a checkout or a wheel built for this torch."
         )
     tests = session.posargs or [f"tests/detection/test_{name}.py" for name in ("detectron2", "engines", "detector")]
-    session.run("pytest", *tests, env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
+    session.run("pytest", *tests, env=SINGLE)
 
 
 #: Prints why PyTorch can use no CUDA device; nothing where it can.

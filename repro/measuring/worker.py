@@ -14,7 +14,7 @@ import sys
 from dataclasses import asdict
 from typing import TextIO
 
-from repro.engine import instructions, launch
+from repro.engine import instructions, launch, pages
 from repro.engine.interruption import ending_in_order
 from repro.engine.launch import LostProcess
 from repro.engine.log_rows import Iteration
@@ -66,7 +66,10 @@ def describe_accuracy(record: Record) -> str:
 def build_environment(settings: Settings) -> dict[str, str]:
     """What a process that executes tasks has in its environment, beside what it inherits."""
     threads = str(settings.threads)
-    return {**instructions.pin(settings.profile), "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    return {
+        **instructions.pin(settings.profile), **pages.use_huge_pages(settings.profile),
+        "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads,
+    }  # fmt: skip
 
 
 def _read(task: str) -> tuple[WorkOrder, str, bool]:

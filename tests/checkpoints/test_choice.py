@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import time
 
 import pytest
 import torch
+from patience import cpu_limit
 from weights_files import STATE, torch_zip
 
 from repro.checkpoints import choice
@@ -127,11 +127,10 @@ def test_a_network_is_one_set(name):
 
 
 def test_a_forged_state_dict_takes_no_time():
-    begun = time.process_time()
-    find_second_set(
-        {".".join(["a"] * 100_000) + str(i): () for i in range(20)} | {f"a_{i}.b": () for i in range(50_000)}
-    )
-    assert time.process_time() - begun < 2
+    long = {".".join(["a"] * 100_000) + str(number): () for number in range(20)}
+    many = {f"a_{number}.b": () for number in range(50_000)}
+    with cpu_limit(2):
+        find_second_set(long | many)
 
 
 @pytest.mark.parametrize("kind", ["torch", "safetensors"])

@@ -45,14 +45,16 @@ def stand_in(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("profile", ["mini", "full"])
-def test_workers_of_the_mini_profile_alone_are_limited_to_one_instruction_set(profile, tmp_path, monkeypatch):
+def test_workers_of_the_mini_profile_alone_have_one_instruction_set_and_huge_pages(profile, tmp_path, monkeypatch):
     monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     monkeypatch.setattr(worker.instructions.platform, "machine", lambda: "x86_64")
     started = []
     monkeypatch.setattr(runner.subprocess, "Popen", lambda _, env, **kwargs: started.append(env))
     started_by = runner._Worker(None, Settings(results=tmp_path, profile=profile), "", None, [])
     started_by._start()
     assert started[0].get("ATEN_CPU_CAPABILITY") == {"mini": "avx2", "full": None}[profile]
+    assert started[0].get("GLIBC_TUNABLES") == {"mini": "glibc.malloc.hugetlb=1", "full": None}[profile]
 
 
 @pytest.fixture
