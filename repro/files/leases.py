@@ -233,6 +233,20 @@ def find_holder(directory: Path) -> Holder | None:
     return None
 
 
+def find_last_beat(directory: Path) -> datetime | None:
+    """Find when a holder on another machine last wrote its file, by the file server's clock; None where none is known.
+
+    It is for people: clocks differ, so nothing is decided by it.
+    """
+    holder = find_holder(directory)
+    if holder is None or find_out(holder) != "unknown":
+        return None
+    with suppress(OSError, IndexError):
+        last = os.stat(directory / str(list_numbers(directory)[-1]), follow_symlinks=False)
+        return datetime.fromtimestamp(last.st_mtime, timezone.utc)
+    return None
+
+
 def list_numbers(directory: Path) -> list[int]:
     """List the numbers of a lease's files, the highest last. What else is there is not ours, such as `.nfs...`.
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from repro.errors import ReproError
@@ -81,9 +81,21 @@ def describe_holder(directory: Path) -> str:
 
 
 def find_holder(directory: Path) -> str | None:
-    """Describe who works in a directory, as far as can be told at this moment; None where nobody does."""
-    holder = leases.find_holder(directory / ".lock")
-    return None if holder is None else _describe(holder)
+    """Describe who works in a directory, as far as can be told at this moment; None where nobody does.
+
+    A holder on another machine may be gone. If it has not written for longer than a lease lasts, it is told since when.
+    """
+    lock = directory / ".lock"
+    holder = leases.find_holder(lock)
+    if holder is None:
+        return None
+    last = leases.find_last_beat(lock)
+    if last is None or datetime.now(timezone.utc) - last < timedelta(seconds=leases.EXPIRY):
+        return _describe(holder)
+    return (
+        f"{_describe(holder)}, without a sign of life since {last:%Y-%m-%d %H:%M:%S} UTC by the file server's clock: "
+        "it may be gone, and then the same command continues"
+    )
 
 
 def _acquire(lease: Lease, what: str) -> None:

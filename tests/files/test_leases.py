@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 
 import pytest
 from places import ROOT
@@ -213,6 +214,22 @@ def test_who_was_stopped_until_others_took_over_ends_before_it_writes(tmp_path):
             assert child.wait(60) == leases.LOST == 75
             assert "another process has taken over" in child.stderr.read()
             assert find_holder(tmp_path / ".lock").process == os.getpid()
+
+
+def test_a_holder_elsewhere_without_a_sign_of_life_is_told_as_such(tmp_path):
+    assert locks.find_holder(tmp_path) is None
+    with held_elsewhere(tmp_path) as child:
+        told = locks.find_holder(tmp_path)
+        assert told.startswith(f"process {child.pid} on host ")
+        assert told.endswith(" UTC)")
+        child.send_signal(signal.SIGSTOP)
+        at = datetime(2026, 11, 2, 3, 4, 5, tzinfo=timezone.utc).timestamp()
+        os.utime(tmp_path / ".lock" / "1", (at, at))
+        told = locks.find_holder(tmp_path)
+        assert "without a sign of life since 2026-11-02 03:04:05 UTC by the file server's clock: it may be gone" in told
+    with held_elsewhere(tmp_path, "") as child:  # of one that is here, it is known
+        os.utime(tmp_path / ".lock" / "2", (at, at))
+        assert locks.find_holder(tmp_path).endswith(" UTC)")
 
 
 def test_who_slept_with_a_number_in_mind_has_nothing_by_it(tmp_path, monkeypatch):
