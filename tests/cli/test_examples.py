@@ -85,8 +85,8 @@ def test_what_is_not_executed_is_an_example():
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A directory in which somebody measured two seeds of the committed records, with a network and a block of theirs."""
-    shutil.copytree(REFERENCE, tmp_path / "results", ignore=shutil.ignore_patterns("*.seed[2-9].*", "seeds"))
+    """Where somebody measured three seeds of the committed records, with a network and a block of theirs."""
+    shutil.copytree(REFERENCE, tmp_path / "results", ignore=shutil.ignore_patterns("*.seed[3-9].*", "seeds"))
     annotations = tmp_path / "data" / "coco" / "annotations"
     annotations.mkdir(parents=True)
     for split in ("train2017", "val2017"):  # whose images no plan reads
