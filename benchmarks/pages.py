@@ -17,7 +17,7 @@ from pathlib import Path
 from repro.paths import REFERENCE
 from repro.records import Record, Store
 
-EXPERIMENTS = ("coco-r50-baseline", "coco-r50-gc-r16", "imagenet-r50-baseline", "imagenet-r50-gc-r16")
+EXPERIMENTS = ("coco-r50-gc-r16", "imagenet-r50-gc-r16")
 SEEDS = range(3)
 PAGES = {"4 KiB": 0, "2 MiB": 1}
 
