@@ -304,7 +304,7 @@ def make_other_values(draw: random.Random) -> bytes:
     content = json.loads(READERS["annotations"][1])
     for _ in range(draw.choice((1, 1, 2))):
         where = [(entry, key) for entries in content.values() for entry in entries for key in entry]
-        where += [(content, key) for key in content] + [(entries, 0) for entries in content.values()]
+        where += [(content, key) for key in content] + [(entries, 0) for entries in content.values() if entries]
         container, key = draw.choice(where)
         how = draw.random()
         if how < 0.7:
