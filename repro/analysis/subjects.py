@@ -37,7 +37,7 @@ from repro.files.places import is_there
 from repro.models.context import NonLocalBlock
 from repro.planning import keys
 from repro.records import Checkpoint, cache_key
-from repro.settings import Settings
+from repro.settings import Settings, describe_place
 from repro.tasks.accuracy import Accuracy
 
 #: Sides to which images for a user's own network are resized, in pixels: those of the detectors.
@@ -272,7 +272,7 @@ def _find_trained_weights(experiment: Experiment, settings: Settings) -> Path:
     if not is_there(path):
         raise ReproError(
             f"{name} has not been trained in the mini profile with seed {seed}: {path} is missing. Run `repro run "
-            f"{name} --profile mini --seed {seed}` (about {mini.estimate_seconds(experiment):.0f} s), or take "
-            "--random for an untrained network."
+            f"{name} --profile mini --seed {seed}{describe_place(settings.results)}` (about "
+            f"{mini.estimate_seconds(experiment):.0f} s), or take --random for an untrained network."
         )
     return path

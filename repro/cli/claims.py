@@ -106,8 +106,9 @@ def _print(chosen: list[Audited]) -> None:
         for row, columns in sorted(missing.items()):
             print(f"  {row}: {', '.join(columns)}")
     tally = Counter(a.published.verdict for a in chosen)
-    words = [f"{tally[verdict]} {verdict}" for verdict in CLAIM_VERDICTS]
+    plural = {"holds": "hold", "holds within rounding": "hold within rounding", "does not follow": "do not follow"}
+    words = [f"{tally[verdict]} {verdict if tally[verdict] == 1 else plural[verdict]}" for verdict in CLAIM_VERDICTS]
     words[0] += f" ({sum(a.published.certain for a in chosen)} of them under every rounding)"
-    print(f"\n{len(chosen)} claims: " + ", ".join(words))
+    print(f"\n{len(chosen)} claim{'' if len(chosen) == 1 else 's'}: " + ", ".join(words))
     ours = Counter(a.ours_verdict for a in chosen)
     print("from ours: " + ", ".join(f"{ours[word]} {word}" for word in OURS))

@@ -58,7 +58,10 @@ def command(
     from repro.verification.differences import RecordComparison, diff
 
     if b is None and not is_directory(Path(a)):
-        raise ReproError(f"name what {a} is to be compared with; only for a directory there is a default")
+        raise ReproError(
+            f"there is no directory {a}, which could be compared with the committed records. Check the path and the "
+            "directory that this command is run in; a record is compared with the one that you name after it."
+        )
     comparison = diff(a, str(REFERENCE) if b is None else b, results)
     if json:
         import json as json_

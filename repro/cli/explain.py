@@ -68,7 +68,8 @@ def _write_lines(explanation: Explanation) -> Iterator[str]:
         width = "" if verdict.tolerance is None else f"±{verdict.tolerance:.{cell.decimals + 1}f} {cell.unit}, "
         yield f"  tolerance    {width}{verdict.applied}"
         yield f"               {verdict.rationale}"
-    yield f"  experiment   {explanation.experiment}, {explanation.group.title}, {explanation.group.dataset}"
+    words = (explanation.experiment, explanation.group.title, explanation.group.dataset)
+    yield f"  experiment   {', '.join(filter(None, words))}"
     yield f"  network      {explanation.network}"
     yield f"  recipe       {explanation.recipe}"
     if explanation.also:

@@ -53,7 +53,8 @@ def command(
                 ]
         print(json_.dumps(output, indent=1, ensure_ascii=False, allow_nan=False))
         return
-    print("\n\n".join(filter(None, (write_answers(loaded, records) for loaded in chosen))))
+    written = [text for loaded in chosen if (text := write_answers(loaded, records))]
+    print("\n\n".join(written) or f"Of Table {chosen[0].number}, tables/hypotheses.yaml has no statement.")
 
 
 def write_answers(table: Table, records: Sequence[Record], processes: int = 1) -> str:

@@ -72,12 +72,12 @@ def load_own(given: list[str] | None) -> None:
 
 
 def parse_table(text: str) -> int:
-    """The number of a table of the paper.
+    """The number of a table of the paper, of an option that takes "all" as well, which its verb has handled.
 
     Raises:
         ReproError: there is no such table.
     """
-    return int(one_of("--table", text, ("1", "2", "3", "4", "5")))
+    return int(one_of("--table", text, ("1", "2", "3", "4", "5", "all")))
 
 
 Choice = TypeVar("Choice", bound=str)

@@ -267,7 +267,7 @@ def test_random_weights_have_an_output_and_are_those_of_the_seed():
 
 def test_the_mini_profile_takes_the_weights_of_its_training(tmp_path):
     settings = Settings(results=tmp_path, profile="mini", seed=3)
-    with pytest.raises(ReproError, match="--profile mini --seed 3"):
+    with pytest.raises(ReproError, match=re.escape(f"--profile mini --seed 3 --results {tmp_path}`")):
         load_experiment("coco-r50-1nl", settings, random=False)
 
 

@@ -177,6 +177,11 @@ def test_a_cell_that_was_not_measured_says_what_it_takes(explain):
     assert "repro reproduce --table 1 --profile full --data-root DIR" in explain("1/coco/e-gaussian/jsd att")[1]
 
 
+def test_a_table_without_groups_has_no_title_of_one(explain):
+    assert "  experiment   kinetics-r50-baseline, kinetics-val\n" in explain("5//baseline/top1")[1]
+    assert "  experiment   coco-r50-baseline, Block design, coco-val2017\n" in explain("2/a/baseline/ap_box")[1]
+
+
 def test_the_examples_of_the_help_work(explain):
     examples = [
         shlex.split(line) for line in (explain_verb.command.__doc__ or "").splitlines() if "repro explain" in line

@@ -239,6 +239,12 @@ def test_the_exit_code_says_whether_everything_repeats(diff, tmp_path):
     assert diff(ours.directory / same, ours.directory / other, "--exit-code")[0] == 1
 
 
+def test_a_directory_that_is_not_there_is_named(diff, tmp_path):
+    code, _, err = diff(tmp_path / "results")
+    assert code == 2
+    assert f"there is no directory {tmp_path / 'results'}" in err
+
+
 def test_many_files_of_one_store_alone_are_counted(diff, tmp_path):
     ours, theirs = Store(tmp_path / "ours"), Store(tmp_path / "theirs")
     for store, seeds in ((ours, 1), (theirs, 9)):

@@ -285,6 +285,13 @@ def test_the_command_prints_the_answers_and_json_has_them(tmp_path):
     assert content["kinetics-kinds-on-par"]["answer"] == "not run"
 
 
+def test_a_table_without_a_statement_is_said_to_have_none(tmp_path):
+    (tmp_path / "records").mkdir()
+    result = CliRunner().invoke(cli.app, ["hypotheses", "--table", "1", "--results", str(tmp_path)])
+    assert result.output == "Of Table 1, tables/hypotheses.yaml has no statement.\n"
+    assert result.exit_code == 0
+
+
 @pytest.mark.parametrize("verb", ["hypotheses", "effects", "claims"])
 def test_a_record_that_is_left_out_is_named(verb, tmp_path, capsys, monkeypatch):
     store = Store(tmp_path / "records")

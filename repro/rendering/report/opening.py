@@ -57,7 +57,7 @@ def _describe_measured(coverage: Coverage) -> str:
     parts = [f"{number} cell{'' if number == 1 else 's'} {verdict}" for number, verdict in numbers]
     if coverage.measured.here:
         return ", ".join([*parts, f"{coverage['not run']} not run"])
-    reasons = [reason for reason, _ in coverage.reasons.get("not run", Counter()).most_common(3)]
+    reasons = [reason for reason, _ in coverage.reasons.get("not run", Counter()).most_common()]
     return f"No cell is confirmed or refuted: {'; '.join(reasons)}"
 
 

@@ -115,6 +115,9 @@ def test_it_opens_with_what_is_measured_counted_and_asked(page):
 def test_counts_that_were_not_made_are_the_committed_ones(tmp_path):
     (tmp_path / "records").mkdir()
     page = report.render(tmp_path)
+    needs = page.split("No cell is confirmed or refuted: ")[1].split("<")[0]
+    for data in ("COCO 2017", "the COCO test-dev server", "ImageNet", "Kinetics-400"):
+        assert f"needs {data}" in needs
     assert "Counts of 43 networks are the committed ones" in page
     for number, printed in ((4, "25.56"), (5, "32.45")):
         section = page.split(f'<section id="table-{number}"')[1].split("</section>")[0]

@@ -554,7 +554,7 @@ def test_the_command_exits_with_0_and_names_what_does_not_follow(tmp_path):
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
     assert lines[-2] == (
-        "103 claims: 92 holds (68 of them under every rounding), 9 holds within rounding, 2 does not follow"
+        "103 claims: 92 hold (68 of them under every rounding), 9 hold within rounding, 2 do not follow"
     )
     assert lines[-1] == "from ours: 0 agrees, 0 disagrees, 0 conflict, 0 undecided, 103 not measured, 0 not comparable"
     place = lines.index("Does not follow from the printed cells:")
