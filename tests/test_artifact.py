@@ -28,6 +28,11 @@ def test_each_claim_is_judged_as_the_page_says():
     assert f"{not_so} do not |" in TEXT
 
 
+def test_the_cells_that_are_not_run_are_all_that_must_be_measured():
+    measured = [sum(paper.COLUMNS[cell.column].measured for cell in paper.load(n).cells) for n in paper.CELLS]
+    assert f"{', '.join(map(str, measured[:-1]))} and {measured[-1]} cells are not run: {sum(measured)} |" in TEXT
+
+
 def test_its_sessions_of_nox_exist():
     tables = [f"reproduce-table{number}" for number in paper.CELLS]
     known = {*re.findall(r"^@nox\.session\ndef (\w+)", NOXFILE, re.MULTILINE), *tables}
