@@ -12,7 +12,7 @@ from repro.experiments import Experiment, readings
 from repro.files.places import is_there
 from repro.planning import keys
 from repro.records import Record, open_results
-from repro.settings import Profile, Settings
+from repro.settings import Profile, Settings, describe_place
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def find_trained(name: str, results: Path, profile: Profile | None = None, seed:
     ]
     shown = f"{name}{f', profile {profile}' if profile else ''}{'' if seed is None else f', seed {seed}'}"
     if not wanted:
-        raise ReproError(f"{shown}: nothing was trained in {results}. {_explain_how(name, profile, seed)}")
+        raise ReproError(f"{shown}: nothing was trained in {results}. {_explain_how(name, profile, seed, results)}")
     wanted.sort(key=lambda record: record.created, reverse=True)
     wanted.sort(key=lambda record: (record.profile != "full", record.seed))
     edited = missing = ""
@@ -66,12 +66,12 @@ def find_trained(name: str, results: Path, profile: Profile | None = None, seed:
             f"the weights of record {record.filename} are not here any more: {path} is missing. Where that record is "
             f"deleted, too, `{record.command}` trains them again."
         )
-    raise ReproError(f"{shown}: {missing or edited} {_explain_how(name, profile, seed)}")
+    raise ReproError(f"{shown}: {missing or edited} {_explain_how(name, profile, seed, results)}")
 
 
-def _explain_how(name: str, profile: Profile | None, seed: int | None) -> str:
+def _explain_how(name: str, profile: Profile | None, seed: int | None, results: Path) -> str:
     """Say how to get weights of an experiment."""
-    chosen = f" --profile {profile or 'mini'}" + ("" if seed is None else f" --seed {seed}")
+    chosen = f" --profile {profile or 'mini'}" + ("" if seed is None else f" --seed {seed}") + describe_place(results)
     return (
         f"`repro run {name}{chosen}` trains it (minutes in the mini profile); --weights ID|FILE|DIR takes weights that "
         f"others trained, and `repro checkpoints list --experiment {name}` lists those that are public."
