@@ -38,6 +38,25 @@ def read_orientation(parts: Iterable[bytes]) -> int:
 
 def list_jpeg_parts(content: bytes) -> Iterator[bytes]:
     """List the EXIF data of a JPEG file, those before its pixels."""
+    return (content[begin:end] for begin, end in _find_jpeg_parts(content))
+
+
+def hide_jpeg_parts(content: bytes) -> bytes:
+    """A JPEG file without a mark before its EXIF data: of the same length, and to the same pixels.
+
+    Pillow reads the resolution in them when it opens a file, and refuses the picture where that is no fraction.
+    """
+    parts = list(_find_jpeg_parts(content))
+    if not parts:
+        return content
+    changed = bytearray(content)
+    for begin, _ in parts:
+        changed[begin - len(_EXIF) : begin] = bytes(len(_EXIF))
+    return bytes(changed)
+
+
+def _find_jpeg_parts(content: bytes) -> Iterator[tuple[int, int]]:
+    """Find where the EXIF data of a JPEG file begin and end."""
     at = len(_JPEG)
     while True:
         at = content.find(b"\xff", at)
@@ -49,7 +68,7 @@ def list_jpeg_parts(content: bytes) -> Iterator[bytes]:
         if marker and marker not in _WITHOUT_LENGTH:
             end = at + max(2, int.from_bytes(content[at : at + 2], "big"))
             if marker == _APP1 and content.startswith(_EXIF, at + 2):
-                yield content[at + 2 + len(_EXIF) : end]
+                yield at + 2 + len(_EXIF), end
             at = end
 
 

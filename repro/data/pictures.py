@@ -24,7 +24,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from repro.data.exif import list_jpeg_parts, read_orientation
+from repro.data.exif import hide_jpeg_parts, list_jpeg_parts, read_orientation
 from repro.data.picture_containers import (
     BMP_SIGNATURE,
     JPEG_SIGNATURE,
@@ -95,12 +95,14 @@ def decode_image(content: bytes, formats: tuple[str, ...] = DATA_SET_FORMATS, *,
     Raises:
         UndecodablePicture: it is of another format, damaged, or has too many pixels, or too many bits for them.
     """
+    opened = content
     try:
         if content.startswith(JPEG_SIGNATURE):
             check_jpeg_parts(content)  # Pillow looks at all of them when it opens a file
+            opened = hide_jpeg_parts(content)
         elif content.startswith(PNG_SIGNATURE):
             check_png(content, MOST_PIXELS)
-        with Image.open(io.BytesIO(content), formats=formats) as image:
+        with Image.open(io.BytesIO(opened), formats=formats) as image:
             _check_size(*image.size)
             if content.startswith(JPEG_SIGNATURE):
                 check_scans(content, *image.size)

@@ -11,6 +11,7 @@ import zlib
 
 import numpy as np
 import pytest
+from exif_data import ORIENTATION, make_exif, put_into_jpeg
 from imagenet_trees import encoded, photograph
 from PIL import Image, ImageFile
 
@@ -111,6 +112,15 @@ def test_both_byte_orders_of_exif(cv2, order):
 def test_damaged_exif_data_turn_nothing(cv2, exif):
     content = photograph(1, exif=exif)
     np.testing.assert_array_equal(decode_image(content, upright=True), read_as_mmcv(cv2, content))
+
+
+@pytest.mark.parametrize(("kind", "count", "value"), [(7, 1, b"\xb7\x84QT"), (1, 1, bytes(4)), (2, 1, b"x\0\0\0")])
+def test_a_resolution_of_another_type_is_no_obstacle(cv2, kind, count, value):
+    """Pillow refuses to open such a picture; OpenCV and libjpeg do not look at its resolution."""
+    turned, unit = (ORIENTATION, 3, 1, b"\6\0\0\0"), (296, 3, 1, b"\2\0\0\0")
+    content = put_into_jpeg(make_exif("<", [turned, (282, kind, count, value), unit]))
+    np.testing.assert_array_equal(decode_image(content, upright=True), read_as_mmcv(cv2, content))
+    np.testing.assert_array_equal(decode_image(content), decode_pixels(content))
 
 
 def test_xmp_turns_nothing(cv2):
