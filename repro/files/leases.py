@@ -242,7 +242,7 @@ def find_last_beat(directory: Path) -> datetime | None:
     if holder is None or find_out(holder) != "unknown":
         return None
     with suppress(OSError, IndexError):
-        last = os.stat(directory / str(list_numbers(directory)[-1]), follow_symlinks=False)
+        last = os.lstat(directory / str(list_numbers(directory)[-1]))
         return datetime.fromtimestamp(last.st_mtime, timezone.utc)
     return None
 
