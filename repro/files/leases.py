@@ -233,13 +233,12 @@ def find_holder(directory: Path) -> Holder | None:
     return None
 
 
-def find_last_beat(directory: Path) -> datetime | None:
+def find_last_beat(directory: Path, holder: Holder) -> datetime | None:
     """Find when a holder on another machine last wrote its file, by the file server's clock; None where none is known.
 
     It is for people: clocks differ, so nothing is decided by it.
     """
-    holder = find_holder(directory)
-    if holder is None or find_out(holder) != "unknown":
+    if find_out(holder) != "unknown":
         return None
     with suppress(OSError, IndexError):
         last = os.lstat(directory / str(list_numbers(directory)[-1]))

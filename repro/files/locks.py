@@ -89,7 +89,7 @@ def find_holder(directory: Path) -> str | None:
     holder = leases.find_holder(lock)
     if holder is None:
         return None
-    last = leases.find_last_beat(lock)
+    last = leases.find_last_beat(lock, holder)
     if last is None or datetime.now(timezone.utc) - last < timedelta(seconds=leases.EXPIRY):
         return _describe(holder)
     return (
