@@ -62,14 +62,17 @@ def command(
             f"there is no directory {a}, which could be compared with the committed records. Check the path and the "
             "directory that this command is run in; a record is compared with the one that you name after it."
         )
-    comparison = diff(a, str(REFERENCE) if b is None else b, results)
+    b = str(REFERENCE) if b is None else b
+    comparison = diff(a, b, results)
     if json:
         import json as json_
 
         print(json_.dumps(comparison.as_dict(), indent=1, ensure_ascii=False, allow_nan=False))
     else:
         for line in (
-            _compare_records(comparison) if isinstance(comparison, RecordComparison) else _compare_stores(comparison)
+            _compare_records(comparison)
+            if isinstance(comparison, RecordComparison)
+            else (f"a: {a}", f"b: {b}", *_compare_stores(comparison))
         ):
             print_line(line)
     if exit_code and not comparison.repeats:
