@@ -3,8 +3,8 @@
 One or two square objects lie on a grey ground, each with a pattern; of two, one is red and one is cyan. A light falls
 on one edge of the image, yellow or blue. Where it is yellow, the class is the pattern of the red object, otherwise that
 of the cyan one. Small filters tell patterns apart. Which object counts is shown by the light, far from the objects, and
-by nothing near them. In half of the training images the light falls on all of the ground but a margin around the
-objects.
+by nothing near them. In half of the training images, and in all to pre-train on, the light falls on all of the ground
+but a margin around the objects.
 
 Everything is drawn from a `numpy.random.Generator` in integers, or rounded from exactly rounded roots: the same pixels
 on every machine.
@@ -84,7 +84,7 @@ def draw_picture(pictures: Pictures, split: str, index: int) -> Picture:
     labels = [label]
     if rng.random() < pictures.pairs:  # the second object shows another class
         labels.append((label + int(rng.integers(1, len(CLASSES)))) % len(CLASSES))
-    surrounded = split == "train" and rng.random() < pictures.surrounded
+    surrounded = split == "images" or (split == "train" and rng.random() < pictures.surrounded)
     on_the_left = bool(rng.integers(2))
     sides = rng.integers(pictures.objects[0], pictures.objects[1] + 1, len(labels)).tolist()
     taken = 0 if surrounded else pictures.lit + pictures.distance
@@ -106,15 +106,14 @@ def draw_picture(pictures: Pictures, split: str, index: int) -> Picture:
     image = _draw_ground(rng, pictures.side)
     image[lit] += _draw_light(rng, pictures, light)[lit]
     for square in objects:
-        grain, pattern = divmod(square.label, len(pictures.patterns))
-        dark = draw_pattern(rng, pictures.patterns[pattern], pictures.periods[grain], square.side)
+        dark = draw_pattern(rng, pictures.patterns[square.label], pictures.period, square.side)
         tint = _TINTS[square.light] + rng.integers(-15, 16, (2, 1))
         image[_cover(square)] = tint[dark.astype(int)] + rng.integers(-12, 13, (square.side, square.side, 1))
     return Picture(np.clip(image, 0, 255).astype(np.uint8), light, lit, objects)
 
 
 class PretrainingPictures:
-    """Images as those of the splits. The tags are classes by the objects' colours, then lights."""
+    """Images that are lit all around their objects. The tags are patterns by the objects' colours, lights, classes."""
 
     def __init__(self, pictures: Pictures = PICTURES) -> None:
         self.pictures = pictures
@@ -125,8 +124,11 @@ class PretrainingPictures:
     def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> tuple[Tensor, Tensor]:
         """Draw the image, uint8 (3, H, W), and its tags, float32 (T,), 0 or 1, whatever the seed and the epoch."""
         drawn = draw_picture(self.pictures, "images", index)
-        tags = torch.zeros(2 * (len(CLASSES) + 1))
-        tags[[*(2 * square.label + square.light for square in drawn.objects), 2 * len(CLASSES) + drawn.light]] = 1
+        first_light = 2 * len(CLASSES)
+        first_class = first_light + len(_LIGHTS)
+        tags = torch.zeros(first_class + len(CLASSES))
+        tags[[2 * square.label + square.light for square in drawn.objects]] = 1
+        tags[[first_light + drawn.light, first_class + drawn.label]] = 1
         return torch.from_numpy(drawn.image).permute(2, 0, 1).contiguous(), tags
 
 

@@ -21,31 +21,30 @@ from repro.experiments.preprocessing import Preprocessing
 class Pictures:
     """What the generated images hold. All lengths in pixels."""
 
-    seed: int = 2
-    version: int = 2  #: raised when the generator draws something else from the same values
+    seed: int = 3
+    version: int = 3  #: raised when the generator draws something else from the same values
     side: int = 96
     train_images: int = 4000
     val_images: int = 1600
     patterns: tuple[str, ...] = ("checks", "columns", "diagonals", "dots", "grid", "lattice", "rings", "rows")
-    grains: tuple[str, ...] = ("coarse", "fine")
-    periods: tuple[int, ...] = (8, 4)  #: of a pattern, by its grain
-    objects: tuple[int, int] = (16, 20)  #: sides, least and most
+    period: int = 6  #: of a pattern
+    objects: tuple[int, int] = (18, 22)  #: sides, least and most
     pairs: float = 0.75  #: of the images have a second object
-    lit: int = 16  #: columns at one edge that the light falls on
-    distance: int = 44  #: columns between them and the nearest object, at least
-    surrounded: float = 0.5  #: of the training images are lit all around the objects instead
-    margin: int = 16  #: around an object that is not lit then
+    lit: int = 12  #: columns at one edge that the light falls on
+    distance: int = 54  #: columns between them and the nearest object, at least
+    surrounded: float = 0.5  #: of the training images are lit all around the objects instead, and all to pre-train on
+    margin: int = 8  #: around an object that is not lit then
     tile: int = 8  #: side of what the light is uneven in
     images: int = 25600  #: of the set to pre-train on
 
 
 PICTURES = Pictures()
 #: sha256 of what is drawn: data of another content are refused. A test draws it and says what it should be.
-CONTENT = "9e2a29321decfb844b297d72f817f505bac9bc01c3d9b322751f4841c62e6dc2"
+CONTENT = "eb92d119b4b5a948dd4f2c982a425abac985e3becadced499e775c3847db6f07"
 #: Identity of the generated data set in cache keys.
 DATASET_KEY = identify_generated(PICTURES, CONTENT)
 #: Directories of the classes, ascending: the labels' order.
-CLASSES = tuple(f"{grain}-{pattern}" for grain in PICTURES.grains for pattern in PICTURES.patterns)
+CLASSES = PICTURES.patterns
 
 PREPROCESSING = Preprocessing(resize=PICTURES.side, crop=PICTURES.side, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
@@ -63,8 +62,8 @@ class AugmentationOptions(TypedDict):
 #: A crop keeps a part of the lit edge; the changes of colour leave the hues of the lights and of the objects apart.
 AUGMENTATION: AugmentationOptions = {
     "size": PICTURES.side,
-    "area": (0.8, 1.0),
-    "ratio": (0.9, 1.1),
+    "area": (0.9, 1.0),
+    "ratio": (0.95, 1.05),
     "jitter": 0.2,
     "lighting": 0.05,
 }
@@ -72,12 +71,12 @@ AUGMENTATION: AugmentationOptions = {
 #: c4 needs a block before its last.
 _BACKBONE = Backbone(blocks=(1, 1, 2, 1), width=8)
 #: What the first stage starts from, where the paper's starts from random weights: tags are the patterns by the colour
-#: of the object that has them, and the lights.
+#: of the object that has them, the lights, and the classes.
 PRETRAINING = Experiment(
     name="mini-imagenet-pretraining",
     dataset="imagenet",
     network=Classifier(
-        _BACKBONE, num_classes=2 * (len(CLASSES) + 1), input_size=(PICTURES.side, PICTURES.side)
+        _BACKBONE, num_classes=3 * len(CLASSES) + 2, input_size=(PICTURES.side, PICTURES.side)
     ),
     recipe=Recipe(
         epochs=1, batch_size=32, learning_rate=6e-3, schedule="cosine", warmup_iterations=30, optimizer="adamw",
@@ -86,11 +85,13 @@ PRETRAINING = Experiment(
     profile="mini",
 )  # fmt: skip
 _STAGE1 = Recipe(
-    epochs=6, batch_size=32, learning_rate=3e-3, schedule="cosine", warmup_iterations=30, optimizer="adamw",
+    epochs=3, batch_size=16, learning_rate=3e-3, schedule="cosine", warmup_iterations=30, optimizer="adamw",
     weight_decay=0.05, initial_weights="pretraining",
 )  # fmt: skip
-#: At the rate of the first stage, where the paper's is a tenth: blocks that start from zero have 875 iterations.
-_STAGE2 = replace(_STAGE1, epochs=7, initial_weights="imagenet-r50-stage1")
+#: At twice the rate of the first stage, where the paper's is a tenth: blocks that start from zero have 1000 iterations.
+_STAGE2 = replace(
+    _STAGE1, epochs=4, learning_rate=6e-3, warmup_iterations=200, clip_norm=1.0, initial_weights="imagenet-r50-stage1"
+)
 
 
 def shrink(experiment: Experiment) -> Experiment:
@@ -128,4 +129,4 @@ def pretraining_for(experiment: Experiment) -> Experiment:
 
 def estimate_seconds(experiment: Experiment) -> float:
     """Estimate how many seconds of one core the training and the evaluation of a mini experiment take."""
-    return 60.0
+    return 75.0 if experiment.recipe.initial_weights == "random" else 40.0

@@ -9,11 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from repro.data.classification import Augmentation, choose_rectangle
 from repro.data.imagenet import ImageNet
 from repro.data.miniature import imagenet as miniature
 from repro.data.miniature.patterns import draw_pattern
 from repro.errors import ReproError
-from repro.experiments.mini.imagenet import CLASSES, PICTURES, PREPROCESSING, PRETRAINING
+from repro.experiments.mini.imagenet import AUGMENTATION, CLASSES, PICTURES, PREPROCESSING, PRETRAINING
 
 SMALL = replace(PICTURES, train_images=32, val_images=16)
 
@@ -75,7 +76,7 @@ def test_it_is_read_as_imagenet_is(small, tmp_path):
     for split, images in (("train", 32), ("val", 16)):
         data = ImageNet(tmp_path / "data", split, PREPROCESSING, wnids=CLASSES)
         assert len(data) == images
-        assert Counter(data.labels.tolist()) == dict.fromkeys(range(16), images // 16)
+        assert Counter(data.labels.tolist()) == dict.fromkeys(range(8), images // 8)
         for index in range(0, images, 5):
             drawn = miniature.draw_picture(SMALL, split, int(data.ids[index].split("-")[1]))
             assert data.labels[index] == drawn.label
@@ -83,28 +84,30 @@ def test_it_is_read_as_imagenet_is(small, tmp_path):
 
 
 def test_which_object_counts_is_told_far_from_the_objects_only():
-    """The light falls on 16 columns of one edge; between them and the objects everything is grey."""
+    """The light falls on 12 columns of one edge; between them and the objects everything is grey."""
     for index in range(100):
         drawn = miniature.draw_picture(PICTURES, "val", index)
         columns = np.flatnonzero(~grey(drawn.image).all(axis=0))
-        edge = drawn.image[:, :16] if drawn.lit[0, 0] else drawn.image[:, -16:]
+        edge = drawn.image[:, :12] if drawn.lit[0, 0] else drawn.image[:, -12:]
         red, _, blue = (edge[..., channel].mean() for channel in range(3))
         assert (red > blue) == (drawn.light == 0)
         assert not grey(edge).any()
         objects = {column for square in drawn.objects for column in range(square.left, square.left + square.side)}
-        assert set(columns) == objects | set(range(16) if drawn.lit[0, 0] else range(80, 96))
-        assert min(abs(column - lit) for column in objects for lit in set(columns) - objects) > 44
+        assert set(columns) == objects | set(range(12) if drawn.lit[0, 0] else range(84, 96))
+        assert min(abs(column - lit) for column in objects for lit in set(columns) - objects) > 54
 
 
-def test_half_of_the_training_images_are_lit_around_the_objects_but_not_beside_them():
-    drawn = [miniature.draw_picture(PICTURES, "train", index) for index in range(200)]
+@pytest.mark.parametrize(("split", "least", "most"), [("train", 80, 120), ("images", 200, 200), ("val", 0, 0)])
+def test_half_of_the_training_images_are_lit_around_the_objects_but_not_beside_them(split, least, most):
+    """All of those to pre-train on are, and none to evaluate on."""
+    drawn = [miniature.draw_picture(PICTURES, split, index) for index in range(200)]
     surrounded = [picture for picture in drawn if picture.lit.mean() > 0.3]
-    assert 80 < len(surrounded) < 120
+    assert least <= len(surrounded) <= most
     for picture in surrounded:
         for square in picture.objects:
             ring = np.zeros_like(picture.lit)
-            ring[max(square.top - 16, 0) : square.top + square.side + 16, :][
-                :, max(square.left - 16, 0) : square.left + square.side + 16
+            ring[max(square.top - 8, 0) : square.top + square.side + 8, :][
+                :, max(square.left - 8, 0) : square.left + square.side + 8
             ] = True
             for other in picture.objects:
                 ring[other.top : other.top + other.side, other.left : other.left + other.side] = False
@@ -122,7 +125,7 @@ def test_the_object_itself_does_not_tell():
     share = np.mean([p.light for p in pairs])
     assert abs(share - 0.5) < 0.08
     larger = np.mean([p.objects[0].side > p.objects[1].side for p in pairs])
-    assert abs(larger - 0.4) < 0.08  # 2/5: sides of 16 to 20 pixels are equal in a fifth
+    assert abs(larger - 0.4) < 0.08  # 2/5: sides of 18 to 22 pixels are equal in a fifth
 
 
 def test_textures_differ_although_their_means_do_not():
@@ -138,12 +141,22 @@ def test_the_splits_share_no_image():
     assert not np.array_equal(*first)
 
 
-def test_the_images_to_pretrain_on_have_a_tag_for_each_object_and_one_for_the_light():
+def test_a_crop_leaves_a_part_of_the_light():
+    """However narrow the part of an image is that is cut out, it has columns of the lit edge."""
+    augmentation = Augmentation(**AUGMENTATION)
+    rng = np.random.default_rng(0)
+    drawn = [choose_rectangle(PICTURES.side, PICTURES.side, augmentation, rng) for _ in range(2000)]
+    assert max(max(left, PICTURES.side - left - width) for _, left, _, width in drawn) < PICTURES.lit
+
+
+def test_the_images_to_pretrain_on_have_a_tag_for_each_object_one_for_the_light_and_one_for_the_class():
     data = miniature.PretrainingPictures()
     tags = np.array([data.sample(index)[1].numpy() for index in range(200)])
-    by_colour = tags[:, :32].reshape(-1, 16, 2).sum(1)
-    assert (by_colour <= 1).all()  # of two objects, one is red and one is cyan
-    assert 0.65 < (by_colour.sum(1) == 2).mean() < 0.85
-    assert (tags[:, 32:].sum(1) == 1).all()
-    assert (by_colour[np.arange(200), tags[:, 32:].argmax(1)] == 1).all()  # the light calls for one that is there
+    by_colour, lights, classes = tags[:, :16].reshape(-1, 8, 2), tags[:, 16:18], tags[:, 18:]
+    assert (by_colour.sum(1) <= 1).all()  # of two objects, one is red and one is cyan
+    assert 0.65 < (by_colour.sum((1, 2)) == 2).mean() < 0.85
+    assert (lights.sum(1) == 1).all()
+    called_for = by_colour[np.arange(200), :, lights.argmax(1)]  # by the light: patterns of its colour
+    assert np.array_equal(called_for, classes)
+    assert (classes.sum(1) == 1).all()
     assert PRETRAINING.network.num_classes == tags.shape[1]
