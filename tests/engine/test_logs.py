@@ -253,8 +253,9 @@ def test_tensorboard_that_is_wished_later_has_what_was_before(tmp_path):
     assert [event.step for event in events.Scalars("loss")] == list(range(1, TOTAL + 1))
 
 
-def test_weights_and_biases_offline_has_every_value(tmp_path, monkeypatch):
-    pytest.importorskip("wandb")
+def test_weights_and_biases_offline_has_every_value(tmp_path, monkeypatch, request):
+    wandb = pytest.importorskip("wandb")
+    request.addfinalizer(wandb.teardown)  # ends its process, which outlives one that pytest-xdist ends
     monkeypatch.setenv("WANDB_MODE", "offline")
     options = {"targets": LogTargets(wandb=True), "evaluate": consume_randomness, "every": 1}
     interrupt(tmp_path, 10, **options)
