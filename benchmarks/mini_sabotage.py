@@ -1,9 +1,13 @@
 """Does the mini profile notice a wrong implementation? Blocks are spoilt, and the paper's statements asked again.
 
-    python benchmarks/mini_sabotage.py --reference tables/reference --results DIR [--jobs 2]
+    python benchmarks/mini_sabotage.py --reference tables/reference --results DIR [--table 2] [--jobs 2]
 
-Trains the networks of Table 2 that a fault touches, with the seeds 0 to 2, and prints what the statements answer with
-them in place of the committed records. What is trained stays in DIR; the same command goes on.
+Trains the networks of Table 2 or 4 that a fault touches, with the seeds 0 to 2, and prints what the statements answer
+with them in place of the committed records. What is trained stays in DIR; the same command goes on.
+
+    python benchmarks/mini_sabotage.py --tests
+
+Runs the tests of the blocks against the paper's equations instead, with each fault and without; prints how many fail.
 """
 
 from __future__ import annotations
@@ -13,13 +17,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-from repro.engine import instructions
+from repro.engine import instructions, pages
 from repro.records import Record, Store
 
-TABLE, SEEDS = 2, range(3)
+SEEDS = range(3)
+METRIC = {2: "ap_box", 4: "top1"}
+TESTS = Path(__file__).parents[1] / "tests" / "models" / "test_context.py"
 
 
 @dataclass(frozen=True)
@@ -88,11 +95,11 @@ FAULTS = {
 }
 
 
-def list_touched(fault: Fault) -> list[str]:
+def list_touched(fault: Fault, table: int) -> list[str]:
     from repro import paper
     from repro.experiments import get
 
-    contexts = {name: get(name).network.backbone.context for name in paper.load(TABLE).experiments}
+    contexts = {name: get(name).network.backbone.context for name in paper.load(table).experiments}
     return [name for name, context in contexts.items() if context and fault.touches(context.block)]
 
 
@@ -107,15 +114,20 @@ def train(fault: Fault, names: Iterable[str], results: Path) -> None:
         for name in names:
             order = order_work(name, Settings(results=results, seed=seed, device="cpu"))
             record = measure(order, command=" ".join(sys.argv), progress=lambda *_: None)
-            print(
-                f"{fault.name}: {name} seed {seed}: {record.require('ap_box').value:.2f}", file=sys.stderr, flush=True
-            )
+            value = record.metrics[0]
+            print(f"{fault.name}: {name} seed {seed}: {value.name} {value.value:.2f}", file=sys.stderr, flush=True)
 
 
-def train_side_by_side(fault: Fault, results: Path, jobs: int) -> None:
+def train_side_by_side(fault: Fault, table: int, results: Path, jobs: int) -> None:
     """Train in `jobs` processes, limited as the mini profile's workers are."""
-    names = list_touched(fault)[: 1 if fault.alike else None]
-    environment = {**os.environ, **instructions.pin("mini"), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    names = list_touched(fault, table)[: 1 if fault.alike else None]
+    environment = {
+        **os.environ,
+        **instructions.pin("mini"),
+        **pages.use_huge_pages("mini"),
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+    }
     command = [sys.executable, __file__, "--results", str(results), "--train", fault.name]
     first = subprocess.run([*command, names[0]], env=environment, check=True)  # what all share is trained once
     assert first.returncode == 0
@@ -125,15 +137,15 @@ def train_side_by_side(fault: Fault, results: Path, jobs: int) -> None:
         sys.exit("a training failed; see above")
 
 
-def print_answers(reference: Path, results: Path) -> None:
+def print_answers(number: int, reference: Path, results: Path) -> None:
     from repro import paper
     from repro.paper.hypotheses import load_hypotheses
     from repro.verification.hypotheses import answer_family, collect_mini
 
-    table, rules = paper.load(TABLE), load_hypotheses()
+    table, rules = paper.load(number), load_hypotheses()
 
     def select(directory: Path) -> dict[tuple[str, int], Record]:
-        records = (r for r in Store(directory / "records").all() if r.profile == "mini" and r.metric("ap_box"))
+        records = (r for r in Store(directory / "records").all() if r.profile == "mini" and r.metric(METRIC[number]))
         return {(r.experiment, r.seed): r for r in records if r.experiment in table.experiments and r.seed in SEEDS}
 
     sound = select(reference)
@@ -144,14 +156,14 @@ def print_answers(reference: Path, results: Path) -> None:
             metrics = {seed: record.metrics for (_, seed), record in spoilt.items()}
             spoilt = {
                 (experiment, seed): sound[experiment, seed].model_copy(update={"metrics": metrics[seed]})
-                for experiment in list_touched(fault)
+                for experiment in list_touched(fault, number)
                 for seed in SEEDS
             }
         columns[name] = sound | spoilt
     answers = {}
     for name, records in columns.items():
         ((_, measured),) = collect_mini(table, list(records.values()))
-        answers[name] = {a.hypothesis.says: a for a in answer_family(rules.of_table(TABLE), measured, rules)}
+        answers[name] = {a.hypothesis.says: a for a in answer_family(rules.of_table(number), measured, rules)}
     print("| statement | " + " | ".join(columns) + " |\n|:---|" + ":---|" * len(columns))
     for says in answers["sound"]:
         cells = [f"{a[says].shown} ({a[says].effect:+.1f})" for a in answers.values()]
@@ -162,23 +174,64 @@ def print_answers(reference: Path, results: Path) -> None:
         print(f"| {says} | " + " | ".join(marked) + " |")
     for name, fault in FAULTS.items():
         how = "for which one was trained" if fault.alike else "trained"
-        print(f"\n{name}: {fault.says}; {len(list_touched(fault))} networks, {how}")
+        print(f"\n{name}: {fault.says}; {len(list_touched(fault, number))} networks, {how}")
+
+
+class Tally:
+    """A plugin of pytest that counts."""
+
+    def __init__(self) -> None:
+        self.run, self.failed = 0, 0
+
+    def pytest_runtest_logreport(self, report) -> None:
+        if report.when == "call":
+            self.run += 1
+            self.failed += report.failed
+
+
+def test_spoilt(fault: Fault | None) -> None:
+    """Run the tests of the blocks in this process and print "failed run"."""
+    import pytest
+
+    if fault:
+        fault.spoil()
+    tally = Tally()
+    with redirect_stdout(sys.stderr):
+        pytest.main(["-q", "--tb=no", "-p", "no:cacheprovider", str(TESTS)], plugins=[tally])
+    print(tally.failed, tally.run)
+
+
+def print_tests() -> None:
+    for name in ("sound", *FAULTS):
+        command = [sys.executable, __file__, "--spoilt", name]
+        failed, run = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        print(f"{name}: of {run} tests of the blocks, {failed} fail")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", type=Path, default=Path("tables/reference"))
-    parser.add_argument("--results", type=Path, required=True)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--results", type=Path)
+    what.add_argument("--tests", action="store_true")
+    what.add_argument("--spoilt", help=argparse.SUPPRESS)
+    parser.add_argument("--table", type=int, choices=sorted(METRIC), default=2)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--train", nargs="+", metavar=("FAULT", "EXPERIMENT"), help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.tests:
+        print_tests()
+        return
+    if given.spoilt:
+        test_spoilt(FAULTS.get(given.spoilt))
+        return
     if given.train:
         fault, *names = given.train
         train(FAULTS[fault], names, given.results)
         return
     for fault in FAULTS.values():
-        train_side_by_side(fault, given.results / fault.name, given.jobs)
-    print_answers(given.reference, given.results)
+        train_side_by_side(fault, given.table, given.results / fault.name, given.jobs)
+    print_answers(given.table, given.reference, given.results)
 
 
 if __name__ == "__main__":
