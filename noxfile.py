@@ -1,5 +1,6 @@
 """Every task as a nox session. Arguments after `--` reach the command line: `nox -s verify -- --table 2`."""
 
+import json
 import os
 import platform
 import shutil
@@ -80,11 +81,28 @@ def smoke(session: nox.Session) -> None:
         counted = beside.submit(session.run, "repro", "complexity", *here, silent=True)
         session.run("repro", "run", REPEATED, "--profile", "mini", *here)
         counted.result()  # fails where a count is off
-    session.run("repro", "diff", str(results), "tables/reference", "--exit-code")
+    other_cpu = _compare_with_reference(session, results)
     session.run("repro", "claims", "--claim", "intro-cost", *here)
     session.run("repro", "figure", "1", "--experiment", REPEATED, "--profile", "mini", *here)
     session.run("repro", "report", *here, "--output", str(results / "report.html"))
-    session.log(f"all as expected, in {time.monotonic() - began:.0f} s; see {results / 'report.html'}")
+    said = "as expected but for the bits, which are another CPU's" if other_cpu else "all as expected"
+    session.log(f"{said}, in {time.monotonic() - began:.0f} s; see {results / 'report.html'}")
+
+
+def _compare_with_reference(session: nox.Session, results: Path) -> bool:
+    """Fail unless the records equal the committed ones; True where they do not and another CPU computed them.
+
+    MKL has other products of matrices for CPUs of another maker (docs/mini.md, "One instruction set").
+    """
+    compare = ["repro", "diff", str(results), "tables/reference"]
+    said = str(session.run(*compare, "--json", silent=True))
+    unlike = [record for record in json.loads(said[said.index("{") :])["changed"] if not record["alike"]]
+    if not unlike or any("the CPU" not in [cause["name"] for cause in record["causes"]] for record in unlike):
+        session.run(*compare, "--exit-code")
+        return False
+    session.run(*compare)
+    session.warn("other bits than the committed records, which another CPU computed: see above")
+    return True
 
 
 @nox.session
