@@ -42,7 +42,9 @@ def _find_copies(files: Mapping[str, Record]) -> Iterator[Finding]:
     sharing: dict[tuple[str, str], dict[str, Record]] = defaultdict(dict)
     for file, record in files.items():
         if any(metric.value for metric in record.metrics) and not _is_own_file(record):
-            sharing["predictions", record.predictions_sha256][file] = record
+            # Records of earlier versions have the file's hash in the place of the content's.
+            for hashed in filter(None, (record.predictions_sha256, record.predictions_file_sha256)):
+                sharing["predictions", hashed][file] = record
         if record.training:
             sharing["weights", record.weights.sha256][file] = record
             sharing["training key", record.training.key][file] = record

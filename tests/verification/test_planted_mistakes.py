@@ -262,6 +262,18 @@ def test_a_second_seed_with_the_predictions_of_the_first(store, verify):
         assert f"record {one.filename}: has the predictions of {other.filename}, which is of another seed" in out
 
 
+def test_another_network_with_the_predictions_of_a_record_of_an_earlier_version(store, verify):
+    """Those have the hash of the packed file where later ones have the content's and the file's."""
+    earlier = record(VICTIM, METRICS[VICTIM])
+    hashes = {"predictions_sha256": "3" * 64, "predictions_file_sha256": earlier.predictions_sha256}
+    later = record("coco-r50-1nl", METRICS[VICTIM], created=earlier.created, **hashes)
+    store.add(later)
+    code, out, _, _ = verify()
+    assert code == 1
+    for one, other in ((earlier, later), (later, earlier)):
+        assert f"record {one.filename}: has the predictions of {other.filename}, which is of another experiment" in out
+
+
 def test_detectors_that_find_nothing_are_alike_by_right(store, verify):
     nothing = dict.fromkeys(METRICS[VICTIM], 0.0)
     made = plant(store, metrics=nothing, predictions_sha256="3" * 64)
