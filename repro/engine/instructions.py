@@ -1,8 +1,9 @@
 """The instruction set that the mini profile computes with. It is chosen before torch computes.
 
-CPUs of one family of instruction sets round alike; a CPU with wider registers adds in another order, and a training
-ends in other weights. So the mini profile leaves all but AVX2 unused, which nearly all x86-64 CPUs have
-that were made since 2015; a record says what a CPU without it computed with.
+CPUs of one maker round alike with the same instructions; one with wider registers adds in another order, and a training
+ends in other weights. So the mini profile leaves all but AVX2 unused, which nearly all x86-64 CPUs have that were made
+since 2015; a record says what a CPU without it computed with. MKL multiplies matrices otherwise on CPUs of AMD than on
+those of Intel, whatever it is limited to here (docs/mini.md).
 """
 
 from __future__ import annotations
