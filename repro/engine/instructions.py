@@ -1,9 +1,9 @@
 """The instruction set that the mini profile computes with. It is chosen before torch computes.
 
-CPUs of one maker round alike with the same instructions; one with wider registers adds in another order, and a training
-ends in other weights. So the mini profile leaves all but AVX2 unused, which nearly all x86-64 CPUs have that were made
-since 2015; a record says what a CPU without it computed with. MKL multiplies matrices otherwise on CPUs of AMD than on
-those of Intel, whatever it is limited to here (docs/mini.md).
+A CPU with wider registers adds in another order, and a training ends in other weights. So the mini profile leaves all
+but AVX2 unused, which nearly all x86-64 CPUs have that were made since 2015; a record says what a CPU without it
+computed with. MKL, which multiplies matrices, also asks who made the CPU: in its compatible mode it computes alike on
+all of them (docs/mini.md).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 
 #: What PyTorch's own kernels, its convolutions (oneDNN) and its matrix products (MKL) read when they are loaded.
-_AVX2 = {
+_PINNED = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-    "MKL_CBWR": "AVX2",
+    "MKL_CBWR": "COMPATIBLE",
 }
 
 
@@ -30,7 +30,7 @@ def pin(profile: str) -> dict[str, str]:
     """
     if profile != "mini" or platform.machine().lower() not in ("x86_64", "amd64"):
         return {}
-    return {name: value for name, value in _AVX2.items() if name not in os.environ}
+    return {name: value for name, value in _PINNED.items() if name not in os.environ}
 
 
 def describe_processor() -> dict[str, str | None]:
@@ -49,8 +49,8 @@ def describe_processor() -> dict[str, str | None]:
 
 
 def _describe_limits() -> str | None:
-    """What the variables say: "AVX2" where all of them do."""
-    given = {name: os.environ.get(name) for name in _AVX2}
-    if given == _AVX2:
-        return "AVX2"
+    """What the variables say, in words where they are those of the mini profile."""
+    given = {name: os.environ.get(name) for name in _PINNED}
+    if given == _PINNED:
+        return "AVX2 and MKL's compatible mode"
     return ", ".join(f"{name}={value}" for name, value in given.items() if value) or None
