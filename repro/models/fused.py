@@ -30,6 +30,7 @@ Implementation = Literal["autograd", "functions", "triton"]
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)  #: of the kernels, whose sums are float32
 #: Of a map of 16 bits, below which the launches of the kernels cost more than they save.
 _LEAST_ELEMENTS = 1 << 25
+_CACHED = 1 << 20  #: bytes that a core's cache keeps until they are used again
 _MOST_CHANNELS = 4096  #: of which a tile has room in registers
 _forced: Implementation | None = None
 
@@ -181,16 +182,35 @@ def _pool_backward(
     if needs_dw:
         dw = _multiply(columns, d_logits.to(x.dtype)).sum(dim=0)
     if needs_dx:
-        left = torch.stack([d_context.to(x.dtype), weight.to(x.dtype).expand(len(x), -1)], dim=2)
-        right = torch.stack([alpha.to(x.dtype), d_logits.to(x.dtype)], dim=1)
+        vectors = [d_context.to(x.dtype), weight.to(x.dtype).expand(len(x), -1)]
+        scalars = [alpha.to(x.dtype), d_logits.to(x.dtype)]
         if x.is_contiguous():
-            dx = torch.bmm(left, right) if g is None else torch.baddbmm(g.flatten(2), left, right)
+            dx = _add_outer_products(g if g is None else g.flatten(2), vectors, scalars)
         else:  # channels last: the products as they lie in memory
-            left, right = left.transpose(1, 2), right.transpose(1, 2)
-            dx = torch.bmm(right, left) if g is None else torch.baddbmm(g.flatten(2).transpose(1, 2), right, left)
+            dx = _add_outer_products(g if g is None else g.flatten(2).transpose(1, 2), scalars, vectors)
             dx = dx.transpose(1, 2)
         dx = dx.unflatten(2, x.shape[2:])
     return dx, dw
+
+
+def _add_outer_products(g: Tensor | None, left: list[Tensor], right: list[Tensor]) -> Tensor:
+    """`g` (B, I, J; None: zeros) + the outer products of the vectors `left` (B, I) and `right` (B, J), of two of each."""
+    if left[0].is_cuda:
+        products = torch.stack(left, dim=2), torch.stack(right, dim=1)
+        return torch.bmm(*products) if g is None else torch.baddbmm(g, *products)
+    # A CPU's product of matrices takes up to three times as long. Each part is still in the cache when it is added to.
+    total = left[0].new_empty(*left[0].shape, right[0].shape[1])
+    rows = max(1, _CACHED // max(1, total.shape[2] * total.element_size()))
+    for sample in range(len(total)):
+        for begin in range(0, total.shape[1], rows):
+            part = slice(begin, begin + rows)
+            out = total[sample, part]
+            if g is None:
+                torch.outer(left[0][sample, part], right[0][sample], out=out)
+            else:
+                torch.addr(g[sample, part], left[0][sample, part], right[0][sample], out=out)
+            out.addr_(left[1][sample, part], right[1][sample])
+    return total
 
 
 def _multiply(matrices: Tensor, vectors: Tensor) -> Tensor:

@@ -104,6 +104,15 @@ def test_maps_of_any_strides() -> None:
         assert_as_exact(evaluate("functions", block, given, residual), exact, 1e-12)
 
 
+@pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels_last"])
+def test_a_map_in_parts_of_a_cache_has_the_gradient_of_the_whole(channels_last: bool) -> None:
+    block, inputs = make_block(SPECS["gc"], SHAPES["2-D"]), make_maps(SHAPES["2-D"], 3, channels_last)
+    exact = evaluate("autograd", block, inputs, residual=False)
+    for size in (1, 3 * 30 * 8, 7 * 16 * 8):  # one row, and parts that do not divide the channels or the positions
+        with mock.patch.object(fused, "_CACHED", size):
+            assert_as_exact(evaluate("functions", block, inputs, residual=False), exact, 1e-12)
+
+
 @pytest.mark.parametrize("name", ["gc", "se"])
 def test_what_needs_no_gradient_gets_none(name: str) -> None:
     block, (x, g) = make_block(SPECS[name], SHAPES["2-D"]), make_maps(SHAPES["2-D"], 2, channels_last=False)
