@@ -194,7 +194,7 @@ def _pool_backward(
 
 
 def _add_outer_products(g: Tensor | None, left: list[Tensor], right: list[Tensor]) -> Tensor:
-    """`g` (B, I, J; None: zeros) + the outer products of the vectors `left` (B, I) and `right` (B, J), of two of each."""
+    """`g` (B, I, J; None: zeros) + the outer products of `left` and `right`, two vectors (B, I) and two (B, J)."""
     if left[0].is_cuda:
         products = torch.stack(left, dim=2), torch.stack(right, dim=1)
         return torch.bmm(*products) if g is None else torch.baddbmm(g, *products)

@@ -20,8 +20,8 @@ PINNED = {
     "MKL_CBWR": "COMPATIBLE",
 }
 #: What a process computes: a convolution, the gradient of a 1x1 convolution, matrix products, exponentials, logarithms
-#: and square roots, as bits; and the record's description of the processor. Its argument is variables that are set after
-#: torch was imported, as `repro run` may.
+#: and square roots, as bits; and the record's description of the processor. Its argument is variables that are set
+#: after torch was imported, as `repro run` may.
 COMPUTE = """
 import hashlib, json, os, sys
 import torch
@@ -86,7 +86,7 @@ def test_a_pinned_process_computes_with_avx2_and_says_so():
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="MKL is in PyTorch for x86-64 alone")
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) to build what answers MKL in the CPU's place")
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler (cc) to build what MKL asks instead")
 def test_a_pinned_process_computes_alike_whoever_made_the_cpu(tmp_path):
     def take_for(intel):
         source, library = tmp_path / f"{intel}.c", tmp_path / f"{intel}.so"
