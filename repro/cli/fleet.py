@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from repro.files.printable import join_words
 
 if TYPE_CHECKING:
     from repro.jobs.cluster import Cluster
+    from repro.jobs.graph import Job
     from repro.planning.plan import Step
     from repro.settings import Settings
 
@@ -46,6 +47,7 @@ def submit_steps(
     from repro.jobs.submission import build_batches, submit, write_scripts
 
     jobs = build_jobs(steps, describe_command())
+    _check_devices(jobs, cluster, say)
     if dry_run:
         batches = build_batches(jobs, cluster)
         for number, (batch, script) in enumerate(
@@ -71,4 +73,27 @@ def submit_steps(
     how = f" in {arrays} arrays and {len(batches) - arrays} single jobs" if batches else ""
     say(f"{len(new)} jobs submitted{how}; {len(alive)} wait or run already")
     say(f"`repro jobs --results {settings.results}` says how they are; the same command submits what failed again, and")
-    say("when all is measured, without --on, verifies and renders it")
+    say(f"when all is measured, without --on and with --profile {settings.profile}, verifies and renders a table")
+
+
+def _check_devices(jobs: Iterable[Job], cluster: Cluster, say: Callable[[str], None]) -> None:
+    """Say that jobs ask for no GPU, and refuse what they could not divide among their processes.
+
+    Raises:
+        ReproError: a batch cannot be divided.
+    """
+    from repro.engine.launch import Processes
+    from repro.measuring.batch_division import divide_batch
+    from repro.planning.work_order import TrainedWork
+
+    on_cpu = None
+    for job in jobs:
+        settings, resources = job.order.settings, cluster.choose(job.dataset)
+        if not isinstance(job.order, TrainedWork):
+            continue
+        each, nodes = settings.devices or 1, resources.nodes or 1
+        divide_batch(job.order.experiment, settings, Processes(each * nodes, each), "cuda")
+        if not resources.gpus and (settings.profile, settings.device) == ("full", "auto"):
+            on_cpu = on_cpu or job
+    if on_cpu:
+        say("jobs ask for no GPU, for `gpus` is not given: where Slurm gives them none, a training at full size fails")

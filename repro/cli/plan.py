@@ -11,13 +11,7 @@ import typer
 
 from repro.cli import options
 from repro.cli.completion import complete_words
-from repro.cli.measuring_options import (
-    MeasuringOptions,
-    describe_readings,
-    explain_missing_to_train,
-    explain_missing_to_train_fully,
-    measuring,
-)
+from repro.cli.measuring_options import MeasuringOptions, describe_readings, measuring
 from repro.cli.streams import print_line
 from repro.errors import ReproError
 from repro.experiments import Experiment, is_published, readings
@@ -181,6 +175,8 @@ def _find_missing(steps: list[Step], settings: Settings) -> str | None:
 
 def _explain_missing(step: Step, settings: Settings) -> str | None:
     """Explain what is missing here to train, where a step has to; one that is blocked may lack data besides."""
+    from repro.planning.full_size import explain_missing_to_train, explain_missing_to_train_fully
+
     if step.status == "blocked":
         return explain_missing_to_train_fully(settings) if step.source == "trained" else None
     return explain_missing_to_train(step.order) if step.order and step.status == "ready" else None

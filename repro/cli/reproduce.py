@@ -10,7 +10,7 @@ import typer
 from repro.cli import options
 from repro.cli.command_line import describe_command
 from repro.cli.completion import complete_words
-from repro.cli.measuring_options import MeasuringOptions, describe_readings, measuring, refuse_to_train_for_months
+from repro.cli.measuring_options import MeasuringOptions, describe_readings, measuring
 from repro.errors import ReproError
 from repro.settings import MOST_SEEDS, describe_place
 
@@ -92,6 +92,7 @@ def command(
     from repro.files.locks import Busy
     from repro.measuring import runner
     from repro.measuring.seeds import declare_seeds
+    from repro.planning.full_size import refuse_to_train_for_months
     from repro.planning.plan import plan, select_attention
     from repro.rendering import ending, tables
     from repro.verification.integrity import admit

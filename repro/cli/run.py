@@ -10,7 +10,7 @@ import typer
 
 from repro.cli import completion, options
 from repro.cli.command_line import describe_command
-from repro.cli.measuring_options import MeasuringOptions, measuring, refuse_to_train_for_months
+from repro.cli.measuring_options import MeasuringOptions, measuring
 from repro.cli.progress import show_stages
 from repro.cli.streams import print_line
 from repro.settings import LARGEST_SEED
@@ -51,6 +51,7 @@ def command(
     from repro.experiments import own, readings
     from repro.files.locks import waiting
     from repro.files.notices import tell
+    from repro.planning.full_size import refuse_to_train_for_months
     from repro.planning.work_order import order_work
 
     settings, why = chosen.settings(seed, threads)

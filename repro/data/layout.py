@@ -117,8 +117,8 @@ def find_annotations(root: Path, split: str) -> Path:
     if not is_there(path):
         raise ReproError(
             f"no COCO {'annotations' if labelled else 'list of images'}: {path} is missing. Download "
-            f"{find_annotations_archive(split).describe()} and {describe_source(split)} and unpack both in "
-            f"{root}, or name another directory with --data-root or REPRO_DATA."
+            f"{find_annotations_archive(split).describe()} and unpack it in {root}, put {describe_source(split)} "
+            "there, packed or unpacked, or name another directory with --data-root or REPRO_DATA."
         )
     return path
 

@@ -86,6 +86,8 @@ class _Supervisor:
             return worker
         nodes, each = self.description.nodes, self.description.processes
         size = [f"--nodes={nodes}", f"--ntasks={nodes * each}", f"--ntasks-per-node={each}"]
+        if cores := os.environ.get("SLURM_CPUS_PER_TASK"):  # which srun does not take from sbatch since Slurm 22.05
+            size.append(f"--cpus-per-task={cores}")
         return ["srun", "--kill-on-bad-exit=1", "--unbuffered", *size, *worker]
 
     def _pass_on(self, number: int, _: FrameType | None) -> None:

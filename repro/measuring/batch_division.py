@@ -87,8 +87,9 @@ def divide_batch(experiment: Experiment, settings: Settings, processes: Processe
     if batch % processes.count:
         fitting = [n for n in range(1, batch + 1) if batch % n == 0]
         raise ReproError(
-            f"a batch of {batch} images cannot be divided among {processes.count} processes: choose --devices among "
-            f"{', '.join(map(str, fitting))}" + ("" if settings.profile == "mini" else ", or another --batch-size")
+            f"a batch of {batch} images cannot be divided among {processes.count} processes: choose --devices (of "
+            f"jobs: gpus x nodes) among {', '.join(map(str, fitting))}"
+            + ("" if settings.profile == "mini" else ", or another --batch-size")
         )
     return BatchDivision(
         effective=batch,

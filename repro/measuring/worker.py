@@ -21,6 +21,7 @@ from repro.engine.log_rows import Iteration
 from repro.errors import ReproError
 from repro.files.locks import Busy, waiting
 from repro.paper import COLUMNS
+from repro.planning.full_size import refuse_to_train_for_months
 from repro.planning.work_order import WorkOrder, from_json, to_json
 from repro.records import Record
 from repro.settings import Settings
@@ -36,6 +37,7 @@ def main() -> None:
     task = sys.argv[1]
     try:
         order, *_ = _read(task)
+        refuse_to_train_for_months(order)  # the machine that planned it may have had other devices, or none
         processes = launch.find_processes(order.settings.devices)
         if processes.to_start:
             sys.exit(launch.launch(processes.count, ["-m", "repro.measuring.worker", task]))

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from repro.cli import app, measuring_options
 from repro.errors import ReproError
+from repro.planning import full_size
 
 MISSING = "the NVIDIA driver is too old: it supports CUDA 12.4"
 
@@ -28,7 +29,8 @@ def plan(*words: object, missing: bool = False) -> str:
 
 @pytest.fixture(autouse=True)
 def no_cuda(monkeypatch):
-    monkeypatch.setattr(measuring_options, "explain_missing_cuda", lambda: MISSING)
+    for module in (measuring_options, full_size):
+        monkeypatch.setattr(module, "explain_missing_cuda", lambda: MISSING)
 
 
 def test_all_tables_are_one_plan_in_which_each_experiment_stands_once(tmp_path):

@@ -1,5 +1,6 @@
 """Which jobs a plan becomes, what each waits for, and the scripts."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,8 @@ from repro.errors import ReproError
 from repro.jobs.cluster import Cluster, Resources
 from repro.jobs.graph import build_jobs
 from repro.jobs.submission import _describe, build_batches, write_scripts
-from repro.planning import keys
+from repro.measuring import worker
+from repro.planning import full_size, keys
 from repro.planning.plan import plan
 from repro.settings import Settings
 
@@ -112,3 +114,45 @@ def test_without_submitit_it_is_said_what_to_install(jobs, tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(ReproError, match=r"pip install 'gcnet-repro\[slurm\]'"):
         write_scripts(build_batches(jobs, Cluster()), tmp_path)
+
+
+@pytest.fixture
+def at_full_size(tmp_path, monkeypatch):
+    """The plan of a training of the full profile, and its settings."""
+    monkeypatch.setattr(keys, "data_identity", lambda *_: "some data")
+    monkeypatch.setattr(sources, "identify_data", lambda *_: "some data")
+
+    def make(devices=None, device="auto"):
+        settings = Settings(results=tmp_path, profile="full", source="trained", devices=devices, device=device)
+        return plan(["coco-r50-gc-r16"], settings), settings
+
+    return make
+
+
+def test_jobs_that_ask_for_no_gpu_are_told_of(at_full_size, capsys):
+    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+    for cluster, device, told in ((Cluster(), "auto", 1), (Cluster(), "cuda", 0), (Cluster(gpus=1), "auto", 0)):
+        steps, settings = at_full_size(device=device)
+        submit_steps(steps, settings, cluster, print, dry_run=True)
+        assert capsys.readouterr().out.count("jobs ask for no GPU") == told
+
+
+def test_a_batch_that_cannot_be_divided_is_refused_before_it_waits_in_a_queue(at_full_size):
+    steps, settings = at_full_size(devices=8)
+    with pytest.raises(
+        ReproError, match=r"16 images .* among 32 processes: choose .*gpus x nodes\) among 1, 2, 4, 8, 16,"
+    ):
+        submit_steps(steps, settings, Cluster(gpus=8, nodes=4), print, dry_run=True)
+
+
+def test_a_job_that_finds_no_gpu_does_not_train_for_months(at_full_size, monkeypatch, capsys):
+    (step,), _ = at_full_size()
+    monkeypatch.setattr(full_size, "explain_missing_cuda", lambda: "no driver here")
+    monkeypatch.setattr(sys, "argv", ["worker", worker.write_task(step.order, "repro reproduce")])
+    with pytest.raises(SystemExit, match="2"):
+        worker.main()
+    event = json.loads(capsys.readouterr().out)
+    assert event["event"] == "failed"
+    assert (
+        "coco-r50-gc-r16 is to be trained at full size, and there is no CUDA device here: no driver" in event["message"]
+    )

@@ -124,12 +124,17 @@ def test_before_its_limit_a_job_puts_itself_back_and_when_cancelled_it_does_not(
         assert run(MEASURED)[2] == ["started", "interrupted", "started", "measured"]
 
 
-def test_of_several_nodes_srun_starts_the_processes(tmp_path):
+def test_of_several_nodes_srun_starts_the_processes(tmp_path, monkeypatch):
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     description = Description(label="a", experiment="a", seed=0, task="{}", environment={}, nodes=2, processes=4)
     command = supervision._Supervisor(Entry(tmp_path), description, "7")._build_command()
     assert command[:6] == [
         "srun", "--kill-on-bad-exit=1", "--unbuffered", "--nodes=2", "--ntasks=8", "--ntasks-per-node=4",
     ]  # fmt: skip
+    assert "--cpus-per-task" not in " ".join(command)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
+    with_cores = supervision._Supervisor(Entry(tmp_path), description, "7")._build_command()
+    assert with_cores == [*command[:6], "--cpus-per-task=8", *command[6:]]
 
 
 @pytest.mark.parametrize(
