@@ -83,7 +83,7 @@ def write_answers(table: Table, records: Sequence[Record], processes: int = 1) -
 def _write_family(table: Table, way: str, answers: Sequence[Answer], pace: float | None) -> str:
     """Write one family of answers; `pace`: seconds that one more seed of the whole table takes, where that is known."""
     from repro.rendering.grid import write_p, write_signed
-    from repro.verification.hypotheses import count_answers, describe_registration
+    from repro.verification.hypotheses import count_answers, describe_conditions
     from repro.verification.power import estimate_power
 
     power = estimate_power(answers)
@@ -103,5 +103,5 @@ def _write_family(table: Table, way: str, answers: Sequence[Answer], pace: float
     title = f"Table {table.number}: the paper's statements in the MINI profile (tables/hypotheses.yaml)"
     title += f", {way}" if way else ""
     text = [title, *(f"  {line}" for line in align_columns(lines)), "", count_answers(answers)]
-    text += filter(None, [describe_registration(answers)])
+    text += describe_conditions(answers)
     return "\n".join(text)

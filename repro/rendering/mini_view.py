@@ -12,7 +12,7 @@ from repro.paper import COLUMNS, DATASETS, STATISTICS, Table
 from repro.paper.hypotheses import Hypotheses
 from repro.rendering.grid import NOT_RUN, Grid, Text, write_mean, write_p, write_signed
 from repro.statistics.seeds import compute_deviation
-from repro.verification.hypotheses import Answer, answer_family, count_answers, describe_registration
+from repro.verification.hypotheses import Answer, answer_family, count_answers, describe_conditions
 from repro.verification.measurements import Measurement
 from repro.verification.orderings import Ordering, explore_orderings
 
@@ -25,7 +25,7 @@ class MiniView:
     grid: Grid
     summary: str  #: of the answers; empty where nothing was asked of the table
     answers: Grid | None
-    registration: str  #: whether the statements were written down before the runs
+    conditions: str  #: whether the statements were written down before the runs, and what these share
     about_orderings: str
     orderings: Grid | None
     deviations: tuple[str, ...]
@@ -83,7 +83,7 @@ def build_mini(table: Table, measured: Mapping[str, Measurement], rules: Hypothe
         about, Grid(header, (tuple(lines),)),
         count_answers(answers) if answers else "",
         build_answers_grid(answers) if answers else None,
-        describe_registration(answers),
+        " ".join(describe_conditions(answers)),
         _ABOUT_ORDERINGS if orderings else "",
         _build_orderings_grid(orderings) if orderings else None,
         tuple(deviations),

@@ -221,6 +221,12 @@ def _count_seeds(answered: Answer) -> str:
     return f"{len(answered.seeds)} seed{'' if len(answered.seeds) == 1 else 's'}"
 
 
+#: Of the mini profile, in Tables 2 to 5 alike (`repro.experiments.mini`).
+_SHARED_START = (
+    "All seeds begin from one shared training without blocks: another one may change an answer, which is in no p-value."
+)
+
+
 def count_answers(answers: Sequence[Answer]) -> str:
     """Say in one sentence how many statements have which answer."""
     number = Counter(a.word for a in answers)
@@ -235,13 +241,15 @@ def count_answers(answers: Sequence[Answer]) -> str:
     return f"Of {len(answers)} statements of the paper, {', '.join(words[:-1])} and {words[-1]} ({n} {unit})."
 
 
-def describe_registration(answers: Sequence[Answer]) -> str:
-    """Say whether the statements were written down before the runs; empty without a run."""
+def describe_conditions(answers: Sequence[Answer]) -> list[str]:
+    """Say whether the statements were written down before the runs, and what these share; nothing without a run."""
     if not any(a.seeds for a in answers):
-        return ""
+        return []
     if any(a.undeclared for a in answers):
-        return (
+        said = (
             "Runs were made before these statements were written down, or under another version of them: what holds is "
             "suggested by these runs, not confirmed."
         )
-    return "The statements were written down before the runs: their sha256 stands in every record."
+    else:
+        said = "The statements were written down before the runs: their sha256 stands in every record."
+    return [said, _SHARED_START]

@@ -180,7 +180,9 @@ def test_the_count_says_every_word():
 )
 def test_it_is_said_whether_the_statements_came_first(hashed, says):
     found = answer_one_way(TABLE, make({}, hypotheses=hashed))
-    assert says in hypotheses.describe_registration(found)
+    when, shares = hypotheses.describe_conditions(found)
+    assert says in when
+    assert "one shared training" in shares
 
 
 def test_a_record_without_statements_is_written_as_before_they_existed():
