@@ -86,14 +86,14 @@ def _check_devices(jobs: Iterable[Job], cluster: Cluster, say: Callable[[str], N
     from repro.measuring.batch_division import divide_batch
     from repro.planning.work_order import TrainedWork
 
-    on_cpu = None
+    on_cpu = False
     for job in jobs:
         settings, resources = job.order.settings, cluster.choose(job.dataset)
         if not isinstance(job.order, TrainedWork):
             continue
         each, nodes = settings.devices or 1, resources.nodes or 1
         divide_batch(job.order.experiment, settings, Processes(each * nodes, each), "cuda")
-        if not resources.gpus and (settings.profile, settings.device) == ("full", "auto"):
-            on_cpu = on_cpu or job
+        at_full_size = settings.profile == "full" and settings.iterations is None
+        on_cpu |= at_full_size and settings.device == "auto" and not resources.gpus
     if on_cpu:
         say("jobs ask for no GPU, for `gpus` is not given: where Slurm gives them none, a training at full size fails")
