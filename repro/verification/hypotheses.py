@@ -223,7 +223,7 @@ def _count_seeds(answered: Answer) -> str:
 
 #: Of the mini profile, in Tables 2 to 5 alike (`repro.experiments.mini`).
 _SHARED_START = (
-    "All seeds begin from one shared training without blocks: another one may change an answer, which is in no p-value."
+    "All seeds begin from one shared training without blocks: another may change an answer, and no p-value says so."
 )
 
 
