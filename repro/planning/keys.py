@@ -93,15 +93,17 @@ def data_identity(experiment: Experiment, settings: Settings) -> str:
 
 
 def prerequisite(experiment: Experiment, settings: Settings) -> tuple[Experiment, Settings] | None:
-    """The experiment whose weights this one starts from, trained with the same options, and with seed 0 for all seeds.
+    """The experiment whose weights this one starts from, trained with the same options.
 
-    It follows those readings that touch it, as every experiment does. None where this one starts from something else.
+    At full size with seed 0 for all seeds, as the paper's eight share one; in the mini profile with the same seed, so
+    that the scatter of seeds has in it what the shared training adds. It follows those readings that touch it, as every experiment does. None where this one starts from something else.
     """
     wanted = experiment.recipe.initial_weights
     if not is_defined(wanted) or settings.initial:
         return None
     earlier = readings.get_experiment(wanted, settings.profile, settings.readings)
-    return earlier, replace(settings, seed=0, source="trained", weights=None)
+    seed = settings.seed if settings.profile == "mini" else 0
+    return earlier, replace(settings, seed=seed, source="trained", weights=None)
 
 
 def initial_weights_key(experiment: Experiment, settings: Settings, data: str | None = None) -> str:
@@ -131,9 +133,10 @@ def initial_weights_key(experiment: Experiment, settings: Settings, data: str | 
 
 
 def pretraining_key(experiment: Experiment, pretrainings: list[Experiment], settings: Settings) -> str:
-    """The cache key of the last of the trainings that lead to a mini experiment's initial weights, with seed 0."""
+    """The cache key of the last of the trainings that lead to a mini experiment's initial weights."""
     *earlier, last = pretrainings
     initial = {"initial": pretraining_key(experiment, earlier, settings)} if earlier else {}
+    seed = seed_pretraining(pretrainings, settings)
     engine = {"engine": settings.engine} if isinstance(last.network, Detector) else {}
     return cache_key(
         stage="pre-training",
@@ -141,8 +144,17 @@ def pretraining_key(experiment: Experiment, pretrainings: list[Experiment], sett
         spec=last.spec_hash,
         data=mini.dataset_key_for(experiment),
         **initial,
+        **({"seed": seed} if seed else {}),  # as keys were when all seeds shared that of seed 0
         **engine,
     )
+
+
+def seed_pretraining(pretrainings: list[Experiment], settings: Settings) -> int:
+    """The seed of the last of these trainings: that of the experiment, but 0 of a classifier, which all seeds share.
+
+    So the paper's detectors begin from one classifier, too.
+    """
+    return settings.seed if len(pretrainings) > 1 else 0
 
 
 def pretraining_directory(experiment: Experiment, pretrainings: list[Experiment], settings: Settings) -> Path:

@@ -112,17 +112,16 @@ def _prerequisites(
     steps: Sequence[Step], settings: Settings, records: Sequence[Record], counts: Mapping[str, Count]
 ) -> list[Step]:
     """The steps that others start from and that are not among them."""
-    needed: dict[str, dict[str, None]] = {}
+    needed: dict[tuple[str, int], dict[str, None]] = {}
     for step in steps:
         wanted = step.source == "trained" and step.status != "measured"
-        if earlier := keys.prerequisite(step.experiment, settings) if wanted else None:
-            needed.setdefault(earlier[0].name, {})[step.experiment.name] = None
-    present = {step.experiment.name for step in steps if step.seed == 0}
-    trained = replace(settings, seed=0, source="trained")
+        if earlier := keys.prerequisite(step.experiment, replace(settings, seed=step.seed)) if wanted else None:
+            needed.setdefault((earlier[0].name, earlier[1].seed), {})[step.experiment.name] = None
+    present = {(step.experiment.name, step.seed) for step in steps}
     return [
-        replace(_plan_step(name, trained, records, counts), needed_by=tuple(by))
-        for name, by in needed.items()
-        if name not in present
+        replace(_plan_step(name, replace(settings, seed=seed, source="trained"), records, counts), needed_by=tuple(by))
+        for (name, seed), by in needed.items()
+        if (name, seed) not in present
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from repro.engine.fitted import WEIGHTS
@@ -21,7 +22,7 @@ def list_missing(steps: Iterable[Step], settings: Settings) -> list[tuple[str, f
             continue
         chain = [*mini.list_pretrainings(step.experiment), step.experiment]
         for length in range(1, len(chain)):
-            place = keys.pretraining_directory(step.experiment, chain[:length], settings)
+            place = keys.pretraining_directory(step.experiment, chain[:length], replace(settings, seed=step.seed))
             if not is_there(place / WEIGHTS):
                 stage = mini.PRETRAINED[chain[length].recipe.initial_weights]
                 missing[place] = stage, mini.estimate_pretraining_seconds(step.experiment, chain[length - 1])

@@ -29,7 +29,7 @@ from repro.evaluation.predictor import Evaluation, ProgressReport
 from repro.experiments import Experiment, mini
 from repro.files.locks import hold_directory_lock
 from repro.files.regular_files import sha256
-from repro.planning.keys import pretraining_directory, pretraining_key
+from repro.planning.keys import pretraining_directory, pretraining_key, seed_pretraining
 from repro.records import Checkpoint, DataSet, Metric
 from repro.settings import Settings
 
@@ -158,11 +158,12 @@ class Task(ABC, Generic[Result, Model, Data]):
         *earlier, spec = pretrainings
         start = self._pretrain(spec, earlier, fabric, progress) if earlier else None
         stage = mini.PRETRAINED[following.recipe.initial_weights]
+        seed = seed_pretraining(pretrainings, self.settings)
         key = pretraining_key(self.experiment, pretrainings, self.settings)
         directory = pretraining_directory(self.experiment, pretrainings, self.settings)
         with hold_directory_lock(directory), use_float32():  # whatever the experiments use
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
+                torch.manual_seed(seed)
                 model = self.build_pretraining_network(spec)
             if start:
                 tensors = weight_files.read(start.weights, f"sha256:{start.sha256}").tensors
@@ -173,7 +174,7 @@ class Task(ABC, Generic[Result, Model, Data]):
                 self.load_pretraining_data(spec),
                 identity=key,
                 directory=directory,
-                seed=0,
+                seed=seed,
                 fabric=Fabric(accelerator=fabric.device.type, devices=1),
                 collate=list if isinstance(model, Tagger) else self.collate,
                 save_every=self.settings.save_every,

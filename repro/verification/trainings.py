@@ -94,11 +94,12 @@ def _find_weights_of_others(files: Mapping[str, Record]) -> Iterator[Finding]:
 
 def _find_other_pretraining(here: Mapping[str, Record]) -> Iterator[Finding]:
     """Find trainings of the mini profile that begin from other weights than the others of the same pre-training."""
-    pretrained: dict[str, dict[str, Record]] = defaultdict(dict)
+    pretrained: dict[tuple[str, int], dict[str, Record]] = defaultdict(dict)
     for file, record in here.items():
         experiment = find_specification(record)
         if experiment and experiment.recipe.initial_weights in mini.PRETRAINED and not record.departures:
-            pretrained[mini.list_pretrainings(experiment)[-1].spec_hash][file] = record
+            pretrainings = mini.list_pretrainings(experiment)
+            pretrained[pretrainings[-1].spec_hash, record.seed if len(pretrainings) > 1 else 0][file] = record
     for mine in pretrained.values():
         begun = Counter(record.weights.initial_sha256 for record in mine.values())
         (usual, times), *others = begun.most_common()
@@ -167,17 +168,17 @@ def _group_seeds(files: Mapping[str, Record]) -> dict[TrainedAlike, dict[str, Re
 def find_strange_starts(files: Mapping[str, Record]) -> Iterator[Finding]:
     """Find trainings by the recipe that start from weights that no record has of a training by its recipe.
 
-    The record of the other experiment is of seed 0 and of this version's specification, and it follows the same
-    readings, of those that touch it.
+    The record of the other experiment is of seed 0, in the mini profile of the same seed, and of this version's
+    specification, and it follows the same readings, of those that touch it.
 
     Args:
         files: records with which nothing else is wrong, by the names of their files.
     """
     trained = {file: record for file, record in files.items() if record.training and not record.submitted}
     weights = {
-        (record.experiment, record.profile, tuple(sorted(record.readings.items())), record.weights.sha256)
+        (record.experiment, record.profile, record.seed, tuple(sorted(record.readings.items())), record.weights.sha256)
         for record in trained.values()
-        if not record.departures and record.seed == 0 and find_specification(record)
+        if not record.departures and find_specification(record)
     }
     for file, record in trained.items():
         wanted = get(record.experiment).recipe.initial_weights if is_defined(record.experiment) else ""
@@ -186,6 +187,7 @@ def find_strange_starts(files: Mapping[str, Record]) -> Iterator[Finding]:
         initial = record.weights.initial_sha256
         current = readings.find_experiment(record.experiment, record.profile, record.readings.items())
         followed = readings.get_experiment(wanted, record.profile, current.readings).readings if current else ()
-        if initial is None or (wanted, record.profile, followed, initial) not in weights:
+        seed = record.seed if record.profile == "mini" else 0
+        if initial is None or (wanted, record.profile, seed, followed, initial) not in weights:
             begin = f"weights with sha256 {initial[:12]}..." if initial else "random weights"
             yield file, record, f"it starts from {begin}, which are not those of a record of {wanted}"
