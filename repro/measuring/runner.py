@@ -15,7 +15,6 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from queue import Empty, Queue
 from typing import IO
 
 from rich.console import Console
@@ -25,6 +24,7 @@ from repro.engine.log_rows import Iteration
 from repro.errors import ReproError
 from repro.files.leases import STARTED_BY
 from repro.measuring.display import Display
+from repro.measuring.waiting import Waiting
 from repro.measuring.worker import build_environment, write_task
 from repro.planning.plan import Step
 from repro.planning.pretrainings import list_missing
@@ -61,10 +61,7 @@ def run(
             f"this starts its own processes, and {launcher} would start all of them several times: run it without "
             f"{launcher} and with --devices, or the experiments one by one with `repro run`"
         )
-    waiting: Queue[Step] = Queue()
-    # What others start from comes first; of the rest the longest, else it ends alone.
-    for step in sorted(steps, key=lambda step: (not step.needed_by, step.seed, -step.seconds)):
-        waiting.put(step)
+    waiting = Waiting(steps)
     outcomes: list[Outcome] = []
     number = min(jobs or count_workers(settings), len(steps))
     display = Display(console, steps, number, list_missing(steps, settings), quiet)
@@ -101,7 +98,7 @@ class _Worker(threading.Thread):
     """
 
     def __init__(
-        self, waiting: Queue[Step], settings: Settings, command: str, display: Display, outcomes: list[Outcome]
+        self, waiting: Waiting, settings: Settings, command: str, display: Display, outcomes: list[Outcome]
     ) -> None:
         super().__init__(daemon=True)
         self.waiting, self.settings, self.command = waiting, settings, command
@@ -111,9 +108,8 @@ class _Worker(threading.Thread):
 
     def run(self) -> None:
         while not self.stopped:
-            try:
-                step = self.waiting.get_nowait()
-            except Empty:
+            step = self.waiting.take()
+            if step is None:
                 break
             try:
                 outcome = self._measure(step)
@@ -124,6 +120,7 @@ class _Worker(threading.Thread):
                     self.process.wait()
             if self.stopped:
                 break
+            self.waiting.finish(step)
             self.outcomes.append(outcome)
             self.display.finish(step, outcome.failure, outcome.result)
         if self.process is not None:

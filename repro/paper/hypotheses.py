@@ -59,11 +59,11 @@ class Hypothesis(FrozenModel):
 
     @property
     def test_name(self) -> str:
-        """The test in words."""
+        """The test in words. In all, runs are compared within their seed."""
         if self.test == "equivalence":
-            return f"two one-sided Student's tests within {self.margin:g}"
+            return f"two one-sided Student's tests within {self.margin:g}, by seed"
         name = "Mann-Whitney" if all(len(groups) == 2 for groups in self.strata) else "Jonckheere-Terpstra"
-        return f"exact {name}, one-sided" + (", stratified" if len(self.strata) > 1 else "")
+        return f"exact {name}, one-sided, by seed" + (" and stratum" if len(self.strata) > 1 else "")
 
 
 class Hypotheses(FrozenModel):

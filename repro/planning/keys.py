@@ -96,7 +96,8 @@ def prerequisite(experiment: Experiment, settings: Settings) -> tuple[Experiment
     """The experiment whose weights this one starts from, trained with the same options.
 
     At full size with seed 0 for all seeds, as the paper's eight share one; in the mini profile with the same seed, so
-    that the scatter of seeds has in it what the shared training adds. It follows those readings that touch it, as every experiment does. None where this one starts from something else.
+    that the scatter of seeds has in it what the shared training adds. It follows those readings that touch it, as every
+    experiment does. None where this one starts from something else.
     """
     wanted = experiment.recipe.initial_weights
     if not is_defined(wanted) or settings.initial:

@@ -48,14 +48,20 @@ def compute_order_p_values(strata: Sequence[Groups]) -> OrderPValues:
     return OrderPValues(sum(distribution[observed:]) / total, sum(distribution[: observed + 1]) / total)
 
 
-def compute_difference_p(groups: Groups, margin: float) -> float:
+def compute_difference_p(strata: Sequence[Groups], margin: float) -> float:
     """Test that some two groups differ by more than `margin`: the p-value, of all pairs and sides (Bonferroni).
 
-    >>> round(compute_difference_p([[1.0, 2.0, 3.0, 4.0], [11.0, 12.0, 13.0, 14.0]], margin=5.0), 4)
+    >>> round(compute_difference_p([[[1.0, 2.0, 3.0, 4.0], [11.0, 12.0, 13.0, 14.0]]], margin=5.0), 4)
     0.0286
+
+    Args:
+        strata: the same groups in each, as of each seed.
     """
-    pairs = list(itertools.permutations(groups, 2))
-    least = min(compute_order_p_values([[[value + margin for value in first], second]]).p for first, second in pairs)
+    pairs = list(itertools.permutations(range(len(strata[0])), 2))
+    least = min(
+        compute_order_p_values([[[value + margin for value in groups[a]], groups[b]] for groups in strata]).p
+        for a, b in pairs
+    )
     return min(1.0, len(pairs) * least)
 
 

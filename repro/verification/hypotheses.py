@@ -17,11 +17,12 @@ from repro.experiments import get
 from repro.paper import Table
 from repro.paper.hypotheses import Hypotheses, Hypothesis, hash_hypotheses, load_hypotheses
 from repro.records import Record
+from repro.statistics.contrasts import compute_difference
 from repro.statistics.equivalence import compute_equivalence_p
 from repro.statistics.exact_ranks import compute_difference_p, compute_order_p_values, count_deals
 from repro.statistics.multiplicity import adjust_holm
 from repro.verification.measurements import Measurement, collect
-from repro.verification.orderings import differ_only_in_network
+from repro.verification.orderings import were_measured_alike
 from repro.verification.ways import group_alike
 
 Word = Literal["holds", "contrary", "equivalent", "undecided", "not run"]
@@ -148,7 +149,7 @@ def answer(hypothesis: Hypothesis, measured: Mapping[str, Measurement]) -> Answe
         return Answer(hypothesis, "not run", f"no mini-profile record of {missing[0]}{more}")
     first = measured[hypothesis.experiments[0]]
     for name in hypothesis.experiments:
-        if not differ_only_in_network(measured[name].first, first.first):
+        if not were_measured_alike(measured[name], first):
             return Answer(hypothesis, "not run", f"{name} and {first.experiment} were not measured alike")
     if first.first.departures:
         return Answer(hypothesis, "not run", f"of another recipe: {first.first.departures[0]}")
@@ -157,12 +158,12 @@ def answer(hypothesis: Hypothesis, measured: Mapping[str, Measurement]) -> Answe
     if not seeds:
         return Answer(hypothesis, "not run", "no seed was run with all of its experiments")
     values = {name: tuple(run[seed] for seed in seeds) for name, run in runs.items()}
-    strata = group_values(hypothesis, values)
+    strata = group_networks(hypothesis, values)
     p, p_contrary, p_close = compute_p_values(hypothesis, values)
     if hypothesis.test == "equivalence":
-        effect = max((fmean(a) - fmean(b) for a, b in combinations(strata[0], 2)), key=abs)
+        effect = max((compute_difference(b, a) for a, b in combinations(strata[0], 2)), key=abs)
     else:
-        effect = fmean(fmean(groups[-1]) - fmean(groups[0]) for groups in strata)
+        effect = fmean(compute_difference(groups[0], groups[-1]) for groups in strata)
     used = [r for name in hypothesis.experiments for r in measured[name].records if r.seed in seeds]
     declared = hash_hypotheses(get(first.experiment).dataset)
     undeclared = sum(record.hypotheses != declared for record in used)
@@ -170,22 +171,30 @@ def answer(hypothesis: Hypothesis, measured: Mapping[str, Measurement]) -> Answe
 
 
 def compute_p_values(hypothesis: Hypothesis, values: Mapping[str, Sequence[float]]) -> tuple[float, float, float]:
-    """Compute the p-values (`Answer.p`, `p_contrary`, `p_close`) of a statement from values by experiment."""
-    strata, p_close = group_values(hypothesis, values), 1.0
+    """Compute the p-values (`Answer.p`, `p_contrary`, `p_close`) of a statement from values by experiment.
+
+    The runs of a seed begin from one shared training: the seeds of a stratum are strata of the tests.
+
+    Args:
+        values: of the same seeds, in the same order, for all experiments.
+    """
+    strata, p_close = group_networks(hypothesis, values), 1.0
+    by_seed = [
+        [[network[seed] for network in group] for group in groups]
+        for groups in strata
+        for seed in range(len(groups[0][0]))
+    ]
     if hypothesis.margin is not None:
-        p_close = max(
-            compute_equivalence_p([[values[name] for name in group] for group in groups], hypothesis.margin)
-            for groups in hypothesis.strata
-        )
+        p_close = compute_equivalence_p(strata, hypothesis.margin)
         if hypothesis.test == "equivalence":
-            return p_close, compute_difference_p(strata[0], hypothesis.margin), 1.0
-    tested = compute_order_p_values(strata)
+            return p_close, compute_difference_p(by_seed, hypothesis.margin), 1.0
+    tested = compute_order_p_values(by_seed)
     return tested.p, tested.p_contrary, p_close
 
 
-def group_values(hypothesis: Hypothesis, values: Mapping[str, Sequence[float]]) -> list[list[list[float]]]:
-    """By stratum and group, the values of the runs of all its experiments."""
-    return [[[v for name in group for v in values[name]] for group in groups] for groups in hypothesis.strata]
+def group_networks(hypothesis: Hypothesis, values: Mapping[str, Sequence[float]]) -> list[list[list[Sequence[float]]]]:
+    """By stratum and group, the runs of each of its experiments, in the order of the seeds."""
+    return [[[values[name] for name in group] for group in groups] for groups in hypothesis.strata]
 
 
 def _decide(answered: Answer, level: float) -> Answer:
@@ -213,7 +222,7 @@ def find_least_p(hypothesis: Hypothesis, seeds: int) -> float:
         return 1.0
     least = 1.0
     for groups in hypothesis.strata:
-        least /= count_deals([len(group) * seeds for group in groups])
+        least /= count_deals([len(group) for group in groups]) ** seeds
     return least
 
 
@@ -223,7 +232,7 @@ def _count_seeds(answered: Answer) -> str:
 
 #: Of the mini profile, in Tables 2 to 5 alike (`repro.experiments.mini`).
 _SHARED_START = (
-    "All seeds begin from one shared training without blocks: another may change an answer, and no p-value says so."
+    "A seed is a whole training: its runs begin from one training without blocks, and are compared within it."
 )
 
 

@@ -116,9 +116,10 @@ def collect(
 ) -> tuple[dict[str, list[Measurement]], list[Unused]]:
     """Collect the measurements of each experiment at one profile, best first, and the records left out.
 
-    Runs are averaged only if all that a cache key holds but the seed is the same. Better is: no fewer items evaluated,
-    the paper's recipe, the authors' weights before own training before near weights, fewer deviations from the paper's
-    protocol, more seeds. Statistics of attention go with the run of the same weights.
+    Runs are averaged only if all that a cache key holds but the seed is the same; in the mini profile a seed begins
+    with a shared training of its own. Better is: no fewer items evaluated, the paper's recipe, the authors' weights
+    before own training before near weights, fewer deviations from the paper's protocol, more seeds. Statistics of
+    attention go with the run of the same weights.
 
     Args:
         experiments: by name, as this version defines them; a record of another specification is stale. One of other
@@ -146,7 +147,7 @@ def collect(
             looked_at.append(record)
             continue
         checkpoint = record.weights.checkpoint  # two files are two measurements, not two runs of one
-        which = describe_conditions(record) + (checkpoint.sha256 if checkpoint else "")
+        which = describe_seeds(record) + (checkpoint.sha256 if checkpoint else "")
         runs = pools[record.experiment].get(which, {})
         reason = ""
         if record.key in replaced:  # an answer that was entered again, corrected
@@ -209,7 +210,7 @@ def _list_unused_statistics(looked_at: Iterable[Record], measured: Mapping[str, 
 def describe_conditions(record: Record, *, initial: bool = True, evaluator: bool = True) -> str:
     """Describe all that two runs must share to be comparable: how, from what, on what and by what.
 
-    Runs of one experiment with equal conditions differ only in the seed; runs of two experiments, only in the network.
+    Runs of one seed and of two experiments with equal conditions differ only in the network.
     Without `initial`, they may differ in the weights that they began from, without `evaluator` in that.
     """
     training, checkpoint = record.training, record.weights.checkpoint
@@ -225,6 +226,14 @@ def describe_conditions(record: Record, *, initial: bool = True, evaluator: bool
             sorted(record.deviations), sorted(numerics.items()),
         )
     )  # fmt: skip
+
+
+def describe_seeds(record: Record, *, evaluator: bool = True) -> str:
+    """Describe all that the seeds of one experiment must share: at full size also the weights that they begin from.
+
+    In the mini profile a seed is a whole training, from the shared one on (`repro.planning.keys.prerequisite`).
+    """
+    return describe_conditions(record, initial=record.profile != "mini", evaluator=evaluator)
 
 
 #: Best first: the authors' weights, own training, weights of another training.

@@ -132,7 +132,7 @@ def _select_common_seeds(
     first: Measurement | None, second: Measurement | None, column: str
 ) -> tuple[list[float], list[float]]:
     """Select the values of the seeds that both have; none when they were not measured alike."""
-    if first is None or second is None or not differ_only_in_network(first.first, second.first):
+    if first is None or second is None or not were_measured_alike(first, second):
         return [], []
     ours, theirs = first.values_by_seed(column), second.values_by_seed(column)
     seeds = sorted(ours.keys() & theirs.keys())
@@ -144,10 +144,25 @@ def pair_by_seed(first: Measurement | None, second: Measurement | None, column: 
     return [ours - theirs for ours, theirs in zip(*_select_common_seeds(first, second, column), strict=True)]
 
 
-def differ_only_in_network(first: Record, second: Record) -> bool:
-    """Whether all else is equal. Backbones of another kind begin, as in the paper, from weights of their own."""
+def were_measured_alike(first: Measurement, second: Measurement) -> bool:
+    """Whether the runs of each seed that both have differ only in the network.
+
+    Without a seed in common, whether the first runs do; of the mini profile, but for what each seed begins from.
+    """
+    ours, theirs = ({record.seed: record for record in one.records} for one in (first, second))
+    if both := ours.keys() & theirs.keys():
+        return all(differ_only_in_network(ours[seed], theirs[seed]) for seed in both)
+    return differ_only_in_network(first.first, second.first, initial=first.first.profile != "mini")
+
+
+def differ_only_in_network(first: Record, second: Record, *, initial: bool = True) -> bool:
+    """Whether all else is equal. Backbones of another kind begin, as in the paper, from weights of their own.
+
+    Without `initial`, both may begin from any weights.
+    """
     kinds = {recipe and recipe.initial_weights for recipe in (get(r.experiment).recipe for r in (first, second))}
-    return describe_conditions(first, initial=len(kinds) == 1) == describe_conditions(second, initial=len(kinds) == 1)
+    initial = initial and len(kinds) == 1
+    return describe_conditions(first, initial=initial) == describe_conditions(second, initial=initial)
 
 
 def _list_whole(row: RowVerdict) -> list[tuple[str, Measurement]]:

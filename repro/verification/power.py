@@ -1,7 +1,8 @@
 """How many seeds would decide a statement of the paper in the mini profile: by simulation from the runs that are there.
 
-A run of an experiment is drawn as its mean plus one of its own residuals, which are widened for the seeds that the mean
-was estimated from. That is as uncertain as the means and the scatter that it begins from: a plan, not a result.
+A run of an experiment is drawn as its mean plus one of its own residuals, around what network and seed give it; they
+are widened for the means that were estimated. What a seed adds to all its runs is left out: no test depends on it. That
+is as uncertain as the means and the scatter that it begins from: a plan, not a result.
 """
 
 from __future__ import annotations
@@ -78,53 +79,63 @@ def estimate_share_decided(answer: Answer, seeds: int, level: float) -> float:
     if answer.hypothesis.test == "order":
         decided |= _decide_order(strata, level)
     if (margin := answer.hypothesis.margin) is not None:
-        first = strata[0]
-        decided |= np.all([_are_close(a, b, margin, level) for groups in strata for a, b in combinations(groups, 2)], 0)
+        decided |= _are_close(strata, margin, level)
         if answer.hypothesis.test == "equivalence":
-            merged = [_merge(group) for group in first]
-            level /= len(first) * (len(first) - 1)
-            apart = find_critical_pairs([[merged[0].shape[1], merged[1].shape[1]]], level)
-            decided |= np.any([_count_in_order(a + margin, b) >= apart for a, b in permutations(merged, 2)], 0)
+            (groups,) = strata
+            level /= len(groups) * (len(groups) - 1)
+            decided |= np.any(
+                [
+                    _count_in_order(a + margin, b) >= find_critical_pairs([[len(a), len(b)]] * seeds, level)
+                    for a, b in permutations(groups, 2)
+                ],
+                0,
+            )
     return float(np.mean(decided))
 
 
 def _decide_order(strata: list[list[np.ndarray]], level: float) -> np.ndarray:
     """Whether runs are in the predicted order or in its reverse, of each draw: (draws,)."""
-    merged = [[_merge(group) for group in groups] for groups in strata]
-    critical = find_critical_pairs([[group.shape[1] for group in groups] for groups in merged], level)
+    sizes = [[len(group) for group in groups] for groups in strata for _ in range(groups[0].shape[2])]
+    critical = find_critical_pairs(sizes, level)
     if math.isinf(critical):
         return np.zeros(_DRAWS, dtype=bool)
-    most = sum(a.shape[1] * b.shape[1] for groups in merged for a, b in combinations(groups, 2))
-    pairs = sum(_count_in_order(a, b) for groups in merged for a, b in combinations(groups, 2))
+    most = sum(a * b for groups in sizes for a, b in combinations(groups, 2))
+    pairs = sum(_count_in_order(a, b) for groups in strata for a, b in combinations(groups, 2))
     return np.asarray((pairs >= critical) | (most - pairs >= critical))
 
 
-def _are_close(a: np.ndarray, b: np.ndarray, margin: float, level: float) -> np.ndarray:
+def _are_close(strata: list[list[np.ndarray]], margin: float, level: float) -> np.ndarray:
     """As `repro.statistics.equivalence`, of each draw: (draws,)."""
-    networks, seeds = len(a) + len(b), a.shape[2]
-    freedom = networks * (seeds - 1)
-    squares = sum(each.var(axis=2, ddof=1).sum(axis=0) for each in (a, b)) * (seeds - 1)
-    error = np.sqrt(squares / freedom * (1 / len(a) + 1 / len(b)) / seeds)
-    difference = np.abs(a.mean(axis=(0, 2)) - b.mean(axis=(0, 2)))
-    return np.asarray(margin - difference >= compute_student_quantile(1 - 2 * level, freedom) * error)
+    squares: np.ndarray = np.zeros(_DRAWS)
+    freedom = 0
+    for groups in strata:
+        runs = np.concatenate(groups)
+        left = runs - runs.mean(2, keepdims=True) - runs.mean(0, keepdims=True) + runs.mean((0, 2), keepdims=True)
+        squares += (left**2).sum((0, 2))
+        freedom += (len(runs) - 1) * (runs.shape[2] - 1)
+    quantile = compute_student_quantile(1 - 2 * level, freedom)
+    close = np.ones(_DRAWS, dtype=bool)
+    for a, b in (pair for groups in strata for pair in combinations(groups, 2)):
+        error = np.sqrt(squares / freedom * (1 / len(a) + 1 / len(b)) / a.shape[2])
+        close &= margin - np.abs(a.mean((0, 2)) - b.mean((0, 2))) >= quantile * error
+    return close
 
 
 def _draw(answer: Answer, seeds: int, generator: np.random.Generator) -> list[list[np.ndarray]]:
-    """Runs of each group of each stratum: (networks, draws, seeds)."""
+    """Runs of each group of each stratum, without what a seed adds to all: (networks, draws, seeds)."""
     drawn = {}
-    for name, values in (answer.values or {}).items():
-        observed = np.array(values)
-        residuals = (observed - observed.mean()) * math.sqrt(len(observed) / (len(observed) - 1))
-        noise = generator.choice(residuals, (_DRAWS, seeds)) + generator.normal(0, 1e-6, (_DRAWS, seeds))  # no ties
-        drawn[name] = observed.mean() + noise
+    for groups in answer.hypothesis.strata:
+        names = [name for group in groups for name in group]
+        observed = np.array([(answer.values or {})[name] for name in names])
+        means = observed.mean(1, keepdims=True)
+        left = observed - means - observed.mean(0, keepdims=True) + observed.mean()
+        left *= math.sqrt(left.size / ((len(names) - 1) * (observed.shape[1] - 1)))
+        for name, mean, residuals in zip(names, means, left, strict=True):
+            noise = generator.choice(residuals, (_DRAWS, seeds)) + generator.normal(0, 1e-6, (_DRAWS, seeds))  # no ties
+            drawn[name] = mean + noise
     return [[np.stack([drawn[name] for name in group]) for group in groups] for groups in answer.hypothesis.strata]
 
 
-def _merge(group: np.ndarray) -> np.ndarray:
-    """(networks, draws, seeds) -> (draws, runs)."""
-    return group.transpose(1, 0, 2).reshape(group.shape[1], -1)
-
-
 def _count_in_order(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """The number of pairs of runs in which the second group's is higher, of each draw: (draws,)."""
-    return np.count_nonzero(low[:, :, None] < high[:, None, :], axis=(1, 2))
+    """The number of pairs of runs of one seed in which the second group's is higher, of each draw: (draws,)."""
+    return np.count_nonzero(low[:, None] < high[None, :], axis=(0, 1, 3))

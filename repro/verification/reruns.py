@@ -15,7 +15,7 @@ from repro.evaluation import is_attention
 from repro.records import Record
 from repro.records.submission import link_answers
 from repro.verification.contradictions import find_specification
-from repro.verification.measurements import describe_conditions
+from repro.verification.measurements import describe_seeds
 
 #: (file, record, what is wrong with it)
 Finding = tuple[str, Record, str]
@@ -74,7 +74,7 @@ def _find_runs_of_one_seed(way: _Files) -> Iterator[Finding]:
             yield from _name_all(runs, f"the measurements of seed {seed} in one way")
         file = max(same, key=lambda file: (same[file].dataset.evaluated, file))
         one_of_each[file] = same[file]
-    conditions = list(_group(one_of_each, lambda record: describe_conditions(record, evaluator=False)).values())
+    conditions = list(_group(one_of_each, lambda record: describe_seeds(record, evaluator=False)).values())
     if len(conditions) < 2 or several:
         return
     first, second = next(iter(conditions[0])), next(iter(conditions[1]))

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from statistics import fmean
 
 from repro.paper import COLUMNS, Group
 from repro.rendering.grid import write_signed
 from repro.rendering.report.plots import Axis
-from repro.statistics.contrasts import compute_difference_interval
+from repro.statistics.contrasts import compute_difference, compute_difference_interval
 from repro.statistics.seeds import compute_student_quantile
 from repro.verification.effects.paired_effects import ColumnEffect, RowEffects
-from repro.verification.hypotheses import Answer, group_values
+from repro.verification.hypotheses import Answer, group_networks
 from repro.verification.orderings import Effect
 
 #: How answers are marked: as verdicts with the same colour and symbol.
@@ -115,13 +114,13 @@ def compute_effect_interval(answer: Answer) -> tuple[float, float] | None:
     """
     if answer.values is None:
         return None
-    strata = [[[answer.values[name] for name in group] for group in groups] for groups in answer.hypothesis.strata]
-    if answer.hypothesis.test == "equivalence":
-        pooled = group_values(answer.hypothesis, answer.values)[0]
-        means = [fmean(group) for group in pooled]
-        first, second = max(combinations(range(len(means)), 2), key=lambda pair: abs(means[pair[0]] - means[pair[1]]))
-        return compute_difference_interval([(strata[0][second], strata[0][first])])
-    return compute_difference_interval([(groups[0], groups[-1]) for groups in strata])
+    strata = group_networks(answer.hypothesis, answer.values)
+    if answer.hypothesis.test == "order":
+        return compute_difference_interval(strata)
+    (groups,) = strata
+    pairs = combinations(range(len(groups)), 2)
+    first, second = max(pairs, key=lambda pair: abs(compute_difference(groups[pair[0]], groups[pair[1]])))
+    return compute_difference_interval(strata, second, first)
 
 
 # -- what rows gain over their baselines ------------------------------------------------------------------------------

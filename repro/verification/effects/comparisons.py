@@ -12,7 +12,7 @@ from repro.records import Record
 from repro.verification.differences import name_decisive
 from repro.verification.effects.paired_effects import ColumnEffect, StoredEffect, Test, summarise_column
 from repro.verification.measurements import Measurement, Profile, collect
-from repro.verification.orderings import differ_only_in_network
+from repro.verification.orderings import differ_only_in_network, were_measured_alike
 from repro.verification.ways import name_way
 
 _DECIMALS = 1  #: of accuracies in percent, as the paper prints them
@@ -84,7 +84,7 @@ def _pair_measurements(a: str, b: str, measured: Mapping[str, Sequence[Measureme
     pairs = [(x, y) for x in measured[a] for y in measured[b] if _share_items(x.first, y.first)]
     if not pairs:
         raise ReproError(f"{a} and {b} were not evaluated on the same items")
-    x, y = next(((x, y) for x, y in pairs if differ_only_in_network(x.first, y.first)), pairs[0])
+    x, y = next(((x, y) for x, y in pairs if were_measured_alike(x, y)), pairs[0])
     ours, theirs = ({record.seed: record for record in one.records} for one in (x, y))
     both = tuple((ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys()))
     if not both:

@@ -27,7 +27,7 @@ from repro.records import Record
 from repro.statistics.intervals import compute_median_interval
 from repro.verification import own_rows
 from repro.verification.measurements import SHARES, Measurement, Profile, collect
-from repro.verification.orderings import differ_only_in_network
+from repro.verification.orderings import were_measured_alike
 from repro.verification.ways import name_way
 
 CONFIDENCE = 0.95  #: of every interval over items, and asked for of those over seeds
@@ -304,7 +304,7 @@ def _pair_ways(ours: Sequence[Measurement] | str, theirs: Sequence[Measurement] 
     """(way, runs of both, why there are none) for each way in which the row was measured."""
     if isinstance(ours, str) or isinstance(theirs, str):
         return [("", (), ours if isinstance(ours, str) else str(theirs))]
-    matched = [(a, b) for a in ours for b in theirs if differ_only_in_network(a.first, b.first)]
+    matched = [(a, b) for a in ours for b in theirs if were_measured_alike(a, b)]
     if not matched:
         first, second = ours[0].first.filename, theirs[0].first.filename
         return [("", (), f"{first} and {second} were not measured alike: `repro diff` says what differs")]

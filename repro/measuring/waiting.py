@@ -1,0 +1,57 @@
+"""The steps of a run that are not begun, and which of them a free worker takes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from repro.engine.fitted import WEIGHTS
+from repro.experiments import mini
+from repro.files.places import is_there
+from repro.planning import keys
+from repro.planning.plan import Step
+from repro.planning.work_order import TrainedWork
+
+
+class Waiting:
+    """The steps that are not begun; its methods may be called from any thread.
+
+    What others start from comes first, then seed after seed, of each the longest first, else it ends alone. A step that
+    begins with what another worker is training waits for that as long as there is anything else to do.
+    """
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        self._steps = sorted(steps, key=lambda step: (not step.needed_by, step.seed, -step.seconds))
+        self._busy: dict[int, list[Path]] = {}  #: by step, where it may be training what others start from
+        self._lock = threading.Lock()
+
+    def take(self) -> Step | None:
+        """Take a step; None where none is left."""
+        with self._lock:
+            busy = {place for places in self._busy.values() for place in places if not is_there(place / WEIGHTS)}
+            step = next((step for step in self._steps if busy.isdisjoint(_list_starts(step))), None)
+            if step is None and self._steps:
+                step = self._steps[0]
+            if step is not None:
+                self._steps.remove(step)
+                self._busy[id(step)] = [*_list_starts(step), *([step.order.directory] if step.order else [])]
+            return step
+
+    def finish(self, step: Step) -> None:
+        """Say that a step ended, well or not."""
+        with self._lock:
+            self._busy.pop(id(step), None)
+
+
+def _list_starts(step: Step) -> list[Path]:
+    """Where the trainings lie that a step begins with."""
+    order = step.order
+    if not isinstance(order, TrainedWork):
+        return []
+    places = [earlier.directory for earlier in (order.starts_from, order.network_of) if earlier]
+    if pretrainings := mini.list_pretrainings(step.experiment):
+        settings = replace(order.settings, seed=step.seed)
+        places.append(keys.pretraining_directory(step.experiment, pretrainings, settings))
+    return places
