@@ -14,6 +14,7 @@ from pathlib import Path
 
 from repro import paper
 from repro.records import Store
+from repro.statistics.contrasts import estimate_scatter
 
 METRIC = {2: "ap_box", 3: "ap_box", 4: "top1", 5: "top1"}
 UNITS = {"ap_box": "box AP", "top1": "top-1 (%)"}
@@ -43,6 +44,11 @@ def print_lines(values: dict[str, list[float]]) -> None:
               f"{ordered[-1]:.1f} | {gap:.1f} |")  # fmt: skip
     print(f"\nmedian sd {statistics.median(deviations):.2f}; sd of at most 2.5: {sum(d <= 2.5 for d in deviations)} of "
           f"{len(deviations)}; split by more than {_SPLIT:g}: {split}")  # fmt: skip
+    if len({len(runs) for runs in values.values()}) == 1 and all(len(runs) > 1 for runs in values.values()):
+        by_seed = [statistics.mean(runs) for runs in zip(*values.values(), strict=True)]
+        remainder, _ = estimate_scatter([[list(values.values())]])
+        print(f"means of seeds over all experiments: sd {statistics.stdev(by_seed):.2f}; what network and seed leave: "
+              f"sd {remainder**0.5:.2f}")  # fmt: skip
 
 
 def draw(values: dict[str, list[float]], before: dict[str, list[float]], unit: str, path: Path) -> None:

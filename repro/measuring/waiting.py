@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from repro.engine.fitted import WEIGHTS
@@ -18,12 +17,13 @@ from repro.planning.work_order import TrainedWork
 class Waiting:
     """The steps that are not begun; its methods may be called from any thread.
 
-    What others start from comes first, then seed after seed, of each the longest first, else it ends alone. A step that
-    begins with what another worker is training waits for that as long as there is anything else to do.
+    What others start from comes first, then seed after seed, of each the longest first, else it ends alone. But a step
+    that begins with what another worker is training has to wait for that: one that need not, or less, goes before it.
     """
 
     def __init__(self, steps: Iterable[Step]) -> None:
         self._steps = sorted(steps, key=lambda step: (not step.needed_by, step.seed, -step.seconds))
+        self._starts = {id(step): _list_starts(step) for step in self._steps}
         self._busy: dict[int, list[Path]] = {}  #: by step, where it may be training what others start from
         self._lock = threading.Lock()
 
@@ -31,12 +31,10 @@ class Waiting:
         """Take a step; None where none is left."""
         with self._lock:
             busy = {place for places in self._busy.values() for place in places if not is_there(place / WEIGHTS)}
-            step = next((step for step in self._steps if busy.isdisjoint(_list_starts(step))), None)
-            if step is None and self._steps:
-                step = self._steps[0]
+            step = min(self._steps, key=lambda step: len(busy.intersection(self._starts[id(step)])), default=None)
             if step is not None:
                 self._steps.remove(step)
-                self._busy[id(step)] = [*_list_starts(step), *([step.order.directory] if step.order else [])]
+                self._busy[id(step)] = [*self._starts[id(step)], *([step.order.directory] if step.order else [])]
             return step
 
     def finish(self, step: Step) -> None:
@@ -46,12 +44,12 @@ class Waiting:
 
 
 def _list_starts(step: Step) -> list[Path]:
-    """Where the trainings lie that a step begins with."""
-    order = step.order
-    if not isinstance(order, TrainedWork):
-        return []
-    places = [earlier.directory for earlier in (order.starts_from, order.network_of) if earlier]
-    if pretrainings := mini.list_pretrainings(step.experiment):
-        settings = replace(order.settings, seed=step.seed)
-        places.append(keys.pretraining_directory(step.experiment, pretrainings, settings))
+    """Where the trainings lie that a step begins with, and those that they begin with."""
+    order, places = step.order, []
+    while isinstance(order, TrainedWork):
+        pretrainings = mini.list_pretrainings(order.experiment)
+        for length in range(1, len(pretrainings) + 1):
+            places.append(keys.pretraining_directory(order.experiment, pretrainings[:length], order.settings))
+        order = order.network_of or order.starts_from
+        places += [order.directory] if order else []
     return places

@@ -249,18 +249,37 @@ def test_an_evaluation_is_stale_when_the_data_or_the_conversion_change(full, mon
 
 
 def test_the_second_stage_depends_on_the_first(settings):
-    first, *others = plan.plan(["imagenet-r50-baseline", "imagenet-r50-gc-r16"], settings, range(2))
-    assert (first.experiment.name, first.seed) == ("imagenet-r50-stage1", 0)
-    assert first.needed_by == ("imagenet-r50-baseline", "imagenet-r50-gc-r16")
+    first, second, *others = plan.plan(["imagenet-r50-baseline", "imagenet-r50-gc-r16"], settings, range(2))
+    for seed, step in enumerate((first, second)):  # in the mini profile each seed has a first stage of its own
+        assert (step.experiment.name, step.seed) == ("imagenet-r50-stage1", seed)
+        assert step.needed_by == ("imagenet-r50-baseline", "imagenet-r50-gc-r16")
     assert [(step.experiment.name, step.seed) for step in others] == [
         ("imagenet-r50-baseline", 0), ("imagenet-r50-gc-r16", 0), ("imagenet-r50-baseline", 1),
         ("imagenet-r50-gc-r16", 1),
     ]  # fmt: skip
     assert all(step.reason == "no record yet; starts from imagenet-r50-stage1" for step in others)
-    starts = {keys.initial_weights_key(step.experiment, replace(settings, seed=step.seed)) for step in others}
-    assert starts == {keys.training_key(first.experiment, settings)}
+    starts = [keys.initial_weights_key(step.experiment, replace(settings, seed=step.seed)) for step in others]
+    trained = [keys.training_key(first.experiment, replace(settings, seed=seed)) for seed in range(2)]
+    assert starts == [trained[0], trained[0], trained[1], trained[1]]
     alone = plan.plan(["imagenet-r50-stage1"], settings)
     assert [step.needed_by for step in alone] == [()]
+
+
+def test_at_full_size_all_seeds_share_the_first_stage(full):
+    starts = {keys.prerequisite(get("imagenet-r50-gc-r16"), replace(full, seed=seed))[1].seed for seed in range(3)}
+    assert starts == {0}
+
+
+def test_seeds_of_the_mini_profile_share_the_classifier_and_nothing_else(settings):
+    """As the paper's detectors begin from one classifier."""
+    for name in ("coco-r50-gc-r16", "kinetics-r50-5gc"):
+        experiment = mini.get_at_profile(name, "mini")
+        classifier, shared = mini.list_pretrainings(experiment)
+        own = [replace(settings, seed=seed) for seed in range(3)]
+        assert len({keys.pretraining_key(experiment, [classifier], each) for each in own}) == 1
+        assert len({keys.pretraining_key(experiment, [classifier, shared], each) for each in own}) == 3
+        assert [keys.seed_pretraining([classifier, shared], each) for each in own] == [0, 1, 2]
+        assert len({keys.initial_weights_key(experiment, each) for each in own}) == 3
 
 
 def test_what_is_given_with_init_takes_the_place_of_the_first_stage(full):

@@ -42,8 +42,8 @@ def test_an_order_names_the_training_that_it_starts_from(tmp_path):
     assert travelled(order) == order
     first = order.starts_from
     assert isinstance(first, TrainedWork)
-    assert (first.experiment.name, first.settings.seed, first.starts_from) == ("imagenet-r50-stage1", 0, None)
-    assert first == order_work("imagenet-r50-stage1", Settings(results=tmp_path, source="trained"))
+    assert (first.experiment.name, first.settings.seed, first.starts_from) == ("imagenet-r50-stage1", 2, None)
+    assert first == order_work("imagenet-r50-stage1", Settings(results=tmp_path, seed=2, source="trained"))
 
 
 def test_an_evaluation_travels_unchanged(tmp_path, monkeypatch):

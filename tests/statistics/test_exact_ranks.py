@@ -101,9 +101,18 @@ def test_a_difference_beyond_a_margin_is_a_rank_test_of_shifted_runs_of_every_pa
         stats.mannwhitneyu(np.add(a, 3.0), b, alternative="less", method="exact").pvalue
         for a, b in itertools.permutations(far, 2)
     )
-    assert exact_ranks.compute_difference_p(far, 3.0) == pytest.approx(6 * expected, rel=1e-12)
-    assert exact_ranks.compute_difference_p(far, 3.0) == pytest.approx(6 / 252, rel=1e-12)
-    assert exact_ranks.compute_difference_p(groups, 3.0) == 1.0
+    assert exact_ranks.compute_difference_p([far], 3.0) == pytest.approx(6 * expected, rel=1e-12)
+    assert exact_ranks.compute_difference_p([far], 3.0) == pytest.approx(6 / 252, rel=1e-12)
+    assert exact_ranks.compute_difference_p([groups], 3.0) == 1.0
+
+
+def test_by_seed_it_is_a_sign_test_of_the_shifted_differences():
+    """With one run of either group in a stratum, all eight in order: one of 2 ** 8 deals, of two sides."""
+    strata = [[[100.0 * seed], [100.0 * seed + 4.0]] for seed in range(8)]
+    assert exact_ranks.compute_difference_p(strata, 3.0) == pytest.approx(2 * stats.binomtest(8, 8).pvalue / 2)
+    strata[3] = [[0.0], [2.0]]
+    expected = stats.binomtest(7, 8, alternative="greater").pvalue
+    assert exact_ranks.compute_difference_p(strata, 3.0) == pytest.approx(2 * expected)
 
 
 #: Box AP of the mini profile before lamps were brighter, three seeds each, as it was committed on 2026-11-20.
