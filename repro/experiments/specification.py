@@ -148,6 +148,9 @@ class Backbone:
     dcn: tuple[str, ...] = ()  #: stages whose 3x3 convolutions are deformable
     context: Insertion | None = None
     dimensions: Literal[2, 3] = 2
+    #: Weights of the last batch norm of each residual block, where none are loaded. Small ones keep small what a
+    #: context block sees, and its attention soft.
+    last_norm: float = later(1.0, before=1.0)
 
 
 @dataclass(frozen=True)

@@ -134,8 +134,9 @@ class ResNetLayers(nn.Module):
     The parameters of `spec.frozen` stages need no gradients. Under `train()` their norm layers stay in eval mode,
     unless `spec.frozen_statistics` is "batch".
 
-    No last batch norm of a residual block starts from zero. [6] does that (ZERO_INIT_FINAL_BN, in all its Kinetics
-    configurations), but where weights of ImageNet are loaded nothing remains of it; [33] counts it to its refinements.
+    The last batch norm of a residual block starts from `spec.last_norm`: 1 in the paper's networks. [6] has 0
+    (ZERO_INIT_FINAL_BN, in all its Kinetics configurations), but where weights of ImageNet are loaded nothing remains
+    of it; [33] counts it to its refinements.
 
     Raises:
         ValueError: a specification with a site or stage that the network does not have, of neither 2 nor 3
@@ -169,6 +170,8 @@ class ResNetLayers(nn.Module):
                 insertion = spec.context if (stage, index) in with_context else None
                 blocks.append(Bottleneck(spec, stage, in_channels, spec.width * 2**i, stride, insertion))
                 in_channels = self.channels[stage]
+            for block in blocks:
+                nn.init.constant_(block.bn3.weight, spec.last_norm)
             self.add_module(_LAYERS[stage], nn.Sequential(*blocks))
         if num_classes is not None:
             self.avgpool = AVERAGE_POOL[spec.dimensions](1)

@@ -63,6 +63,20 @@ def test_small_networks_are_torchvisions(spec: Backbone, train: bool) -> None:
     assert_same_features(dict(ours.named_buffers()), dict(peer.named_buffers()))
 
 
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_the_last_norms_of_residual_blocks_start_from_what_is_asked_for_and_nothing_else_changes(dimensions) -> None:
+    spec = Backbone(blocks=(1, 2, 1, 1), width=4, dimensions=dimensions)
+    networks = []
+    for last_norm in (1.0, 0.25):
+        torch.manual_seed(0)
+        networks.append(ResNet(replace(spec, last_norm=last_norm), num_classes=3).state_dict())
+    usual, small = networks
+    lasts = {name for name in usual if name.endswith("bn3.weight")}
+    assert len(lasts) == 5
+    for name, value in usual.items():
+        assert torch.equal(small[name], 0.25 * value if name in lasts else value), name
+
+
 def test_features_and_channels() -> None:
     ours = ResNet(SMALL)
     outputs = ours(images(1, 3, 65, 96))

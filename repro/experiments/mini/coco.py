@@ -14,7 +14,7 @@ from repro.errors import ReproError
 from repro.experiments import Backbone, Classifier, Detector, Experiment, Recipe, get
 from repro.experiments.mini.generated import identify_generated
 
-MINI_DATA_SEED = 3
+MINI_DATA_SEED = 4
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,14 @@ SCENES = Scenes()
 #: Of the training images, those with an object to learn: for some no place is found. A test counts them.
 TRAINED_IMAGES = 1522
 #: sha256 of what is drawn: data of another content are refused. A test draws it and says what it should be.
-CONTENT = "7313f6527769ec5bf6f98b759727cbc7fadd915759fa159fef1cd4e7e1580774"
+CONTENT = "52861ae369f6217cb89f9c7ac06f99a58cdda70e27d7c4cb723d7cd669255733"
 #: Identity of the generated data set in cache keys.
 DATASET_KEY = identify_generated(SCENES, CONTENT)
 
 #: c4 needs a block before its last; a shallow network also sees little of the strip at once: a cell of c5 depends on
-#: 107 columns, of which those at the edges matter little.
-_R50 = Backbone(blocks=(1, 1, 2, 1), width=8, norm="sync")
+#: 107 columns, of which those at the edges matter little. Weights of the last norms that start from 1 stay near 1 in so
+#: short a training: features are then so large that fresh attention picks few positions, where no light may fall.
+_R50 = Backbone(blocks=(1, 1, 2, 1), width=8, norm="sync", last_norm=0.1)
 #: As in the paper, only c4 is deeper. A cell of c5 depends on 139 columns.
 _R101 = replace(_R50, blocks=(1, 1, 3, 1))
 #: In four groups; not twice as wide as R101's, as the paper's are: deformable ones would take too long on a CPU.
