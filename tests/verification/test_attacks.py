@@ -723,7 +723,7 @@ def small(name=ALL, seed=0, **changes):
         (
             "training",
             {"iterations": 1, "recipe_iterations": 1},
-            "its recipe has 1 iterations; 1 epochs of 1526 images are 382",
+            "its recipe has 1 iterations; 1 epochs of 1522 images are 381",
         ),
         ("training", {"effective_batch": 2}, "its batch is 2, the recipe's 4"),
         ("training", {"learning_rate": 0.3}, "its learning rate is 0.3, the recipe's 0.002"),
@@ -761,6 +761,19 @@ def test_mini_records_that_begin_from_other_weights_than_the_others(store):
     )
 
 
+def test_mini_records_of_each_seed_begin_from_weights_of_their_own(store):
+    """A seed is a whole training: what another seed begins from is no reason to refuse it."""
+    made = [small(name, seed=seed) for seed in range(2) for name in ("coco-r50-baseline", GC)]
+    made = [changed(one, "weights", initial_sha256=str(5 + one.seed) * 64) for one in made]
+    for one in made[:3]:
+        store.add(one)
+    assert not [p for p in admit(store).problems if "begins from other weights" in p.text]
+    other = changed(made[3], "weights", initial_sha256="5" * 64)  # seed 0's
+    store.add(other)
+    said = [problem.text for problem in admit(store).problems]
+    assert "begins from other weights than another record of the same pre-training" in said
+
+
 def test_mini_records_of_weights_that_others_trained(store):
     store.add(record(ALL, {"ap_box": 60.0}, checkpoint={}, profile="mini"))
     assert "claims the mini profile and weights that others trained" in str(admit(store).problems[0])
@@ -778,6 +791,10 @@ def test_mini_records_of_a_first_stage_of_another_seed(store):
                           sha256=sha256))  # fmt: skip
     (problem,) = admit(store).problems
     assert "which are not those of a record of imagenet-r50-stage1" in problem.text
+    store.add(record(name, {"top1": 61.0}, profile="mini", seed=1))  # which begins from that of its own seed
+    assert {problem.file for problem in admit(store).problems if "a record of imagenet" in problem.text} == {
+        problem.file
+    }
 
 
 @pytest.mark.parametrize(
