@@ -29,18 +29,20 @@ def jobs(tmp_path_factory):
 
 def test_one_job_for_each_step_behind_what_it_begins_with(jobs):
     by_label = {job.label: job for job in jobs}
-    assert len(by_label) == len(jobs) == 1 + 1 + 8 * 2
-    pretraining, stage1, *rest = jobs
-    assert pretraining.label == "mini-imagenet-pretraining, which others begin with"
-    assert (stage1.label, stage1.after) == ("imagenet-r50-stage1 seed 0", (pretraining.name,))
-    assert {job.after for job in rest} == {(stage1.name,)}
-    assert {job.label for job in rest} == {f"{e} seed {s}" for e in paper.load(4).experiments for s in range(2)}
+    assert len(by_label) == len(jobs) == 1 + 2 + 8 * 2
+    assert jobs[0].label == "mini-imagenet-pretraining, which others begin with"
+    for seed in range(2):  # in the mini profile each has a first stage of its own
+        stage1 = by_label[f"imagenet-r50-stage1 seed {seed}"]
+        assert stage1.after == (jobs[0].name,)
+        mine = {job.label for job in jobs if job.after == (stage1.name,)}
+        assert mine == {f"{name} seed {seed}" for name in paper.load(4).experiments}
+        assert jobs.index(stage1) < min(jobs.index(by_label[label]) for label in mine)
 
 
 def test_what_is_alike_becomes_an_array(jobs):
     batches = build_batches(jobs, Cluster())
-    assert [len(batch.jobs) for batch in batches] == [1, 1, 16]
-    assert [len(batch.jobs) for batch in build_batches(jobs, Cluster(), most=10)] == [1, 1, 10, 6]
+    assert [len(batch.jobs) for batch in batches] == [1, 2, 8, 8]
+    assert [len(batch.jobs) for batch in build_batches(jobs, Cluster(), most=5)] == [1, 2, 5, 3, 5, 3]
 
 
 def test_what_the_longest_chain_begins_with_is_submitted_first(tmp_path, monkeypatch):
@@ -75,7 +77,7 @@ def test_the_scripts_say_what_was_asked_for_and_bash_can_read_them(jobs, tmp_pat
         modules=["cuda/12.4", "gcc"], setup=["export A='b c'"], imagenet={"time": "8:00:00"},
     )  # fmt: skip
     jobs = [replace(job, order=replace(job.order, settings=replace(job.order.settings, devices=2))) for job in jobs]
-    first, second, third = write_scripts(build_batches(jobs, cluster), tmp_path / "re sults")
+    first, second, third, fourth = write_scripts(build_batches(jobs, cluster), tmp_path / "re sults")
     for line in (
         "--partition=gpu", "--account=vision", "--qos=low", "--gpus-per-node=2", "--cpus-per-task=16", "--mem=64G",
         "--nodes=2", "--ntasks-per-node=2", "--time=8:00:00", "--signal=B:USR1@300", "--requeue", "--open-mode=append",
@@ -85,12 +87,14 @@ def test_the_scripts_say_what_was_asked_for_and_bash_can_read_them(jobs, tmp_pat
     assert "\nmodule load cuda/12.4 gcc\nexport A='b c'\n" in first
     assert f"\nexec {sys.executable} -u -m submitit.core._submit '{tmp_path / 're sults'}/jobs/logs'\n" in first
     assert "--dependency" not in first
-    assert "--array" not in first + second
+    assert "--array" not in first
     assert "--dependency='afterok:$JOB1'" in second
     assert "--kill-on-invalid-dep=yes" in second
-    assert "#SBATCH --array=0-15%5\n" in third
-    assert "--dependency='afterok:$JOB2'" in third
-    for script in (first, second, third):
+    assert "#SBATCH --array=0-1%2\n" in second
+    for script, before in ((third, "$JOB2_0"), (fourth, "$JOB2_1")):
+        assert "#SBATCH --array=0-7%5\n" in script
+        assert f"--dependency='afterok:{before}'" in script
+    for script in (first, second, third, fourth):
         assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
 
 
