@@ -171,7 +171,9 @@ class ResNetLayers(nn.Module):
                 blocks.append(Bottleneck(spec, stage, in_channels, spec.width * 2**i, stride, insertion))
                 in_channels = self.channels[stage]
             for block in blocks:
-                nn.init.constant_(block.bn3.weight, spec.last_norm)
+                weight = block.bn3.weight  # of a frozen norm, a buffer
+                assert isinstance(weight, Tensor)
+                nn.init.constant_(weight, spec.last_norm)
             self.add_module(_LAYERS[stage], nn.Sequential(*blocks))
         if num_classes is not None:
             self.avgpool = AVERAGE_POOL[spec.dimensions](1)
