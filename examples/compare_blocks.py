@@ -151,10 +151,10 @@ def render(task: str, lines: Iterable[Line], settings: Settings, counts: Mapping
         f"# Blocks that others published, beside the paper's: {TASKS[task].where}, mini profile\n\n"
         "NOT comparable with the numbers of any paper: scaled-down networks on generated data, on which context is "
         "worth having by construction (docs/mini.md). Accuracy and statistics of attention are means ± standard "
-        "deviations over n seeds; all seeds share the data and what the networks start from. Parameters and FLOPs are "
-        "of the full-size networks, in the paper's convention. A run is training and evaluation, on one core of the "
-        "machine that measured it. Statistics of attention are of blocks that have a map for each position; with "
-        "several such blocks they are the mean over these.\n\n"
+        "deviations over n seeds; all seeds share the data, and what its networks start from is trained with each. "
+        "Parameters and FLOPs are of the full-size networks, in the paper's convention. A run is training and "
+        "evaluation, on one core of the machine that measured it. Statistics of attention are of blocks that have a "
+        "map for each position; with several such blocks they are the mean over these.\n\n"
         f"{tables}\n"
     )
 

@@ -75,7 +75,10 @@ def write_answers(table: Table, records: Sequence[Record], processes: int = 1) -
             text = _write_family(table, way if len(ways) > 1 else "", answers, pace)
             side = "in one process" if processes == 1 else f"in {processes} processes side by side"
             if "more minute" in text:
-                text += f"\nMinutes are of all experiments of the table, {side}, as long as they took so far."
+                text += (
+                    f"\nMinutes are of all experiments of the table, {side}, as long as they took so far, and of what "
+                    "they start from."
+                )
             families.append(text)
     return "\n\n".join(families)
 

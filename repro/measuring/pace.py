@@ -51,8 +51,8 @@ class Pace:
     Args:
         costs: the seconds that each step is expected to take; 0 where nothing is known.
         workers: how many steps are done at a time.
-        shared: the trainings that several steps begin with, (stage, expected seconds) of each. They come one after
-            another.
+        shared: the trainings that several steps begin with, (stage, expected seconds) of each. The first steps wait for
+            theirs; later ones are done beside other steps.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Pace:
         self.fractions = [0.0] * len(costs)
         self.started: float | None = None
         self.shared = _SharedTrainings(shared)
+        self.shared_before = 0.0  #: expected seconds of shared trainings that were done when the first step began
 
     def advance(self, step: int, stage: str, done: int, total: int) -> None:
         """Note how far a step is. What it shares with others counts as nothing of it."""
@@ -88,6 +89,7 @@ class Pace:
     def _reach(self, step: int, fraction: float) -> None:
         if self.started is None:
             self.started = self.clock()
+            self.shared_before = self.shared.total - self.shared.left
         self.fractions[step] = max(self.fractions[step], fraction)
 
     @property
@@ -111,6 +113,7 @@ class Pace:
             return (steps + self.shared.left) * self.shared.slower
         elapsed = self.clock() - self.started
         expected = self.trust * self.shared.slower
+        done += self.shared.total - self.shared.left - self.shared_before
         slower = (elapsed * self.workers + expected) / (done + self.trust)
         return (steps + self.shared.left / self.workers) * slower
 

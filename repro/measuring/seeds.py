@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 
-from repro.experiments import is_published
+from repro.paper import load_all
 from repro.planning.plan import Step
 from repro.records import DeclaredSeeds
 from repro.settings import Settings
@@ -14,14 +14,16 @@ from repro.settings import Settings
 def declare_seeds(steps: Iterable[Step], settings: Settings, seeds: int) -> None:
     """Write down that seeds 0..seeds-1 of what is trained will be run, before any of them is.
 
-    What was declared before stays: whoever runs fewer seeds than once declared has chosen among them. Of the user's own
-    experiments nothing is declared: a file that is edited defines another one under the same name.
+    What was declared before stays: whoever runs fewer seeds than once declared has chosen among them. It is declared of
+    the rows of tables: what they start from has as many seeds as they need, and of the user's own experiments, a file
+    that is edited defines another one under the same name.
 
     Raises:
         ReproError: the directory of results cannot be written.
     """
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    asked_for = (step for step in steps if _is_to_declare(step))
+    rows = {name for table in load_all() for name in table.experiments}
+    asked_for = (step for step in steps if step.source == "trained" and step.order and step.experiment.name in rows)
     for name, readings in dict.fromkeys((step.experiment.name, step.experiment.readings) for step in asked_for):
         declared = DeclaredSeeds(
             experiment=name,
@@ -32,7 +34,3 @@ def declare_seeds(steps: Iterable[Step], settings: Settings, seeds: int) -> None
             declared=now,
         )
         settings.store.declare_seeds(declared)
-
-
-def _is_to_declare(step: Step) -> bool:
-    return step.source == "trained" and bool(step.order) and not step.needed_by and is_published(step.experiment.name)

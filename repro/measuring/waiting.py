@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from repro.engine.fitted import WEIGHTS
+from repro.errors import ReproError
 from repro.experiments import mini
 from repro.files.places import is_there
 from repro.planning import keys
@@ -30,7 +31,7 @@ class Waiting:
     def take(self) -> Step | None:
         """Take a step; None where none is left."""
         with self._lock:
-            busy = {place for places in self._busy.values() for place in places if not is_there(place / WEIGHTS)}
+            busy = {place for places in self._busy.values() for place in places if not _is_finished(place)}
             step = min(self._steps, key=lambda step: len(busy.intersection(self._starts[id(step)])), default=None)
             if step is not None:
                 self._steps.remove(step)
@@ -41,6 +42,13 @@ class Waiting:
         """Say that a step ended, well or not."""
         with self._lock:
             self._busy.pop(id(step), None)
+
+
+def _is_finished(place: Path) -> bool:
+    try:
+        return is_there(place / WEIGHTS)
+    except ReproError:  # who begins with it says what is wrong
+        return False
 
 
 def _list_starts(step: Step) -> list[Path]:

@@ -37,10 +37,10 @@ class MiniView:
 
 #: What to know about the generated data sets and their short schedules, by the task.
 _CAVEATS = {
-    "coco": "Blocks are inserted into one detector that was trained on scenes lit everywhere.",
+    "coco": "Blocks are inserted into a detector that was trained on scenes lit everywhere.",
     "imagenet": "A network finds the light at the edge within the schedule or does not, so a spread can be wide or, "
     "from few seeds, misleadingly narrow. Top-5 says little: once textures are read, two classes are left.",
-    "kinetics": "Blocks are inserted into one network for videos that was trained on the same videos.",
+    "kinetics": "Blocks are inserted into a network for videos that was trained on the same videos.",
 }
 
 
@@ -57,8 +57,8 @@ def build_mini(table: Table, measured: Mapping[str, Measurement], rules: Hypothe
         f"Scaled-down networks{_describe_lengths(table, measured)}. "
         "Mean ± standard deviation over n seeds, in %; only the order of rows can be compared with the paper's. "
         "Context is worth having on these data by construction, and the task was settled with seed 0 in view "
-        "(docs/mini.md). All seeds share the data and what the networks start from: a spread is of how the rest is "
-        "initialised and of the order of the data." + "".join(f" {_CAVEATS[dataset]}" for dataset in datasets)
+        "(docs/mini.md). All seeds share the data and a pre-trained classifier. What networks start from is trained "
+        "with each seed: a spread is of all the rest." + "".join(f" {_CAVEATS[dataset]}" for dataset in datasets)
     )
     labels = {row.experiment: row.label for row in reversed(table.rows)}
     printed_columns = dict.fromkeys(cell.column for cell in table.cells)

@@ -300,11 +300,14 @@ def _conclude(a: Record, b: Record, changed: set[str], deltas: Sequence[MetricDe
 def _drop_consequences(a: Record, b: Record, changed: set[str]) -> set[str]:
     """Leave out the fields whose change follows from others'.
 
-    Of one training key, initial weights are of one recipe, too: they are others because something moved them. The key
-    itself says that the two are different measurements only where nothing that it is made from does.
+    Of one training key, initial weights are of one recipe, too: they are others because something moved them. In the
+    mini profile those of another seed are others, as each seed has a shared training of its own. The key itself says
+    that the two are different measurements only where nothing that it is made from does.
     """
+    if _KEY not in changed or ("seed" in changed and a.profile == "mini"):
+        changed = changed - {"weights.initial_sha256"}
     if _KEY not in changed:
-        return changed - {"weights.initial_sha256"}
+        return changed
     others = {field for field in changed - {_KEY} if field == "seed" or _name_cause(_DECISIVE, field)}
     return changed - {_KEY} if others else changed
 

@@ -54,11 +54,6 @@ class Answer:
     adjusted_close: float = 1.0
 
     @property
-    def sizes(self) -> tuple[int, ...]:
-        """The number of runs in each group of the first stratum."""
-        return tuple(len(group) * len(self.seeds) for group in self.hypothesis.strata[0])
-
-    @property
     def shown(self) -> str:
         """The word, with the margin where that belongs to it."""
         return f"equivalent within {self.hypothesis.margin:g}" if self.word == "equivalent" else self.word

@@ -8,12 +8,13 @@ is as uncertain as the means and the scatter that it begins from: a plan, not a 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 
 import numpy as np
 
+from repro.experiments import is_defined, mini
 from repro.paper import Table
 from repro.paper.hypotheses import load_hypotheses
 from repro.records import Record
@@ -50,15 +51,30 @@ def estimate_power(answers: Sequence[Answer]) -> dict[str, Power]:
 
 
 def measure_seed(table: Table, records: Sequence[Record]) -> dict[str, float]:
-    """Sum the seconds that one seed of every experiment of a table took: training, evaluation, statistics of attention.
+    """Sum the seconds of one more seed of every experiment of a table: training, evaluation, statistics of attention.
 
-    By way of measuring; one in which an experiment was not run is left out. Of several seeds, the mean.
+    As long as these took, of several seeds the mean; what they start from and is trained with each seed, as it is
+    estimated. By way of measuring; one in which an experiment was not run is left out.
     """
     seconds = {}
     for way, measured in collect_mini(table, records):
         if set(measured) == set(table.experiments):
             seconds[way] = sum(_measure_seed_of(measurement) for measurement in measured.values())
+            seconds[way] += _estimate_starts(measured)
     return seconds
+
+
+def _estimate_starts(names: Iterable[str]) -> float:
+    """Estimate the seconds of the trainings that a seed of these experiments starts from, its own ones."""
+    own: dict[str, float] = {}
+    for name in names:
+        experiment = mini.get_at_profile(name, "mini")
+        if is_defined(experiment.recipe.initial_weights):
+            experiment = mini.get_at_profile(experiment.recipe.initial_weights, "mini")
+            own[experiment.spec_hash] = mini.estimate_seconds(experiment)
+        elif len(pretrainings := mini.list_pretrainings(experiment)) > 1:
+            own[pretrainings[-1].spec_hash] = mini.estimate_pretraining_seconds(experiment, pretrainings[-1])
+    return sum(own.values())
 
 
 def _measure_seed_of(measurement: Measurement) -> float:

@@ -93,7 +93,10 @@ def _find_weights_of_others(files: Mapping[str, Record]) -> Iterator[Finding]:
 
 
 def _find_other_pretraining(here: Mapping[str, Record]) -> Iterator[Finding]:
-    """Find trainings of the mini profile that begin from other weights than the others of the same pre-training."""
+    """Find trainings of the mini profile that begin from other weights than the others of the same pre-training.
+
+    Or from the same as those of another seed, where each seed has a pre-training of its own.
+    """
     pretrained: dict[tuple[str, int], dict[str, Record]] = defaultdict(dict)
     for file, record in here.items():
         experiment = find_specification(record)
@@ -107,6 +110,16 @@ def _find_other_pretraining(here: Mapping[str, Record]) -> Iterator[Finding]:
             if others and record.weights.initial_sha256 != usual:
                 others_of = f"{times} other records" if times > 1 else "another record"
                 yield file, record, f"begins from other weights than {others_of} of the same pre-training"
+    for (spec, seed), mine in pretrained.items():
+        elsewhere = {
+            record.weights.initial_sha256: name
+            for (other, its_seed), theirs in pretrained.items()
+            if other == spec and its_seed != seed
+            for name, record in theirs.items()
+        }
+        for file, record in mine.items():
+            if same := elsewhere.get(record.weights.initial_sha256):
+                yield file, record, f"begins from the weights of another seed, as {same} does"
 
 
 def find_gaps(trained: Mapping[str, Record], declared: Mapping[TrainedAlike, int]) -> Iterator[Finding]:

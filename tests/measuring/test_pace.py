@@ -72,6 +72,22 @@ def test_while_all_wait_for_what_they_share_the_estimate_goes_down(slowness):
         assert pace.remaining == pytest.approx(end - now[0], abs=0.06 * end)
 
 
+def test_shared_trainings_beside_other_steps_do_not_look_like_slowness():
+    """Two workers, ten runs of 20 s and a detector of 60 s for each half: the second is trained while runs go on."""
+    now = [0.0]
+    pace = Pace([20.0] * 10, 2, [("detector", 60.0)] * 2, clock=lambda: now[0])
+    for part in range(11):
+        pace.advance(0, "detector", part, 10)
+        now[0] += 6.0 * (part < 10)
+    for step in range(3):  # by one worker, while the other trains the second detector
+        for part in range(11):
+            pace.advance(step, "training", part, 10)
+            pace.advance(5, "detector", 10 * step + part, 30)
+            now[0] += 2.0 * (part < 10)
+        pace.finish(step)
+    assert pace.remaining == pytest.approx(7 * 20 / 2, rel=0.1)
+
+
 def test_what_an_interrupted_run_left_of_it_counts_but_not_as_speed():
     now = [0.0]
     pace = Pace([20.0] * 4, 2, [("detector", 60.0)], clock=lambda: now[0])

@@ -13,8 +13,15 @@ def test_what_is_trained_is_declared_with_its_number_of_seeds(tmp_path):
     declare_seeds(steps, settings, 3)
     assert settings.store.read().declared == {
         ("coco-r50-baseline", "mini", "torchvision", ()): 3,
-        ("imagenet-r50-1gc", "mini", "torchvision", ()): 3,  # and not the first stage, which is run with seed 0 alone
+        ("imagenet-r50-1gc", "mini", "torchvision", ()): 3,  # and not the first stage, which is no row of a table
     }
+
+
+def test_what_rows_start_from_is_not_declared_by_itself_either(tmp_path):
+    """Else, a table with more seeds would need seeds of it that were not declared."""
+    settings = Settings(profile="mini", results=tmp_path)
+    declare_seeds(plan(["imagenet-r50-stage1"], settings, range(1)), settings, 1)
+    assert settings.store.read().declared == {}
 
 
 def test_seeds_of_another_reading_are_declared_for_it_alone(tmp_path):

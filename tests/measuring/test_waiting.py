@@ -64,6 +64,15 @@ def test_second_stages_wait_for_the_first_one_of_their_seed(settings):
     assert take(waiting)[1] == ("imagenet-r50-baseline", 0)
 
 
+def test_a_place_that_cannot_be_read_stops_nobody(settings):
+    """Whoever begins with it says what is wrong."""
+    waiting = Waiting(plan.plan(["coco-r50-baseline", "coco-r50-1gc"], settings, range(1)))
+    first, _ = take(waiting)
+    first.order.directory.mkdir(parents=True)
+    (first.order.directory / WEIGHTS).symlink_to("nowhere")
+    assert take(waiting)[1] == ("coco-r50-1gc", 0)
+
+
 def test_other_networks_share_nothing(settings):
     waiting = Waiting(plan.plan(["coco-r50-baseline", "coco-r101-baseline"], settings, range(2)))
     names = [take(waiting)[1] for _ in range(2)]

@@ -69,7 +69,7 @@ def record(name: str, metrics: dict[str, float], /, *, seed: int = 0, profile: s
         "weights": Weights(
             sha256=STAGE1 if name == "imagenet-r50-stage1" else cache_key(weights=identity),
             origin="trained here",
-            initial_sha256=initial_sha256(experiment),
+            initial_sha256=initial_sha256(experiment, seed),
         ),
         "dataset": DataSet(**dataset),
         "training": Training(
@@ -143,7 +143,7 @@ def complete(experiment: Experiment, metrics: dict[str, float], changes: dict) -
 STAGE1 = "5" * 64
 
 
-def initial_sha256(experiment: Experiment) -> str | None:
+def initial_sha256(experiment: Experiment, seed: int) -> str | None:
     """Of what the recipe says that a training starts from."""
     wanted = experiment.recipe.initial_weights
     if wanted in EXPERIMENTS:
@@ -151,7 +151,7 @@ def initial_sha256(experiment: Experiment) -> str | None:
     if wanted == "random":
         return None
     if pretrainings := mini.list_pretrainings(experiment):
-        return pretrainings[-1].spec_hash
+        return cache_key(spec=pretrainings[-1].spec_hash, seed=seed if len(pretrainings) > 1 else 0)
     return initial_weights.get_sha256_prefix(wanted).ljust(64, "0")
 
 

@@ -774,6 +774,15 @@ def test_mini_records_of_each_seed_begin_from_weights_of_their_own(store):
     assert "begins from other weights than another record of the same pre-training" in said
 
 
+def test_mini_records_of_two_seeds_that_begin_from_the_same_weights(store):
+    """Runs of one start are no whole trainings, however many seeds they say that they are of."""
+    for seed in range(2):
+        store.add(changed(small(seed=seed), "weights", initial_sha256="5" * 64))
+    first, second = (small(seed=seed).filename for seed in range(2))
+    said = {str(problem) for problem in admit(store).problems}
+    assert f"record {second}: begins from the weights of another seed, as {first} does" in said
+
+
 def test_mini_records_of_weights_that_others_trained(store):
     store.add(record(ALL, {"ap_box": 60.0}, checkpoint={}, profile="mini"))
     assert "claims the mini profile and weights that others trained" in str(admit(store).problems[0])

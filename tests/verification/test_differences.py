@@ -24,6 +24,15 @@ def made(*, gap=0.0, predictions="1" * 64, weights="d" * 64, **changes):
     )
 
 
+def test_seeds_of_the_mini_profile_differ_in_the_seed_alone_although_each_begins_from_weights_of_its_own():
+    first, second = (
+        record("coco-r50-1gc", {"ap_box": 70.0 + seed, "ap_mask": 60.0}, profile="mini", seed=seed) for seed in range(2)
+    )
+    assert first.weights.initial_sha256 != second.weights.initial_sha256
+    found = compare("first", first, "second", second)
+    assert found.conclusion.startswith("the seed alone changed: runs of the mini profile scatter widely")
+
+
 A = made()
 OTHER = {"gap": 0.2, "predictions": "2" * 64}
 TRAINED = {**OTHER, "weights": "8" * 64}

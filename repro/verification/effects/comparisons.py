@@ -98,7 +98,8 @@ def _pair_measurements(a: str, b: str, measured: Mapping[str, Sequence[Measureme
         for seed, record in one.items()
         if seed not in ours or seed not in theirs
     ]
-    return Runs(a, b, both, name_way(x.first), _list_differences(*both[0]), tuple(alone))
+    differs = dict.fromkeys(what for pair in both for what in _list_differences(*pair))
+    return Runs(a, b, both, name_way(x.first), tuple(differs), tuple(alone))
 
 
 def _list_seeds(runs: Mapping[int, Record]) -> str:
