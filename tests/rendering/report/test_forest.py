@@ -21,10 +21,10 @@ def answers():
     return {answer.hypothesis.id: answer for answer in found}
 
 
-def test_the_interval_of_two_networks_is_students(answers):
+def test_the_interval_of_two_networks_is_students_paired_one(answers):
     answer = answers["positions-on-par"]  # one network on either side
     first, second = (answer.values[name] for name in answer.hypothesis.experiments)
-    theirs = stats.ttest_ind(first, second).confidence_interval()
+    theirs = stats.ttest_rel(first, second).confidence_interval()
     assert forest.compute_effect_interval(answer) == pytest.approx((theirs.low, theirs.high))
 
 
