@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from repro.errors import ReproError
 from repro.planning import keys
@@ -64,9 +64,7 @@ def build_tasks(steps: Sequence[Step], settings: Settings) -> list[Task]:
     left = [step for step in steps if step.status != "measured"]
     tasks = []
     for step in left:
-        earlier = (
-            keys.prerequisite(step.experiment, replace(settings, seed=step.seed)) if step.source == "trained" else None
-        )
+        earlier = keys.prerequisite(step.experiment, settings) if step.source == "trained" else None
         after = (f"{earlier[0].name} seed {earlier[1].seed}",) if earlier else ()
         tasks.append(Task(name_step(step), step.seconds / width, after, width))
     return tasks
