@@ -151,6 +151,7 @@ class Backbone:
     #: Weights of the last batch norm of each residual block, where none are loaded. Small ones keep small what a
     #: context block sees, and its attention soft.
     last_norm: float = later(1.0, before=1.0)
+    shortcut_norm: float = later(1.0, before=1.0)  #: likewise of the batch norm of each shortcut with a convolution
 
 
 @dataclass(frozen=True)

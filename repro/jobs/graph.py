@@ -76,5 +76,5 @@ def _build_preparation(order: TrainedWork, command: str) -> Job | None:
     if find_finished(order.settings.results / "runs" / f"{last.name}.{key[:12]}", key):
         return None
     task = write_task(order, command, prepare=True)
-    seed = f" seed {order.settings.seed}" if len(pretrainings) > 1 else ""  # the first of all is of seed 0 for all
+    seed = f" seed {order.settings.seed}" if mini.is_repeated_with_each_seed(pretrainings) else ""
     return Job(f"{last.name}.{key[:12]}", f"{last.name}{seed}, which others begin with", order, task)

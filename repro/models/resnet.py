@@ -136,7 +136,8 @@ class ResNetLayers(nn.Module):
 
     The last batch norm of a residual block starts from `spec.last_norm`: 1 in the paper's networks. [6] has 0
     (ZERO_INIT_FINAL_BN, in all its Kinetics configurations), but where weights of ImageNet are loaded nothing remains
-    of it; [33] counts it to its refinements.
+    of it; [33] counts it to its refinements. The norm of a shortcut with a convolution starts from
+    `spec.shortcut_norm`, also 1 in the paper's networks.
 
     Raises:
         ValueError: a specification with a site or stage that the network does not have, of neither 2 nor 3
@@ -171,9 +172,12 @@ class ResNetLayers(nn.Module):
                 blocks.append(Bottleneck(spec, stage, in_channels, spec.width * 2**i, stride, insertion))
                 in_channels = self.channels[stage]
             for block in blocks:
-                weight = block.bn3.weight  # of a frozen norm, a buffer
-                assert isinstance(weight, Tensor)
-                nn.init.constant_(weight, spec.last_norm)
+                norms = [(block.bn3, spec.last_norm)]
+                if block.downsample is not None:
+                    norms.append((block.downsample[1], spec.shortcut_norm))
+                for layer, start in norms:
+                    assert isinstance(layer.weight, Tensor)  # of a frozen norm, a buffer
+                    nn.init.constant_(layer.weight, start)
             self.add_module(_LAYERS[stage], nn.Sequential(*blocks))
         if num_classes is not None:
             self.avgpool = AVERAGE_POOL[spec.dimensions](1)

@@ -151,11 +151,8 @@ def pretraining_key(experiment: Experiment, pretrainings: list[Experiment], sett
 
 
 def seed_pretraining(pretrainings: list[Experiment], settings: Settings) -> int:
-    """The seed of the last of these trainings: that of the experiment, but 0 of a classifier, which all seeds share.
-
-    So the paper's detectors begin from one classifier, too.
-    """
-    return settings.seed if len(pretrainings) > 1 else 0
+    """The seed of the last of these trainings: that of the experiment, but 0 where all seeds share it."""
+    return settings.seed if mini.is_repeated_with_each_seed(pretrainings) else 0
 
 
 def pretraining_directory(experiment: Experiment, pretrainings: list[Experiment], settings: Settings) -> Path:

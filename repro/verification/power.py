@@ -72,7 +72,7 @@ def _estimate_starts(names: Iterable[str]) -> float:
         if is_defined(experiment.recipe.initial_weights):
             experiment = mini.get_at_profile(experiment.recipe.initial_weights, "mini")
             own[experiment.spec_hash] = mini.estimate_seconds(experiment)
-        elif len(pretrainings := mini.list_pretrainings(experiment)) > 1:
+        elif mini.is_repeated_with_each_seed(pretrainings := mini.list_pretrainings(experiment)):
             own[pretrainings[-1].spec_hash] = mini.estimate_pretraining_seconds(experiment, pretrainings[-1])
     return sum(own.values())
 

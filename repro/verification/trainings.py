@@ -102,7 +102,8 @@ def _find_other_pretraining(here: Mapping[str, Record]) -> Iterator[Finding]:
         experiment = find_specification(record)
         if experiment and experiment.recipe.initial_weights in mini.PRETRAINED and not record.departures:
             pretrainings = mini.list_pretrainings(experiment)
-            pretrained[pretrainings[-1].spec_hash, record.seed if len(pretrainings) > 1 else 0][file] = record
+            seed = record.seed if mini.is_repeated_with_each_seed(pretrainings) else 0
+            pretrained[pretrainings[-1].spec_hash, seed][file] = record
     for mine in pretrained.values():
         begun = Counter(record.weights.initial_sha256 for record in mine.values())
         (usual, times), *others = begun.most_common()

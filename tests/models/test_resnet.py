@@ -64,17 +64,22 @@ def test_small_networks_are_torchvisions(spec: Backbone, train: bool) -> None:
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_the_last_norms_of_residual_blocks_start_from_what_is_asked_for_and_nothing_else_changes(dimensions) -> None:
+@pytest.mark.parametrize(
+    ("field", "norm", "count"), [("last_norm", "bn3.weight", 5), ("shortcut_norm", "downsample.1.weight", 4)]
+)
+def test_norms_of_residual_blocks_start_from_what_is_asked_for_and_nothing_else_changes(
+    field, norm, count, dimensions
+) -> None:
     spec = Backbone(blocks=(1, 2, 1, 1), width=4, dimensions=dimensions)
     networks = []
-    for last_norm in (1.0, 0.25):
+    for start in (1.0, 0.25):
         torch.manual_seed(0)
-        networks.append(ResNet(replace(spec, last_norm=last_norm), num_classes=3).state_dict())
+        networks.append(ResNet(replace(spec, **{field: start}), num_classes=3).state_dict())
     usual, small = networks
-    lasts = {name for name in usual if name.endswith("bn3.weight")}
-    assert len(lasts) == 5
+    changed = {name for name in usual if name.endswith(norm)}
+    assert len(changed) == count
     for name, value in usual.items():
-        assert torch.equal(small[name], 0.25 * value if name in lasts else value), name
+        assert torch.equal(small[name], 0.25 * value if name in changed else value), name
 
 
 def test_features_and_channels() -> None:

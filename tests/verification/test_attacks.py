@@ -723,7 +723,7 @@ def small(name=ALL, seed=0, **changes):
         (
             "training",
             {"iterations": 1, "recipe_iterations": 1},
-            "its recipe has 1 iterations; 1 epochs of 1522 images are 381",
+            "its recipe has 1 iterations; 1 epochs of 1525 images are 382",
         ),
         ("training", {"effective_batch": 2}, "its batch is 2, the recipe's 4"),
         ("training", {"learning_rate": 0.3}, "its learning rate is 0.3, the recipe's 0.002"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from repro.errors import ReproError
@@ -52,6 +53,14 @@ def list_pretrainings(experiment: Experiment) -> list[Experiment]:
         experiment = replace(_TASKS[experiment.dataset].pretraining_for(experiment), source=None)
         chain.insert(0, experiment)
     return chain
+
+
+def is_repeated_with_each_seed(pretrainings: Sequence[Experiment]) -> bool:
+    """Whether the last of these trainings is one of its own for each seed: all but the first, which all seeds share.
+
+    So the paper's detectors begin from one classifier, too.
+    """
+    return len(pretrainings) > 1
 
 
 def estimate_seconds(experiment: Experiment) -> float:

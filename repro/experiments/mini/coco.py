@@ -14,7 +14,7 @@ from repro.errors import ReproError
 from repro.experiments import Backbone, Classifier, Detector, Experiment, Recipe, get
 from repro.experiments.mini.generated import identify_generated
 
-MINI_DATA_SEED = 4
+MINI_DATA_SEED = 5
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,16 @@ class Scenes:
 
 SCENES = Scenes()
 #: Of the training images, those with an object to learn: for some no place is found. A test counts them.
-TRAINED_IMAGES = 1522
+TRAINED_IMAGES = 1525
 #: sha256 of what is drawn: data of another content are refused. A test draws it and says what it should be.
-CONTENT = "52861ae369f6217cb89f9c7ac06f99a58cdda70e27d7c4cb723d7cd669255733"
+CONTENT = "b50170f4318c8615670b063893cd75c89c6a8976474c1c9523e158cde6c85666"
 #: Identity of the generated data set in cache keys.
 DATASET_KEY = identify_generated(SCENES, CONTENT)
 
 #: c4 needs a block before its last; a shallow network also sees little of the strip at once: a cell of c5 depends on
-#: 107 columns, of which those at the edges matter little. Weights of the last norms that start from 1 stay near 1 in so
-#: short a training: features are then so large that fresh attention picks few positions, where no light may fall.
-_R50 = Backbone(blocks=(1, 1, 2, 1), width=8, norm="sync", last_norm=0.1)
+#: 107 columns, of which those at the edges matter little. Weights of norms that start from 1 stay near 1 in so short a
+#: training: features are then so large that fresh attention picks few positions, where no light may fall.
+_R50 = Backbone(blocks=(1, 1, 2, 1), width=8, norm="sync", last_norm=0.1, shortcut_norm=0.5)
 #: As in the paper, only c4 is deeper. A cell of c5 depends on 139 columns.
 _R101 = replace(_R50, blocks=(1, 1, 3, 1))
 #: In four groups; not twice as wide as R101's, as the paper's are: deformable ones would take too long on a CPU.
@@ -72,7 +72,7 @@ PRETRAINING = Experiment(
         input_size=(SCENES.height, SCENES.classification_width),
     ),
     recipe=Recipe(
-        epochs=1, batch_size=32, learning_rate=6e-3, schedule="cosine", warmup_iterations=30, optimizer="adamw",
+        epochs=2, batch_size=32, learning_rate=6e-3, schedule="cosine", warmup_iterations=30, optimizer="adamw",
         weight_decay=0.01, initial_weights="random", flip=0.0,
     ),
     profile="mini",
@@ -134,7 +134,7 @@ def estimate_seconds(experiment: Experiment) -> float:
     """Estimate how many seconds of one core the training and the evaluation of a mini experiment take."""
     start = experiment.recipe.initial_weights
     if start == "random":  # the classifier
-        return 20.0
+        return 30.0
     network = experiment.detector
     seconds = 55.0 if network.backbone.dcn else 40.0 if network.cascade else 22.0  # no fast deformable one on a CPU
     return 2.5 * seconds if start == "pretraining" else seconds
