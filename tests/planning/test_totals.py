@@ -79,7 +79,7 @@ def test_what_mini_experiments_start_from_is_named_where_it_is_not_here(tmp_path
     names = ("coco-r50-1gc", "coco-r50-baseline")
     steps = [replace(step(seconds=20.0), experiment=mini.get_at_profile(name, "mini")) for name in names]
     (line,) = describe_totals(steps, settings)
-    assert line.endswith("; and before that, once, 2 pre-trainings that experiments share, about 75 s")
+    assert line.endswith("; and before that, once, 2 pre-trainings that experiments share, about 85 s")
     for number in (1, 2):
         chain = mini.list_pretrainings(steps[0].experiment)[:number]
         directory = keys.pretraining_directory(steps[0].experiment, chain, settings)
