@@ -3,14 +3,16 @@
     python benchmarks/fresh_attention.py RESULTS [--experiment coco-r50-1gc] [--seeds 8]
 
 RESULTS holds `runs/` with the shared detectors of the seeds, as `repro reproduce 2` leaves them. For each seed and each
-block of the experiment: the norm of its features' mean, the standard deviation over positions of its logits, quantiles
-of the attention on lit columns (whose share is 0.30), and how often it is below 0.1. Attention that begins elsewhere
-may never come to the light.
+block of the experiment: the norm of a position's features (mean), the standard deviation over positions of the logits,
+quantiles of the attention on lit columns (whose share of an image is 0.30), how often it is below 0.1, and that of the
+weights with which the run of that seed begins. All of it is of what the block sees in its first training step: 64
+training images in batches of 4, normalised by their own statistics.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -25,39 +27,43 @@ from repro.planning.keys import pretraining_directory
 from repro.settings import Settings
 from repro.tasks.detection import Detection
 
-_SCENES, _DRAWS = 64, 400
+_SCENES, _BATCH, _DRAWS = 64, 4, 400
 _QUANTILES = (0.01, 0.05, 0.25, 0.5)
 
 
-def compute_features(backbone: nn.Module, block: nn.Module, scenes: list[Scene]) -> Tensor:
-    """What the block sees of the images: (B, C, H, W)."""
+def compute_features(model: nn.Module, block: nn.Module, scenes: list[Scene]) -> Tensor:
+    """What the block sees of the images in training: (B, C, H, W)."""
     images = torch.stack([torch.tensor(scene.image).permute(2, 0, 1) for scene in scenes]).float()
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (AUTHORS.mean, AUTHORS.std))
     seen: list[Tensor] = []
-    with block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])), torch.no_grad():
-        backbone((images - mean) / std)
-    return seen[0]
+    model.train()
+    with block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone())), torch.no_grad():
+        for batch in ((images - mean) / std).split(_BATCH):
+            model.get_submodule("backbone")(batch)
+    return torch.cat(seen)
 
 
-def draw_attention_on_light(block: GlobalContextBlock, features: Tensor, scenes: list[Scene]) -> tuple[Tensor, float]:
-    """Draw weights as the block's own are drawn.
+def measure_attention(weight: Tensor, features: Tensor, scenes: list[Scene]) -> tuple[float, float]:
+    """Measure what these weights of attention, (1, C, 1, 1), do at first.
 
     Returns:
-        the share of attention on lit columns, mean over the images, of each draw (400,), and the logits' deviation.
+        the share of attention on lit columns, mean over the images, and the standard deviation of the logits.
     """
     lit = torch.zeros(len(scenes), 1, mini.coco.SCENES.width)
     for row, scene in zip(lit, scenes, strict=True):
         row[0, scene.lit[0] : scene.lit[1] + 1] = 1
     columns = functional.adaptive_avg_pool1d(lit, features.shape[-1])[:, 0]
-    shares, deviations = [], []
+    logits = functional.conv2d(features, weight).flatten(1)
+    attention = logits.softmax(1).view(len(scenes), *features.shape[-2:])
+    return float((attention.sum(1) * columns).sum(1).mean()), float(logits.std(1).mean())
+
+
+def draw_weights(like: Tensor) -> Iterator[Tensor]:
+    """Draw weights as the block draws its own."""
     for seed in range(_DRAWS):
-        weight = torch.empty_like(block.conv_mask.weight)
+        weight = torch.empty_like(like)
         nn.init.kaiming_normal_(weight, generator=torch.Generator().manual_seed(seed))
-        logits = functional.conv2d(features, weight).flatten(1)
-        attention = logits.softmax(1).view(len(scenes), *features.shape[-2:])
-        shares.append((attention.sum(1) * columns).sum(1).mean())
-        deviations.append(logits.std(1).mean())
-    return torch.stack(shares), float(torch.stack(deviations).mean())
+        yield weight
 
 
 def main() -> None:
@@ -67,28 +73,37 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=8)
     arguments = parser.parse_args()
     experiment = mini.get_at_profile(arguments.experiment, "mini")
+    if experiment.dataset != "coco":
+        parser.error(f"{experiment.name} is not about detection")
     pretrainings = mini.list_pretrainings(experiment)
-    scenes = [draw_detection_scene(mini.coco.SCENES, "val2017", index) for index in range(_SCENES)]
+    scenes = [draw_detection_scene(mini.coco.SCENES, "train2017", index) for index in range(_SCENES)]
     quantiles = " | ".join(f"{100 * q:g} %" for q in _QUANTILES)
-    print(f"| seed | block | norm | sd of logits | {quantiles} | below 0.1 |\n|---:|:---|{'---:|' * 7}")
+    print(f"| seed | block | norm | sd of logits | {quantiles} | below 0.1 | own |\n|---:|:---|{'---:|' * 8}")
     for seed in range(arguments.seeds):
         settings = Settings(arguments.results, "mini", seed=seed)
         task = Detection(experiment, settings)
+        torch.manual_seed(seed)  # as a training begins
         model = task.build_network()
+        blocks = {
+            name: block
+            for name, block in model.named_modules()
+            if isinstance(block, GlobalContextBlock) and block.spec.pooling == "att"
+        }
+        if not blocks:
+            parser.error(f"{experiment.name} has no block that pools by attention of one query")
         weights = pretraining_directory(experiment, pretrainings, settings) / "weights.pt"
         if not weights.exists():
-            print(f"seed {seed}: no shared detector in {weights.parent}")
-            continue
+            parser.error(f"seed {seed}: no shared detector in {weights.parent}")
         task.start_from(model, torch.load(weights, weights_only=True), experiment)
-        model.eval()
-        for name, block in model.named_modules():
-            if isinstance(block, GlobalContextBlock):
-                features = compute_features(model.get_submodule("backbone"), block, scenes)
-                shares, deviation = draw_attention_on_light(block, features, scenes)
-                found = " | ".join(f"{value:.2f}" for value in shares.quantile(torch.tensor(_QUANTILES)).tolist())
-                norm = float(features.mean((2, 3)).norm(dim=1).mean())
-                below = 100 * float((shares < 0.1).float().mean())
-                print(f"| {seed} | {name} | {norm:.1f} | {deviation:.2f} | {found} | {below:.0f} % |")
+        for name, block in blocks.items():
+            features = compute_features(model, block, scenes)
+            own = block.conv_mask.weight.detach()
+            drawn = torch.tensor([measure_attention(weight, features, scenes) for weight in draw_weights(own)])
+            shares, deviation = drawn[:, 0], drawn[:, 1].mean()
+            found = " | ".join(f"{value:.2f}" for value in shares.quantile(torch.tensor(_QUANTILES)).tolist())
+            norm, below = features.norm(dim=1).mean(), 100 * (shares < 0.1).float().mean()
+            print(f"| {seed} | {name} | {norm:.1f} | {deviation:.2f} | {found} | {below:.1f} % | "
+                  f"{measure_attention(own, features, scenes)[0]:.2f} |")  # fmt: skip
 
 
 if __name__ == "__main__":
