@@ -56,9 +56,9 @@ def list_pretrainings(experiment: Experiment) -> list[Experiment]:
 
 
 def is_repeated_with_each_seed(pretrainings: Sequence[Experiment]) -> bool:
-    """Whether the last of these trainings is one of its own for each seed: all but the first, which all seeds share.
+    """Whether each seed has the last of these trainings for itself, as it has all but the first of a chain.
 
-    So the paper's detectors begin from one classifier, too.
+    The first, a classifier, is shared by all seeds: so the paper's detectors begin from one, too.
     """
     return len(pretrainings) > 1
 

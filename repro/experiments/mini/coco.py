@@ -39,7 +39,7 @@ class Scenes:
     objects: tuple[int, int] = (1, 3)  #: per image
     lit: int = 48  #: columns at one end that the light falls on
     distance: int = 48  #: columns between them and the nearest object, at least
-    crowds: float = 0.1  #: of the images have one
+    crowds: float = 0.1  #: of the images should have one, and have it where there is room
     classification_images: int = 6400
     classification_width: int = 104
     classification_distance: int = 8
