@@ -2,11 +2,11 @@
 
     python benchmarks/fresh_attention.py RESULTS [--experiment coco-r50-1gc] [--seeds 8]
 
-RESULTS holds `runs/` with the shared detectors of the seeds, as `repro reproduce 2` leaves them. For each seed and each
-block of the experiment: the norm of a position's features (mean), the standard deviation over positions of the logits,
-quantiles of the attention on lit columns (whose share of an image is 0.30), how often it is below 0.1, and that of the
-weights with which the run of that seed begins. All of it is of what the block sees in its first training step: 64
-training images in batches of 4, normalised by their own statistics.
+RESULTS holds `runs/` with the shared detectors of the seeds, as `repro reproduce --table 2 --profile mini` leaves them.
+For each seed and each block of the experiment: the norm of a position's features (mean), the standard deviation over
+positions of the logits, quantiles of the attention on lit columns (whose share of an image is 0.30), how often it is
+below 0.1, and that of the weights with which the run of that seed begins. All of it is of what the block sees in its
+first training step: 64 training images in batches of 4, normalised by their own statistics.
 """
 
 from __future__ import annotations
