@@ -206,11 +206,11 @@ def test_a_training_key_holds_the_pretraining(tmp_path, monkeypatch):
     small = [mini.get_at_profile(f"coco-{name}", "mini") for name in NAMES]
     before = [keys.training_key(experiment, settings) for experiment in small]
     assert len({*before}) == len(NAMES)
-    recipe = replace(mini.coco.PRETRAINING.recipe, epochs=2)
-    monkeypatch.setattr(mini.coco, "PRETRAINING", replace(mini.coco.PRETRAINING, recipe=recipe))
+    longer = replace(mini.coco.PRETRAINING.recipe, epochs=mini.coco.PRETRAINING.recipe.epochs + 1)
+    monkeypatch.setattr(mini.coco, "PRETRAINING", replace(mini.coco.PRETRAINING, recipe=longer))
     again = [keys.training_key(experiment, settings) for experiment in small]
     assert not {*before} & {*again}
-    monkeypatch.setattr(mini.coco, "SHARED_RECIPE", replace(mini.coco.SHARED_RECIPE, epochs=2))
+    monkeypatch.setattr(mini.coco, "SHARED_RECIPE", replace(mini.coco.SHARED_RECIPE, epochs=mini.coco.SHARED_RECIPE.epochs + 1))
     third = [keys.training_key(experiment, settings) for experiment in small]
     assert not {*before, *again} & {*third}
 
