@@ -210,7 +210,9 @@ def test_a_training_key_holds_the_pretraining(tmp_path, monkeypatch):
     monkeypatch.setattr(mini.coco, "PRETRAINING", replace(mini.coco.PRETRAINING, recipe=longer))
     again = [keys.training_key(experiment, settings) for experiment in small]
     assert not {*before} & {*again}
-    monkeypatch.setattr(mini.coco, "SHARED_RECIPE", replace(mini.coco.SHARED_RECIPE, epochs=mini.coco.SHARED_RECIPE.epochs + 1))
+    monkeypatch.setattr(
+        mini.coco, "SHARED_RECIPE", replace(mini.coco.SHARED_RECIPE, epochs=mini.coco.SHARED_RECIPE.epochs + 1)
+    )
     third = [keys.training_key(experiment, settings) for experiment in small]
     assert not {*before, *again} & {*third}
 
