@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from repro.data.miniature.scenes import Scene, draw_detection_scene
+from repro.errors import ReproError
 from repro.experiments import mini
 from repro.experiments.conventions import AUTHORS
 from repro.models.context import GlobalContextBlock
@@ -72,9 +73,13 @@ def main() -> None:
     parser.add_argument("--experiment", default="coco-r50-1gc")
     parser.add_argument("--seeds", type=int, default=8)
     arguments = parser.parse_args()
-    experiment = mini.get_at_profile(arguments.experiment, "mini")
-    if experiment.dataset != "coco":
-        parser.error(f"{experiment.name} is not about detection")
+    try:
+        experiment = mini.get_at_profile(arguments.experiment, "mini")
+    except ReproError as error:
+        parser.error(str(error))
+    inserted = experiment.network.backbone.context
+    if experiment.dataset != "coco" or not inserted or getattr(inserted.block, "pooling", None) != "att":
+        parser.error(f"{experiment.name} is no detector whose blocks have one map of attention for all positions")
     pretrainings = mini.list_pretrainings(experiment)
     scenes = [draw_detection_scene(mini.coco.SCENES, "train2017", index) for index in range(_SCENES)]
     quantiles = " | ".join(f"{100 * q:g} %" for q in _QUANTILES)
@@ -84,13 +89,7 @@ def main() -> None:
         task = Detection(experiment, settings)
         torch.manual_seed(seed)  # as a training begins
         model = task.build_network()
-        blocks = {
-            name: block
-            for name, block in model.named_modules()
-            if isinstance(block, GlobalContextBlock) and block.spec.pooling == "att"
-        }
-        if not blocks:
-            parser.error(f"{experiment.name} has no block that pools by attention of one query")
+        blocks = {name: block for name, block in model.named_modules() if isinstance(block, GlobalContextBlock)}
         weights = pretraining_directory(experiment, pretrainings, settings) / "weights.pt"
         if not weights.exists():
             parser.error(f"seed {seed}: no shared detector in {weights.parent}")
