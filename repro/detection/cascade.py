@@ -6,9 +6,13 @@ between the heads and averages class probabilities, not logits.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from repro.detection.boxes import clip_joined, number_images
+from repro.detection.grouping import LossGroups
 from repro.detection.roi import Instances, RoIHeads, Stage, assemble_instances
 from repro.experiments import Detector
 from repro.experiments.conventions import DetectionConventions
@@ -40,11 +44,12 @@ class CascadeRoIHeads(nn.Module):
     def losses(
         self,
         features: dict[str, Tensor],
-        proposals: list[Tensor],
+        proposals: Sequence[Tensor],
         sizes: list[tuple[int, int]],
         boxes: list[Tensor],
         labels: list[Tensor],
         masks: list[Tensor],
+        groups: LossGroups | None = None,
     ) -> dict[str, Tensor]:
         """The weighted losses of every stage, over RoIs that it samples anew: `loss_classifier_0` and so on.
 
@@ -52,12 +57,16 @@ class CascadeRoIHeads(nn.Module):
         not refined. No gradient passes through the boxes. The arguments are those of `RoIHeads.losses`.
         """
         losses: dict[str, Tensor] = {}
+        groups = groups or LossGroups(len(sizes))
         for k, heads in enumerate(self.stage_heads):
             rois = heads.sample(proposals, boxes, labels)
-            terms, deltas = heads.compute_losses(rois, features, boxes, masks)
+            terms, deltas = heads.compute_losses(rois, features, masks, groups)
             losses |= {f"{name}_{k}": heads.stage.weight * term for name, term in terms.items()}
-            refined = refine(heads, deltas, [image.boxes for image in rois], sizes)
-            proposals = [image[~before.given] for image, before in zip(refined, rois, strict=True)]
+            if heads is not self.stages[-1]:
+                others = torch.where(~rois.given)[0]
+                images = rois.images[others]
+                refined = refine(heads, deltas[others], rois.boxes[others], images, sizes)
+                proposals = refined.split(images.bincount(minlength=len(sizes)).tolist())
         return losses
 
     def detect(
@@ -71,19 +80,24 @@ class CascadeRoIHeads(nn.Module):
 
         Masks are the mean of all stages' probabilities. The arguments are those of `RoIHeads.detect`.
         """
+        counts = [len(image) for image in proposals]
+        images = number_images(counts, proposals[0].device)
         rois, logits = proposals, []
         for heads in self.stage_heads:
             stage_logits, deltas = heads.predict_boxes(features, rois)
             logits.append(stage_logits)
             if heads is not self.stages[-1]:
-                rois = refine(heads, deltas, rois, sizes)
+                rois = refine(heads, deltas, torch.cat([*rois]), images, sizes).split(counts)
         selected = heads.select_all(torch.stack(logits).mean(dim=0), deltas, rois, sizes, factors)
         boxes, _, labels = zip(*selected, strict=True)
         masks = [heads.predict_mask_probabilities(features, boxes, labels) for heads in self.stage_heads]
         return assemble_instances(selected, torch.stack(masks).mean(dim=0))
 
 
-def refine(heads: RoIHeads, deltas: Tensor, rois: list[Tensor], sizes: list[tuple[int, int]]) -> list[Tensor]:
-    """Move all `rois` (k, 4) by their class-agnostic `deltas` (R, K + 1, 4): boxes (k, 4) per image."""
-    parts = deltas[:, 0].detach().split([len(image) for image in rois])
-    return [heads.decode(*image) for image in zip(parts, rois, sizes, strict=True)]
+def refine(heads: RoIHeads, deltas: Tensor, rois: Tensor, images: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """Move all `rois` (R, 4) by their class-agnostic `deltas` (R, K + 1, 4), and clip them: (R, 4).
+
+    Args:
+        images: int64 (R,), of which of the images, with these `sizes` (height, width), each is.
+    """
+    return clip_joined(heads.box_coder.decode_single(deltas[:, 0].detach(), rois), images, sizes, heads.inclusive)

@@ -71,11 +71,6 @@ class DetectorModule(nn.Module):
         weighted by the number of images. Needs training mode.
         """
 
-    def group(self, count: int) -> list[tuple[slice, float]]:
-        """The groups of a batch of `count` images whose losses are averages of their own, and their shares."""
-        size = self.spec.images_per_loss or count
-        return [(slice(at, at + size), min(size, count - at) / count) for at in range(0, count, size)]
-
     @abstractmethod
     def find_instances(self, samples: list[DetectionSample]) -> list[Instances]:
         """Find the objects of each image, best first, in the pixels of the resized images. Needs evaluation mode."""

@@ -2,37 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
+from repro.detection.boxes import number_images
+
 _UNIT = 2048  #: weights of pixels are integers, in 2048ths
 
 
-def crop(masks: Tensor, objects: Tensor, boxes: Tensor, resolution: int, inclusive: bool) -> Tensor:
+def crop(
+    masks: Sequence[Tensor], objects: Sequence[Tensor], boxes: Sequence[Tensor], resolution: int, inclusive: bool
+) -> Tensor:
     """Crop the part of an object's mask that lies in a box, resampled to the grid of the mask head.
 
     Args:
-        masks: uint8 (n, H, W), 0 or 1.
-        objects: int64 (k,), which mask each box looks at.
-        boxes: (k, 4), xyxy in pixels.
+        masks: of each image, uint8 (n, H, W), 0 or 1.
+        objects: of each image, int64 (k,), which mask each box looks at.
+        boxes: of each image, (k, 4), xyxy in pixels.
         resolution: cells M along a side of the grid.
         inclusive: as the authors' framework does it (mmdetection before 2.0, `mask_target.py`), for boxes within the
             image: see `_resize_whole_pixels`. Otherwise a cell is 1 where at least half of it is covered.
 
     Returns:
-        float32 (k, M, M), 0 or 1.
+        float32 (boxes of all images, M, M), 0 or 1.
     """
-    if len(boxes) == 0:
-        return boxes.new_zeros(0, resolution, resolution)
+    if not any(map(len, boxes)):
+        return boxes[0].new_zeros(0, resolution, resolution)
     if inclusive:
-        return _resize_whole_pixels(masks, objects, boxes, resolution).to(boxes)
-    rois = torch.cat([objects[:, None].to(boxes), boxes], dim=1)
-    covered = roi_align(masks[:, None].to(boxes), rois, resolution, sampling_ratio=-1, aligned=True)
-    return (covered[:, 0] >= 0.5).to(boxes)
+        pixels, places, widths = _join(masks, objects)
+        return _resize_whole_pixels(pixels, places, widths, torch.cat([*boxes]), resolution).to(boxes[0])
+    covered = [
+        roi_align(
+            image[:, None].to(box),
+            torch.cat([own[:, None].to(box), box], dim=1),
+            resolution,
+            sampling_ratio=-1,
+            aligned=True,
+        )
+        for image, own, box in zip(masks, objects, boxes, strict=True)
+        if len(box)
+    ]
+    return (torch.cat(covered)[:, 0] >= 0.5).to(boxes[0])
 
 
-def _resize_whole_pixels(masks: Tensor, objects: Tensor, boxes: Tensor, resolution: int) -> Tensor:
+def _join(masks: Sequence[Tensor], objects: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """The pixels of all masks, uint8 (pixels,); for each box, int64 (k,), where its mask begins, and its width."""
+    starts, first = [], 0
+    for image in masks:
+        starts.append(first)
+        first += image.numel()
+    sizes = torch.tensor([(start, *image.shape[1:]) for start, image in zip(starts, masks, strict=True)])
+    sizes = sizes.to(masks[0].device)[number_images([len(image) for image in objects], masks[0].device)]
+    starts, heights, widths = sizes.unbind(dim=1)
+    return torch.cat([image.flatten() for image in masks]), starts + torch.cat([*objects]) * heights * widths, widths
+
+
+def _resize_whole_pixels(pixels: Tensor, places: Tensor, widths: Tensor, boxes: Tensor, resolution: int) -> Tensor:
     """Cut boxes to the pixels that their first and last pixel begin in, and resize what lies there: int (k, M, M).
 
     The authors resize by OpenCV, which interpolates 8-bit images between the centres of pixels in integers: weights are
@@ -45,10 +73,8 @@ def _resize_whole_pixels(masks: Tensor, objects: Tensor, boxes: Tensor, resoluti
     top, bottom, rows = _find_neighbours(first[:, 1], sides[:, 1], resolution)
     total = torch.full_like(left[:, None, :], 2).expand(-1, resolution, -1)
     for y, weight in ((top, rows[..., 0]), (bottom, rows[..., 1])):
-        row = sum(
-            masks[objects[:, None, None], y[:, :, None], x[:, None, :]] * columns[:, None, :, side]
-            for side, x in enumerate((left, right))
-        )
+        begin = (places[:, None] + y * widths[:, None])[:, :, None]
+        row = sum(pixels[begin + x[:, None, :]] * columns[:, None, :, side] for side, x in enumerate((left, right)))
         total = total + ((row >> 4) * weight[:, :, None] >> 16)
     return total >> 2
 

@@ -8,6 +8,7 @@ from torchvision.ops import roi_align
 from torchvision.ops.poolers import LevelMapper
 
 from repro.detection.anchors import STRIDES
+from repro.detection.boxes import number_images
 from repro.experiments import STAGES
 from repro.experiments.conventions import AUTHORS, DetectionConventions
 
@@ -38,19 +39,20 @@ class PyramidRoIAlign(nn.Module):
 
     def forward(self, features: dict[str, Tensor], boxes: list[Tensor]) -> Tensor:
         """Features (B, C, H, W) by level and boxes (k, 4) per image -> (R, C, resolution, resolution) of all RoIs."""
-        rois = torch.cat([torch.cat([torch.full_like(box[:, :1], i), box], dim=1) for i, box in enumerate(boxes)])
-        levels = self.map_levels(boxes)
+        joined = torch.cat(boxes)
+        images = number_images([len(image) for image in boxes], joined.device)
+        rois = torch.cat([images[:, None].to(joined), joined], dim=1)
+        levels = self.map_levels([joined])
+        levels = levels.where(levels >= 0, len(self.scales))  # of boxes that are not numbers: their features stay 0
+        order = levels.argsort(stable=True)
+        counts = levels.bincount(minlength=len(self.scales) + 1).tolist()
         first = features[STAGES[0]]
+        parts = [
+            # levels may differ in precision under autocast
+            roi_align(
+                features[stage], part, self.resolution, scale, self.conventions.sampling, self.conventions.aligned
+            ).to(first.dtype)
+            for stage, scale, part in zip(STAGES, self.scales, rois[order].split(counts), strict=False)
+        ]
         pooled = first.new_zeros(len(rois), first.shape[1], self.resolution, self.resolution)
-        for level, (stage, scale) in enumerate(zip(STAGES, self.scales, strict=True)):
-            index = torch.where(levels == level)[0]
-            part = roi_align(
-                features[stage],
-                rois[index],
-                self.resolution,
-                scale,
-                self.conventions.sampling,
-                self.conventions.aligned,
-            )
-            pooled[index] = part.to(pooled.dtype)  # levels may differ in precision under autocast
-        return pooled
+        return pooled.index_copy(0, order[: len(rois) - counts[-1]], torch.cat(parts))

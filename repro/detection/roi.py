@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.ops import batched_nms, box_iou, remove_small_boxes
+from torchvision.ops import batched_nms, remove_small_boxes
 
-from repro.detection.boxes import clip, rescale
+from repro.detection.boxes import ABSENT, clip, compute_overlaps, number_images, pad, rescale
+from repro.detection.grouping import LossGroups
 from repro.detection.mask_targets import crop
 from repro.detection.pooling import PyramidRoIAlign
 from repro.detection.sampling import BalancedSampler, Matcher
@@ -39,12 +40,17 @@ class Stage:
 
 @dataclass
 class RoIs:
-    """The proposals of one image that its heads are trained on."""
+    """The proposals of all images that the heads are trained on, one image after the other."""
 
+    counts: list[int]  #: of each image
+    images: Tensor  #: int64 (k,), which image each belongs to
     boxes: Tensor  #: float32 (k, 4), xyxy in pixels
     labels: Tensor  #: int64 (k,), 0 background, 1..K
-    objects: Tensor  #: int64 (k,), index of the object that a foreground RoI belongs to, negative for background
+    objects: Tensor  #: int64 (k,), index of the object of its image that a foreground RoI belongs to, or negative
     given: Tensor  #: bool (k,): the box of an object itself, not a proposal
+    foreground: Tensor  #: int64 (f,), the indices of those with an object, ascending
+    foreground_counts: list[int]  #: of each image
+    wanted: Tensor  #: float32 (f, 4), the boxes of their objects
 
 
 @dataclass
@@ -110,6 +116,7 @@ class RoIHeads(nn.Module):
         boxes: list[Tensor],
         labels: list[Tensor],
         masks: list[Tensor],
+        groups: LossGroups | None = None,
     ) -> dict[str, Tensor]:
         """The losses of both heads over the RoIs of all images.
 
@@ -118,59 +125,66 @@ class RoIHeads(nn.Module):
             proposals: per image, (k, 4).
             sizes: per image, (height, width) before padding.
             boxes, labels, masks: the objects of every image, (n, 4), (n,) in 0..K-1, (n, height, width).
+            groups: of images whose losses are means of their own. Default: all are one.
         """
-        return self.compute_losses(self.sample(proposals, boxes, labels), features, boxes, masks)[0]
+        rois = self.sample(proposals, boxes, labels)
+        return self.compute_losses(rois, features, masks, groups or LossGroups(len(sizes)))[0]
 
     def compute_losses(
-        self, rois: list[RoIs], features: dict[str, Tensor], boxes: list[Tensor], masks: list[Tensor]
+        self, rois: RoIs, features: dict[str, Tensor], masks: list[Tensor], groups: LossGroups
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Compute `losses` over these RoIs; also return the box deltas (R, K + 1, 4) that were predicted for them."""
-        class_logits, deltas = self.predict_boxes(features, [image.boxes for image in rois])
-        matched = [
-            targets[image.objects.clamp(min=0)] if len(targets) else image.boxes
-            for targets, image in zip(boxes, rois, strict=True)
-        ]
-        loss_classifier, loss_box = compute_box_losses(
-            class_logits,
-            deltas,
-            torch.cat([image.labels for image in rois]),
-            torch.cat(self.box_coder.encode(matched, [image.boxes for image in rois])),
-        )
-
-        foreground = [image.labels > 0 for image in rois]
-        mask_logits = self.predict_masks(
-            features, [image.boxes[mask] for image, mask in zip(rois, foreground, strict=True)]
-        )
-        loss_mask = compute_mask_loss(
-            mask_logits,
-            torch.cat([image.labels[mask] for image, mask in zip(rois, foreground, strict=True)]),
-            torch.cat(
-                [
-                    crop(instances, image.objects[mask], image.boxes[mask], mask_logits.shape[-1], self.inclusive)
-                    for instances, image, mask in zip(masks, rois, foreground, strict=True)
-                ]
-            ),
-        )
-        return {"loss_classifier": loss_classifier, "loss_box": loss_box, "loss_mask": loss_mask}, deltas
-
-    def sample(self, proposals: list[Tensor], boxes: list[Tensor], labels: list[Tensor]) -> list[RoIs]:
-        """Sample the RoIs to train on, per image, from the proposals and the objects' own boxes."""
-        candidates = []
-        for proposal, targets, classes in zip(proposals, boxes, labels, strict=True):
-            objects = torch.cat(
-                [torch.arange(len(targets), device=targets.device), self.matcher(box_iou(targets, proposal))]
+        logits, deltas = self.predict_boxes(features, rois.boxes.split(rois.counts))
+        foreground, counts = rois.foreground, rois.foreground_counts
+        found, labels, objects = (each[foreground] for each in (rois.boxes, rois.labels, rois.objects))
+        classifier = (
+            F.nll_loss(part, own, reduction="sum")
+            for part, own in zip(
+                groups.split(logits.log_softmax(dim=1), rois.counts),
+                groups.split(rois.labels, rois.counts),
+                strict=True,
             )
-            named = torch.cat([classes + 1, classes.new_zeros(1)])  # the last entry is what index -1 reads
-            given = torch.arange(len(objects), device=objects.device) < len(targets)
-            candidates.append(RoIs(torch.cat([targets, proposal]), named[objects], objects, given))
-        positives, negatives = self.sampler([image.labels for image in candidates])
-        chosen = [positive | negative for positive, negative in zip(positives, negatives, strict=True)]
-        return [
-            RoIs(image.boxes[mask], image.labels[mask], image.objects[mask], image.given[mask])
-            for image, mask in zip(candidates, chosen, strict=True)
-        ]
+        )
+        box = compute_box_losses(deltas[foreground, labels], self.box_coder.encode_single(rois.wanted, found))
+        parts = found.split(counts)
+        mask_logits = self.predict_masks(features, parts)
+        targets = crop(masks, objects.split(counts), parts, mask_logits.shape[-1], self.inclusive)
+        mask = compute_mask_losses(mask_logits, labels, targets)
+        pixels = [count * targets.shape[1:].numel() for count in counts]
+        return {
+            "loss_classifier": groups.average(classifier, rois.counts),
+            "loss_box": groups.average_sums(box, counts, rois.counts),
+            "loss_mask": groups.average_sums(mask, counts, pixels),
+        }, deltas
 
-    def predict_boxes(self, features: dict[str, Tensor], rois: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def sample(self, proposals: Sequence[Tensor], boxes: list[Tensor], labels: list[Tensor]) -> RoIs:
+        """Sample the RoIs to train on from the proposals and the objects' own boxes, which come first."""
+        candidates, there = pad([torch.cat(both) for both in zip(boxes, proposals, strict=True)])
+        targets, present = pad(boxes)
+        number = torch.arange(candidates.shape[1], device=candidates.device)
+        given = number < present.sum(dim=1)[:, None]
+        overlaps = compute_overlaps(targets, present, candidates)
+        matches = torch.where(given, number, self.matcher(overlaps.masked_fill_(given[:, None], ABSENT)))
+        named = F.pad(pad(labels)[0] + 1, (0, 1))  # the last entry is what index -1 reads
+        classes = named.gather(1, matches.remainder(named.shape[1]))
+        sampled = self.sampler(classes.where(there, -1))
+        chosen = torch.cat([sampled.positives, sampled.negatives]).sort().values
+        images = number_images(sampled.counts, chosen.device)
+        objects = matches.flatten()[chosen]
+        foreground = torch.searchsorted(chosen, sampled.positives)
+        return RoIs(
+            counts=sampled.counts,
+            images=images,
+            boxes=candidates.flatten(0, 1)[chosen],
+            labels=classes.flatten()[chosen],
+            objects=objects,
+            given=given.flatten()[chosen],
+            foreground=foreground,
+            foreground_counts=sampled.positive_counts,
+            wanted=targets[images[foreground], objects[foreground]],
+        )
+
+    def predict_boxes(self, features: dict[str, Tensor], rois: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Predict class logits (R, K + 1) and box deltas (R, K + 1, 4) of all RoIs, in float32.
 
         Class-agnostic deltas are the same for all classes.
@@ -254,31 +268,22 @@ def assemble_instances(selected: list[tuple[Tensor, Tensor, Tensor]], masks: Ten
     return [Instances(*image, part) for image, part in zip(selected, parts, strict=True)]
 
 
-def compute_box_losses(logits: Tensor, deltas: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the cross entropy, and the smooth L1 (beta 1) of the foreground's deltas, both averaged over all RoIs.
+def compute_box_losses(deltas: Tensor, targets: Tensor) -> Tensor:
+    """Compute the smooth L1 (beta 1) of the `deltas` (f, 4) of foreground RoIs, each of its own class: (f, 4).
 
     Args:
-        logits: (R, K + 1).
-        deltas: (R, K + 1, 4).
-        labels: (R,), 0 is background.
-        targets: (R, 4), deltas to the matched object; not read for background.
+        targets: (f, 4), deltas to the matched objects.
     """
-    count = max(len(labels), 1)
-    foreground = torch.where(labels > 0)[0]
-    predicted = deltas[foreground, labels[foreground]]
-    return (
-        F.cross_entropy(logits, labels, reduction="sum") / count,
-        F.smooth_l1_loss(predicted, targets[foreground], beta=1.0, reduction="sum") / count,
-    )
+    return F.smooth_l1_loss(deltas, targets, beta=1.0, reduction="none")
 
 
-def compute_mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Compute the binary cross entropy of the mask of each RoI's own class, averaged over the pixels of all RoIs.
+def compute_mask_losses(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Compute the binary cross entropy of the mask of each foreground RoI's own class: (f, M, M).
 
     Args:
-        logits: (R, K + 1, M, M).
-        labels: (R,), 1..K.
-        targets: (R, M, M), 0 or 1.
+        logits: (f, K + 1, M, M).
+        labels: (f,), 1..K.
+        targets: (f, M, M), 0 or 1.
     """
     own = logits[torch.arange(len(labels), device=labels.device), labels]
-    return F.binary_cross_entropy_with_logits(own, targets, reduction="sum") / max(targets.numel(), 1)
+    return F.binary_cross_entropy_with_logits(own, targets, reduction="none")

@@ -11,6 +11,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from repro.data.coco import DetectionSample
 from repro.detection.cascade import CascadeRoIHeads
 from repro.detection.detector import DetectorModule
+from repro.detection.grouping import LossGroups
 from repro.detection.roi import Instances, RoIHeads
 from repro.detection.rpn import RegionProposalNetwork
 from repro.experiments import STAGES, Detector
@@ -57,19 +58,13 @@ class MaskRCNN(DetectorModule):
             [getattr(sample, name).to(self.mean.device) for sample in samples] for name in ("boxes", "labels", "masks")
         )
         features = self.features(images)
-        losses: dict[str, Tensor] = {}
-        for part, share in self.group(len(samples)):
-            sizes = images.image_sizes[part]
-            levels = {name: level[part] for name, level in features.items()}
-            targets = [{"boxes": box, "size": size} for box, size in zip(boxes[part], sizes, strict=True)]
-            proposals, rpn = self.rpn(ImageList(images.tensors[part], sizes), levels, targets)
-            terms = {
-                "loss_rpn_objectness": rpn["loss_objectness"],
-                "loss_rpn_box": rpn["loss_rpn_box_reg"],
-                **self.roi_heads.losses(levels, proposals, sizes, boxes[part], labels[part], masks[part]),
-            }
-            losses = {name: losses.get(name, 0) + share * term for name, term in terms.items()}
-        return losses
+        groups = LossGroups(len(samples), self.spec.images_per_loss)
+        proposals, rpn = self.rpn(images, features, boxes, groups)
+        return {
+            "loss_rpn_objectness": rpn["loss_objectness"],
+            "loss_rpn_box": rpn["loss_rpn_box_reg"],
+            **self.roi_heads.losses(features, proposals, images.image_sizes, boxes, labels, masks, groups),
+        }
 
     @torch.no_grad()
     def find_instances(self, samples: list[DetectionSample]) -> list[Instances]:

@@ -66,7 +66,8 @@ def draw_boxes(rng: np.random.Generator, count: int, height: int, width: int) ->
 
 def count_other_cells(masks: np.ndarray, objects: np.ndarray, boxes: np.ndarray) -> tuple[int, int]:
     """Cells of the mask head's targets that differ from the authors', and all."""
-    ours = crop(torch.from_numpy(masks), torch.from_numpy(objects), torch.from_numpy(boxes), 28, inclusive=True)
+    given = ([torch.from_numpy(values)] for values in (masks, objects, boxes))
+    ours = crop(*given, 28, inclusive=True)
     theirs = [make_target(masks[i], box) for i, box in zip(objects, to_inclusive(boxes), strict=True)]
     return int((ours.numpy() != np.stack(theirs)).sum()), ours.numel()
 

@@ -108,7 +108,7 @@ def test_iou_of_the_foreground(spec, stage, iou):
     """A box of 100 x 100 and parts of it: the overlap is their share."""
     target = torch.tensor([[0.0, 0.0, 100.0, 100.0]])
     parts = torch.tensor([[0.0, 0.0, 100.0, 100 * iou - 1], [0.0, 0.0, 100.0, 100 * iou + 1], [0.0, 0.0, 100.0, 90.0]])
-    rois = build(spec).stages[stage].sample([parts], [target], [torch.tensor([1])])[0]
+    rois = build(spec).stages[stage].sample([parts], [target], [torch.tensor([1])])
     assert rois.boxes.tolist() == [*target.tolist(), *parts.tolist()]
     assert rois.labels.tolist() == [2, 0, 2, 2]
     assert rois.given.tolist() == [True, False, False, False]
@@ -130,11 +130,12 @@ def test_every_stage_samples_anew_and_takes_the_objects_in(spec, features, monke
     heads.losses(features, proposals, SIZES, boxes, labels, masks)
     assert len(calls) == 3
     for offered, rois in calls:
-        for image, own, targets in zip(offered, rois, boxes, strict=True):
-            assert len(own.boxes) == min(spec.roi_samples, len(image) + len(targets))
-            assert torch.equal(own.boxes[own.given], targets)  # foreground is scarce: all of it is drawn
+        each = zip(offered, rois.boxes.split(rois.counts), rois.given.split(rois.counts), boxes, strict=True)
+        for image, own, given, targets in each:
+            assert len(own) == min(spec.roi_samples, len(image) + len(targets))
+            assert torch.equal(own[given], targets)  # foreground is scarce: all of it is drawn
     for (_, before), (offered, _) in pairwise(calls):
-        assert [len(image) for image in offered] == [int((~image.given).sum()) for image in before]
+        assert [len(image) for image in offered] == [int((~part).sum()) for part in before.given.split(before.counts)]
 
 
 def test_no_gradient_passes_from_stage_to_stage(spec, features):

@@ -142,10 +142,3 @@ def test_losses_are_means_over_the_images_of_a_group(engine, spec, make_sample, 
         assert value == pytest.approx(2 / 3 * first[name] + 1 / 3 * second[name], rel=1e-4), name
     together = compute_losses(build(engine, replace(spec, images_per_loss=None)), samples)
     assert any(grouped[name] != pytest.approx(value, rel=1e-3) for name, value in together.items())
-
-
-def test_groups_cover_a_batch():
-    model = engines.build("torchvision", Detector(Backbone(blocks=(1, 1, 1, 1), width=4), images_per_loss=4))
-    groups = model.group(10)
-    assert [list(range(10))[part] for part, _ in groups] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert [share for _, share in groups] == pytest.approx([0.4, 0.4, 0.2])

@@ -142,7 +142,7 @@ def test_both_engines_match_boxes_with_the_same_objects(spec, cascade):
     one, other = torchvision.MaskRCNN(spec), detectron2.Detectron2MaskRCNN(spec)
     heads = getattr(other.rcnn.roi_heads, "stages", [other.rcnn.roi_heads])
     theirs = [other.rcnn.proposal_generator.anchor_matcher, *(stage.proposal_matcher for stage in heads)]
-    ours = [one.rpn.proposal_matcher, *(stage.matcher for stage in one.roi_heads.stage_heads)]
+    ours = [one.rpn.matcher, *(stage.matcher for stage in one.roi_heads.stage_heads)]
     generator = torch.Generator().manual_seed(0)
     for _ in range(50):
         iou = torch.randint(0, 11, (4, 12), generator=generator) / 10

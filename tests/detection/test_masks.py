@@ -120,7 +120,7 @@ def test_no_masks_encode_to_nothing():
 def test_crop_is_the_majority_of_each_cell():
     masks = (torch.rand(2, 60, 70, generator=torch.Generator().manual_seed(3)) > 0.5).to(torch.uint8)
     objects, boxes = torch.tensor([1, 0]), torch.tensor([[3.0, 2.0, 59.0, 58.0], [10.0, 4.0, 66.0, 32.0]])
-    first, second = crop(masks, objects, boxes, 28, inclusive=False)
+    first, second = crop([masks], [objects], [boxes], 28, inclusive=False)
     expected = masks[1, 2:58, 3:59].float().view(28, 2, 28, 2).mean(dim=(1, 3)) >= 0.5
     torch.testing.assert_close(first, expected.float())
     expected = masks[0, 4:32, 10:66].float().view(28, 1, 28, 2).mean(dim=(1, 3)) >= 0.5
@@ -132,6 +132,6 @@ def test_paste_undoes_crop():
     mask[0, 10:34, 8:36] = 1
     mask[0, 10:20, 8:20] = 0
     box = torch.tensor([[8.0, 10.0, 36.0, 34.0]])
-    grid = crop(mask, torch.tensor([0]), box, 28, inclusive=False)
+    grid = crop([mask], [torch.tensor([0])], [box], 28, inclusive=False)
     decoded = coco_mask.decode(m.encode(grid, box, (40, 50)))[..., 0]
     np.testing.assert_array_equal(decoded, mask[0].numpy())

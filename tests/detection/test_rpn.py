@@ -12,6 +12,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from repro.detection.anchors import STRIDES
 from repro.detection.rpn import RegionProposalNetwork
+from repro.detection.sampling import Matcher
 
 pytestmark = pytest.mark.rounding
 
@@ -89,7 +90,7 @@ def build(spec, seed: int = 0) -> RegionProposalNetwork:
 def test_losses_by_loops(spec, pyramid):
     images, features = pyramid
     rpn = build(replace(spec, rpn_samples=10**6))  # everything is sampled: no randomness
-    _, losses = rpn(images, features, [{"boxes": OBJECTS, "size": SIZE}])
+    _, losses = rpn(images, features, [OBJECTS])
 
     anchors = rpn.anchor_generator(images, list(features.values()))[0].tolist()
     labels = label_by_loops(anchors, OBJECTS.tolist(), SIZE)
@@ -114,22 +115,19 @@ def test_anchors_across_the_border_are_not_trained(spec, pyramid):
     images, features = pyramid
     rpn = build(spec)
     anchors = rpn.anchor_generator(images, list(features.values()))
-    (labels,), (targets,) = rpn.assign_targets_to_anchors(anchors, [{"boxes": OBJECTS, "size": SIZE}])
+    (matches,) = rpn.match(anchors[0], OBJECTS[None], torch.ones(1, len(OBJECTS), dtype=torch.bool), [SIZE])
     crossing = ((anchors[0] < 0) | (anchors[0] > torch.tensor([84, 90, 84, 90]))).any(dim=1)
     assert crossing.any()
-    assert (labels[crossing] == -1).all()
-    expected = label_by_loops(anchors[0].tolist(), OBJECTS.tolist(), SIZE)
-    assert labels.tolist() == [{-2: -1, -1: 0}.get(label, 1) for label in expected]
-    positive = labels == 1
-    assert torch.equal(targets[positive], OBJECTS[[label for label in expected if label >= 0]])
+    assert (matches[crossing] == Matcher.BETWEEN_THRESHOLDS).all()
+    assert matches.tolist() == label_by_loops(anchors[0].tolist(), OBJECTS.tolist(), SIZE)
 
 
 @pytest.mark.parametrize(("size", "objects"), [(SIZE, 0), ((5, 5), 0), ((5, 5), 1)])
 def test_losses_are_finite_without_objects_or_anchors(spec, pyramid, size, objects):
     images, features = pyramid
     rpn = build(spec)
-    target = {"boxes": torch.tensor([[0.0, 0.0, 5.0, 5.0]])[:objects], "size": size}
-    _, losses = rpn(ImageList(images.tensors, [size]), features, [target])
+    boxes = torch.tensor([[0.0, 0.0, 5.0, 5.0]])[:objects]
+    _, losses = rpn(ImageList(images.tensors, [size]), features, [boxes])
     total = sum(losses.values())
     total.backward()
     assert total.isfinite()
@@ -140,7 +138,7 @@ def test_number_of_proposals_follows_the_mode(spec, pyramid):
     images, features = pyramid
     spec = replace(spec, proposals_per_level=(500, 400), proposals=(24, 7))
     rpn = build(spec)
-    trained, _ = rpn(images, features, [{"boxes": OBJECTS, "size": SIZE}])
+    trained, _ = rpn(images, features, [OBJECTS])
     tested, _ = rpn.eval()(images, features)
     assert (len(trained[0]), len(tested[0])) == (24, 7)
     assert torch.equal(tested[0], trained[0][:7])

@@ -57,27 +57,32 @@ def test_without_objects_everything_is_background():
 )
 def test_sampler_takes_a_quarter_of_positives_at_most(positives, negatives, expected):
     labels = torch.tensor([2] * positives + [0] * negatives + [-1] * 50)
-    (positive,), (negative,) = BalancedSampler(32, 0.25, torch.Generator())([labels])
-    assert (int(positive.sum()), int(negative.sum())) == expected
-    assert (labels[positive] > 0).all()
-    assert (labels[negative] == 0).all()
+    sampled = BalancedSampler(32, 0.25, torch.Generator())(labels[None])
+    assert (len(sampled.positives), len(sampled.negatives)) == expected
+    assert ([sampled.positive_counts], [sampled.negative_counts]) == tuple([[number]] for number in expected)
+    assert (labels[sampled.positives] > 0).all()
+    assert (labels[sampled.negatives] == 0).all()
 
 
 def test_sampler_draws_from_its_generator_alone():
-    labels = [torch.tensor([1] * 50 + [0] * 50)] * 2
+    labels = torch.tensor([[1] * 50 + [0] * 50] * 2)
     generator = torch.Generator().manual_seed(3)
     state = generator.get_state()
     torch.manual_seed(0)
     untouched = torch.get_rng_state()
     sampler = BalancedSampler(16, 0.5, generator)
-    first = torch.stack([mask for masks in sampler(labels) for mask in masks])
+
+    def draw(sampler: BalancedSampler) -> torch.Tensor:
+        return torch.stack([sampler(labels).positives, sampler(labels).negatives])
+
+    first = draw(sampler)
     torch.manual_seed(1)
-    other = torch.stack([mask for masks in sampler(labels) for mask in masks])
+    other = draw(sampler)
     generator.set_state(state)
-    again = torch.stack([mask for masks in sampler(labels) for mask in masks])
+    again = draw(sampler)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert not torch.equal(first[0], first[1])  # images have choices of their own
+    assert not torch.equal(first[0, :8], first[0, 8:] - 100)  # images have choices of their own
     torch.manual_seed(0)
     assert torch.equal(torch.get_rng_state(), untouched)
     sampler(labels)
@@ -87,7 +92,32 @@ def test_sampler_draws_from_its_generator_alone():
 def test_sampler_reaches_every_candidate_equally_often():
     labels = torch.tensor([1] * 10 + [0] * 10)
     sampler = BalancedSampler(8, 0.5, torch.Generator().manual_seed(0))
-    counts = sum(torch.stack([*sampler([labels])[0], *sampler([labels])[1]]).sum(0) for _ in range(500))
+    counts = torch.zeros(20)
+    for _ in range(500):
+        counts[sampler(labels[None]).positives] += 1
+        counts[sampler(labels[None]).negatives] += 1
     # Positives and negatives are drawn from separate calls: each candidate is taken with probability 4/10.
     assert counts.min() > 160
     assert counts.max() < 240
+
+
+def test_sampler_takes_images_one_after_the_other():
+    """A batch is sampled as its images are, each in turn."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(-1, 3, (5, 60), generator=generator)
+    labels[3] = -1
+    labels[4, 6:] = 0
+    together = BalancedSampler(20, 0.25, torch.Generator().manual_seed(7))(labels)
+    sampler = BalancedSampler(20, 0.25, torch.Generator().manual_seed(7))
+    apart = [sampler(image[None]) for image in labels]
+    for kind in ("positives", "negatives"):
+        expected = torch.cat([60 * number + getattr(image, kind) for number, image in enumerate(apart)])
+        assert getattr(together, kind).equal(expected)
+    assert together.counts == [len(image.positives) + len(image.negatives) for image in apart]
+    assert together.counts[3] == 0
+
+
+def test_matching_takes_images_apart():
+    iou = torch.rand(4, 3, 20, generator=torch.Generator().manual_seed(1)).mul(10).round() / 10
+    matcher = Matcher(0.7, 0.3, 0.3)
+    assert matcher(iou).equal(torch.stack([matcher(image) for image in iou]))

@@ -22,6 +22,7 @@ from repro.detection.detectron2.heads import ObjectMasks
 from repro.detection.detectron2.initial_weights import InitialWeights
 from repro.detection.detectron2.names import to_detectron2, to_own
 from repro.detection.detectron2.network import build_config
+from repro.detection.grouping import LossGroups
 from repro.experiments import Detector
 from repro.experiments.conventions import DetectionConventions
 from repro.models.resnet import ResNet
@@ -64,7 +65,8 @@ class Detectron2MaskRCNN(DetectorModule):
         objects = [image["instances"].to(self.rcnn.device) for image in inputs]
         features = self.rcnn.backbone(images.tensor)
         terms: dict[str, Tensor] = {}
-        for part, share in self.group(len(samples)):
+        groups = LossGroups(len(samples), self.spec.images_per_loss)
+        for part, share in zip(groups.slices, groups.shares, strict=True):
             own = ImageList(images.tensor[part], images.image_sizes[part])
             levels = {name: level[part] for name, level in features.items()}
             with EventStorage():  # Detectron2's parts log to it

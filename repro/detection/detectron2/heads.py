@@ -51,7 +51,7 @@ class ObjectMasks:
 
     def crop_and_resize(self, boxes: Tensor, resolution: int) -> Tensor:
         """The masks within `boxes` (k, 4), float32 (k, resolution, resolution), 0 or 1."""
-        return crop(self.masks, self.objects, boxes, resolution, self.inclusive)
+        return crop([self.masks], [self.objects], [boxes], resolution, self.inclusive)
 
 
 class BoxHead(FastRCNNConvFCHead):
@@ -162,8 +162,8 @@ class ROIHeads(StandardROIHeads):
         sampled = []
         for image, objects in zip(proposals, targets, strict=True):
             candidates = self._match_candidates(image, objects)
-            (positive,), (negative,) = sampler([(candidates.gt_classes < self.num_classes).long()])
-            rois = candidates[positive | negative]
+            drawn = sampler((candidates.gt_classes < self.num_classes).long()[None])
+            rois = candidates[torch.cat([drawn.positives, drawn.negatives]).sort().values]
             if len(objects):
                 rois.gt_boxes, rois.gt_masks = (field[rois.objects] for field in (objects.gt_boxes, objects.gt_masks))
             sampled.append(rois)

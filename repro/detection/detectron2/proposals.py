@@ -92,7 +92,7 @@ class RPN(LibraryRPN):
         every = Boxes.cat(anchors)
         labels, boxes = [], []
         for image in gt_instances:
-            inside = lie_within(every.tensor, image.image_size)
+            (inside,) = lie_within(every.tensor, [image.image_size])
             (label,), (box,) = super().label_and_sample_anchors([every[inside]], [image])
             labels.append(torch.full_like(inside, -1, dtype=label.dtype).masked_scatter(inside, label))
             # An anchor that is not sampled is its own target: any box of positive size would do.
@@ -101,8 +101,8 @@ class RPN(LibraryRPN):
 
     def _subsample_labels(self, label: Tensor) -> Tensor:
         sampler = BalancedSampler(self.batch_size_per_image, self.positive_fraction, self.generator)
-        (positive,), (negative,) = sampler([label])
-        return label.fill_(-1).masked_fill_(positive, 1).masked_fill_(negative, 0)
+        drawn = sampler(label[None])
+        return label.fill_(-1).index_fill_(0, drawn.positives, 1).index_fill_(0, drawn.negatives, 0)
 
     def losses(
         self,
