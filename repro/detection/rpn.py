@@ -21,8 +21,9 @@ from repro.experiments.conventions import DetectionConventions, choose_conventio
 
 NMS_THRESHOLD = 0.7
 SMALLEST = 1e-3  #: pixels: a proposal that clipping leaves thinner than this is dropped
-#: Overlaps of objects and anchors that are computed at once, for as many images as that allows: bounds the memory.
-_MOST_OVERLAPS = 2**25
+#: Overlaps of objects and anchors that are computed at once, for as many images as that allows: what a GPU has memory
+#: for, and what a CPU's cache keeps.
+_MOST_OVERLAPS = {True: 2**25, False: 2**21}
 
 
 class RPNHead(torchvision_rpn.RPNHead):
@@ -172,7 +173,7 @@ class RegionProposalNetwork(nn.Module):
             sizes: per image, (height, width) before padding.
         """
         inside = lie_within(anchors, sizes)
-        step = max(1, _MOST_OVERLAPS // max(objects.shape[1] * len(anchors), 1))
+        step = max(1, _MOST_OVERLAPS[anchors.is_cuda] // max(objects.shape[1] * len(anchors), 1))
         matches = []
         for begin in range(0, len(sizes), step):
             part = slice(begin, begin + step)

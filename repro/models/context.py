@@ -197,7 +197,7 @@ class GlobalContextBlock(nn.Module):
         if fused.choose_implementation(x) != "autograd":
             return self._forward_fused(x)
         context = self._pool(x, self.attention(x)) if self.spec.pooling == "att" else self.avg_pool(x)
-        return self._fuse(x, self._transform(context))
+        return self._fuse(x, self._transform(context, x))
 
     def forward_residual(self, x: Tensor, shortcut: Tensor) -> Tensor:
         """ReLU(z + shortcut), z being the block's result: all additions of a residual block in one pass over `x`."""
@@ -223,30 +223,42 @@ class GlobalContextBlock(nn.Module):
         """
         if self.spec.pooling != "att" or self.spec.ratio is not None:
             raise ValueError(f"Eq. 2 needs attention pooling and a linear transform, not {self.spec}")
-        return self._fuse(x, self._pool(self._transform(x), self.attention(x)))
+        return self._fuse(x, self._pool(self._layers(x), self.attention(x)))
 
     @staticmethod
     def _pool(x: Tensor, alpha: Tensor) -> Tensor:
         """sum_j alpha_j x_j, (B, C, 1, 1) or (B, C, 1, 1, 1)."""
         return (x.flatten(2) @ alpha.unsqueeze(-1)).unflatten(2, (1,) * (x.dim() - 2))
 
-    def _transform(self, context: Tensor) -> Tensor:
-        return self.channel_add_conv(context) if self.spec.fusion == "add" else self.channel_mul_conv(context)
+    def _transform(self, context: Tensor, x: Tensor) -> Tensor:
+        """delta of the contexts (B, C, 1, 1) or (B, C, 1, 1, 1) of the map `x`, in their shape."""
+        if x.is_cuda:
+            return self._transform_vectors(context.flatten(1)).to(x.dtype).view_as(context)
+        return self._layers(context)
+
+    @property
+    def _layers(self) -> nn.Sequential:
+        return self.channel_add_conv if self.spec.fusion == "add" else self.channel_mul_conv
 
     def _transform_vectors(self, context: Tensor) -> Tensor:
-        """`_transform` of contexts (B, C) by matrix products: convolutions of single positions are slow on a GPU."""
-        vectors = context
-        for layer in self.channel_add_conv if self.spec.fusion == "add" else self.channel_mul_conv:
-            if isinstance(layer, nn.LayerNorm):
-                weight, bias = layer.weight.flatten(), layer.bias.flatten()
-                vectors = nn.functional.layer_norm(vectors, weight.shape, weight, bias, layer.eps)
-            elif isinstance(layer, (nn.ReLU, nn.Identity)):
-                vectors = layer(vectors)
-            elif isinstance(layer, (nn.Conv2d, nn.Conv3d)):
-                vectors = nn.functional.linear(vectors, layer.weight.flatten(1), layer.bias)
-            else:
-                raise TypeError(f"{type(layer).__name__} is no layer of a context block's transform")
-        return vectors
+        """delta of contexts (B, C) by matrix products, without autocast.
+
+        On a GPU, convolutions of single positions are slow, and half of what it is started for are autocast's copies of
+        parameters that are smaller than a copy is worth.
+        """
+        with _without_autocast(context.device.type):
+            vectors = context
+            for layer in self._layers:
+                if isinstance(layer, nn.LayerNorm):
+                    weight, bias = layer.weight.flatten(), layer.bias.flatten()
+                    vectors = nn.functional.layer_norm(vectors, weight.shape, weight, bias, layer.eps)
+                elif isinstance(layer, (nn.ReLU, nn.Identity)):
+                    vectors = layer(vectors)
+                elif isinstance(layer, (nn.Conv2d, nn.Conv3d)):
+                    vectors = nn.functional.linear(vectors.to(layer.weight.dtype), layer.weight.flatten(1), layer.bias)
+                else:
+                    raise TypeError(f"{type(layer).__name__} is no layer of a context block's transform")
+            return vectors
 
     def _fuse(self, x: Tensor, transformed: Tensor) -> Tensor:
         return x + transformed if self.spec.fusion == "add" else x * transformed.sigmoid()

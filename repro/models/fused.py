@@ -84,8 +84,9 @@ def fuse(x: Tensor, t: Tensor, fusion: str, shortcut: Tensor | None = None) -> T
     Raises:
         RuntimeError: in a second differentiation.
     """
+    t = t.to(x.dtype)
     if choose_implementation(x) == "triton" and (shortcut is None or shortcut.dtype == x.dtype):
-        return _Fuse.apply(x, t.to(x.dtype), shortcut, fusion == "scale")
+        return _Fuse.apply(x, t, shortcut, fusion == "scale")
     t = _spread_over_positions(t, x.dim())
     y = x + t if fusion == "add" else x * t
     return y if shortcut is None else (y + shortcut).relu_()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -445,6 +446,8 @@ def test_initial_weights_by_path(spec, tmp_path, monkeypatch):
     torch.save(backbone | {"fc.weight": torch.zeros(2, 2)}, tmp_path / "resnet-1234.pth")
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(initial_weights, "fetch", lambda weights: tmp_path / f"{weights}.pth")
+    digits = hashlib.sha256((tmp_path / "resnet-1234.pth").read_bytes()).hexdigest()[:8]
+    monkeypatch.setattr(initial_weights, "get_sha256_prefix", lambda weights: digits)
     model = detectron2.Detectron2MaskRCNN(spec)
     DetectionCheckpointer(model.rcnn).load("repro://resnet-1234")
     assert all(torch.equal(value, backbone[name]) for name, value in model.backbone.state_dict().items())

@@ -246,3 +246,18 @@ def test_compiling_does_not_break_the_graph(spec: GlobalContext | NonLocal) -> N
     for enabled in (False, True):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
             torch.testing.assert_close(compiled(x), block(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", SPECS)
+def test_small_maps_have_their_contexts_transformed_as_vectors_on_a_gpu(name: str, dtype: torch.dtype) -> None:
+    block, inputs = make_block(SPECS[name], SHAPES["3-D"]), make_maps(SHAPES["3-D"], 3, channels_last=False)
+    exact = evaluate("autograd", block, [one.to(dtype).double() for one in inputs], residual=False)
+    block.float()
+    on_gpu = mock.patch.object(torch.Tensor, "is_cuda", new=True)
+    with on_gpu, torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        found = evaluate("autograd", block, [one.to(dtype) for one in inputs], residual=False)
+    assert found["y"].dtype == found["x"].dtype == dtype
+    for gradients in (found, exact):
+        gradients.pop("conv_mask.bias", None)  # that the softmax cancels: nothing but rounding
+    assert_as_exact(found, exact, 1e-5 if dtype == torch.float32 else 3e-2)
