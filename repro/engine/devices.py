@@ -81,7 +81,7 @@ def convert_memory_format(model: nn.Module, memory_format: torch.memory_format) 
     """
     rank = {torch.channels_last: 4, torch.channels_last_3d: 5}.get(memory_format)
     for parameter in model.parameters():
-        if parameter.dim() == rank:
+        if rank is None or parameter.dim() == rank:
             parameter.data = parameter.data.contiguous(memory_format=memory_format)
 
 

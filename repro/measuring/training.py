@@ -78,7 +78,7 @@ def train(
         task.load_initial(model, start.path, start.sha256, start.part)
     if division.synchronised:
         model = norm.synchronise(model)
-    convert_memory_format(model, task.choose_memory_format(fabric))
+    convert_memory_format(model, task.choose_training_memory_format(fabric))
     if settings.compile:
         compile_model(model)
     fitted = fit(
@@ -103,6 +103,7 @@ def train(
             every=settings.evaluate_every or 1,
         ),
     )
+    convert_memory_format(model, task.choose_memory_format(fabric))
     last = fitted.segments[-1]
     division = replace(division, processes=last.world_size, accelerator=last.accelerator or division.accelerator)
     return Trained(

@@ -16,6 +16,9 @@ from repro.settings import Settings
 
 #: Part of every training key: raise it when a change to the training code changes what a recipe ends in.
 TRAINING_VERSION = 1
+#: The same for detectors whose losses are means over a few images each; until 2, these went through the heads one
+#: after the other, and other anchors and RoIs were drawn.
+GROUPED_LOSSES_VERSION = 2
 #: The same for evaluating weights that others trained.
 EVALUATION_VERSION = 2
 
@@ -41,6 +44,7 @@ def training_key(experiment: Experiment, settings: Settings, data: str | None = 
         batch_size=settings.batch_size,
         micro_batch=settings.micro_batch,
         **_engine_parts(settings),
+        **_loss_parts(experiment, settings),
         **_input_parts(experiment, settings),
     )
 
@@ -183,6 +187,13 @@ def _engine_parts(settings: Settings) -> dict[str, str | bool]:
     """What the engine and the compiler contribute to a cache key."""
     engine: dict[str, str | bool] = {} if settings.engine == "torchvision" else {"engine": settings.engine}
     return {**engine, "compile": True} if settings.compile else engine
+
+
+def _loss_parts(experiment: Experiment, settings: Settings) -> dict[str, int]:
+    """What the way in which losses are computed contributes to the cache key of a training."""
+    network = experiment.network
+    grouped = isinstance(network, Detector) and network.images_per_loss and settings.engine == "torchvision"
+    return {"grouped_losses": GROUPED_LOSSES_VERSION} if grouped else {}
 
 
 def _input_parts(experiment: Experiment, settings: Settings, weights: Choice | None = None) -> dict[str, Any]:

@@ -219,6 +219,10 @@ class Task(ABC, Generic[Result, Model, Data]):
         """Choose the memory format of the network."""
         return torch.contiguous_format
 
+    def choose_training_memory_format(self, fabric: Fabric) -> torch.memory_format:
+        """Choose the memory format of the network while it is trained."""
+        return self.choose_memory_format(fabric)
+
     @abstractmethod
     def build_evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> Evaluation[Result]:
         """Build what predicts the items of the validation split.

@@ -50,7 +50,7 @@ def test_every_experiment_trains(name, where, precision, tmp_path, request):
     task = build_task(name, tmp_path, precision=precision)
     network = build_network(task)
     fabric = distributed.build_fabric(ALONE, where, precision)
-    convert_memory_format(network, task.choose_memory_format(fabric))
+    convert_memory_format(network, task.choose_training_memory_format(fabric))
     before = {key: value.detach().clone() for key, value in network.named_parameters() if value.requires_grad}
     fitted = fit(
         network, shorten(task.experiment.recipe), RandomSamples(task), identity="tiny", directory=tmp_path / "run",

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from repro.data.miniature import coco as miniature
+from repro.detection.torchvision import MaskRCNN
 from repro.engine.launch import Processes
 from repro.errors import ReproError
 from repro.evaluation.matches import load_matches
@@ -29,6 +30,7 @@ from repro.paper.hypotheses import hash_hypotheses
 from repro.planning.work_order import order_work
 from repro.settings import Settings
 from repro.statistics.precision import compute_average_precision
+from repro.tasks.detection import Detection
 from repro.verification.effects.evidence import locate_evidence
 
 pytestmark = pytest.mark.rounding
@@ -172,6 +174,38 @@ def test_the_strongest_network_of_table_3_resumes_to_the_same_end(small, tmp_pat
         assert record.training.resumed == (1 if stops else 0)
         ends.append((record.weights.sha256, record.predictions_sha256, record.metrics, record.key))
     assert ends[0] == ends[1]
+
+
+def test_a_training_in_channels_last_is_evaluated_in_the_format_of_evaluations(whole, tmp_path, monkeypatch):
+    """As on a GPU, carried out on the CPU."""
+    asked = []
+    monkeypatch.setattr(
+        Detection, "choose_training_memory_format", lambda *_: asked.append("training") or torch.channels_last
+    )
+    evaluated, trained = [], []
+    monkeypatch.setattr(
+        MaskRCNN, "find_instances", watch(MaskRCNN.find_instances, lambda model: evaluated.append(lies_last(model)))
+    )
+    monkeypatch.setattr(MaskRCNN, "losses", watch(MaskRCNN.losses, lambda model: trained.append(lies_last(model))))
+    settings, record = replace(whole[0], results=tmp_path), whole[1]
+    again = measure(order_work(NAME, settings), command="repro run", progress=lambda *_: None)
+    assert asked
+    assert (set(trained[-6:]), set(evaluated)) == ({True}, {False})
+    assert "channels_last" not in again.numerics
+    assert again.training.final_loss == pytest.approx(record.training.final_loss, rel=1e-3)
+
+
+def watch(method, see):
+    def watched(model, *arguments):
+        see(model)
+        return method(model, *arguments)
+
+    return watched
+
+
+def lies_last(model):
+    """Whether the kernels of convolutions have their channels last; of 1x1 ones it cannot be told."""
+    return not model.backbone.conv1.weight.is_contiguous()
 
 
 def test_the_global_generator_is_not_what_decides(whole, tmp_path):

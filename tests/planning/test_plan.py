@@ -108,6 +108,26 @@ def test_the_key_holds_what_can_change_the_answer_and_nothing_else(settings, coc
     assert keys.training_key(get(NAME), replace(full, data_root=moved)) != key
 
 
+def test_how_losses_are_computed_is_part_of_the_keys_that_it_changes(settings, coco, monkeypatch):
+    """Of detectors at full size, whose losses are means over two images, and that torchvision's parts make."""
+    full = replace(settings, profile="full", data_root=coco, initial="random")
+    mini_version = mini.get_at_profile(NAME, "mini")
+    monkeypatch.setattr(keys, "data_identity", lambda *_: "images")
+
+    def compute():
+        return (
+            keys.training_key(get(NAME), full),
+            keys.training_key(get(NAME), replace(full, engine="detectron2")),
+            keys.training_key(mini_version, settings),
+            keys.training_key(get("imagenet-r50-gc-r16"), full),
+        )
+
+    before = compute()
+    monkeypatch.setattr(keys, "GROUPED_LOSSES_VERSION", 0)
+    changed = [one != other for one, other in zip(before, compute(), strict=True)]
+    assert changed == [True, False, False, False]
+
+
 def test_how_videos_are_prepared_is_part_of_the_full_profiles_keys_alone(settings, coco, monkeypatch):
     """Of networks trained here, and of weights as their publisher prepares videos. Images are not."""
     video, full = get("kinetics-r50-5gc"), replace(settings, profile="full", data_root=coco, initial="random")
