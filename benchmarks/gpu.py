@@ -32,12 +32,14 @@ import torch
 import torchvision
 from PIL import Image
 from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
 
 from repro import kernels
 from repro.analysis import divergence
 from repro.analysis.attention import choose_row_count
 from repro.data.coco import DetectionSample, resize_picture
 from repro.data.pictures import decode_image
+from repro.detection.grouping import LossGroups
 from repro.detection.roi import Instances, RoIHeads
 from repro.detection.torchvision import MaskRCNN
 from repro.engine.arithmetic import choose_tf32
@@ -141,8 +143,16 @@ def keep_additions_separate() -> Iterator[None]:
 
 
 def make_before(call: Callable[[], object]) -> Callable[[], object]:
-    """`call`, its context blocks by ordinary autograd."""
-    return make_forced("autograd", call)
+    """`call`, its context blocks by ordinary autograd, contexts transformed by convolutions under autocast."""
+    forced = make_forced("autograd", call)
+
+    def called() -> object:
+        with mock.patch.object(
+            context.GlobalContextBlock, "_transform", lambda block, pooled, _: block._layers(pooled)
+        ):
+            return forced()
+
+    return called
 
 
 def make_forced(path: fused.Implementation, call: Callable[[], object]) -> Callable[[], object]:
@@ -483,8 +493,16 @@ def build_stock(samples: list[DetectionSample], side: tuple[int, int]) -> nn.Mod
     return model.to(samples[0].image.device)
 
 
+def compute_together(model: MaskRCNN, samples: list[DetectionSample]) -> dict[str, Tensor]:
+    return model(samples)
+
+
 def build_detector_step(
-    run: BenchmarkRun, name: str, samples: list[DetectionSample], layout: str
+    run: BenchmarkRun,
+    name: str,
+    samples: list[DetectionSample],
+    layout: str,
+    losses_of: Callable[[MaskRCNN, list[DetectionSample]], dict[str, Tensor]] = compute_together,
 ) -> Callable[[], None]:
     network = get(name).detector
     torch.manual_seed(0)
@@ -493,12 +511,28 @@ def build_detector_step(
         network = replace(network, backbone=backbone, fpn_channels=16, box_channels=32, mask_channels=16)
     model = MaskRCNN(network).to(run.device).train()
     convert_memory_format(model, LAYOUTS[layout][4])
-    return build_step(run, model, lambda: sum(model(samples).values()), torch.bfloat16)
+    return build_step(run, model, lambda: sum(losses_of(model, samples).values()), torch.bfloat16)
+
+
+def compute_in_turn(model: MaskRCNN, samples: list[DetectionSample]) -> dict[str, Tensor]:
+    """The losses of a batch, the images whose losses are means of their own one group after the other, as before."""
+    images = model.batch(samples)
+    features = model.features(images)
+    groups = LossGroups(len(samples), model.spec.images_per_loss)
+    losses: dict[str, Tensor] = {}
+    for part, share in zip(groups.slices, groups.shares, strict=True):
+        own, sizes = samples[part], images.image_sizes[part]
+        levels = {name: level[part] for name, level in features.items()}
+        boxes, labels, masks = ([getattr(one, name) for one in own] for name in ("boxes", "labels", "masks"))
+        proposals, terms = model.rpn(ImageList(images.tensors[part], sizes), levels, boxes)
+        terms |= model.roi_heads.losses(levels, proposals, sizes, boxes, labels, masks)
+        losses = {name: losses.get(name, 0) + share * term for name, term in terms.items()}
+    return losses
 
 
 def measure_detection(run: BenchmarkRun) -> None:
-    """Training steps of Mask R-CNN, 16 images of 800 x 1333, bf16."""
-    batch, side = (1, (64, 96)) if run.small else (16, (800, 1333))
+    """Training steps of Mask R-CNN, 16 images of 800 x 1333, bf16, channels last; before: groups in turn, NCHW."""
+    batch, side = (3, (64, 96)) if run.small else (16, (800, 1333))
     samples = make_photographs(run, batch, *side)
     model = build_stock(samples, side)
     images = [one.image.float() / 255 for one in samples]
@@ -506,19 +540,17 @@ def measure_detection(run: BenchmarkRun) -> None:
     print_head(run, "images/s", "torchvision")
     calls: Calls = {
         "torchvision": build_step(run, model, lambda: sum(model(images, targets).values()), torch.bfloat16),
-        "baseline": build_detector_step(run, "coco-r50-baseline", samples, "NCHW"),
+        "baseline, before": build_detector_step(run, "coco-r50-baseline", samples, "NCHW", compute_in_turn),
+        "baseline, NCHW": build_detector_step(run, "coco-r50-baseline", samples, "NCHW"),
+        "baseline": build_detector_step(run, "coco-r50-baseline", samples, "channels last"),
     }
-    gc_step = build_detector_step(run, "coco-r50-gc-r16", samples, "NCHW")
+    gc_step = build_detector_step(run, "coco-r50-gc-r16", samples, "channels last")
+    before = build_detector_step(run, "coco-r50-gc-r16", samples, "NCHW", compute_in_turn)
     calls |= {
-        "all GC r16, before": make_before(gc_step),
+        "all GC r16, before": make_before(before),
         "all GC r16": make_after(run, gc_step),
         "all GC r16, functions": make_forced("functions", gc_step),
     }
-    if run.left > 60:
-        calls["baseline, channels last"] = build_detector_step(run, "coco-r50-baseline", samples, "channels last")
-        calls["all GC r16, channels last"] = make_after(
-            run, build_detector_step(run, "coco-r50-gc-r16", samples, "channels last")
-        )
     print_steps(run, f"Mask R-CNN, {batch} images, bf16", calls, batch, seconds=30, base="torchvision")
     if run.device.type == "cuda":
         for name, call in calls.items():

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+#: Of more boxes than this, a few are drawn one by one: a permutation of a full image's anchors takes a millisecond, for
+#: which a GPU waits.
+_MANY = 2**13
+
 
 class Matcher:
     """Assigns boxes (anchors or proposals) to objects by intersection over union, as the authors do.
@@ -92,4 +96,10 @@ class BalancedSampler:
         """`count` of `number`, or all, ascending."""
         if number <= count:
             return torch.arange(number)
+        if number > max(_MANY, 16 * count):
+            chosen: dict[int, None] = {}
+            while len(chosen) < count:  # what was drawn before counts once
+                more = torch.randint(number, (count,), generator=self.generator, device="cpu")
+                chosen |= dict.fromkeys(more.tolist())
+            return torch.tensor(sorted([*chosen][:count]), dtype=torch.int64)
         return torch.randperm(number, generator=self.generator, device="cpu")[:count].sort().values

@@ -16,9 +16,9 @@ from repro.settings import Settings
 
 #: Part of every training key: raise it when a change to the training code changes what a recipe ends in.
 TRAINING_VERSION = 1
-#: The same for detectors whose losses are means over a few images each; until 2, these went through the heads one
-#: after the other, and other anchors and RoIs were drawn.
-GROUPED_LOSSES_VERSION = 2
+#: The same for detectors at full size. Until 2 the groups of images whose losses are means of their own went through the
+#: heads one after the other, and anchors were drawn by permutations of all: others were trained on.
+DETECTION_VERSION = 2
 #: The same for evaluating weights that others trained.
 EVALUATION_VERSION = 2
 
@@ -44,7 +44,7 @@ def training_key(experiment: Experiment, settings: Settings, data: str | None = 
         batch_size=settings.batch_size,
         micro_batch=settings.micro_batch,
         **_engine_parts(settings),
-        **_loss_parts(experiment, settings),
+        **_detection_parts(experiment),
         **_input_parts(experiment, settings),
     )
 
@@ -189,11 +189,10 @@ def _engine_parts(settings: Settings) -> dict[str, str | bool]:
     return {**engine, "compile": True} if settings.compile else engine
 
 
-def _loss_parts(experiment: Experiment, settings: Settings) -> dict[str, int]:
-    """What the way in which losses are computed contributes to the cache key of a training."""
-    network = experiment.network
-    grouped = isinstance(network, Detector) and network.images_per_loss and settings.engine == "torchvision"
-    return {"grouped_losses": GROUPED_LOSSES_VERSION} if grouped else {}
+def _detection_parts(experiment: Experiment) -> dict[str, int]:
+    """What the way in which anchors and RoIs are drawn contributes to the cache key of a training."""
+    full = isinstance(experiment.network, Detector) and experiment.profile == "full"
+    return {"detection": DETECTION_VERSION} if full else {}
 
 
 def _input_parts(experiment: Experiment, settings: Settings, weights: Choice | None = None) -> dict[str, Any]:

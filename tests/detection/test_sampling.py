@@ -101,6 +101,28 @@ def test_sampler_reaches_every_candidate_equally_often():
     assert counts.max() < 240
 
 
+@pytest.mark.parametrize("number", [2**13, 2**13 + 1, 200_000])
+def test_few_of_many_are_drawn_evenly(number):
+    """Whether by a permutation or one by one: none twice, and as many from each tenth."""
+    labels = torch.zeros(1, number, dtype=torch.int64)
+    sampler = BalancedSampler(400, 0.5, torch.Generator().manual_seed(0))
+    drawn = [sampler(labels).negatives for _ in range(100)]
+    for each in drawn:
+        assert len(each) == 400
+        assert (each.diff() > 0).all()
+    tenths = torch.cat(drawn).mul(10).div(number, rounding_mode="floor").bincount(minlength=10)
+    assert tenths.sum() == 40_000
+    assert ((tenths - 4000).abs() < 4 * 60).all()  # of a binomial distribution, four standard deviations
+
+
+def test_what_is_drawn_twice_counts_once(monkeypatch):
+    """Until there are as many as wanted, in the order in which they are drawn."""
+    draws = iter([[7, 7, 3, 7], [3, 9, 5, 1]])
+    monkeypatch.setattr(torch, "randint", lambda *_, **__: torch.tensor(next(draws)))
+    sampled = BalancedSampler(4, 0.0, torch.Generator())(torch.zeros(1, 10_000, dtype=torch.int64))
+    assert sampled.negatives.tolist() == [3, 5, 7, 9]
+
+
 def test_sampler_takes_images_one_after_the_other():
     """A batch is sampled as its images are, each in turn."""
     generator = torch.Generator().manual_seed(0)

@@ -108,8 +108,8 @@ def test_the_key_holds_what_can_change_the_answer_and_nothing_else(settings, coc
     assert keys.training_key(get(NAME), replace(full, data_root=moved)) != key
 
 
-def test_how_losses_are_computed_is_part_of_the_keys_that_it_changes(settings, coco, monkeypatch):
-    """Of detectors at full size, whose losses are means over two images, and that torchvision's parts make."""
+def test_how_anchors_are_drawn_is_part_of_the_keys_that_it_changes(settings, coco, monkeypatch):
+    """Of detectors at full size, where there are many."""
     full = replace(settings, profile="full", data_root=coco, initial="random")
     mini_version = mini.get_at_profile(NAME, "mini")
     monkeypatch.setattr(keys, "data_identity", lambda *_: "images")
@@ -123,9 +123,9 @@ def test_how_losses_are_computed_is_part_of_the_keys_that_it_changes(settings, c
         )
 
     before = compute()
-    monkeypatch.setattr(keys, "GROUPED_LOSSES_VERSION", 0)
+    monkeypatch.setattr(keys, "DETECTION_VERSION", 0)
     changed = [one != other for one, other in zip(before, compute(), strict=True)]
-    assert changed == [True, False, False, False]
+    assert changed == [True, True, False, False]
 
 
 def test_how_videos_are_prepared_is_part_of_the_full_profiles_keys_alone(settings, coco, monkeypatch):

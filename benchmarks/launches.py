@@ -1,0 +1,110 @@
+"""How often a detector starts an operator, and how often it waits for one: what a GPU's time goes to beside arithmetic.
+
+    python benchmarks/launches.py [--images 16]
+
+Counted on the CPU, of thin networks: numbers of operators depend on the code, not on the device. An operator that is a
+view of its input is left out; each of the others starts at least one kernel on a GPU. Those that wait have a result
+whose size, or whose value, the program has to know before it goes on. NMS within classes is that of GPUs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+import torch
+from gpu import BenchmarkRun, build_step, build_stock, make_photographs
+from torch.utils._python_dispatch import TorchDispatchMode
+from torchvision.ops import boxes as torchvision_boxes
+
+from repro.detection.torchvision import MaskRCNN
+from repro.experiments import get
+
+SIDES = (128, 192)
+#: Results whose size or value is not known before they are computed.
+WAITING = {"aten::nonzero", "aten::_local_scalar_dense", "aten::masked_select", "torchvision::nms", "aten::_unique2"}
+#: Neither views nor arithmetic.
+EMPTY = {"aten::detach", "aten::empty", "aten::empty_like", "aten::empty_strided", "aten::new_empty"}
+
+
+class OperatorCount(TorchDispatchMode):
+    """Counts what is started while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: Counter[str] = Counter()
+        self.waits = 0
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        name = operator._schema.name
+        views = any(each.alias_info and not each.alias_info.is_write for each in operator._schema.arguments)
+        if not views and name not in EMPTY:
+            self.started[name] += 1
+        by_mask = name in ("aten::index", "aten::index_put_") and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        self.waits += name in WAITING or by_mask
+        return operator(*args, **(kwargs or {}))
+
+
+def count(call: Callable[[], object]) -> OperatorCount:
+    call()  # what is made once
+    with OperatorCount() as counted:
+        call()
+    return counted
+
+
+def build(name: str) -> MaskRCNN:
+    network = get(name).detector
+    network = replace(
+        network, backbone=replace(network.backbone, width=16), fpn_channels=16, box_channels=32, mask_channels=16,
+        score_threshold=0.0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return MaskRCNN(network)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--images", type=int, default=16, help="of a training step (default: 16)")
+    options = parser.parse_args()
+    run = BenchmarkRun(torch.device("cpu"), small=True, deadline=float("inf"), output=None)
+    samples = make_photographs(run, options.images, *SIDES)
+    images = [one.image.float() / 255 for one in samples]
+    targets = [{"boxes": one.boxes, "labels": one.labels + 1, "masks": one.masks} for one in samples]
+    stock = build_stock(samples, SIDES)
+    print(f"| {options.images} images a training step, one an evaluation | started | waited for |")
+    print("| :--- | ---: | ---: |")
+    with mock.patch.object(torchvision_boxes, "_batched_nms_vanilla", torchvision_boxes._batched_nms_coordinate_trick):
+        rows = {
+            "torchvision, training": build_step(
+                run, stock, lambda: sum(stock(images, targets).values()), torch.bfloat16
+            )
+        }
+        for name in ("coco-r50-baseline", "coco-r50-gc-r16", "coco-x101-dcn-cascade-gc-r4"):
+            model = build(name)
+            precision = torch.float32 if get(name).detector.backbone.dcn else torch.bfloat16
+            rows[f"{name}, training"] = build_step(
+                run, model, lambda model=model: sum(model(samples).values()), precision
+            )
+        for what, call in rows.items():
+            counted = count(call)
+            print(f"| {what} | {counted.started.total()} | {counted.waits} |", flush=True)
+        with torch.no_grad():  # in inference mode, operators that consist of others would count once
+            model = build("coco-r50-gc-r16").eval()
+            for what, call in (
+                ("torchvision, evaluation", lambda: stock.eval()(images[:1])),
+                ("coco-r50-gc-r16, evaluation", lambda: model.find_instances(samples[:1])),
+            ):
+                counted = count(call)
+                print(f"| {what} | {counted.started.total()} | {counted.waits} |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
