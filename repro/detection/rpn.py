@@ -23,7 +23,7 @@ NMS_THRESHOLD = 0.7
 SMALLEST = 1e-3  #: pixels: a proposal that clipping leaves thinner than this is dropped
 #: Overlaps of objects and anchors that are computed at once, for as many images as that allows: what a GPU has memory
 #: for, and what a CPU's cache keeps.
-_MOST_OVERLAPS = {True: 2**25, False: 2**21}
+_MOST_OVERLAPS = {True: 2**24, False: 2**21}
 
 
 class RPNHead(torchvision_rpn.RPNHead):
