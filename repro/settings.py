@@ -29,6 +29,7 @@ Profile = Literal["full", "mini"]
 Source = Literal["auto", "trained", "checkpoint"]
 Engine = Literal["torchvision", "detectron2"]
 Device = Literal["auto", "cpu", "cuda"]
+DecodeOn = Literal["cpu", "gpu"]
 Precision = Literal["32-true", "tf32", "bf16-mixed"]  #: tf32: float32, whose products a GPU makes in TF32
 
 
@@ -51,6 +52,7 @@ class Settings:
     batch_size: int | None = None  #: effective batch; the learning rate is scaled with it
     micro_batch: int | None = None  #: items of one forward pass in training; default: see `measuring.batch_division`
     compile: bool = False  #: the network with torch.compile
+    decode_on: DecodeOn = "cpu"  #: what decodes the JPEG files of a training on ImageNet
     #: (point, choice) of every reading of the protocol that is not the default one, by point.
     readings: tuple[tuple[str, str], ...] = ()
     threads: int = 1

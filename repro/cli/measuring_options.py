@@ -26,6 +26,7 @@ from repro.settings import (
     MOST_ITEMS,
     MOST_ITERATIONS,
     MOST_SECONDS,
+    DecodeOn,
     Device,
     Precision,
     Profile,
@@ -173,6 +174,16 @@ class MeasuringOptions:
             help="Networks of the full profile through torch.compile, of detectors the backbone (recorded).",
         ),
     ] = False
+    decode_on: Annotated[
+        str,
+        typer.Option(
+            "--decode-on",
+            rich_help_panel=TRAINING,
+            help="What decodes JPEG files in trainings on ImageNet: cpu, or gpu (nvJPEG; recorded as a departure, with "
+            "how far its pixels are from the usual ones).",
+            autocompletion=complete_words("cpu", "gpu"),
+        ),
+    ] = "cpu"
     reading: Annotated[
         list[str] | None,
         typer.Option(
@@ -259,6 +270,7 @@ class MeasuringOptions:
         source: Source = one_of("--source", self.source, ("auto", "trained", "checkpoint"))
         device: Device = one_of("--device", self.device, ("auto", "cpu", "cuda"))
         precision: Precision = one_of("--precision", self.precision, ("32-true", "tf32", "bf16-mixed"))
+        decode_on: DecodeOn = one_of("--decode-on", self.decode_on, ("cpu", "gpu"))
         if self.weights is not None:
             if source == "trained":
                 raise ReproError("--weights names weights to evaluate; --source trained evaluates what it trains")
@@ -282,6 +294,7 @@ class MeasuringOptions:
             batch_size=self.batch_size,
             micro_batch=self.micro_batch,
             compile=self.compile,
+            decode_on=decode_on,
             readings=readings.parse(self.reading or []),
             threads=threads,
             workers=self.workers,
@@ -386,6 +399,8 @@ def _refuse_contradictions(settings: Settings) -> None:
         )
     if settings.profile == "mini" and settings.compile:
         raise ReproError("--compile belongs to the full profile; compiling takes longer than a mini training")
+    if settings.decode_on == "gpu" and (settings.profile == "mini" or settings.source == "checkpoint"):
+        raise ReproError("--decode-on gpu is for trainings of the full profile, which read most files")
     if settings.profile == "mini" and settings.source == "checkpoint":
         raise ReproError(
             "--source checkpoint and --weights belong to the full profile: networks of the mini profile are measured "

@@ -139,6 +139,47 @@ class Augmentation:
     rotation: float = 0.0  #: most degrees by which the square is rotated, its corners filled with ImageNet's mean
 
 
+@dataclass(frozen=True)
+class ColorDraw:
+    """What was drawn of a change of colours."""
+
+    factors: np.ndarray  #: (3,), of brightness, contrast and saturation
+    order: np.ndarray  #: (3,), in which these three are applied
+    added: np.ndarray  #: (3,), to R, G and B at the end
+
+
+@dataclass(frozen=True)
+class AugmentationDraw:
+    """What was drawn of an image's augmentation. Nothing of it depends on the image's pixels."""
+
+    rectangle: tuple[int, int, int, int]  #: (top, left, height, width)
+    flips: bool
+    angle: float  #: degrees; 0: it is not rotated
+    colors: ColorDraw
+
+
+def draw_augmentation(
+    height: int, width: int, augmentation: Augmentation, generator: np.random.Generator
+) -> AugmentationDraw:
+    """Draw the augmentation of an image of that size."""
+    rectangle = choose_rectangle(height, width, augmentation, generator)
+    flips = generator.random() < augmentation.flip
+    most = augmentation.rotation
+    return AugmentationDraw(
+        rectangle, flips, generator.uniform(-most, most) if most else 0.0, draw_colors(augmentation, generator)
+    )
+
+
+def draw_colors(augmentation: Augmentation, generator: np.random.Generator) -> ColorDraw:
+    """Draw brightness, contrast, saturation and lighting."""
+    factors = generator.uniform(1 - augmentation.jitter, 1 + augmentation.jitter, size=3)
+    order = np.asarray(generator.permutation(3))
+    added = _DIRECTIONS @ (generator.normal(0.0, augmentation.lighting, size=3) * _DEVIATIONS)
+    if augmentation.shift:
+        added = added + generator.integers(-augmentation.shift, augmentation.shift, size=3, endpoint=True)
+    return ColorDraw(factors, order, added)
+
+
 def prepare_training_image(
     image: Tensor, augmentation: Augmentation, generator: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
@@ -147,18 +188,28 @@ def prepare_training_image(
     Args:
         image: uint8 (3, H, W), RGB.
     """
-    top, left, height, width = choose_rectangle(image.shape[1], image.shape[2], augmentation, generator)
+    draw = draw_augmentation(image.shape[1], image.shape[2], augmentation, generator)
+    square = cut_square(image, draw, augmentation.size)
+    return square, torch.from_numpy(_mix_own_colors(square, draw.colors).astype(np.float32))
+
+
+def cut_square(image: Tensor, draw: AugmentationDraw, size: int) -> Tensor:
+    """Resize the rectangle that was drawn to a square, and flip and rotate it as was drawn: uint8 (3, size, size).
+
+    Args:
+        image: uint8 (3, H, W), RGB, on any device.
+    """
+    top, left, height, width = draw.rectangle
     part = image[None, :, top : top + height, left : left + width]
     # The filter that torchvision's reference has from Pillow, faster; values differ by 2 of 255 at most. Channels last,
     # it takes a third of the time.
     part = part.contiguous(memory_format=torch.channels_last)
-    square = interpolate(part, (augmentation.size, augmentation.size), mode="bilinear", antialias=True)[0].contiguous()
-    if generator.random() < augmentation.flip:
+    square = interpolate(part, (size, size), mode="bilinear", antialias=True)[0].contiguous()
+    if draw.flips:
         square = square.flip(-1)
-    if augmentation.rotation:
-        angle = generator.uniform(-augmentation.rotation, augmentation.rotation)
-        square = rotate(square, angle, InterpolationMode.BILINEAR, fill=_MEAN)
-    return square, torch.from_numpy(choose_color_change(square, augmentation, generator).astype(np.float32))
+    if draw.angle:
+        square = rotate(square, draw.angle, InterpolationMode.BILINEAR, fill=_MEAN)
+    return square
 
 
 def choose_rectangle(
@@ -183,31 +234,47 @@ def choose_rectangle(
 def choose_color_change(image: Tensor, augmentation: Augmentation, generator: np.random.Generator) -> np.ndarray:
     """Choose brightness, contrast, saturation and lighting at random: one affine map of (R, G, B, 1), float64 (3, 4).
 
-    Each of the four is affine in a pixel's colour, given the mean brightness of the image, so that together they cost
-    one product on the device. Nothing is rounded or clipped in between, as with the "32-bit floating point raw pixel
-    values" of [33].
-
     Args:
         image: uint8 (3, S, S), whose mean brightness decides what contrast does.
     """
+    return _mix_own_colors(image, draw_colors(augmentation, generator))
+
+
+def _mix_own_colors(image: Tensor, draw: ColorDraw) -> np.ndarray:
     total = image.numpy().reshape(3, -1).sum(axis=1, dtype=np.uint32)  # exact, and far faster than torch.sum
-    mean = np.append(total / image[0].numel(), 1.0)  # of R, G, B; and the 1 of the affine map
-    change = np.eye(3, 4)
+    return mix_colors((total / image[0].numel())[None], [draw])[0]
+
+
+def mix_colors(means: np.ndarray, draws: Sequence[ColorDraw]) -> np.ndarray:
+    """Make of each change of colours that was drawn one affine map of (R, G, B, 1), float64 (B, 3, 4).
+
+    Each of the four parts is affine in a pixel's colour, given the mean brightness of the image, so that together they
+    cost one product on the device. Nothing is rounded or clipped in between, as with the "32-bit floating point raw
+    pixel values" of [33].
+
+    Args:
+        means: (B, 3), of R, G and B of each image.
+    """
+    means = np.append(means, np.ones((len(means), 1)), axis=1)[:, :, None]  # and the 1 of the affine map
+    change = np.broadcast_to(np.eye(3, 4), (len(means), 3, 4)).copy()
     gray = np.broadcast_to(_GRAY, (3, 3))
-    factors = generator.uniform(1 - augmentation.jitter, 1 + augmentation.jitter, size=3)
-    for kind in generator.permutation(3):
-        factor = factors[kind]
-        if kind == 0:  # brightness: towards black
-            change = factor * change
-        elif kind == 1:  # contrast: towards the mean brightness
-            middle = gray @ change @ mean
-            change = factor * change
-            change[:, 3] += (1 - factor) * middle
-        else:  # saturation: towards each pixel's own brightness
-            change = (factor * np.eye(3) + (1 - factor) * gray) @ change
-    change[:, 3] += _DIRECTIONS @ (generator.normal(0.0, augmentation.lighting, size=3) * _DEVIATIONS)
-    if augmentation.shift:
-        change[:, 3] += generator.integers(-augmentation.shift, augmentation.shift, size=3, endpoint=True)
+    for step in range(3):
+        kinds = np.array([draw.order[step] for draw in draws])
+        factors = np.array([draw.factors[draw.order[step]] for draw in draws])
+        for kind in range(3):
+            chosen = kinds == kind
+            if not chosen.any():
+                continue
+            factor = factors[chosen][:, None, None]
+            if kind == 0:  # brightness: towards black
+                change[chosen] *= factor
+            elif kind == 1:  # contrast: towards the mean brightness
+                middle = gray @ change[chosen] @ means[chosen]
+                change[chosen] *= factor
+                change[chosen, :, 3:] += (1 - factor) * middle
+            else:  # saturation: towards each pixel's own brightness
+                change[chosen] = (factor * np.eye(3) + (1 - factor) * gray) @ change[chosen]
+    change[:, :, 3] += np.stack([draw.added for draw in draws])
     return change
 
 

@@ -14,6 +14,7 @@ import torch
 from repro.data import pictures
 from repro.data.classification import Augmentation, ImageSample, prepare_evaluation_image, prepare_training_image
 from repro.data.devkit import read_validation_classes
+from repro.data.gpu_decoding import EncodedSample, encode_sample
 from repro.data.pictures import UndecodablePicture, UnreadableImage
 from repro.data.sources import Split
 from repro.data.storage import Directory, FileStorage, TarArchive
@@ -45,6 +46,7 @@ class ImageNet:
         wnids: the classes' names in the order of their labels: those of ILSVRC2012, or of another data set in the first
             of the three layouts.
         keep: keep decoded training images in memory: a small data set is then decoded once, not in every epoch.
+        encoded: training images are given as files, which a GPU decodes (`data.gpu_decoding`).
 
     Raises:
         ReproError: there is no image, an unknown class, an id twice or an archive cut short; says what to do.
@@ -59,11 +61,13 @@ class ImageNet:
         wnids: Sequence[str] = WNIDS,
         *,
         keep: bool = False,
+        encoded: bool = False,
     ) -> None:
         self.split = split
         self.preprocessing = preprocessing
         self.augmentation = augmentation
         self.wnids = tuple(wnids)
+        self.encoded = encoded
         self._decoded: dict[int, np.ndarray] | None = {} if keep else None
         self.place, self._files = _open_storage(root, split)
         entries, self._truth = _list_entries(self._files, self.place, root, split, self.wnids)
@@ -94,7 +98,7 @@ class ImageNet:
         """The hash of the ids with their synsets, which are taken for the truth."""
         return digest([[image_id, self.wnids[label]] for image_id, label in zip(self.ids, self.labels, strict=True)])
 
-    def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> ImageSample:
+    def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> ImageSample | EncodedSample:
         """Load the image at `index` of `ids`: augmented in training, else resized and cropped as `preprocessing` says.
 
         What is random is a function of (seed, epoch, index) alone, so that it does not depend on how many processes
@@ -108,6 +112,8 @@ class ImageNet:
             if not train:
                 picture = pictures.decode_image(self._read(index))
                 return ImageSample(prepare_evaluation_image(picture, self.preprocessing), image_id, label)
+            if self.encoded:
+                return encode_sample(self._read(index), image_id, label, self.augmentation, seed, epoch, index)
             image = torch.from_numpy(self._decode_pixels(index)).permute(2, 0, 1)
         except UndecodablePicture as error:
             raise self._describe_corrupt(index, error) from None
@@ -122,6 +128,16 @@ class ImageNet:
         if index not in self._decoded:
             self._decoded[index] = pictures.decode_pixels(self._read(index))
         return self._decoded[index]
+
+    def read_plain_jpegs(self, count: int) -> list[bytes]:
+        """The files of at most `count` images, evenly from all, that any decoder of JPEG reads.
+
+        Raises:
+            UnreadableImage: a file is missing.
+        """
+        chosen = np.linspace(0, len(self) - 1, min(count, len(self))).astype(int).tolist()
+        files = [self._read(index) for index in dict.fromkeys(chosen)]
+        return [file for file in files if pictures.measure_plain_jpeg(file)]
 
     def check(self, index: int) -> None:
         """Decode an image.

@@ -51,6 +51,7 @@ _MOST_SIDE = 2**20
 #: A file has at most so many bytes.
 MOST_BYTES = 2**28
 
+_END_OF_JPEG = b"\xff\xd9"
 #: What Pillow converts to RGB without a loss: 8 bits or fewer a channel.
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 #: What EXIF's orientations ask for. 1 is upright; other values mean nothing.
@@ -144,6 +145,21 @@ def decode_pixels(content: bytes) -> np.ndarray:
     except Exception:  # no JPEG, or a damaged one, is left to Pillow
         pass
     return np.array(decode_image(content))  # also CMYK, which the two libraries convert differently
+
+
+def measure_plain_jpeg(content: bytes) -> tuple[int, int] | None:
+    """(height, width) of a JPEG file that any decoder reads as `decode_pixels` does, but for rounding; of others None.
+
+    Others are such as have another format or kind of colours, do not end as they should, or are too large.
+    """
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(content)
+        _check_size(width, height)
+        check_scans(content, width, height)
+    except Exception:  # whatever is wrong, `decode_pixels` says it
+        return None
+    plain = space in ("YCbCr", "Gray") and content.rstrip(b"\0").endswith(_END_OF_JPEG)
+    return (height, width) if plain else None
 
 
 def read_upright(

@@ -177,7 +177,7 @@ class TrainingExecution(Execution):
         experiment, settings, order = self.order.experiment, self.settings, self.training
         with explain_memory_errors("training", self._less_memory()):
             trained = train(self.task, start, self.division, order.key, order.directory, self.fabric, self.progress)
-        overrides = deviations.recipe_overrides(experiment, settings, trained.division)
+        overrides = deviations.recipe_overrides(experiment, settings, trained.division) + trained.departures
         return EvaluatedNetwork(
             model=trained.model,
             weights=trained.weights,

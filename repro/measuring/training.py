@@ -42,6 +42,7 @@ class Trained:
     weights: Weights
     training: Training
     division: BatchDivision  #: with which the training ended; another one may have been asked for only to evaluate it
+    departures: list[str]  #: of its inputs from the usual ones
     seconds: float
     peak_memory_bytes: int
 
@@ -81,6 +82,7 @@ def train(
     convert_memory_format(model, task.choose_training_memory_format(fabric))
     if settings.compile:
         compile_model(model)
+    departures = task.check_inputs(fabric)
     fitted = fit(
         model,
         recipe,
@@ -123,6 +125,7 @@ def train(
             segments=[Segment(**asdict(segment)) for segment in fitted.segments],
         ),
         division=division,
+        departures=departures,
         seconds=fitted.seconds,
         peak_memory_bytes=fitted.peak_memory_bytes,
     )

@@ -16,7 +16,7 @@ from repro.settings import Settings
 
 #: Part of every training key: raise it when a change to the training code changes what a recipe ends in.
 TRAINING_VERSION = 1
-#: The same for detectors at full size. Until 2 the groups of images whose losses are means of their own went through the
+#: The same for detectors at full size. Until 2, groups of images whose losses are means of their own went through the
 #: heads one after the other, and anchors were drawn by permutations of all: others were trained on.
 DETECTION_VERSION = 2
 #: The same for evaluating weights that others trained.
@@ -45,6 +45,7 @@ def training_key(experiment: Experiment, settings: Settings, data: str | None = 
         micro_batch=settings.micro_batch,
         **_engine_parts(settings),
         **_detection_parts(experiment),
+        **({"decode_on": settings.decode_on} if settings.decode_on != "cpu" else {}),
         **_input_parts(experiment, settings),
     )
 

@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from repro.data import gpu_decoding
 from repro.data.classification import Augmentation, ImageBatch, ImageSample, collate, normalise, recolor
+from repro.data.gpu_decoding import EncodedBatch, EncodedSample
 from repro.data.imagenet import ImageNet
 from repro.data.pictures import UnreadableImage
 from repro.data.sources import Split
@@ -141,7 +143,8 @@ class Classification(Accuracy[Prediction, ImageClassifier, ImageNet]):
         if self.settings.profile == "full":
             recipe = self.experiment.recipe
             augmentation = Augmentation(flip=recipe.flip, **_COLOURS[recipe.colours])
-            return ImageNet(self.root, split, self.inputs, augmentation)
+            encoded = split == "train" and self.settings.decode_on == "gpu"
+            return ImageNet(self.root, split, self.inputs, augmentation, encoded=encoded)
         return ImageNet(
             self.root, split, self.inputs, Augmentation(**mini.imagenet.AUGMENTATION),
             wnids=mini.imagenet.CLASSES, keep=True,
@@ -162,8 +165,14 @@ class Classification(Accuracy[Prediction, ImageClassifier, ImageNet]):
     def choose_memory_format(self, fabric: Fabric) -> torch.memory_format:
         return torch.channels_last if fabric.device.type == "cuda" else torch.contiguous_format
 
-    def collate(self, samples: Sequence[ImageSample]) -> ImageBatch:
-        return collate(samples)
+    def check_inputs(self, fabric: Fabric) -> list[str]:
+        if self.settings.decode_on == "cpu":
+            return []
+        found = gpu_decoding.compare_decoders(self.training_data.read_plain_jpegs(gpu_decoding.COMPARED), fabric.device)
+        return [f"training images decoded by nvJPEG: {found}"]
+
+    def collate(self, samples: Sequence[ImageSample] | Sequence[EncodedSample]) -> ImageBatch | EncodedBatch:
+        return gpu_decoding.collate_encoded(samples) if self.settings.decode_on == "gpu" else collate(samples)
 
     def start_from(self, model: nn.Module, tensors: Mapping[str, Tensor], spec: Experiment) -> None:
         load_initial(model, tensors)

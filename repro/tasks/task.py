@@ -219,6 +219,14 @@ class Task(ABC, Generic[Result, Model, Data]):
         """Choose the memory format of the network."""
         return torch.contiguous_format
 
+    def check_inputs(self, fabric: Fabric) -> list[str]:
+        """Check, before a training, what prepares its inputs; describe what in it departs from the usual way.
+
+        Raises:
+            ReproError: it prepares others.
+        """
+        return []
+
     def choose_training_memory_format(self, fabric: Fabric) -> torch.memory_format:
         """Choose the memory format of the network while it is trained."""
         return self.choose_memory_format(fabric)

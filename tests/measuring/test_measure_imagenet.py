@@ -39,6 +39,7 @@ from repro.data.synsets import WNIDS
 from repro.errors import ReproError
 from repro.evaluation import topk
 from repro.experiments import SE
+from repro.measuring import execution
 from repro.measuring.measure import measure
 from repro.models.resnet import ResNet
 from repro.paper import tolerances
@@ -429,6 +430,20 @@ def test_a_compiled_network_has_the_same_weights_by_name_and_about_the_same_loss
         torch.load(directory(STAGE1, one) / "weights.pt", weights_only=True) for one in (settings, whole[0])
     )
     assert ours.keys() == theirs.keys()
+
+
+def test_images_decoded_where_the_network_is_train_the_same_and_are_recorded(whole, tmp_path, monkeypatch):
+    """As on a GPU, but that libjpeg-turbo decodes there, too: the same weights, by another key."""
+    monkeypatch.setattr(execution.devices, "check_arithmetic", lambda *_: None)
+    settings = replace(whole[0], results=tmp_path, decode_on="gpu")
+    record = run(STAGE1, settings)
+    (departure,) = record.departures
+    assert "decoded by nvJPEG" in departure
+    assert "by 0.000 of 255 on average, 0 at most" in departure
+    usual = by_name(whole[0])[STAGE1]
+    assert record.key != usual.key
+    assert record.weights.sha256 == usual.weights.sha256
+    assert log_of(STAGE1, settings) == log_of(STAGE1, whole[0])
 
 
 def test_channels_last_is_recorded_and_resumed(whole, tmp_path, monkeypatch):
