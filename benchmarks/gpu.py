@@ -37,8 +37,10 @@ from torchvision.models.detection.image_list import ImageList
 from repro import kernels
 from repro.analysis import divergence
 from repro.analysis.attention import choose_row_count
+from repro.data import gpu_decoding
+from repro.data.classification import Augmentation, prepare_training_image
 from repro.data.coco import DetectionSample, resize_picture
-from repro.data.pictures import decode_image
+from repro.data.pictures import decode_image, decode_pixels
 from repro.detection.grouping import LossGroups
 from repro.detection.roi import Instances, RoIHeads
 from repro.detection.torchvision import MaskRCNN
@@ -692,6 +694,40 @@ def measure_parts(run: BenchmarkRun, model: MaskRCNN, photographs: Photographs) 
     run.note("parts of an evaluation", medians)
 
 
+def measure_decoding(run: BenchmarkRun) -> None:
+    """JPEG files of 500 x 375 to training batches: read by the processor, and by nvJPEG (`--decode-on gpu`)."""
+    count, size = (8, (48, 64)) if run.small else (256, (375, 500))
+    files = Photographs(count, size, size).files
+    augmentation = Augmentation()
+    run.say(f"nvJPEG: {gpu_decoding.compare_decoders(files[:64], run.device)}\n")
+    samples = [gpu_decoding.encode_sample(file, str(k), 0, augmentation, k) for k, file in enumerate(files)]
+    batch = gpu_decoding.collate_encoded(samples)
+    parts = batch.files.split(batch.lengths)
+
+    def prepare() -> object:
+        return [
+            prepare_training_image(
+                torch.from_numpy(decode_pixels(file)).permute(2, 0, 1), augmentation, np.random.default_rng([k])
+            )
+            for k, file in enumerate(files)
+        ]
+
+    calls: Calls = {
+        "one core: decoded, resized, colours": prepare,
+        "one core: header and draws": lambda: [
+            gpu_decoding.encode_sample(file, str(k), 0, augmentation, k) for k, file in enumerate(files)
+        ],
+        "device: decoded": lambda: gpu_decoding.decode_files(list(parts), run.device),
+        "device: decoded, resized, colours": lambda: batch.to(run.device),
+    }
+    medians = run.compare(calls, seconds=20, repeats=10)
+    run.say("| what | ms a batch | images/s |")
+    run.say("| :--- | ---: | ---: |")
+    for name, took in medians.items():
+        run.say(f"| {name} | {1e3 * took:.1f} | {count / took:.0f} |")
+    run.note("decoding", medians)
+
+
 def measure_compilation(run: BenchmarkRun) -> None:
     """Training steps through torch.compile, bf16: how long compiling takes, and what it gives."""
     batch, side = (2, 32) if run.small else (256, 224)
@@ -801,6 +837,7 @@ SECTIONS: dict[str, Callable[[BenchmarkRun], None]] = {
     "imagenet": measure_imagenet,
     "divergence": measure_divergence,
     "evaluation": measure_evaluation,
+    "decoding": measure_decoding,
     "detection": measure_detection,
     "block": measure_block,
     "kinetics": measure_kinetics,

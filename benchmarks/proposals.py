@@ -77,8 +77,8 @@ def propose(model: MaskRCNN, image: Planted, noise: float, generator: torch.Gene
         moved = anchors + 0.75 * (image.boxes[nearest] - anchors)
         boxes = torch.where((overlap > 0.3)[:, None], moved, anchors)
     counts = [grid[0, 0].numel() * 3 for grid in grids]
-    proposals, _ = model.rpn.filter_proposals(boxes[None], logits[:, None], [(height, width)], counts)
-    return proposals[0]
+    stay = torch.zeros(1, len(boxes), 4)
+    return model.rpn.propose(boxes, logits[None], stay, [(height, width)], counts)[0]
 
 
 def detect(model: MaskRCNN, image: Planted, proposals: Tensor, generator: torch.Generator) -> Detections:

@@ -15,8 +15,11 @@ from places import SUPPORT
 from torch import Tensor, nn
 
 from repro.analysis.divergence import jensen_shannon
+from repro.detection.torchvision import MaskRCNN
+from repro.engine import distributed
 from repro.engine.arithmetic import choose_tf32
 from repro.engine.devices import convert_memory_format
+from repro.engine.launch import Processes
 from repro.experiments import GC, SE, SNL, NonLocal
 from repro.models import context
 
@@ -49,6 +52,24 @@ def test_features_agree_to_1e_5(name, device, tmp_path):
     found = compute_features(network, pixels.float().to(device))
     errors = {stage: measure_error(found[stage], value) for stage, value in exact.items()}
     assert max(errors.values()) < 1e-5, errors
+
+
+@pytest.mark.parametrize("pixels", ["continuous", "inclusive"])
+@pytest.mark.parametrize("name", ["coco-r50-gc-r16", "coco-x101-cascade-gc-r4"])
+def test_losses_in_groups_agree(name, pixels, device, tmp_path):
+    """Targets, samples and means of three groups: all that is drawn is drawn on the CPU."""
+    task = build_task(name, tmp_path)
+    samples = [RandomSamples(task).sample(index) for index in (0, 1, 2, 3, 0)]
+    losses = []
+    for where in ("cpu", device):
+        network = build_network(task)
+        spec = replace(network.spec, pixels=pixels, images_per_loss=2, rpn_samples=10**6, roi_samples=10**6)
+        anew = MaskRCNN(spec)
+        anew.load_state_dict(network.state_dict())
+        anew.to(where).train()
+        moved = distributed.build_fabric(Processes(1, 1), where, "32-true").to_device(samples)
+        losses.append({key: value.item() for key, value in anew(moved).items()})
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels last"])
