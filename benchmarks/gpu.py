@@ -38,9 +38,10 @@ from repro import kernels
 from repro.analysis import divergence
 from repro.analysis.attention import choose_row_count
 from repro.data import gpu_decoding
-from repro.data.classification import Augmentation, prepare_training_image
 from repro.data.coco import DetectionSample, resize_picture
-from repro.data.pictures import decode_image, decode_pixels
+from repro.data.imagenet import ImageNet
+from repro.data.pictures import decode_image
+from repro.data.synsets import WNIDS
 from repro.detection.grouping import LossGroups
 from repro.detection.roi import Instances, RoIHeads
 from repro.detection.torchvision import MaskRCNN
@@ -697,30 +698,23 @@ def measure_parts(run: BenchmarkRun, model: MaskRCNN, photographs: Photographs) 
 def measure_decoding(run: BenchmarkRun) -> None:
     """JPEG files of 500 x 375 to training batches: read by the processor, and by nvJPEG (`--decode-on gpu`)."""
     count, size = (8, (48, 64)) if run.small else (256, (375, 500))
-    files = Photographs(count, size, size).files
-    augmentation = Augmentation()
-    run.say(f"nvJPEG: {gpu_decoding.compare_decoders(files[:64], run.device)}\n")
-    samples = [gpu_decoding.encode_sample(file, str(k), 0, augmentation, k) for k, file in enumerate(files)]
-    batch = gpu_decoding.collate_encoded(samples)
-    parts = batch.files.split(batch.lengths)
-
-    def prepare() -> object:
-        return [
-            prepare_training_image(
-                torch.from_numpy(decode_pixels(file)).permute(2, 0, 1), augmentation, np.random.default_rng([k])
-            )
-            for k, file in enumerate(files)
-        ]
-
-    calls: Calls = {
-        "one core: decoded, resized, colours": prepare,
-        "one core: header and draws": lambda: [
-            gpu_decoding.encode_sample(file, str(k), 0, augmentation, k) for k, file in enumerate(files)
-        ],
-        "device: decoded": lambda: gpu_decoding.decode_files(list(parts), run.device),
-        "device: decoded, resized, colours": lambda: batch.to(run.device),
-    }
-    medians = run.compare(calls, seconds=20, repeats=10)
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(directory, "train", WNIDS[0])
+        place.mkdir(parents=True)
+        for number, file in enumerate(Photographs(count, size, size).files):
+            (place / f"{number}.JPEG").write_bytes(file)
+        images = ImageNet(Path(directory), "train")
+        encoded = gpu_decoding.EncodedImages(images)
+        run.say(f"{gpu_decoding.compare_with_processor(encoded, run.device)}\n")
+        batch = gpu_decoding.collate_encoded([encoded.sample(k) for k in range(count)])
+        files = list(batch.files.split(batch.lengths))
+        calls: Calls = {
+            "one core: read, decoded, resized, colours": lambda: [images.sample(k, train=True) for k in range(count)],
+            "one core: read, header and draws": lambda: [encoded.sample(k) for k in range(count)],
+            "device: decoded": lambda: gpu_decoding.decode_files(files, run.device),
+            "device: decoded, resized, colours": lambda: batch.to(run.device),
+        }
+        medians = run.compare(calls, seconds=20, repeats=10)
     run.say("| what | ms a batch | images/s |")
     run.say("| :--- | ---: | ---: |")
     for name, took in medians.items():

@@ -399,8 +399,12 @@ def _refuse_contradictions(settings: Settings) -> None:
         )
     if settings.profile == "mini" and settings.compile:
         raise ReproError("--compile belongs to the full profile; compiling takes longer than a mini training")
-    if settings.decode_on == "gpu" and (settings.profile == "mini" or settings.source == "checkpoint"):
-        raise ReproError("--decode-on gpu is for trainings of the full profile, which read most files")
+    if settings.decode_on == "gpu" and settings.profile == "mini":
+        raise ReproError("--decode-on gpu belongs to the full profile, and what is asked for runs in the mini profile")
+    if settings.decode_on == "gpu" and settings.source == "checkpoint":
+        raise ReproError("--decode-on gpu is of a training; checkpoints have had it, and evaluations decode as ever")
+    if settings.decode_on == "gpu" and settings.device == "cpu":
+        raise ReproError("--decode-on gpu decodes with NVIDIA's nvJPEG, and --device cpu has none: leave out one")
     if settings.profile == "mini" and settings.source == "checkpoint":
         raise ReproError(
             "--source checkpoint and --weights belong to the full profile: networks of the mini profile are measured "

@@ -48,14 +48,15 @@ def command(
     """
     from repro.data.sources import SOURCES
     from repro.engine import instructions, launch
-    from repro.experiments import own, readings
+    from repro.experiments import get, is_published, own, readings
     from repro.files.locks import waiting
     from repro.files.notices import tell
     from repro.planning.full_size import refuse_to_train_for_months
-    from repro.planning.work_order import order_work
+    from repro.planning.work_order import order_work, refuse_decoding_without_effect
 
     settings, why = chosen.settings(seed, threads)
     (experiment,) = chosen.name_experiments([own.name_one(experiment)], settings)
+    refuse_decoding_without_effect([get(experiment)], settings)
     os.environ.update(instructions.pin(settings.profile))  # what follows computes with them, in other processes, too
     processes = launch.find_processes(settings.devices)
     if processes.to_start:
@@ -70,7 +71,6 @@ def command(
         print(f"{experiment}: profile {settings.profile} ({why}), seed {seed}{reading}", file=sys.stderr)
 
     from repro.engine.distributed import collective_section
-    from repro.experiments import get, is_published
     from repro.measuring.measure import measure
 
     with collective_section(processes):  # what is wrong with the order is reported by one process

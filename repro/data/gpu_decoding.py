@@ -1,8 +1,8 @@
 """Training images whose JPEG files a GPU decodes, by nvJPEG through torchvision, and resizes.
 
-A file is read and looked at by a loading process, which needs a tenth of the time of decoding it; the rectangle, the
-flip and the colours are drawn there, too, as where a processor decodes. What nvJPEG does not read as libjpeg-turbo does
-(CMYK, other formats, files that end too early) is decoded by the processor.
+A file is read and looked at by a loading process; the rectangle, the flip and the colours are drawn there, too, as
+where a processor decodes. What nvJPEG does not read as libjpeg-turbo does (CMYK, other formats, files that end too
+early) is decoded by the processor.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,7 +19,6 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from repro.data import pictures
 from repro.data.classification import (
-    Augmentation,
     AugmentationDraw,
     ImageBatch,
     cut_square,
@@ -27,9 +27,12 @@ from repro.data.classification import (
 )
 from repro.errors import ReproError
 
-#: Files that are decoded both ways before a training.
+if TYPE_CHECKING:
+    from repro.data.imagenet import ImageNet
+
+#: Images that are prepared both ways before a training.
 COMPARED = 64
-#: By how much of 255 the two may differ on average. JPEG's standard leaves rounding and the interpolation of colours to
+#: By how much of 255 each may differ on average. JPEG's standard leaves rounding and the interpolation of colours to
 #: decoders: an edge of colour may differ by a lot, a picture may not.
 MOST_DIFFERENCE = 2.0
 
@@ -78,50 +81,43 @@ class EncodedBatch:
     def _decode(self, device: torch.device) -> list[Tensor]:
         """The images, uint8 (3, H, W)."""
         parts = [*zip(self.files.split(self.lengths), self.shapes, self.image_ids, strict=True)]
-        encoded = [(file, image_id) for file, shape, image_id in parts if shape is None]
-        decoded = iter(self._decode_files(*map(list, zip(*encoded, strict=True)), device) if encoded else [])
+        files = [file for file, shape, _ in parts if shape is None]
+        ids = [image_id for _, shape, image_id in parts if shape is None]
+        decoded = iter(_decode_named(files, ids, device) if files else [])
         return [
             next(decoded) if shape is None else file.to(device).view(*shape, 3).permute(2, 0, 1)
             for file, shape, _ in parts
         ]
 
-    def _decode_files(self, files: list[Tensor], image_ids: list[str], device: torch.device) -> list[Tensor]:
-        try:
-            return decode_files(files, device)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:  # of the whole batch, and without a name
-            for file, image_id in zip(files, image_ids, strict=True):
-                try:
-                    pictures.decode_pixels(file.numpy().tobytes())
-                except pictures.UndecodablePicture as reason:
-                    message = f"image {image_id} is corrupt: {reason}. Unpack or download it again."
-                    raise pictures.UnreadableImage(image_id, message) from None
-            raise ReproError(
-                f"nvJPEG cannot decode one of {len(files)} images that libjpeg-turbo decodes ({error}): leave out "
-                "--decode-on gpu"
-            ) from None
 
-    def pin_memory(self) -> EncodedBatch:
-        """Itself: nvJPEG reads files where they are."""
-        return self
+@dataclass(frozen=True)
+class EncodedImages:
+    """The training images of a split whose files are left for a GPU to decode."""
 
+    images: ImageNet
 
-def encode_sample(content: bytes, image_id: str, label: int, augmentation: Augmentation, *seed: int) -> EncodedSample:
-    """Draw the augmentation of an image, by `seed`, and leave its file as it is where a GPU decodes it.
+    def __len__(self) -> int:
+        return len(self.images)
 
-    Raises:
-        UndecodablePicture: the processor has to decode it, and cannot.
-    """
-    generator = np.random.default_rng([*seed])
-    size = pictures.measure_plain_jpeg(content)
-    shape = None
-    if size is None:
-        pixels = pictures.decode_pixels(content)
-        content, size = pixels.tobytes(), pixels.shape[:2]
-        shape = size
-    draw = draw_augmentation(*size, augmentation, generator)
-    return EncodedSample(content, shape, image_id, label, draw, augmentation.size)
+    def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = True) -> EncodedSample:
+        """Read the file of an image and draw its augmentation, as `ImageNet.sample` does in training.
+
+        Raises:
+            UnreadableImage: it is missing, or a processor has to decode it and cannot.
+        """
+        images, content = self.images, self.images.read_file(index)
+        size, shape = pictures.measure_plain_jpeg(content), None
+        if size is None:
+            try:
+                pixels = pictures.decode_pixels(content)
+            except pictures.UndecodablePicture as error:
+                raise images.describe_corrupt(index, error) from None
+            content, size = pixels.tobytes(), pixels.shape[:2]
+            shape = size
+        draw = draw_augmentation(*size, images.augmentation, np.random.default_rng([seed, epoch, index]))
+        return EncodedSample(
+            content, shape, images.ids[index], int(images.labels[index]), draw, images.augmentation.size
+        )
 
 
 def collate_encoded(samples: Sequence[EncodedSample]) -> EncodedBatch:
@@ -142,31 +138,58 @@ def decode_files(files: list[Tensor], device: torch.device) -> list[Tensor]:
     """Decode JPEG files, uint8 (bytes,) on the processor, to uint8 (3, H, W) on `device`: by nvJPEG on a GPU.
 
     Raises:
-        RuntimeError: one of them is damaged.
+        RuntimeError: one of them is damaged, or of a kind that nvJPEG does not decode.
     """
+    if device.type == "cuda":
+        # torchvision decodes on a stream of its own, into memory that this one may still be at work in: it does not
+        # wait (pytorch/vision, pull request 9606).
+        torch.cuda.current_stream(device).synchronize()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*deprecated")  # for TorchCodec, which decodes them on processors
         return decode_jpeg(files, ImageReadMode.RGB, device)
 
 
-def compare_decoders(files: Sequence[bytes], device: torch.device) -> str:
-    """Compare what `device` decodes of JPEG files with what the processor does, in words.
+def _decode_named(files: list[Tensor], image_ids: list[str], device: torch.device) -> list[Tensor]:
+    """`decode_files`; what it cannot decode is left to the processor.
 
     Raises:
-        ReproError: they differ by more than `MOST_DIFFERENCE` on average.
+        UnreadableImage: which cannot, either.
     """
-    sums, pixels, most = 0, 0, 0
-    tensors = [torch.frombuffer(bytearray(file), dtype=torch.uint8) for file in files]
-    for file, image in zip(files, decode_files(tensors, device), strict=True):
-        difference = (image.cpu().permute(1, 2, 0).int() - torch.from_numpy(pictures.decode_pixels(file)).int()).abs()
-        sums += int(difference.sum())
-        pixels += difference.numel()
-        most = max(most, int(difference.max()))
-    mean = sums / pixels
-    words = f"values of {len(files)} differ from libjpeg-turbo's by {mean:.3f} of 255 on average, {most} at most"
-    if mean > MOST_DIFFERENCE:
-        raise ReproError(
-            f"JPEG files decoded on {device.type}: {words}, which is more than the {MOST_DIFFERENCE:g} that rounding "
-            "explains: leave out --decode-on gpu"
-        )
-    return words
+    try:
+        return decode_files(files, device)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:  # of the whole batch, and without a name
+        if len(files) > 1:
+            return [_decode_named([file], [id_], device)[0] for file, id_ in zip(files, image_ids, strict=True)]
+    try:
+        pixels = pictures.decode_pixels(files[0].numpy().tobytes())
+    except pictures.UndecodablePicture as reason:
+        message = f"image {image_ids[0]} is corrupt: {reason}. Unpack or download it again."
+        raise pictures.UnreadableImage(image_ids[0], message) from None
+    return [torch.from_numpy(pixels).permute(2, 0, 1).to(device)]
+
+
+def compare_with_processor(encoded: EncodedImages, device: torch.device) -> str:
+    """Prepare `COMPARED` images, evenly from all, on `device` and by the processor; say in words how they differ.
+
+    Raises:
+        UnreadableImage: one is missing or damaged.
+        ReproError: one differs by more than `MOST_DIFFERENCE` on average.
+    """
+    indices = dict.fromkeys(np.linspace(0, len(encoded) - 1, min(COMPARED, len(encoded))).astype(int).tolist())
+    differences = []
+    for index in indices:  # one by one: they are of any sizes, and decoded memory is freed
+        own = collate_encoded([encoded.sample(index)]).to(device).images[0].cpu().int()
+        usual = encoded.images.sample(index, train=True)
+        differences.append((own - usual.image.int()).abs())
+        if (mean := differences[-1].double().mean().item()) > MOST_DIFFERENCE:
+            raise ReproError(
+                f"image {usual.image_id} prepared on {device.type} differs from the processor's by {mean:.1f} of 255 "
+                f"on average, more than the {MOST_DIFFERENCE:g} that rounding explains: leave out --decode-on gpu"
+            )
+    every = torch.stack(differences)
+    return (
+        f"{len(every)} of them differ from the processor's by {every.double().mean().item():.3f} of 255 on average, "
+        f"{int(every.max())} at most"
+    )

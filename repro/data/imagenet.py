@@ -14,7 +14,6 @@ import torch
 from repro.data import pictures
 from repro.data.classification import Augmentation, ImageSample, prepare_evaluation_image, prepare_training_image
 from repro.data.devkit import read_validation_classes
-from repro.data.gpu_decoding import EncodedSample, encode_sample
 from repro.data.pictures import UndecodablePicture, UnreadableImage
 from repro.data.sources import Split
 from repro.data.storage import Directory, FileStorage, TarArchive
@@ -46,7 +45,6 @@ class ImageNet:
         wnids: the classes' names in the order of their labels: those of ILSVRC2012, or of another data set in the first
             of the three layouts.
         keep: keep decoded training images in memory: a small data set is then decoded once, not in every epoch.
-        encoded: training images are given as files, which a GPU decodes (`data.gpu_decoding`).
 
     Raises:
         ReproError: there is no image, an unknown class, an id twice or an archive cut short; says what to do.
@@ -61,13 +59,11 @@ class ImageNet:
         wnids: Sequence[str] = WNIDS,
         *,
         keep: bool = False,
-        encoded: bool = False,
     ) -> None:
         self.split = split
         self.preprocessing = preprocessing
         self.augmentation = augmentation
         self.wnids = tuple(wnids)
-        self.encoded = encoded
         self._decoded: dict[int, np.ndarray] | None = {} if keep else None
         self.place, self._files = _open_storage(root, split)
         entries, self._truth = _list_entries(self._files, self.place, root, split, self.wnids)
@@ -98,7 +94,7 @@ class ImageNet:
         """The hash of the ids with their synsets, which are taken for the truth."""
         return digest([[image_id, self.wnids[label]] for image_id, label in zip(self.ids, self.labels, strict=True)])
 
-    def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> ImageSample | EncodedSample:
+    def sample(self, index: int, *, seed: int = 0, epoch: int = 0, train: bool = False) -> ImageSample:
         """Load the image at `index` of `ids`: augmented in training, else resized and cropped as `preprocessing` says.
 
         What is random is a function of (seed, epoch, index) alone, so that it does not depend on how many processes
@@ -110,13 +106,11 @@ class ImageNet:
         image_id, label = self.ids[index], int(self.labels[index])
         try:
             if not train:
-                picture = pictures.decode_image(self._read(index))
+                picture = pictures.decode_image(self.read_file(index))
                 return ImageSample(prepare_evaluation_image(picture, self.preprocessing), image_id, label)
-            if self.encoded:
-                return encode_sample(self._read(index), image_id, label, self.augmentation, seed, epoch, index)
             image = torch.from_numpy(self._decode_pixels(index)).permute(2, 0, 1)
         except UndecodablePicture as error:
-            raise self._describe_corrupt(index, error) from None
+            raise self.describe_corrupt(index, error) from None
         generator = np.random.default_rng([seed, epoch, index])
         square, color = prepare_training_image(image, self.augmentation, generator)
         return ImageSample(square, image_id, label, color)
@@ -124,20 +118,10 @@ class ImageNet:
     def _decode_pixels(self, index: int) -> np.ndarray:
         """uint8 (H, W, 3), which is not to be changed: it may be kept."""
         if self._decoded is None:
-            return pictures.decode_pixels(self._read(index))
+            return pictures.decode_pixels(self.read_file(index))
         if index not in self._decoded:
-            self._decoded[index] = pictures.decode_pixels(self._read(index))
+            self._decoded[index] = pictures.decode_pixels(self.read_file(index))
         return self._decoded[index]
-
-    def read_plain_jpegs(self, count: int) -> list[bytes]:
-        """The files of at most `count` images, evenly from all, that any decoder of JPEG reads.
-
-        Raises:
-            UnreadableImage: a file is missing.
-        """
-        chosen = np.linspace(0, len(self) - 1, min(count, len(self))).astype(int).tolist()
-        files = [self._read(index) for index in dict.fromkeys(chosen)]
-        return [file for file in files if pictures.measure_plain_jpeg(file)]
 
     def check(self, index: int) -> None:
         """Decode an image.
@@ -146,18 +130,24 @@ class ImageNet:
             UnreadableImage: the file is missing or damaged.
         """
         try:
-            pictures.decode_image(self._read(index))
+            pictures.decode_image(self.read_file(index))
         except UndecodablePicture as error:
-            raise self._describe_corrupt(index, error) from None
+            raise self.describe_corrupt(index, error) from None
 
-    def _read(self, index: int) -> bytes:
+    def read_file(self, index: int) -> bytes:
+        """The file of an image.
+
+        Raises:
+            UnreadableImage: it is missing, or cannot be read.
+        """
         image_id = self.ids[index]
         try:
             return self._files.read(self._index[index], pictures.MOST_BYTES, f"image {image_id}:")
         except ReproError as error:
             raise UnreadableImage(image_id, str(error)) from None
 
-    def _describe_corrupt(self, index: int, error: UndecodablePicture) -> UnreadableImage:
+    def describe_corrupt(self, index: int, error: UndecodablePicture) -> UnreadableImage:
+        """What to say of an image that cannot be decoded."""
         where = self._files.describe_place(self._index[index])
         return UnreadableImage(
             self.ids[index], f"image {self.ids[index]}: {where} is corrupt: {error}. Unpack or download it again."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -50,13 +51,10 @@ def crop(
 
 def _join(masks: Sequence[Tensor], objects: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """The pixels of all masks, uint8 (pixels,); for each box, int64 (k,), where its mask begins, and its width."""
-    starts, first = [], 0
-    for image in masks:
-        starts.append(first)
-        first += image.numel()
-    sizes = torch.tensor([(start, *image.shape[1:]) for start, image in zip(starts, masks, strict=True)])
-    sizes = sizes.to(masks[0].device)[number_images([len(image) for image in objects], masks[0].device)]
-    starts, heights, widths = sizes.unbind(dim=1)
+    device = masks[0].device
+    begins = accumulate((image.numel() for image in masks), initial=0)
+    sizes = torch.tensor([(begin, *image.shape[1:]) for begin, image in zip(begins, masks, strict=False)]).to(device)
+    starts, heights, widths = sizes[number_images([len(image) for image in objects], device)].unbind(dim=1)
     return torch.cat([image.flatten() for image in masks]), starts + torch.cat([*objects]) * heights * widths, widths
 
 

@@ -35,12 +35,9 @@ def check_arithmetic(experiment: Experiment, settings: Settings, accelerator: st
     """Refuse what PyTorch cannot execute.
 
     Raises:
-        ReproError: TF32, nvJPEG or, with deformable convolutions, bfloat16 on a CPU; nvJPEG for other files than
-            ImageNet's.
+        ReproError: TF32, nvJPEG or, with deformable convolutions, bfloat16 on a CPU.
     """
-    if settings.decode_on == "gpu" and experiment.dataset != "imagenet":
-        raise ReproError(f"--decode-on gpu is for JPEG files of ImageNet, and {experiment.name} has other inputs")
-    if settings.decode_on == "gpu" and accelerator == "cpu":
+    if settings.decode_on == "gpu" and experiment.dataset == "imagenet" and accelerator == "cpu":
         raise ReproError("--decode-on gpu decodes with NVIDIA's nvJPEG, and this is computed on a CPU: leave it out")
     if settings.precision == "tf32" and accelerator == "cpu":
         raise ReproError(

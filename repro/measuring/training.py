@@ -86,7 +86,7 @@ def train(
     fitted = fit(
         model,
         recipe,
-        task.training_data,
+        task.training_input,
         identity=key,
         directory=directory,
         seed=settings.seed,

@@ -45,7 +45,7 @@ def training_key(experiment: Experiment, settings: Settings, data: str | None = 
         micro_batch=settings.micro_batch,
         **_engine_parts(settings),
         **_detection_parts(experiment),
-        **({"decode_on": settings.decode_on} if settings.decode_on != "cpu" else {}),
+        **_decoding_parts(experiment, settings),
         **_input_parts(experiment, settings),
     )
 
@@ -194,6 +194,12 @@ def _detection_parts(experiment: Experiment) -> dict[str, int]:
     """What the way in which anchors and RoIs are drawn contributes to the cache key of a training."""
     full = isinstance(experiment.network, Detector) and experiment.profile == "full"
     return {"detection": DETECTION_VERSION} if full else {}
+
+
+def _decoding_parts(experiment: Experiment, settings: Settings) -> dict[str, str]:
+    """What decodes the images of a training on ImageNet, if it is not as ever."""
+    on_gpu = experiment.dataset == "imagenet" and settings.decode_on == "gpu"
+    return {"decode_on": settings.decode_on} if on_gpu else {}
 
 
 def _input_parts(experiment: Experiment, settings: Settings, weights: Choice | None = None) -> dict[str, Any]:

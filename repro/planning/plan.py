@@ -15,7 +15,14 @@ from repro.files.places import is_file
 from repro.planning import costs, keys
 from repro.planning.costs import Cost
 from repro.planning.lookup import find_attention_record, find_record
-from repro.planning.work_order import TrainedWork, WorkOrder, check_own, order_evaluation, order_training
+from repro.planning.work_order import (
+    TrainedWork,
+    WorkOrder,
+    check_own,
+    order_evaluation,
+    order_training,
+    refuse_decoding_without_effect,
+)
 from repro.records import Count, OwnSource, Record
 from repro.settings import Settings
 
@@ -81,15 +88,18 @@ def plan(
         attention: the experiments of whose attention statistics are wanted, too.
 
     Raises:
-        ReproError: a reading touches none of the experiments, or a record is damaged.
+        ReproError: a reading, or --decode-on, touches none of the experiments, or a record is damaged.
     """
     names = list(names)
+    experiments = []
     for name in names:
         try:
             experiment = readings.get_experiment(name, settings.profile, settings.readings)
         except ReproError:  # what it says is the reason why the step is blocked
             continue
         check_own(experiment)
+        experiments.append(experiment)
+    refuse_decoding_without_effect(experiments, settings)
     for reading in settings.readings:
         concerned = [name for name in names if reading[0] not in readings.OF_ATTENTION or name in attention]
         readings.refuse_without_effect(concerned, settings.profile, (reading,))

@@ -6,6 +6,7 @@ is still there. It travels to another process as JSON.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,17 @@ def order_work(name: str, settings: Settings) -> WorkOrder:
     order = order_evaluation(experiment, settings, weights) if weights else order_training(experiment, settings)
     # Of a reading of these alone, nothing else would be another.
     return replace(order, attention=any(point in readings.OF_ATTENTION for point, _ in experiment.readings))
+
+
+def refuse_decoding_without_effect(experiments: Collection[Experiment], settings: Settings) -> None:
+    """Refuse to have a GPU decode files for experiments of which none reads JPEG files of ImageNet.
+
+    Raises:
+        ReproError: there is none.
+    """
+    if settings.decode_on == "gpu" and experiments and all(one.dataset != "imagenet" for one in experiments):
+        what = min(one.name for one in experiments) if len(experiments) == 1 else "what is to be measured"
+        raise ReproError(f"--decode-on gpu is for trainings on ImageNet (Table 4), and changes nothing of {what}")
 
 
 def check_own(experiment: Experiment) -> None:

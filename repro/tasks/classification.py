@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import closing
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +14,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from repro.data import gpu_decoding
-from repro.data.classification import Augmentation, ImageBatch, ImageSample, collate, normalise, recolor
-from repro.data.gpu_decoding import EncodedBatch, EncodedSample
+from repro.data.classification import Augmentation, ImageBatch, collate, normalise, recolor
+from repro.data.gpu_decoding import EncodedBatch, EncodedImages
 from repro.data.imagenet import ImageNet
 from repro.data.pictures import UnreadableImage
 from repro.data.sources import Split
@@ -143,8 +143,7 @@ class Classification(Accuracy[Prediction, ImageClassifier, ImageNet]):
         if self.settings.profile == "full":
             recipe = self.experiment.recipe
             augmentation = Augmentation(flip=recipe.flip, **_COLOURS[recipe.colours])
-            encoded = split == "train" and self.settings.decode_on == "gpu"
-            return ImageNet(self.root, split, self.inputs, augmentation, encoded=encoded)
+            return ImageNet(self.root, split, self.inputs, augmentation)
         return ImageNet(
             self.root, split, self.inputs, Augmentation(**mini.imagenet.AUGMENTATION),
             wnids=mini.imagenet.CLASSES, keep=True,
@@ -165,13 +164,17 @@ class Classification(Accuracy[Prediction, ImageClassifier, ImageNet]):
     def choose_memory_format(self, fabric: Fabric) -> torch.memory_format:
         return torch.channels_last if fabric.device.type == "cuda" else torch.contiguous_format
 
-    def check_inputs(self, fabric: Fabric) -> list[str]:
-        if self.settings.decode_on == "cpu":
-            return []
-        found = gpu_decoding.compare_decoders(self.training_data.read_plain_jpegs(gpu_decoding.COMPARED), fabric.device)
-        return [f"training images decoded by nvJPEG: {found}"]
+    @cached_property
+    def training_input(self) -> TrainingData:
+        return EncodedImages(self.training_data) if self.settings.decode_on == "gpu" else self.training_data
 
-    def collate(self, samples: Sequence[ImageSample] | Sequence[EncodedSample]) -> ImageBatch | EncodedBatch:
+    def check_inputs(self, fabric: Fabric) -> list[str]:
+        if not isinstance(self.training_input, EncodedImages):
+            return []
+        found = gpu_decoding.compare_with_processor(self.training_input, fabric.device)
+        return [f"training images decoded by nvJPEG and resized on the GPU: {found}"]
+
+    def collate(self, samples: Sequence[Any]) -> ImageBatch | EncodedBatch:
         return gpu_decoding.collate_encoded(samples) if self.settings.decode_on == "gpu" else collate(samples)
 
     def start_from(self, model: nn.Module, tensors: Mapping[str, Tensor], spec: Experiment) -> None:

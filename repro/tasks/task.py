@@ -219,6 +219,11 @@ class Task(ABC, Generic[Result, Model, Data]):
         """Choose the memory format of the network."""
         return torch.contiguous_format
 
+    @property
+    def training_input(self) -> TrainingData:
+        """What a training reads of `training_data`."""
+        return self.training_data
+
     def check_inputs(self, fabric: Fabric) -> list[str]:
         """Check, before a training, what prepares its inputs; describe what in it departs from the usual way.
 

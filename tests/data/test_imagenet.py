@@ -113,7 +113,7 @@ def test_what_macos_packs_beside_images_is_none(tmp_path):
     """Its tar writes `._x` with a file's attributes beside each file: also beside archives, and `.DS_Store`."""
     trees.write_official(tmp_path)
     before, beside = opened(tmp_path, "train"), b"\0\5\26\7 Mac OS X"
-    content = [before._read(i) for i in range(len(before))]
+    content = [before.read_file(i) for i in range(len(before))]
     path = tmp_path / "ILSVRC2012_img_train.tar"
     archives = {f"._{WNIDS[0]}.tar": beside, ".DS_Store": b""}
     with tarfile.open(path) as archive:
@@ -125,7 +125,7 @@ def test_what_macos_packs_beside_images_is_none(tmp_path):
     path.write_bytes(trees.tar(archives))
     after = opened(tmp_path, "train")
     assert (after.ids, after.annotations_sha256) == (before.ids, before.annotations_sha256)
-    assert [after._read(i) for i in range(len(after))] == content
+    assert [after.read_file(i) for i in range(len(after))] == content
 
 
 def _unpacked(root, split):

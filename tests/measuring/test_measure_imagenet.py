@@ -438,8 +438,8 @@ def test_images_decoded_where_the_network_is_train_the_same_and_are_recorded(who
     settings = replace(whole[0], results=tmp_path, decode_on="gpu")
     record = run(STAGE1, settings)
     (departure,) = record.departures
-    assert "decoded by nvJPEG" in departure
-    assert "by 0.000 of 255 on average, 0 at most" in departure
+    assert departure.startswith("training images decoded by nvJPEG and resized on the GPU: ")
+    assert departure.endswith(" by 0.000 of 255 on average, 0 at most")
     usual = by_name(whole[0])[STAGE1]
     assert record.key != usual.key
     assert record.weights.sha256 == usual.weights.sha256
