@@ -43,7 +43,8 @@ class PyramidRoIAlign(nn.Module):
         images = number_images([len(image) for image in boxes], joined.device)
         rois = torch.cat([images[:, None].to(joined), joined], dim=1)
         levels = self.map_levels([joined])
-        levels = levels.where(levels >= 0, len(self.scales))  # of boxes that are not numbers: their features stay 0
+        whole = joined.isfinite().all(dim=1)
+        levels = levels.where(whole, len(self.scales))  # of boxes that are no numbers: their features stay 0
         order = levels.argsort(stable=True)
         counts = levels.bincount(minlength=len(self.scales) + 1).tolist()
         first = features[STAGES[0]]

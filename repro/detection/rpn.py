@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -35,11 +35,11 @@ class RPNHead(torchvision_rpn.RPNHead):
 
 
 class RegionProposalNetwork(nn.Module):
-    """torchvision's region proposal network, with the anchors of `conventions` and the authors' training targets.
+    """A region proposal network of torchvision's parts, with `conventions`' anchors and the authors' training targets.
 
-    What differs in training: anchors that cross the border of the image are left out, an object keeps its nearest
-    anchors only from an IoU of 0.3, and the sampling is drawn from `generator`. Both losses (cross entropy, smooth L1
-    with beta 1/9) are averaged over the sampled anchors of all images of a group.
+    What differs from torchvision's in training: anchors that cross the border of the image are left out, an object keeps
+    its nearest anchors only from an IoU of 0.3, and the sampling is drawn from `generator`. Both losses (cross entropy,
+    smooth L1 with beta 1/9) are averaged over the sampled anchors of all images of a group.
 
     All images of a batch are computed on at once, and boxes are decoded and clipped after the best were chosen.
     torchvision does both image by image and for every anchor: on a GPU most of its time is launches.
@@ -140,9 +140,9 @@ class RegionProposalNetwork(nn.Module):
 
         The arguments are those of `propose` and `forward`.
         """
-        objects, there = pad(targets)
-        matches = self.match(anchors, objects, there, sizes)
+        matches = self.match(anchors, targets, sizes)
         sampled = self.sampler(matches + 1)
+        objects, _ = pad(targets)
         positives = sampled.positives
         images, own = positives.div(len(anchors), rounding_mode="floor"), positives.remainder(len(anchors))
         wanted = self.box_coder.encode_single(objects[images, matches.flatten()[positives]], anchors[own])
@@ -164,22 +164,31 @@ class RegionProposalNetwork(nn.Module):
             "loss_rpn_box_reg": groups.average_sums(box, sampled.positive_counts, sampled.counts),
         }
 
-    def match(self, anchors: Tensor, objects: Tensor, there: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+    def match(self, anchors: Tensor, targets: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> Tensor:
         """Match anchors with objects: int64 (B, A), as `Matcher` has it. Those that cross the border are ignored.
 
         Args:
             anchors: (A, 4).
-            objects, there: boxes (B, n, 4) of the objects, and (B, n) which of them there are.
+            targets: per image, (n, 4).
             sizes: per image, (height, width) before padding.
         """
         inside = lie_within(anchors, sizes)
-        step = max(1, _MOST_OVERLAPS[anchors.is_cuda] // max(objects.shape[1] * len(anchors), 1))
         matches = []
-        for begin in range(0, len(sizes), step):
-            part = slice(begin, begin + step)
-            overlaps = compute_overlaps(objects[part], there[part], anchors)
+        for part in _cut([len(image) * len(anchors) for image in targets], _MOST_OVERLAPS[anchors.is_cuda]):
+            overlaps = compute_overlaps(*pad(targets[part]), anchors)
             matches.append(self.matcher(overlaps.masked_fill_(~inside[part, None], ABSENT)))
         return torch.cat(matches).masked_fill(~inside, Matcher.BETWEEN_THRESHOLDS)
+
+
+def _cut(costs: list[int], most: int) -> Iterator[slice]:
+    """Cut images into parts, in order, each as large as costs at most `most`: the dearest image's for all of them."""
+    begin = 0
+    while begin < len(costs):
+        end = begin + 1
+        while end < len(costs) and max(costs[begin : end + 1]) * (end + 1 - begin) <= most:
+            end += 1
+        yield slice(begin, end)
+        begin = end
 
 
 def lie_within(boxes: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:

@@ -35,8 +35,9 @@ class Matcher:
         if iou.numel() == 0:
             return iou.new_full((*iou.shape[:-2], iou.shape[-1]), self.BELOW_LOW_THRESHOLD, dtype=torch.int64)
         best, matches = iou.max(dim=-2)
-        matches = matches.masked_fill(best < self.positive, self.BETWEEN_THRESHOLDS)
-        matches = matches.masked_fill(best < self.negative, self.BELOW_LOW_THRESHOLD)
+        # An overlap that is no number, as in a training that diverges, is below both.
+        matches = matches.masked_fill(~(best >= self.positive), self.BETWEEN_THRESHOLDS)
+        matches = matches.masked_fill(~(best >= self.negative), self.BELOW_LOW_THRESHOLD)
         highest = iou.amax(dim=-1, keepdim=True)
         claimed = (iou == highest) & (highest >= self.least)
         objects = torch.arange(iou.shape[-2], dtype=torch.int32, device=iou.device)[:, None]

@@ -91,6 +91,12 @@ class Execution(ABC):
             targets = choose_targets(self.settings)
             append_evaluation(order.directory, order.key, network.training.iterations, values, targets)
 
+    def _describe_training_format(self, network: EvaluatedNetwork) -> dict[str, str | int | bool]:
+        """What `numerics`, which is of the evaluation, has of the training."""
+        trained = self.task.choose_training_memory_format(self.fabric)
+        other = network.training and trained != self.task.choose_memory_format(self.fabric)
+        return {"trained_channels_last": True} if other else {}
+
     def _explain_failures(self, predicted: Predicted) -> None:
         """Write why items could not be read, of which the record has the names, beside the predictions."""
         path = self.order.directory / "unreadable.json"
@@ -131,7 +137,8 @@ class Execution(ABC):
                 dataset=task.describe_dataset(len(results), failed),
                 numerics=devices.describe_numerics(
                     settings, task.evaluation_batch, task.choose_memory_format(self.fabric), self.accelerator
-                ),
+                )
+                | self._describe_training_format(network),
                 environment=describe_environment(
                     devices.describe_hardware(self.fabric), instructions.describe_processor()
                 ),

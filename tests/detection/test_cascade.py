@@ -200,6 +200,19 @@ def test_detections_by_loops(spec, features):
             index += 1
 
 
+def test_boxes_are_refined_within_their_own_image(spec, features):
+    """The second image is small: what is found in it is what is found in it alone."""
+    heads = build(replace(spec, score_threshold=0.0)).eval()
+    sizes, proposals = [(96, 96), (40, 30)], [random_boxes(12, 5), random_boxes(9, 6) / 3]
+    with torch.no_grad():
+        together = heads.detect(features, proposals, sizes, NO_RESIZE)[1]
+        alone = heads.detect(
+            {name: level[1:] for name, level in features.items()}, proposals[1:], sizes[1:], NO_RESIZE[1:]
+        )[0]
+    torch.testing.assert_close(together.boxes, alone.boxes, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(together.masks, alone.masks, rtol=1e-4, atol=1e-4)
+
+
 def test_boxes_are_refined_in_the_units_of_each_stage(spec, features):
     """The same deltas from every stage: a third of them, in the last stage's smaller units, moves less."""
     heads = build(replace(spec, detections=1, score_threshold=0.0)).eval()

@@ -135,3 +135,18 @@ def test_paste_undoes_crop():
     grid = crop([mask], [torch.tensor([0])], [box], 28, inclusive=False)
     decoded = coco_mask.decode(m.encode(grid, box, (40, 50)))[..., 0]
     np.testing.assert_array_equal(decoded, mask[0].numpy())
+
+
+@pytest.mark.parametrize("inclusive", [False, True])
+def test_masks_of_several_images_are_cropped_as_those_of_each(inclusive):
+    """Images of other sizes and numbers of objects, one of them without a box."""
+    generator = torch.Generator().manual_seed(0)
+    shapes, boxes = [(2, 60, 80), (3, 90, 50), (0, 40, 40), (1, 70, 70)], [4, 0, 0, 3]
+    masks = [(torch.rand(shape, generator=generator) > 0.5).byte() for shape in shapes]
+    objects = [torch.arange(count) % max(shape[0], 1) for count, shape in zip(boxes, shapes, strict=True)]
+    corners = [torch.randint(0, 25, (count, 2), generator=generator).float() for count in boxes]
+    rois = [torch.cat([one, one + torch.tensor([20.5, 17.25])], dim=1) for one in corners]
+    together = crop(masks, objects, rois, 28, inclusive=inclusive)
+    apart = [crop([m], [o], [r], 28, inclusive=inclusive) for m, o, r in zip(masks, objects, rois, strict=True)]
+    assert torch.equal(together, torch.cat(apart))
+    assert 0.3 < together.mean() < 0.7

@@ -111,3 +111,13 @@ def test_as_many_samples_as_the_cell_has_pixels(features):
                 for column, wx in ((left, 1 - (x - left)), (left + 1, x - left)):
                     expected += wy * wx * noise[0, 0, row, column].item() / 16
     assert pooled[0, 0, 3, 3].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_boxes_that_are_no_numbers_have_no_features(features):
+    """As in a training that diverges, whose losses are to say so."""
+    box, other = random_boxes(2, 0)
+    bad = torch.tensor([[float("nan")] * 4, [0.0, 0.0, float("inf"), 5.0]])
+    pooled = PyramidRoIAlign(7, 8)(features, [torch.stack([box, *bad, other]), bad])
+    expected = PyramidRoIAlign(7, 8)(features, [torch.stack([box, other]), bad[:0]])
+    assert torch.equal(pooled[[0, 3]], expected)
+    assert not pooled[[1, 2, 4, 5]].any()

@@ -46,6 +46,17 @@ def test_objects_are_among_the_rois(spec):
     assert rois.images.tolist() == [0] * spec.roi_samples + [1] * spec.roi_samples
 
 
+def test_an_object_claims_its_best_proposal_whatever_its_own_box_overlaps(spec):
+    """The first proposal overlaps the second object more, which claims another; the first object has no better one."""
+    boxes = [torch.tensor([[0.0, 0.0, 20.0, 10.0], [2.0, 0.0, 22.0, 10.0], [2.0, 0.0, 22.0, 10.0]])]
+    proposals = [torch.tensor([[1.5, 0.0, 21.5, 10.0], [2.0, 0.0, 21.9, 10.0]])]
+    rois = build(replace(spec, roi_samples=10**6)).sample(proposals, boxes, [torch.tensor([0, 1, 2])])
+    # An object's own box is its own, even where it is another's, too; of equal objects the last claims.
+    assert rois.objects.tolist() == [0, 1, 2, 0, 2]
+    assert rois.labels.tolist() == [1, 2, 3, 1, 3]
+    assert torch.equal(rois.wanted, boxes[0][rois.objects])
+
+
 def test_a_quarter_of_the_rois_is_foreground_at_most(spec):
     boxes, labels, _ = objects()
     near = [image.repeat_interleave(30, 0) + torch.rand(30 * len(image), 4) for image in boxes]

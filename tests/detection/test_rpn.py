@@ -10,7 +10,9 @@ import pytest
 import torch
 from torchvision.models.detection.image_list import ImageList
 
+from repro.detection import rpn as rpn_module
 from repro.detection.anchors import STRIDES
+from repro.detection.grouping import LossGroups
 from repro.detection.rpn import RegionProposalNetwork
 from repro.detection.sampling import Matcher
 
@@ -115,7 +117,7 @@ def test_anchors_across_the_border_are_not_trained(spec, pyramid):
     images, features = pyramid
     rpn = build(spec)
     anchors = rpn.anchor_generator(images, list(features.values()))
-    (matches,) = rpn.match(anchors[0], OBJECTS[None], torch.ones(1, len(OBJECTS), dtype=torch.bool), [SIZE])
+    (matches,) = rpn.match(anchors[0], [OBJECTS], [SIZE])
     crossing = ((anchors[0] < 0) | (anchors[0] > torch.tensor([84, 90, 84, 90]))).any(dim=1)
     assert crossing.any()
     assert (matches[crossing] == Matcher.BETWEEN_THRESHOLDS).all()
@@ -132,6 +134,88 @@ def test_losses_are_finite_without_objects_or_anchors(spec, pyramid, size, objec
     total.backward()
     assert total.isfinite()
     assert all(parameter.grad.isfinite().all() for parameter in rpn.parameters())
+
+
+def test_objectness_of_positives_and_negatives(spec, pyramid):
+    """A constant logit of 2: log(1 + e^-2) for each anchor of the first object, log(1 + e^2) for each of none."""
+    images, features = pyramid
+    rpn = build(replace(spec, rpn_samples=8))
+    for parameter in (*rpn.head.cls_logits.parameters(), *rpn.head.bbox_pred.parameters()):
+        torch.nn.init.zeros_(parameter)
+    torch.nn.init.constant_(rpn.head.cls_logits.bias, 2.0)
+    _, losses = rpn(images, features, [OBJECTS[:1]])
+    (matches,) = rpn.match(rpn.anchor_generator(images, list(features.values()))[0], [OBJECTS[:1]], [SIZE])
+    positive = min(int((matches == 0).sum()), 4)
+    assert positive
+    expected = (positive * math.log1p(math.exp(-2)) + (8 - positive) * math.log1p(math.exp(2))) / 8
+    assert losses["loss_objectness"].item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.fixture
+def batch(spec):
+    """Three images of other sizes, all padded to 96 x 96, and their objects: five, none and one."""
+    generator = torch.Generator().manual_seed(1)
+    grids = [96 // stride for stride in STRIDES[:4]] + [2]
+    features = {
+        str(stride): torch.randn(3, spec.fpn_channels, grid, grid, generator=generator)
+        for stride, grid in zip(STRIDES, grids, strict=True)
+    }
+    return (
+        ImageList(torch.zeros(3, 3, 96, 96), [SIZE, (96, 40), (50, 96)]),
+        features,
+        [OBJECTS, OBJECTS[:0], OBJECTS[:1]],
+    )
+
+
+def take_apart(batch):
+    images, features, targets = batch
+    for number, (size, boxes) in enumerate(zip(images.image_sizes, targets, strict=True)):
+        one = slice(number, number + 1)
+        yield ImageList(images.tensors[one], [size]), {name: level[one] for name, level in features.items()}, [boxes]
+
+
+def test_proposals_of_a_batch_are_those_of_each_image(spec, batch):
+    rpn = build(replace(spec, proposals_per_level=(60, 30), proposals=(50, 20))).eval()
+    together, _ = rpn(*batch[:2])
+    assert not any(image.requires_grad for image in together)
+    for image, (images, features, _) in zip(together, take_apart(batch), strict=True):
+        (alone,), _ = rpn(images, features)
+        torch.testing.assert_close(image, alone, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("most", [1, 5000, 20_000, 2**30])
+def test_anchors_are_matched_however_a_batch_is_cut(spec, batch, monkeypatch, most):
+    rpn = build(spec)
+    images, features, targets = batch
+    anchors = rpn.anchor_generator(images, list(features.values()))[0]
+    expected = torch.cat(
+        [rpn.match(anchors, [own], [size]) for own, size in zip(targets, images.image_sizes, strict=True)]
+    )
+    monkeypatch.setattr(rpn_module, "_MOST_OVERLAPS", {False: most})
+    assert torch.equal(rpn.match(anchors, targets, images.image_sizes), expected)
+    parts = list(rpn_module._cut([len(own) * len(anchors) for own in targets], most))
+    assert [number for part in parts for number in range(3)[part]] == [0, 1, 2]
+    assert len(parts) == {1: 3, 5000: 2, 20_000: 2, 2**30: 1}[most]
+
+
+def test_objectness_is_averaged_in_its_group(spec, batch):
+    """Logits differ from image to image, so that a mean over other images is another."""
+    images, features, targets = batch
+    rpn = build(replace(spec, rpn_samples=10**6))
+    features = {name: level * torch.tensor([0.1, 1.0, 5.0])[:, None, None, None] for name, level in features.items()}
+    _, losses = rpn(images, features, targets, LossGroups(3, 2))
+    parts = [slice(0, 2), slice(2, 3)]
+    apart = [
+        rpn(
+            ImageList(images.tensors[part], images.image_sizes[part]),
+            {name: level[part] for name, level in features.items()},
+            targets[part],
+        )[1]
+        for part in parts
+    ]
+    for name, value in losses.items():
+        first, second = (terms[name].item() for terms in apart)
+        assert value.item() == pytest.approx(2 / 3 * first + 1 / 3 * second, rel=1e-4), name
 
 
 def test_number_of_proposals_follows_the_mode(spec, pyramid):

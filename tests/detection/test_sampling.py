@@ -139,6 +139,11 @@ def test_sampler_takes_images_one_after_the_other():
     assert together.counts[3] == 0
 
 
+def test_an_overlap_that_is_no_number_is_background():
+    iou = torch.tensor([[float("nan"), 0.9, 0.5]])
+    assert Matcher(0.7, 0.3, 0.3)(iou).tolist() == [-1, 0, -2]
+
+
 def test_matching_takes_images_apart():
     iou = torch.rand(4, 3, 20, generator=torch.Generator().manual_seed(1)).mul(10).round() / 10
     matcher = Matcher(0.7, 0.3, 0.3)

@@ -192,6 +192,8 @@ def test_a_training_in_channels_last_is_evaluated_in_the_format_of_evaluations(w
     assert asked
     assert (set(trained[-6:]), set(evaluated)) == ({True}, {False})
     assert "channels_last" not in again.numerics
+    assert again.numerics["trained_channels_last"] is True
+    assert "trained_channels_last" not in record.numerics
     assert again.training.final_loss == pytest.approx(record.training.final_loss, rel=1e-3)
 
 
