@@ -38,8 +38,8 @@ class RegionProposalNetwork(nn.Module):
     """A region proposal network of torchvision's parts, with `conventions`' anchors and the authors' training targets.
 
     Differently from torchvision's, anchors that cross the border of the image are not trained, an object keeps its
-    nearest anchors only from an IoU of 0.3, and the sampling is drawn from `generator`. Both losses (cross entropy, smooth
-    L1 with beta 1/9) are averaged over the sampled anchors of all images of a group.
+    nearest anchors only from an IoU of 0.3, and the sampling is drawn from `generator`. Both losses (cross entropy,
+    smooth L1 with beta 1/9) are averaged over the sampled anchors of all images of a group.
 
     All images of a batch are computed on at once, and boxes are decoded and clipped after the best were chosen.
     torchvision does both image by image and for every anchor: on a GPU most of its time is launches.
