@@ -153,7 +153,10 @@ def test_objectness_of_positives_and_negatives(spec, pyramid):
 
 @pytest.fixture
 def batch(spec):
-    """Three images of other sizes, all padded to 96 x 96, and their objects: five, none and one."""
+    """Three images of other sizes, all padded to 96 x 96, and their objects: five, none, and one near the lower border.
+
+    The best anchor of the last one crosses the border.
+    """
     generator = torch.Generator().manual_seed(1)
     grids = [96 // stride for stride in STRIDES[:4]] + [2]
     features = {
@@ -163,7 +166,7 @@ def batch(spec):
     return (
         ImageList(torch.zeros(3, 3, 96, 96), [SIZE, (96, 40), (50, 96)]),
         features,
-        [OBJECTS, OBJECTS[:0], OBJECTS[:1]],
+        [OBJECTS, OBJECTS[:0], torch.tensor([[26.0, 20.0, 48.0, 49.0]])],
     )
 
 
