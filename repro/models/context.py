@@ -243,8 +243,7 @@ class GlobalContextBlock(nn.Module):
     def _transform_vectors(self, context: Tensor) -> Tensor:
         """delta of contexts (B, C) by matrix products, without autocast.
 
-        On a GPU, convolutions of single positions are slow, and half of what it is started for are autocast's copies of
-        parameters that are smaller than a copy is worth.
+        On a GPU, convolutions of single positions are slow, and autocast's copies of so few parameters save nothing.
         """
         with _without_autocast(context.device.type):
             vectors = context
