@@ -175,9 +175,10 @@ def compare_with_processor(encoded: EncodedImages, device: torch.device) -> str:
 
     Raises:
         UnreadableImage: one is missing or damaged.
-        ReproError: one differs by more than `MOST_DIFFERENCE` on average.
+        ReproError: one differs by more than `MOST_DIFFERENCE` on average, or `device` decodes none of them.
     """
     indices = dict.fromkeys(np.linspace(0, len(encoded) - 1, min(COMPARED, len(encoded))).astype(int).tolist())
+    _require_decoder([sample for sample in map(encoded.sample, indices) if sample.shape is None], device)
     differences = []
     for index in indices:  # one by one: they are of any sizes, and decoded memory is freed
         own = collate_encoded([encoded.sample(index)]).to(device).images[0].cpu().int()
@@ -192,4 +193,21 @@ def compare_with_processor(encoded: EncodedImages, device: torch.device) -> str:
     return (
         f"{len(every)} of them differ from the processor's by {every.double().mean().item():.3f} of 255 on average, "
         f"{int(every.max())} at most"
+    )
+
+
+def _require_decoder(samples: Sequence[EncodedSample], device: torch.device) -> None:
+    """Require that `device` decodes any of these files: all others would be the processor's, in turn."""
+    reason = "there is none that a GPU could decode"
+    for sample in samples:
+        try:
+            decode_files([torch.frombuffer(bytearray(sample.file), dtype=torch.uint8)], device)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            reason = str(error).partition("\n")[0]
+        else:
+            return
+    raise ReproError(
+        f"of {COMPARED} training images, or all, {device.type} decodes none: {reason}. Leave out --decode-on gpu."
     )

@@ -135,6 +135,22 @@ def test_what_only_a_decoder_notices_is_named(root):
         compare_with_processor(encoded, CPU)
 
 
+def test_a_device_that_decodes_nothing_is_refused(root, monkeypatch):
+    """As where torchvision was built without nvJPEG: the processor would decode all, one after the other."""
+    encoded = open_both(root)[1]
+    monkeypatch.setattr(gpu_decoding, "decode_files", refuse(*(FILES[name] for name in "abc")))
+    assert "6 of them differ" in compare_with_processor(encoded, CPU)  # one of them is decoded
+    monkeypatch.setattr(gpu_decoding, "decode_files", refuse(*FILES.values()))
+    with pytest.raises(
+        ReproError, match=r"cpu decodes none: Unknown NVJPEG chroma subsampling\. Leave out --decode-on"
+    ):
+        compare_with_processor(encoded, CPU)
+    for name in "abcf":
+        (root / "train" / WNIDS["abcdef".index(name) % 2] / f"{name}.JPEG").unlink()
+    with pytest.raises(ReproError, match="there is none that a GPU could decode"):
+        compare_with_processor(open_both(root)[1], CPU)
+
+
 def test_too_little_memory_is_no_damage(root, monkeypatch):
     def decode(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
