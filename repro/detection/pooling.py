@@ -43,8 +43,9 @@ class PyramidRoIAlign(nn.Module):
         images = number_images([len(image) for image in boxes], joined.device)
         rois = torch.cat([images[:, None].to(joined), joined], dim=1)
         levels = self.map_levels([joined])
-        whole = joined.isfinite().all(dim=1)
-        levels = levels.where(whole, len(self.scales))  # of boxes that are no numbers: their features stay 0
+        # The level of a box that ends before it begins is no number, either. Such boxes keep features of 0.
+        known = joined.isfinite().all(dim=1) & (levels >= 0) & (levels < len(self.scales))
+        levels = levels.where(known, len(self.scales))
         order = levels.argsort(stable=True)
         counts = levels.bincount(minlength=len(self.scales) + 1).tolist()
         first = features[STAGES[0]]
