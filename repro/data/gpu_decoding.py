@@ -122,9 +122,8 @@ class EncodedImages:
 
 def collate_encoded(samples: Sequence[EncodedSample]) -> EncodedBatch:
     """Join `samples` to a batch."""
-    content = b"".join(sample.file for sample in samples)
     return EncodedBatch(
-        files=torch.frombuffer(bytearray(content), dtype=torch.uint8),
+        files=torch.frombuffer(bytearray().join(sample.file for sample in samples), dtype=torch.uint8),
         lengths=[len(sample.file) for sample in samples],
         shapes=[sample.shape for sample in samples],
         draws=[sample.draw for sample in samples],
@@ -178,10 +177,11 @@ def compare_with_processor(encoded: EncodedImages, device: torch.device) -> str:
         ReproError: one differs by more than `MOST_DIFFERENCE` on average, or `device` decodes none of them.
     """
     indices = dict.fromkeys(np.linspace(0, len(encoded) - 1, min(COMPARED, len(encoded))).astype(int).tolist())
-    _require_decoder([sample for sample in map(encoded.sample, indices) if sample.shape is None], device)
+    samples = {index: encoded.sample(index) for index in indices}
+    _require_decoder([sample for sample in samples.values() if sample.shape is None], device)
     differences = []
-    for index in indices:  # one by one: they are of any sizes, and decoded memory is freed
-        own = collate_encoded([encoded.sample(index)]).to(device).images[0].cpu().int()
+    for index, sample in samples.items():  # one by one: they are of any sizes, and decoded memory is freed
+        own = collate_encoded([sample]).to(device).images[0].cpu().int()
         usual = encoded.images.sample(index, train=True)
         differences.append((own - usual.image.int()).abs())
         if (mean := differences[-1].double().mean().item()) > MOST_DIFFERENCE:

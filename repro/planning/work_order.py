@@ -6,7 +6,7 @@ is still there. It travels to another process as JSON.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,14 +75,14 @@ def order_work(name: str, settings: Settings) -> WorkOrder:
     return replace(order, attention=any(point in readings.OF_ATTENTION for point, _ in experiment.readings))
 
 
-def refuse_decoding_without_effect(experiments: Collection[Experiment], settings: Settings) -> None:
+def refuse_decoding_without_effect(experiments: Sequence[Experiment], settings: Settings) -> None:
     """Refuse to have a GPU decode files for experiments of which none reads JPEG files of ImageNet.
 
     Raises:
         ReproError: there is none.
     """
     if settings.decode_on == "gpu" and experiments and all(one.dataset != "imagenet" for one in experiments):
-        what = min(one.name for one in experiments) if len(experiments) == 1 else "what is to be measured"
+        what = experiments[0].name if len(experiments) == 1 else "what is to be measured"
         raise ReproError(f"--decode-on gpu is for trainings on ImageNet (Table 4), and changes nothing of {what}")
 
 

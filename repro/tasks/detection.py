@@ -147,8 +147,9 @@ class Detection(Task[Detections, DetectorModule, CocoDetection]):
 
     def choose_training_memory_format(self, fabric: Fabric) -> torch.memory_format:
         """Channels last where it was measured to be faster, ResNets in bf16 on a GPU; an evaluation has them first."""
-        measured = self.settings.precision == "bf16-mixed" and self.experiment.detector.backbone.groups == 1
-        return torch.channels_last if measured and fabric.device.type == "cuda" else torch.contiguous_format
+        settings = self.settings.engine, self.settings.precision, fabric.device.type
+        measured = settings == ("torchvision", "bf16-mixed", "cuda") and self.experiment.detector.backbone.groups == 1
+        return torch.channels_last if measured else torch.contiguous_format
 
     def build_evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> DetectorEvaluation:
         return DetectorEvaluation(model, self.validation_data, self.evaluation_batch, self.settings.workers)
