@@ -17,6 +17,7 @@ from torch.nn.functional import interpolate
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import pil_to_tensor, rotate
 
+from repro.data.normalisation import normalise_channels
 from repro.data.pictures import MOST_PIXELS, UndecodablePicture
 from repro.errors import ReproError
 from repro.experiments.preprocessing import Preprocessing
@@ -106,13 +107,7 @@ def prepare_evaluation_image(picture: Image.Image, preprocessing: Preprocessing)
 
 def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Normalise images of RGB values 0 to 255, uint8 or float32, on their device: float32 (B, 3, S, S)."""
-    mean, std = (
-        torch.tensor(values, device=images.device).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std)
-    )
-    if preprocessing.color == "BGR":
-        images = images.flip(1)
-    scaled = images / 255 if preprocessing.maximum == 1 else images.float()
-    return (scaled - mean).div_(std)
+    return normalise_channels(images, preprocessing, 2)
 
 
 # -- training ---------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from repro.data.normalisation import normalise_channels
 from repro.data.video import DecodedVideo, Video
 from repro.errors import ReproError
 from repro.experiments.preprocessing import Preprocessing
@@ -64,13 +65,7 @@ def normalise(clips: Tensor, preprocessing: Preprocessing) -> Tensor:
     The code of [6] normalises first and then resizes. That comes to the same, but for the last bits of float32: the
     weights of the filter add up to one.
     """
-    mean, std = (
-        torch.tensor(values, device=clips.device).view(3, 1, 1, 1) for values in (preprocessing.mean, preprocessing.std)
-    )
-    if preprocessing.color == "BGR":
-        clips = clips.flip(-4)
-    scaled = clips / 255 if preprocessing.maximum == 1 else clips.float()
-    return (scaled - mean).div_(std)
+    return normalise_channels(clips, preprocessing, 3)
 
 
 # -- evaluation -------------------------------------------------------------------------------------------------------

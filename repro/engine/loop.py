@@ -13,16 +13,17 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from repro.engine.arithmetic import uses_tf32
 from repro.engine.distributed import share_weights
 from repro.engine.fitted import Fitted, TrainingSegment
+from repro.engine.graphs import GraphedPasses
 from repro.engine.interruption import end_by_signal, postponing_signals
 from repro.engine.memory import measure_peak_memory
 from repro.engine.norm_statistics import recompute_norm_statistics
 from repro.engine.observation import Observation, Observer
+from repro.engine.passes import EagerPasses, Passes
 from repro.engine.sampler import Batches, TrainingData, find_generators, load, reseed
 from repro.engine.schedule import compute_learning_rate, count_iterations, count_iterations_per_epoch
 from repro.engine.state import Run
@@ -43,6 +44,7 @@ def fit(
     fabric: Fabric | None = None,
     collate: Callable[[list], Any] = list,
     micro_batch: int | None = None,
+    graphs: bool = False,
     workers: int = 0,
     save_every: int = 50,
     save_seconds: float | None = None,
@@ -72,6 +74,7 @@ def fit(
         collate: makes the model's input of a list of samples.
         micro_batch: number of samples of one forward pass; the gradients of the batch are accumulated. Default: all.
             Batch statistics are those of a micro-batch.
+        graphs: whether passes are recorded as CUDA graphs and replayed (`engine.graphs`).
         workers: number of processes that load data ahead, for each training process; 0: the training process loads.
         save_every: number of iterations between two saved states.
         save_seconds: the time between two saved states, instead of a number of iterations.
@@ -79,8 +82,8 @@ def fit(
 
     Raises:
         ReproError: the batch cannot be divided among the processes, the data set is empty, `directory` holds another
-            training's files or cannot be written, a sample cannot be loaded, or the loss or its gradient is
-            not finite. What was saved stays.
+            training's files or cannot be written, a sample cannot be loaded, a pass cannot be recorded, or the loss or
+            its gradient is not finite. What was saved stays.
         KeyboardInterrupt, SystemExit: a signal asked for the end (`engine.interruption`). In whichever process it came,
             all of them end after the same iteration, whose state is saved.
     """
@@ -110,6 +113,7 @@ def fit(
         begin = time.monotonic() - position.seconds
         saved = time.monotonic()
         model.train()
+        passes: Passes = GraphedPasses(fabric, model) if graphs else EagerPasses(fabric, module)
         with postponing_signals() as request:
             for batch in observer.watch(load_batches(batches)):
                 lr = compute_learning_rate(recipe, position.iteration, per_epoch)
@@ -117,7 +121,7 @@ def fit(
                     group["lr"] = lr
                 reseed(held, seed, position.iteration, fabric.global_rank)
                 stepper.zero_grad()
-                losses = _accumulate_gradients(fabric, module, batch)
+                losses = passes.accumulate(batch)
                 norm = float(_clip_gradients(fabric, module, stepper, recipe.clip_norm or math.inf))
                 if not all(map(math.isfinite, (*losses.values(), norm))):
                     raise _explain_divergence(position.iteration + 1, total, losses, norm, lr)
@@ -146,8 +150,8 @@ def fit(
             run.save(model, optimizer, position)  # whatever ends the process from here on
             further = replace(batches, start=total, stop=total + min(recipe.precise_norm, per_epoch, total))
             parts = _load_for_statistics(load_batches(further), further, held, fabric)
-            passes = math.ceil(further.per_process / (micro_batch or further.per_process))
-            recompute_norm_statistics(module, parts, len(further) * passes, fabric)
+            each = math.ceil(further.per_process / (micro_batch or further.per_process))
+            recompute_norm_statistics(module, parts, len(further) * each, fabric)
             position.seconds = time.monotonic() - begin
         observer.save()
         run.finish(model, position, recipe.batch_size)
@@ -201,19 +205,6 @@ def _clip_gradients(fabric: Fabric, module: nn.Module, optimizer: torch.optim.Op
     norm = fabric.clip_gradients(module, optimizer, max_norm=most, error_if_nonfinite=False)
     assert norm is not None  # only where values are clipped instead
     return norm
-
-
-def _accumulate_gradients(fabric: Fabric, module: _FabricModule, batch: list[tuple[Any, float]]) -> dict[str, float]:
-    """Accumulate the gradients of a batch. Returns its loss terms, means over all processes' samples."""
-    values = torch.zeros(())
-    for number, (part, share) in enumerate(batch, start=1):
-        with fabric.no_backward_sync(module, enabled=number < len(batch)):
-            losses = module(fabric.to_device(part))
-            fabric.backward(sum(losses.values()) * share)
-        values = values + torch.stack([term.detach().float() for term in losses.values()]) * share
-    means = fabric.all_reduce(values, reduce_op="mean")
-    assert isinstance(means, Tensor)  # as what is reduced
-    return dict(zip(losses, means.tolist(), strict=True))
 
 
 def _check(recipe: Recipe, dataset: TrainingData, fabric: Fabric) -> None:

@@ -33,18 +33,20 @@ _LEAST_ELEMENTS = 1 << 25
 _CACHED = 1 << 20  #: bytes that a core's cache keeps until they are used again
 _MOST_CHANNELS = 4096  #: of which a tile has room in registers
 _forced: Implementation | None = None
+_launches_are_free = False
 
 
 def choose_implementation(x: Tensor) -> Implementation:
     """How a context block computes on `x`: the one place where that is decided.
 
     On the CPU and in graphs that torch.compile makes, and fuses itself, by ordinary autograd; so, too, small maps of 16
-    bits, where the host takes longer to launch the kernels than a GPU to run them (`benchmarks/gpu.md`).
+    bits, where the host takes longer to launch the kernels than a GPU to run them (`benchmarks/gpu.md`), unless it
+    launches them once only (`free_launches`).
     """
     if _forced is not None:
         return _forced
     small = x.element_size() == 2 and x.numel() < _LEAST_ELEMENTS
-    if not x.is_cuda or torch.compiler.is_compiling() or small:
+    if not x.is_cuda or torch.compiler.is_compiling() or (small and not _launches_are_free):
         return "autograd"
     fits = x.dtype in _DTYPES and x.shape[1] <= _MOST_CHANNELS and x.numel() > 0
     return "triton" if fits and kernels.can_run_on(x.device) else "functions"
@@ -59,6 +61,17 @@ def force_implementation(choice: Implementation) -> Iterator[None]:
         yield
     finally:
         _forced = before
+
+
+@contextmanager
+def free_launches() -> Iterator[None]:
+    """Have `choose_implementation` count what a GPU takes alone: within, kernels are recorded to be replayed."""
+    global _launches_are_free
+    before, _launches_are_free = _launches_are_free, True
+    try:
+        yield
+    finally:
+        _launches_are_free = before
 
 
 def pool_by_attention(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,233 @@
+"""Passes of a training that are recorded as CUDA graphs and replayed: the host starts one thing instead of a thousand.
+
+A pass of few images takes a GPU less time than the host needs to start its operators one by one; it then waits for the
+host (`benchmarks/gpu.md`). A graph is recorded for each shape of micro-batch. It is the same kernels on the same
+memory, so that inputs are copied into tensors of its own and gradients are added to tensors that stay. What Python
+decides in a pass is decided once, when it is recorded.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, distributed, nn
+
+from repro.engine.arithmetic import uses_tf32
+from repro.engine.passes import Batch, average_terms
+from repro.engine.sampler import find_generators
+from repro.errors import ReproError
+from repro.files.notices import tell
+from repro.models import fused
+
+#: Shapes of micro-batches, each of which keeps the memory of a pass: a batch has two at most, if the last is smaller.
+_MOST_SHAPES = 4
+#: How far the gradients of a replayed pass may be from those of an ordinary one, as a share of their norm. Libraries may
+#: choose another algorithm; a graph that reads what it should not is as far off as other images are.
+_TOLERANCE, _COARSE_TOLERANCE = 1e-3, 5e-2  #: in float32; with products in TF32 or bf16
+_WITHOUT = "Leave out --cuda-graphs."
+
+
+def capture(compute: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """Record what `compute` starts on a GPU; returns what starts it again.
+
+    Raises:
+        RuntimeError: it waits for the GPU, or sends something to it, which no graph can.
+    """
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # libraries that are used for the first time allocate and compile
+            compute()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        # Threads that load and pin batches go on meanwhile: "global", the default, would count what they do.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            compute()
+    return graph.replay
+
+
+@dataclass
+class _Recorded:
+    inputs: list[Tensor]
+    start: Callable[[], None]
+
+    def replay(self, tensors: list[Tensor]) -> None:
+        for own, given in zip(self.inputs, tensors, strict=True):
+            own.copy_(given, non_blocking=True)
+        self.start()
+
+
+class GraphedPasses:
+    """Passes of `model` that are recorded once for each shape of micro-batch, and replayed.
+
+    The gradients of several processes are averaged after the last pass of a batch, all in one.
+
+    Args:
+        model: on its device, in train mode, with the weights that the training begins from; not wrapped for several
+            processes. Its batches are dataclasses whose tensors are fields.
+
+    Raises:
+        ReproError: it has batch norm that is synchronised over processes, or random generators of its own.
+    """
+
+    def __init__(self, fabric: Fabric, model: nn.Module) -> None:
+        if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
+            raise ReproError(f"batch norm that waits for other processes cannot be recorded. {_WITHOUT}")
+        if find_generators(model):
+            raise ReproError(f"a layer draws from a random generator of its own, which is not recorded. {_WITHOUT}")
+        self.fabric, self.model = fabric, model
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.gradients = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.terms: dict[str, Tensor] = {}
+        self.recorded: dict[Hashable, _Recorded] = {}
+
+    def accumulate(self, batch: Batch) -> dict[str, float]:
+        """As `Passes.accumulate`.
+
+        Raises:
+            ReproError: a pass cannot be recorded, or what it computes differs when it is replayed.
+        """
+        torch._foreach_zero_([*self.gradients, *self.terms.values()])
+        for part, share in batch:
+            moved = self.fabric.to_device(part)
+            tensors = _list_tensors(moved)
+            key = share, *((name, each.shape, each.dtype, each.stride()) for name, each in tensors.items())
+            if key not in self.recorded:
+                self.recorded[key] = self._record(moved, share)
+            self.recorded[key].replay(list(tensors.values()))
+        self._average_gradients()
+        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
+            parameter.grad = gradient
+        return average_terms(self.fabric, self.terms, torch.stack(list(self.terms.values())))
+
+    def _compute(self, batch: Any, share: float) -> None:
+        """A pass, whose gradients and loss terms are added to those of the passes before."""
+        with fused.free_launches():
+            with self.fabric.autocast():
+                losses = self.model(batch)
+            gradients = torch.autograd.grad(sum(losses.values()) * share, self.parameters)
+            torch._foreach_add_(self.gradients, gradients)
+            for name, term in losses.items():
+                total = self.terms.setdefault(name, torch.zeros((), device=term.device))
+                total.add_(term.detach().float() * share)
+
+    def _average_gradients(self) -> None:
+        """As DistributedDataParallel does it: divided, and then added up over the processes."""
+        if self.fabric.world_size == 1:
+            return
+        flat = nn.utils.parameters_to_vector(self.gradients).div_(self.fabric.world_size)
+        distributed.all_reduce(flat)
+        parts = flat.split([gradient.numel() for gradient in self.gradients])
+        for gradient, part in zip(self.gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def _record(self, batch: Any, share: float) -> _Recorded:
+        if len(self.recorded) == _MOST_SHAPES:
+            raise ReproError(f"batches have more than {_MOST_SHAPES} shapes, and each would be recorded. {_WITHOUT}")
+        own = replace(batch, **{name: tensor.clone() for name, tensor in _list_tensors(batch).items()})
+        inputs = list(_list_tensors(own).values())
+
+        def compute() -> None:
+            self._compute(own, share)
+
+        with self._keeping_state():
+            before = _read_host_generators(self.fabric.device)
+            compute()  # to find out what it needs
+            if _read_host_generators(self.fabric.device) != before:
+                raise ReproError(
+                    f"the network draws random numbers on the host, which a recorded pass would repeat. {_WITHOUT}"
+                )
+            try:
+                recorded = _Recorded(inputs, capture(compute, self.fabric.device))
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                reason = str(error.__context__ or error).partition("\n")[0]
+                raise ReproError(
+                    f"a pass of this network cannot be recorded as a CUDA graph: {reason}. {_WITHOUT}"
+                ) from error
+        self._compare(recorded, compute)
+        return recorded
+
+    def _compare(self, recorded: _Recorded, compute: Callable[[], None]) -> None:
+        """Compare a replayed pass with two ordinary ones, on other values than it was recorded with.
+
+        Raises:
+            ReproError: its gradients, loss or running statistics are not those.
+        """
+        other = [_alter(tensor) for tensor in recorded.inputs]
+        for own, altered in zip(recorded.inputs, other, strict=True):
+            own.copy_(altered)
+        first, again = self._try(compute), self._try(compute)
+        replayed = self._try(lambda: recorded.replay(other))
+        error, noise = _measure_distance(replayed, first), _measure_distance(again, first)
+        coarse = uses_tf32() or self.fabric.strategy.precision.precision != "32-true"
+        if error > (_COARSE_TOLERANCE if coarse else _TOLERANCE):
+            raise ReproError(
+                f"a replayed pass differs from an ordinary one by {error:.1e} of its values, two ordinary ones by "
+                f"{noise:.1e}. {_WITHOUT}"
+            )
+        found = "has the bits of an ordinary one" if error == 0 else f"is {error:.1e} from an ordinary one"
+        tell(f"a pass was recorded as a CUDA graph; replayed, it {found}, and a second ordinary one is {noise:.1e} off")
+
+    def _try(self, start: Callable[[], None]) -> list[Tensor]:
+        """What a pass from the present state computes; the state stays."""
+        with self._keeping_state():
+            torch._foreach_zero_([*self.gradients, *self.terms.values()])
+            start()
+            return [tensor.clone() for tensor in self._list_state()]
+
+    def _list_state(self) -> list[Tensor]:
+        """All that a pass changes."""
+        return [*self.gradients, *self.terms.values(), *self.model.buffers()]
+
+    @contextmanager
+    def _keeping_state(self) -> Iterator[None]:
+        """Have all that passes change within as it was before, the random generators, too."""
+        device = self.fabric.device
+        before = {id(tensor): tensor.clone() for tensor in self._list_state()}
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+        with torch.no_grad():
+            for tensor in self._list_state():
+                if id(tensor) in before:
+                    tensor.copy_(before[id(tensor)])
+                else:
+                    tensor.zero_()  # a loss term that had no name before
+
+
+def _list_tensors(batch: Any) -> dict[str, Tensor]:
+    """The tensors of a batch, by their field."""
+    assert is_dataclass(batch), "as the batches of classifiers are"
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def _alter(tensor: Tensor) -> Tensor:
+    """Other values of the same kind: images mirrored, and of the labels each the next sample's."""
+    return tensor.flip(-1) if tensor.dim() > 1 else tensor.roll(1)
+
+
+def _read_host_generators(device: torch.device) -> tuple[Any, ...]:
+    """The states of the host's global random generators, of which the CPU's is the device's own on a CPU."""
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - on purpose the global one
+    cpu = b"" if device.type == "cpu" else torch.get_rng_state().numpy().tobytes()
+    return random.getstate(), name, keys.tobytes(), *rest, cpu
+
+
+def _measure_distance(values: list[Tensor], expected: list[Tensor]) -> float:
+    """The largest |difference| / |expected| of the tensors; those below a thousandth of the largest count as that.
+
+    What is not finite counts as 0, and ends the training anyway.
+    """
+    pairs = [tuple(one.float().nan_to_num(0, 0, 0) for one in pair) for pair in zip(values, expected, strict=True)]
+    norms = torch.stack([exact.norm() for _, exact in pairs])
+    differences = torch.stack([(found - exact).norm() for found, exact in pairs])
+    return float((differences / norms.clamp(min=1e-3 * float(norms.max()))).max())
