@@ -52,6 +52,7 @@ class Settings:
     batch_size: int | None = None  #: effective batch; the learning rate is scaled with it
     micro_batch: int | None = None  #: items of one forward pass in training; default: see `measuring.batch_division`
     compile: bool = False  #: the network with torch.compile
+    cuda_graphs: bool = False  #: passes of a classifier's training recorded and replayed
     decode_on: DecodeOn = "cpu"  #: what decodes the JPEG files of a training on ImageNet
     #: (point, choice) of every reading of the protocol that is not the default one, by point.
     readings: tuple[tuple[str, str], ...] = ()

@@ -174,6 +174,15 @@ class MeasuringOptions:
             help="Networks of the full profile through torch.compile, of detectors the backbone (recorded).",
         ),
     ] = False
+    cuda_graphs: Annotated[
+        bool,
+        typer.Option(
+            "--cuda-graphs",
+            rich_help_panel=TRAINING,
+            help="Trainings of classifiers on a GPU replay their passes as CUDA graphs, which the host starts as a "
+            "whole; compared with an ordinary pass first (recorded).",
+        ),
+    ] = False
     decode_on: Annotated[
         str,
         typer.Option(
@@ -294,6 +303,7 @@ class MeasuringOptions:
             batch_size=self.batch_size,
             micro_batch=self.micro_batch,
             compile=self.compile,
+            cuda_graphs=self.cuda_graphs,
             decode_on=decode_on,
             readings=readings.parse(self.reading or []),
             threads=threads,
@@ -399,12 +409,15 @@ def _refuse_contradictions(settings: Settings) -> None:
         )
     if settings.profile == "mini" and settings.compile:
         raise ReproError("--compile belongs to the full profile; compiling takes longer than a mini training")
-    if settings.decode_on == "gpu" and settings.profile == "mini":
-        raise ReproError("--decode-on gpu belongs to the full profile, and what is asked for runs in the mini profile")
-    if settings.decode_on == "gpu" and settings.source == "checkpoint":
-        raise ReproError("--decode-on gpu is of a training; checkpoints have had it, and evaluations decode as ever")
-    if settings.decode_on == "gpu" and settings.device == "cpu":
-        raise ReproError("--decode-on gpu decodes with NVIDIA's nvJPEG, and --device cpu has none: leave out one")
+    if settings.cuda_graphs and settings.compile:
+        raise ReproError("--cuda-graphs and --compile are two ways to have the host start less: leave out one")
+    for option, used in (("--decode-on gpu", settings.decode_on == "gpu"), ("--cuda-graphs", settings.cuda_graphs)):
+        if used and settings.profile == "mini":
+            raise ReproError(f"{option} belongs to the full profile, and what is asked for runs in the mini profile")
+        if used and settings.source == "checkpoint":
+            raise ReproError(f"{option} is of a training; checkpoints have had it, and evaluations are as ever")
+        if used and settings.device == "cpu":
+            raise ReproError(f"{option} is of NVIDIA's GPUs, and --device cpu has none: leave out one")
     if settings.profile == "mini" and settings.source == "checkpoint":
         raise ReproError(
             "--source checkpoint and --weights belong to the full profile: networks of the mini profile are measured "

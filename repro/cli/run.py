@@ -52,11 +52,11 @@ def command(
     from repro.files.locks import waiting
     from repro.files.notices import tell
     from repro.planning.full_size import refuse_to_train_for_months
-    from repro.planning.work_order import order_work, refuse_decoding_without_effect
+    from repro.planning.work_order import order_work, refuse_options_without_effect
 
     settings, why = chosen.settings(seed, threads)
     (experiment,) = chosen.name_experiments([own.name_one(experiment)], settings)
-    refuse_decoding_without_effect([get(experiment)], settings)
+    refuse_options_without_effect([get(experiment)], settings)
     os.environ.update(instructions.pin(settings.profile))  # what follows computes with them, in other processes, too
     processes = launch.find_processes(settings.devices)
     if processes.to_start:

@@ -22,6 +22,7 @@ from repro.settings import LARGEST_SEED, describe_place
     measuring,
     profile="full",
     overrides=None,
+    cuda_graphs=False,
     decode_on="cpu",
     workers=None,
     save_every="50",

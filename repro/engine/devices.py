@@ -35,10 +35,12 @@ def check_arithmetic(experiment: Experiment, settings: Settings, accelerator: st
     """Refuse what PyTorch cannot execute.
 
     Raises:
-        ReproError: TF32, nvJPEG or, with deformable convolutions, bfloat16 on a CPU.
+        ReproError: TF32, nvJPEG, CUDA graphs or, with deformable convolutions, bfloat16 on a CPU.
     """
     if settings.decode_on == "gpu" and experiment.dataset == "imagenet" and accelerator == "cpu":
         raise ReproError("--decode-on gpu decodes with NVIDIA's nvJPEG, and this is computed on a CPU: leave it out")
+    if settings.cuda_graphs and experiment.dataset != "coco" and accelerator == "cpu":
+        raise ReproError("--cuda-graphs is of NVIDIA's GPUs, and this is computed on a CPU: leave it out")
     if settings.precision == "tf32" and accelerator == "cpu":
         raise ReproError(
             "--precision tf32 is of NVIDIA's GPUs, and this is computed on a CPU, which has no TF32: leave it out, or "

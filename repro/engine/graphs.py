@@ -28,8 +28,8 @@ from repro.models import fused
 
 #: Shapes of micro-batches, each of which keeps the memory of a pass: a batch has two at most, if the last is smaller.
 _MOST_SHAPES = 4
-#: How far the gradients of a replayed pass may be from those of an ordinary one, as a share of their norm. Libraries may
-#: choose another algorithm; a graph that reads what it should not is as far off as other images are.
+#: How far the gradients of a replayed pass may be from an ordinary one's, as a share of their norm. Libraries may choose
+#: another algorithm; a graph that reads what it should not is as far off as other images are.
 _TOLERANCE, _COARSE_TOLERANCE = 1e-3, 5e-2  #: in float32; with products in TF32 or bf16
 _WITHOUT = "Leave out --cuda-graphs."
 
@@ -217,9 +217,9 @@ def _alter(tensor: Tensor) -> Tensor:
 
 def _read_host_generators(device: torch.device) -> tuple[Any, ...]:
     """The states of the host's global random generators, of which the CPU's is the device's own on a CPU."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - on purpose the global one
-    cpu = b"" if device.type == "cpu" else torch.get_rng_state().numpy().tobytes()
-    return random.getstate(), name, keys.tobytes(), *rest, cpu
+    of_numpy = repr(np.random.get_state(legacy=False))  # noqa: NPY002 - on purpose the global one
+    of_torch = b"" if device.type == "cpu" else torch.get_rng_state().numpy().tobytes()
+    return random.getstate(), of_numpy, of_torch
 
 
 def _measure_distance(values: list[Tensor], expected: list[Tensor]) -> float:

@@ -93,9 +93,14 @@ class Execution(ABC):
 
     def _describe_training_format(self, network: EvaluatedNetwork) -> dict[str, str | int | bool]:
         """What `numerics`, which is of the evaluation, has of the training."""
+        if network.training is None:
+            return {}
         trained = self.task.choose_training_memory_format(self.fabric)
-        other = network.training and trained != self.task.choose_memory_format(self.fabric)
-        return {"trained_channels_last": True} if other else {}
+        points = {
+            "trained_channels_last": trained != self.task.choose_memory_format(self.fabric),
+            "trained_with_cuda_graphs": self.task.uses_graphs,
+        }
+        return {name: True for name, holds in points.items() if holds}
 
     def _explain_failures(self, predicted: Predicted) -> None:
         """Write why items could not be read, of which the record has the names, beside the predictions."""

@@ -93,6 +93,7 @@ def train(
         fabric=fabric,
         collate=task.collate,
         micro_batch=division.micro_batch,
+        graphs=task.uses_graphs,
         workers=count_loading_processes(fabric, settings.workers),
         save_every=settings.save_every,
         save_seconds=settings.save_seconds,

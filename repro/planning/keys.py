@@ -46,6 +46,7 @@ def training_key(experiment: Experiment, settings: Settings, data: str | None = 
         **_engine_parts(settings),
         **_detection_parts(experiment),
         **_decoding_parts(experiment, settings),
+        **_graph_parts(experiment, settings),
         **_input_parts(experiment, settings),
     )
 
@@ -200,6 +201,12 @@ def _decoding_parts(experiment: Experiment, settings: Settings) -> dict[str, str
     """What decodes the images of a training on ImageNet, if it is not as ever."""
     on_gpu = experiment.dataset == "imagenet" and settings.decode_on == "gpu"
     return {"decode_on": settings.decode_on} if on_gpu else {}
+
+
+def _graph_parts(experiment: Experiment, settings: Settings) -> dict[str, bool]:
+    """Whether the passes of a classifier's training are replayed: in bf16 they are of kernels that round otherwise."""
+    recorded = settings.cuda_graphs and not isinstance(experiment.network, Detector)
+    return {"cuda_graphs": True} if recorded else {}
 
 
 def _input_parts(experiment: Experiment, settings: Settings, weights: Choice | None = None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from repro.planning.work_order import (
     check_own,
     order_evaluation,
     order_training,
-    refuse_decoding_without_effect,
+    refuse_options_without_effect,
 )
 from repro.records import Count, OwnSource, Record
 from repro.settings import Settings
@@ -88,7 +88,7 @@ def plan(
         attention: the experiments of whose attention statistics are wanted, too.
 
     Raises:
-        ReproError: a reading, or --decode-on, touches none of the experiments, or a record is damaged.
+        ReproError: a reading, --decode-on or --cuda-graphs touches none of the experiments, or a record is damaged.
     """
     names = list(names)
     experiments = []
@@ -99,7 +99,7 @@ def plan(
             continue
         check_own(experiment)
         experiments.append(experiment)
-    refuse_decoding_without_effect(experiments, settings)
+    refuse_options_without_effect(experiments, settings)
     for reading in settings.readings:
         concerned = [name for name in names if reading[0] not in readings.OF_ATTENTION or name in attention]
         readings.refuse_without_effect(concerned, settings.profile, (reading,))

@@ -75,15 +75,22 @@ def order_work(name: str, settings: Settings) -> WorkOrder:
     return replace(order, attention=any(point in readings.OF_ATTENTION for point, _ in experiment.readings))
 
 
-def refuse_decoding_without_effect(experiments: Sequence[Experiment], settings: Settings) -> None:
-    """Refuse to have a GPU decode files for experiments of which none reads JPEG files of ImageNet.
+def refuse_options_without_effect(experiments: Sequence[Experiment], settings: Settings) -> None:
+    """Refuse what is for the trainings of other data sets than those of any of the experiments.
 
     Raises:
-        ReproError: there is none.
+        ReproError: files are to be decoded by a GPU and none of them is ImageNet's, or passes recorded and none of them
+            is a classifier's.
     """
-    if settings.decode_on == "gpu" and experiments and all(one.dataset != "imagenet" for one in experiments):
-        what = experiments[0].name if len(experiments) == 1 else "what is to be measured"
+    what = experiments[0].name if len(experiments) == 1 else "what is to be measured"
+    data = {experiment.dataset for experiment in experiments}
+    if settings.decode_on == "gpu" and data and "imagenet" not in data:
         raise ReproError(f"--decode-on gpu is for trainings on ImageNet (Table 4), and changes nothing of {what}")
+    if settings.cuda_graphs and data == {"coco"}:
+        raise ReproError(
+            f"--cuda-graphs is for trainings of classifiers (Tables 4 and 5), and changes nothing of {what}: the sizes "
+            "of a detector's batches are always others"
+        )
 
 
 def check_own(experiment: Experiment) -> None:

@@ -30,6 +30,8 @@ ClassificationData = TypeVar("ClassificationData", bound="ImageNet | Kinetics")
 class Accuracy(Task[Result, Model, ClassificationData]):
     """A classifier on a data set whose items may be missing or unreadable."""
 
+    passes_are_alike = True
+
     @cached_property
     def training_data(self) -> ClassificationData:
         with self.explaining_generated_data():

@@ -46,9 +46,15 @@ class Task(ABC, Generic[Result, Model, Data]):
 
     evaluator: str  #: what computes the metrics, as records name it
     evaluation_batch = 1  #: items that are predicted together
+    passes_are_alike = False  #: whether inputs of a training have one size, so that passes can be recorded
 
     def __init__(self, experiment: Experiment, settings: Settings) -> None:
         self.experiment, self.settings = experiment, settings
+
+    @property
+    def uses_graphs(self) -> bool:
+        """Whether the passes of a training are recorded as CUDA graphs."""
+        return self.settings.cuda_graphs and self.passes_are_alike
 
     @property
     def root(self) -> Path:

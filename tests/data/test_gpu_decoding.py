@@ -24,7 +24,7 @@ from repro.engine.devices import check_arithmetic
 from repro.errors import ReproError
 from repro.experiments import get
 from repro.planning.keys import training_key
-from repro.planning.work_order import refuse_decoding_without_effect
+from repro.planning.work_order import refuse_options_without_effect
 from repro.settings import Settings
 
 WNIDS = ("n01440764", "n01443537")
@@ -221,9 +221,9 @@ def test_it_is_of_imagenets_trainings_alone(tmp_path):
     check_arithmetic(get("imagenet-r50-gc-r16"), asked, "cuda")
     check_arithmetic(get("coco-r50-gc-r16"), asked, "cpu")
     with pytest.raises(ReproError, match="changes nothing of coco-r50-gc-r16"):
-        refuse_decoding_without_effect([get("coco-r50-gc-r16")], asked)
-    refuse_decoding_without_effect([get("coco-r50-gc-r16"), get("imagenet-r50-gc-r16")], asked)
-    refuse_decoding_without_effect([get("coco-r50-gc-r16")], replace(asked, decode_on="cpu"))
+        refuse_options_without_effect([get("coco-r50-gc-r16")], asked)
+    refuse_options_without_effect([get("coco-r50-gc-r16"), get("imagenet-r50-gc-r16")], asked)
+    refuse_options_without_effect([get("coco-r50-gc-r16")], replace(asked, decode_on="cpu"))
     for name, changes in (("imagenet-r50-gc-r16", True), ("coco-r50-gc-r16", False), ("kinetics-r50-5nl", False)):
         one, other = (
             training_key(get(name), replace(asked, decode_on=each, initial="random"), "data") for each in ("cpu", "gpu")

@@ -19,10 +19,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import recorded_operators
 import torch
 from lightning_fabric import Fabric
-from tiny_training import Noisy, Plain, Squares, recipe
+from tiny_training import Noisy, Plain, Squares, Steady, recipe, stack
 
+from repro.engine import graphs
 from repro.engine.loop import fit
 from repro.engine.observation import Observation
 from repro.errors import ReproError
@@ -146,6 +148,20 @@ def two_processes(directory: Path, stop: int | None, interrupted: Path) -> None:
     assert run_two(process) == [0, 0]
 
 
+def two_with_graphs(root: Path) -> None:
+    """Two processes that train `Steady`, with passes of three samples and one: ordinary ones, and replayed ones."""
+    graphs.capture = recorded_operators.capture
+
+    def process(rank: int, fabric: Fabric) -> None:
+        for name, replayed in (("two-ordinary", False), ("two-replayed", True)):
+            fit(
+                Steady(), recipe(batch_size=8), Squares(), identity="graphs", directory=root / name, seed=3,
+                fabric=fabric, collate=stack, micro_batch=3, graphs=replayed,
+            )  # fmt: skip
+
+    assert run_two(process) == [0, 0]
+
+
 def signalled(directory: Path) -> list[int]:
     """The exit statuses of two processes that train together; a signal comes in the second one alone."""
 
@@ -202,6 +218,8 @@ def main(root: Path) -> None:
     report["random"] = kill_at_random(root / "killed-at-random", random.Random(int(time.time())))
 
     two_processes(root / "two", 11, root / "two-interrupted")
+
+    two_with_graphs(root)
 
     report["signalled"] = signalled(root / "signalled")
 

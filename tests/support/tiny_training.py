@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -70,3 +70,35 @@ class Plain(nn.Module):
 
 def recipe(**changes) -> Recipe:
     return replace(RECIPE, **changes)
+
+
+@dataclass
+class Stack:
+    """Samples of `Squares` as classifiers have theirs: one tensor of each kind."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    names: list[str]
+
+    def to(self, device: torch.device, **options) -> Stack:
+        return Stack(self.images.to(device, **options), self.labels.to(device, **options), self.names)
+
+
+def stack(samples: list[dict[str, torch.Tensor]]) -> Stack:
+    images, labels = (torch.stack([sample[name] for sample in samples]) for name in ("image", "label"))
+    return Stack(images, labels, ["unused"] * len(samples))
+
+
+class Steady(nn.Module):
+    """Batch norm and dropout, all of it on the device: a pass that can be recorded."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.conv, self.norm, self.fc = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 1)
+        self.dropout = nn.Dropout(0.3)
+
+    def forward(self, batch: Stack) -> dict[str, torch.Tensor]:
+        x = self.dropout(self.norm(self.conv(batch.images)).relu()).mean((2, 3))
+        return {"loss_fit": (self.fc(x) - batch.labels).square().mean(), "loss_size": x.square().mean() * 0.01}
