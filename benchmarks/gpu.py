@@ -45,10 +45,12 @@ from repro.data.synsets import WNIDS
 from repro.detection.grouping import LossGroups
 from repro.detection.roi import Instances, RoIHeads
 from repro.detection.torchvision import MaskRCNN
+from repro.engine import graphs
 from repro.engine.arithmetic import choose_tf32
 from repro.engine.devices import convert_memory_format
 from repro.engine.distributed import build_fabric
 from repro.engine.launch import Processes
+from repro.engine.passes import Batch, EagerPasses, Passes
 from repro.experiments import GC, SE, SNL, GlobalContext, get
 from repro.models import context, fused
 from repro.models.resnet import ResNet
@@ -443,6 +445,76 @@ def measure_imagenet(run: BenchmarkRun) -> None:
         run.empty_cache()
 
 
+@dataclass
+class Labelled:
+    """A batch as recorded passes take it."""
+
+    images: Tensor
+    labels: Tensor
+
+
+class Loss(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Labelled) -> dict[str, Tensor]:
+        return {"loss": nn.functional.cross_entropy(self.network(batch.images).float(), batch.labels)}
+
+
+def build_passes_step(run: BenchmarkRun, name: str, batch: int, passes: int, replayed: bool) -> Callable[[], None]:
+    """A step of a training in bf16 as `repro run` has it: so many passes, one update, and a wait for the loss."""
+    network = get(name).classifier
+    torch.manual_seed(0)
+    if run.small:
+        network = replace(network, backbone=replace(network.backbone, width=16), num_classes=8)
+    model = Loss(ResNet(network.backbone, network.num_classes)).to(run.device).train()
+    convert_memory_format(model, torch.channels_last)
+    side = 32 if run.small else 224
+    images = run.random(batch // passes, 3, side, side).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(len(images), device=run.device) % network.num_classes
+    parts: Batch = [(Labelled(images, labels), 1 / passes)] * passes
+    fabric = build_fabric(Processes(1, 1), run.device.type, "bf16-mixed")
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+    if replayed:
+        computed: Passes = graphs.GraphedPasses(fabric, model)
+    else:
+        computed = EagerPasses(fabric, fabric.setup_module(model))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        computed.accumulate(parts)
+        optimizer.step()
+
+    return step
+
+
+def measure_graphs(run: BenchmarkRun) -> None:
+    """Training steps of ResNet-50, bf16, channels last, passes one by one and replayed as CUDA graphs."""
+    divisions = [(4, 2)] if run.small else [(256, 1), (512, 8), (64, 1)]
+    without = mock.patch.object(graphs, "capture", lambda compute, device: compute)  # a CPU has none
+    print_head(run, "images/s", "baseline")
+    for batch, passes in divisions:
+        if run.left < 45:
+            run.say("no time left")
+            return
+        with without if run.device.type == "cpu" else nullcontext():
+            steps = {
+                (name, replayed): build_passes_step(run, f"imagenet-r50-{name}", batch, passes, replayed)
+                for name in ("baseline", "gc-r16")
+                for replayed in (False, True)
+            }
+            calls: Calls = {
+                "baseline": steps["baseline", False],
+                "all GC r16": steps["gc-r16", False],
+                "baseline, replayed": steps["baseline", True],
+                "all GC r16, replayed": steps["gc-r16", True],
+            }
+            print_steps(run, f"{batch} images in {passes} {'pass' if passes == 1 else 'passes'}", calls, batch, 10)
+        del steps, calls
+        run.empty_cache()
+
+
 def measure_kinetics(run: BenchmarkRun) -> None:
     """Training steps of the slow-only R50 on 16 clips, bf16, channels last."""
     shape = (1, 3, 4, 32, 32) if run.small else (16, 3, 8, 224, 224)
@@ -829,6 +901,7 @@ SECTIONS: dict[str, Callable[[BenchmarkRun], None]] = {
     "agreement": measure_agreement,
     "tune": tune,
     "imagenet": measure_imagenet,
+    "graphs": measure_graphs,
     "divergence": measure_divergence,
     "evaluation": measure_evaluation,
     "decoding": measure_decoding,

@@ -1,4 +1,4 @@
-"""How often a detector starts an operator, and how often it waits for one: what a GPU's time goes to beside arithmetic.
+"""How often a training starts an operator, and how often it waits for one: what a GPU's time goes to beside arithmetic.
 
     python benchmarks/launches.py [--images 16]
 
@@ -22,8 +22,14 @@ from gpu import BenchmarkRun, build_step, build_stock, make_photographs
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.ops import boxes as torchvision_boxes
 
+from repro.data.classification import ImageBatch
 from repro.detection.torchvision import MaskRCNN
-from repro.experiments import get
+from repro.engine import graphs
+from repro.engine.distributed import build_fabric
+from repro.engine.launch import Processes
+from repro.engine.passes import EagerPasses, Passes
+from repro.experiments import get, preprocessing
+from repro.tasks.classification import ImageClassifier
 
 SIDES = (128, 192)
 #: Results whose size or value is not known before they are computed.
@@ -69,6 +75,30 @@ def build(name: str) -> MaskRCNN:
     return MaskRCNN(network)
 
 
+def build_passes(name: str, replayed: bool) -> Callable[[], object]:
+    """The gradients of an update on ImageNet in eight passes, as one GPU has it; of a recorded pass nothing starts."""
+    network = get(name).classifier
+    network = replace(network, backbone=replace(network.backbone, width=16))
+    torch.manual_seed(0)
+    model = ImageClassifier(network, preprocessing.TRAINED_HERE).train()
+    images = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    batch = [(ImageBatch(images, torch.arange(2), ["", ""], torch.zeros(2, 3, 4)), 1 / 8)] * 8
+    fabric = build_fabric(Processes(1, 1), "cpu", "bf16-mixed")
+    passes: Passes = graphs.GraphedPasses(fabric, model) if replayed else EagerPasses(fabric, fabric.setup(model))
+
+    def accumulate() -> None:
+        model.zero_grad()
+        passes.accumulate(batch)
+
+    return accumulate
+
+
+def start_nothing(compute: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """As `graphs.capture`: what is replayed starts as one."""
+    compute()
+    return lambda: None
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=int, default=16, help="of a training step (default: 16)")
@@ -103,6 +133,14 @@ def main() -> int:
             ):
                 counted = count(call)
                 print(f"| {what} | {counted.started.total()} | {counted.waits} |", flush=True)
+    for name in ("imagenet-r50-baseline", "imagenet-r50-gc-r16"):
+        with (
+            mock.patch.object(graphs, "capture", start_nothing),
+            mock.patch.object(graphs.GraphedPasses, "_compare"),
+        ):
+            for replayed, what in ((False, ""), (True, ", replayed, and 8 graphs")):
+                counted = count(build_passes(name, replayed))
+                print(f"| {name}, 8 passes{what} | {counted.started.total()} | {counted.waits} |", flush=True)
     return 0
 
 

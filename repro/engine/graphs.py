@@ -28,7 +28,7 @@ from repro.models import fused
 
 #: Shapes of micro-batches, each of which keeps the memory of a pass: a batch has two at most, if the last is smaller.
 _MOST_SHAPES = 4
-#: How far the gradients of a replayed pass may be from an ordinary one's, as a share of their norm. Libraries may choose
+#: How far what a replayed pass computes may be from an ordinary one's, as a share of its norm. Libraries may choose
 #: another algorithm; a graph that reads what it should not is as far off as other images are.
 _TOLERANCE, _COARSE_TOLERANCE = 1e-3, 5e-2  #: in float32; with products in TF32 or bf16
 _WITHOUT = "Leave out --cuda-graphs."

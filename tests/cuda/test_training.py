@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
+import recorded_operators
 import torch
 from device_samples import RandomSamples, build_network, build_task, draw_pixels, shorten
 from tiny_training import Noisy, Squares, recipe
@@ -13,7 +15,7 @@ from tiny_training import Noisy, Squares, recipe
 from repro.checkpoints import registry
 from repro.data.coco import DetectionSample
 from repro.detection.torchvision import MaskRCNN
-from repro.engine import distributed
+from repro.engine import distributed, graphs
 from repro.engine.devices import convert_memory_format
 from repro.engine.launch import Processes
 from repro.engine.loop import fit
@@ -62,6 +64,27 @@ def test_every_experiment_trains(name, where, precision, tmp_path, request):
     # The bias of a softmax's logits has no gradient, and what precedes a ReLU that is closed everywhere may have none.
     assert len(moved) >= 0.9 * len(before)
     assert all(math.isfinite(line["norm"]) for line in read_log(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("name", ["imagenet-r50-baseline", "imagenet-r50-gc-r16", "imagenet-r50-1nl",
+                                  "kinetics-r50-gc-r4"])  # fmt: skip
+def test_replayed_passes_train_as_ordinary_ones(name, precision, device, tmp_path, monkeypatch):
+    """`GraphedPasses` itself compares a pass with an ordinary one. On a CPU operators are repeated one by one."""
+    if device == "cpu":
+        monkeypatch.setattr(graphs, "capture", recorded_operators.capture)
+    losses = []
+    for replayed in (False, True):
+        task = build_task(name, tmp_path, precision=precision)
+        network, fabric = build_network(task), distributed.build_fabric(ALONE, device, precision)
+        convert_memory_format(network, task.choose_training_memory_format(fabric))
+        fit(
+            network, replace(shorten(task.experiment.recipe), batch_size=4), RandomSamples(task), identity="tiny",
+            directory=tmp_path / str(replayed), seed=0, fabric=fabric, collate=task.collate, micro_batch=3,
+            graphs=replayed,
+        )  # fmt: skip
+        losses.append([line["losses"]["loss_class"] for line in read_log(tmp_path / str(replayed))])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3 if precision == "32-true" else 2e-2)
 
 
 class Stopped(Exception):

@@ -14,7 +14,7 @@ import pytest
 import recorded_operators
 import torch
 from device_samples import RandomSamples, build_network, build_task, shorten
-from tiny_training import Squares, Steady, recipe, stack
+from tiny_training import Squares, Stack, Steady, recipe, stack
 from torch import nn
 from typer.testing import CliRunner
 
@@ -157,21 +157,37 @@ def test_what_cannot_be_recorded_is_said(model, why, tmp_path):
     assert str(caught.value).endswith("Leave out --cuda-graphs.")
 
 
-
-
-def test_a_replayed_pass_that_computes_something_else_is_refused(monkeypatch, tmp_path):
+def test_a_replayed_pass_of_other_inputs_is_refused(monkeypatch, tmp_path):
     def capture(compute, device):
-        """A graph of other memory: it adds what was computed when it was recorded."""
-        graph_of = recorded_operators.capture(compute, device)
-        passes = graph_of.__closure__[0].cell_contents
-        kept = [(call[1], call[3]) for call in passes.calls if "foreach_add" in str(call[0])]
-        (own, found), _ = kept[0]
-        found = [gradient.clone() for gradient in found]
-        return lambda: torch._foreach_add_(own, found)
+        """A graph that reads the memory of the images that it was recorded with."""
+        values = [cell.cell_contents for cell in compute.__closure__]
+        (batch,) = [value for value in values if isinstance(value, Stack)]
+        kept, replay = batch.images.clone(), recorded_operators.capture(compute, device)
+
+        def replay_stale():
+            now = batch.images.clone()
+            batch.images.copy_(kept)
+            replay()
+            batch.images.copy_(now)
+
+        return replay_stale
 
     monkeypatch.setattr(graphs, "capture", capture)
     with pytest.raises(ReproError, match=r"a replayed pass differs from an ordinary one by .*, two ordinary ones by 0"):
         train(tmp_path, graphs=True)
+
+
+def test_parts_of_one_shape_have_the_shares_that_they_are_given(recorded):
+    model, data = Steady().train(), Squares()
+    part = stack([data.sample(index, seed=0, epoch=0, train=True) for index in range(3)])
+    fabric = distributed.build_fabric(Processes(1, 1), "cpu", "32-true")
+    passes = graphs.GraphedPasses(fabric, model)
+    losses = []
+    for share in (0.25, 0.75, 0.25):
+        torch.manual_seed(0)
+        losses.append(passes.accumulate([(part, share)])["loss_fit"])
+    assert losses == pytest.approx([losses[0], 3 * losses[0], losses[0]], rel=1e-6)
+    assert len(recorded) == 2
 
 
 def test_sizes_that_are_always_others_are_refused(recorded, tmp_path):

@@ -21,6 +21,7 @@ from pathlib import Path
 import imagenet_measurements as small
 import imagenet_trees as trees
 import pytest
+import recorded_operators
 import torch
 from PIL import Image
 from places import ROOT, SHARED, SUPPORT
@@ -36,6 +37,7 @@ from repro.checkpoints import initial_weights, registry
 from repro.checkpoints.download import Fetched
 from repro.checkpoints.registry import CheckpointEntry, Registry
 from repro.data.synsets import WNIDS
+from repro.engine import graphs
 from repro.errors import ReproError
 from repro.evaluation import topk
 from repro.experiments import SE
@@ -441,6 +443,21 @@ def test_images_decoded_where_the_network_is_train_the_same_and_are_recorded(who
     assert departure.startswith("training images decoded by nvJPEG and resized on the GPU: ")
     assert departure.endswith(" by 0.000 of 255 on average, 0 at most")
     usual = by_name(whole[0])[STAGE1]
+    assert record.key != usual.key
+    assert record.weights.sha256 == usual.weights.sha256
+    assert log_of(STAGE1, settings) == log_of(STAGE1, whole[0])
+
+
+def test_passes_that_are_replayed_train_the_same_and_are_recorded(whole, tmp_path, monkeypatch):
+    """As on a GPU, but that operators are repeated one by one (`recorded_operators`): the same weights, another key."""
+    monkeypatch.setattr(execution.devices, "check_arithmetic", lambda *_: None)
+    monkeypatch.setattr(graphs, "capture", recorded_operators.capture)
+    settings = replace(whole[0], results=tmp_path, cuda_graphs=True)
+    record = run(STAGE1, settings)
+    assert record.numerics["trained_with_cuda_graphs"] is True
+    assert record.departures == []
+    usual = by_name(whole[0])[STAGE1]
+    assert "trained_with_cuda_graphs" not in usual.numerics
     assert record.key != usual.key
     assert record.weights.sha256 == usual.weights.sha256
     assert log_of(STAGE1, settings) == log_of(STAGE1, whole[0])
