@@ -38,7 +38,7 @@ from repro import kernels
 from repro.analysis import divergence
 from repro.analysis.attention import choose_row_count
 from repro.data import gpu_decoding
-from repro.data.coco import DetectionSample, resize_picture
+from repro.data.coco import DetectionSample, compute_resized_size, resize_picture
 from repro.data.imagenet import ImageNet
 from repro.data.pictures import decode_image
 from repro.data.synsets import WNIDS
@@ -658,6 +658,9 @@ class Photographs:
     def __len__(self) -> int:
         return len(self.files)
 
+    def compute_input_size(self, index: int) -> tuple[int, int]:
+        return compute_resized_size(*self.size, *self.sides)
+
     def sample(self, index: int) -> DetectionSample:
         image = resize_picture(decode_image(self.files[index]), *self.sides)
         none = torch.zeros(0)
@@ -683,10 +686,12 @@ def measure_evaluation(run: BenchmarkRun) -> None:
     photographs = Photographs(4 if run.small else 64, (48, 64) if run.small else (480, 640), sides)
     measure_parts(run, model, photographs)
     workers = 2 if run.small else 8
-    ways: list[tuple[str, Precision, int]] = [
-        ("float32, in turn, as before", "32-true", 0), ("float32, overlapped", "32-true", workers),
-        ("TF32, overlapped", "tf32", workers), ("bf16, in turn", "bf16-mixed", 0),
-        ("bf16, overlapped", "bf16-mixed", workers),
+    ways: list[tuple[str, Precision, int, int]] = [
+        ("float32, in turn, as before", "32-true", 0, 1), ("float32, overlapped", "32-true", workers, 1),
+        ("TF32, overlapped", "tf32", workers, 1), ("bf16, in turn", "bf16-mixed", 0, 1),
+        ("bf16, overlapped", "bf16-mixed", workers, 1),
+        ("float32, overlapped, four together", "32-true", workers, 4),
+        ("bf16, overlapped, four together", "bf16-mixed", workers, 4),
     ]  # fmt: skip
     took: dict[str, list[float]] = {name: [] for name, *_ in ways}
     hashes: dict[str, set[str]] = {name: set() for name, *_ in ways}
@@ -694,10 +699,10 @@ def measure_evaluation(run: BenchmarkRun) -> None:
         for number in range(1 if run.small else 3):
             if number and run.left < 60:
                 break
-            for name, precision, processes in ways:
+            for name, precision, processes, batch in ways:
                 choose_tf32(precision)
                 fabric = build_fabric(Processes(1, 1), run.device.type, precision)
-                evaluation = DetectorEvaluation(model, photographs, workers=processes)
+                evaluation = DetectorEvaluation(model, photographs, batch, processes)
                 with noting_begins(model) as begins:
                     results = list(evaluation.predict([range(len(photographs))], fabric))
                 counted = len(results) - (len(results) > 8) * 8  # starting processes is of a whole evaluation
@@ -710,7 +715,7 @@ def measure_evaluation(run: BenchmarkRun) -> None:
     for name, each in medians.items():
         before = medians[ways[0][0]]
         run.say(f"| {name} | {1e3 * each:.1f} | {before / each:.2f} | {len(hashes[name])} |")
-    for one, other in ((0, 1), (3, 4)):
+    for one, other in ((0, 1), (3, 4), (1, 5), (4, 6)):
         same = hashes[ways[one][0]] == hashes[ways[other][0]]
         run.say(f"{ways[one][0]} and {ways[other][0]}: {'the same bytes' if same else '**other bytes**'}")
         run.note(f"evaluation/same bytes/{ways[other][0]}", same)
@@ -719,12 +724,12 @@ def measure_evaluation(run: BenchmarkRun) -> None:
 
 @contextmanager
 def noting_begins(model: MaskRCNN) -> Iterator[list[float]]:
-    """When the network began with each image."""
+    """When the network began with each image, or with the images among which it is."""
     begins: list[float] = []
     original = model.find_instances
 
     def find_instances(samples: list[DetectionSample]) -> list[Instances]:
-        begins.append(time.perf_counter())
+        begins.extend([time.perf_counter()] * len(samples))
         return original(samples)
 
     with mock.patch.object(model, "find_instances", find_instances):

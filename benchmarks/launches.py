@@ -130,6 +130,7 @@ def main() -> int:
             for what, call in (
                 ("torchvision, evaluation", lambda: stock.eval()(images[:1])),
                 ("coco-r50-gc-r16, evaluation", lambda: model.find_instances(samples[:1])),
+                ("coco-r50-gc-r16, evaluation of four together", lambda: model.find_instances(samples[:4])),
             ):
                 counted = count(call)
                 print(f"| {what} | {counted.started.total()} | {counted.waits} |", flush=True)

@@ -51,6 +51,7 @@ class Settings:
     iterations: int | None = None  #: train for so many instead of the recipe's length
     batch_size: int | None = None  #: effective batch; the learning rate is scaled with it
     micro_batch: int | None = None  #: items of one forward pass in training; default: see `measuring.batch_division`
+    evaluation_batch: int | None = None  #: images of one padded size that a detector predicts together; None: one
     compile: bool = False  #: the network with torch.compile
     cuda_graphs: bool = False  #: passes of a classifier's training recorded and replayed
     decode_on: DecodeOn = "cpu"  #: what decodes the JPEG files of a training on ImageNet

@@ -166,6 +166,17 @@ class MeasuringOptions:
             "had on a GPU, for detectors the whole batch.",
         ),
     ] = None
+    evaluation_batch: Annotated[
+        int | None,
+        typer.Option(
+            "--evaluation-batch",
+            rich_help_panel=MACHINE,
+            min=1,
+            max=MOST_ITEMS,
+            help="Images that a detector of the full profile predicts together, of those that are padded to one size "
+            "(recorded). Default: one.",
+        ),
+    ] = None
     compile: Annotated[
         bool,
         typer.Option(
@@ -302,6 +313,7 @@ class MeasuringOptions:
             iterations=self.iterations,
             batch_size=self.batch_size,
             micro_batch=self.micro_batch,
+            evaluation_batch=self.evaluation_batch,
             compile=self.compile,
             cuda_graphs=self.cuda_graphs,
             decode_on=decode_on,
@@ -407,6 +419,8 @@ def _refuse_contradictions(settings: Settings) -> None:
         raise ReproError(
             "--init, --iterations, --batch-size and --micro-batch belong to the full profile; mini has its own recipe"
         )
+    if settings.profile == "mini" and settings.evaluation_batch:
+        raise ReproError("--evaluation-batch belongs to the full profile; mini predicts eight images together")
     if settings.profile == "mini" and settings.compile:
         raise ReproError("--compile belongs to the full profile; compiling takes longer than a mini training")
     if settings.cuda_graphs and settings.compile:

@@ -124,6 +124,11 @@ class CocoDetection:
         image = self._images[image_id]
         return image.height, image.width
 
+    def compute_input_size(self, index: int) -> tuple[int, int]:
+        """(height, width) of the image at `index` of `image_ids` as `sample` resizes it, without opening its file."""
+        size = self.get_original_size(self.image_ids[index])
+        return compute_resized_size(*size, self.short_side, self.long_side)
+
     def build_ground_truth(self) -> dict:
         """The annotations of `image_ids` in COCO's format, crowds included: what predictions are compared with.
 

@@ -50,3 +50,10 @@ def explain_memory_errors(stage: str, remedy: str) -> Iterator[None]:
         raise ReproError(
             f"the device ran out of memory in {stage} ({reason}). {remedy} What was measured and saved before stays."
         ) from None
+
+
+def suggest_for_evaluation(batch: int | None) -> str:
+    """Suggest, for `explain_memory_errors`, what to do where an evaluation of so many images together was too large."""
+    if batch and batch > 1:
+        return f"Lower --evaluation-batch (now {batch})."
+    return "It is as small as it gets: free the GPU, or use --device cpu."

@@ -6,7 +6,7 @@ Whether and by how many workers work is shared changes no result and no order. W
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -112,6 +112,36 @@ def cut_batches(parts: Sequence[range], size: int) -> list[range]:
     [range(0, 3), range(3, 5), range(10, 12)]
     """
     return [part[at : at + size] for part in parts for at in range(0, len(part), size)]
+
+
+def group_batches(parts: Sequence[range], size: int, find_kind: Callable[[int], Hashable]) -> list[list[int]]:
+    """Group ranges of items into batches of at most `size` of one kind, none of which reaches beyond its range.
+
+    Within a range batches are ordered by their first item.
+
+    >>> group_batches([range(0, 6), range(6, 8)], 2, lambda item: item % 2)
+    [[0, 2], [1, 3], [4], [5], [6], [7]]
+    """
+    batches = []
+    for part in parts:
+        kinds: dict[Hashable, list[int]] = {}
+        for item in part:
+            kinds.setdefault(find_kind(item), []).append(item)
+        batches += sorted(alike[at : at + size] for alike in kinds.values() for at in range(0, len(alike), size))
+    return batches
+
+
+def restore_order(
+    results: Generator[Result, None, None], batches: Sequence[Sequence[int]], parts: Sequence[range]
+) -> Generator[Result, None, None]:
+    """Yield results that come in the order of `batches` in that of `parts`, which have the same items."""
+    waiting: dict[int, Result] = {}
+    wanted = [item for part in parts for item in part][::-1]
+    with closing(results):
+        for item, result in zip((item for batch in batches for item in batch), results, strict=False):
+            waiting[item] = result
+            while wanted and wanted[-1] in waiting:
+                yield waiting.pop(wanted.pop())
 
 
 def _pass_through(batch: Loaded) -> Loaded:

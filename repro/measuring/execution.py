@@ -14,7 +14,12 @@ from repro.engine import devices, distributed, instructions
 from repro.engine.compilation import compile_model
 from repro.engine.launch import Processes
 from repro.engine.logs import append_evaluation
-from repro.engine.memory import explain_memory_errors, measure_peak_memory, reset_peak_memory
+from repro.engine.memory import (
+    explain_memory_errors,
+    measure_peak_memory,
+    reset_peak_memory,
+    suggest_for_evaluation,
+)
 from repro.evaluation.predictor import Predicted, Predictor, ProgressReport
 from repro.files.regular_files import sha256
 from repro.measuring import deviations
@@ -78,9 +83,7 @@ class Execution(ABC):
         """The network's results on the validation split."""
         evaluation = self.task.build_evaluation(network.model, network.weights.checkpoint)
         predictor = Predictor(evaluation, self.order.directory, self.fabric)
-        with explain_memory_errors(
-            "evaluation", "It is as small as it gets: free the GPU, or evaluate with --device cpu."
-        ):
+        with explain_memory_errors("evaluation", suggest_for_evaluation(self.settings.evaluation_batch)):
             return predictor, predictor.predict(network.weights.sha256, self.progress)
 
     def _log_metrics(self, network: EvaluatedNetwork, metrics: list[Metric]) -> None:

@@ -15,7 +15,12 @@ from repro.data import layout, sources
 from repro.data.coco import CocoDetection, Detections
 from repro.detection import engines
 from repro.engine import devices, instructions
-from repro.engine.memory import explain_memory_errors, measure_peak_memory, reset_peak_memory
+from repro.engine.memory import (
+    explain_memory_errors,
+    measure_peak_memory,
+    reset_peak_memory,
+    suggest_for_evaluation,
+)
 from repro.errors import UNREADABLE, ReproError
 from repro.evaluation import coco as evaluation
 from repro.evaluation import is_attention
@@ -88,10 +93,9 @@ def submit(
             network = load_public_network(experiment, origin, key, settings, progress)
         else:
             network = _load_trained_network(experiment, settings, origin)
-        predictor = Predictor(DetectorEvaluation(network.model, data), directory, fabric)
-        with explain_memory_errors(
-            "prediction", "One image at a time is the least: free the GPU, or use --device cpu."
-        ):
+        batch = settings.evaluation_batch or 1
+        predictor = Predictor(DetectorEvaluation(network.model, data, batch, compares=True), directory, fabric)
+        with explain_memory_errors("prediction", suggest_for_evaluation(settings.evaluation_batch)):
             detections = predictor.predict(network.weights.sha256, progress).results
         sizes = {image_id: data.get_original_size(image_id) for image_id in data.image_ids}
         kept = directory / "predictions.json.gz"
@@ -119,7 +123,7 @@ def submit(
                 evaluated=len(detections),
             ),
             training=network.training,
-            numerics=devices.describe_numerics(settings, accelerator=fabric.device.type),
+            numerics=devices.describe_numerics(settings, batch, accelerator=fabric.device.type),
             environment=describe_environment(devices.describe_hardware(fabric), instructions.describe_processor()),
             cost=Cost(
                 train_seconds=network.train_seconds,

@@ -88,7 +88,8 @@ def plan(
         attention: the experiments of whose attention statistics are wanted, too.
 
     Raises:
-        ReproError: a reading, --decode-on or --cuda-graphs touches none of the experiments, or a record is damaged.
+        ReproError: a reading, --decode-on, --cuda-graphs or --evaluation-batch touches none of the experiments, or a
+            record is damaged.
     """
     names = list(names)
     experiments = []

@@ -76,16 +76,20 @@ def order_work(name: str, settings: Settings) -> WorkOrder:
 
 
 def refuse_options_without_effect(experiments: Sequence[Experiment], settings: Settings) -> None:
-    """Refuse what is for the trainings of other data sets than those of any of the experiments.
+    """Refuse what is for other data sets than those of any of the experiments.
 
     Raises:
-        ReproError: files are to be decoded by a GPU and none of them is ImageNet's, or passes recorded and none of them
-            is a classifier's.
+        ReproError: files are to be decoded by a GPU and none of them is ImageNet's, passes recorded and none of them is
+            a classifier's, or images predicted together and none of them is a detector's.
     """
     what = experiments[0].name if len(experiments) == 1 else "what is to be measured"
     data = {experiment.dataset for experiment in experiments}
     if settings.decode_on == "gpu" and data and "imagenet" not in data:
         raise ReproError(f"--decode-on gpu is for trainings on ImageNet (Table 4), and changes nothing of {what}")
+    if settings.evaluation_batch and data and "coco" not in data:
+        raise ReproError(
+            f"--evaluation-batch is for evaluations of detectors (Tables 1 to 3), and changes nothing of {what}"
+        )
     if settings.cuda_graphs and data == {"coco"}:
         raise ReproError(
             f"--cuda-graphs is for trainings of classifiers (Tables 4 and 5), and changes nothing of {what}: the sizes "

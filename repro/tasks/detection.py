@@ -18,13 +18,15 @@ from repro.data.miniature import coco as miniature
 from repro.detection import engines
 from repro.detection.detector import DetectorModule
 from repro.detection.roi import Instances
+from repro.detection.torchvision import DIVISOR
 from repro.engine.devices import count_loading_processes
-from repro.engine.overlap import cut_batches, finish_behind, read_ahead
+from repro.engine.overlap import finish_behind, group_batches, read_ahead, restore_order
 from repro.engine.sampler import TrainingData
 from repro.evaluation import COCO_EVALUATOR
 from repro.evaluation import coco as evaluation
 from repro.evaluation.predictor import Failed
 from repro.experiments import Detector, Experiment, mini
+from repro.files.notices import tell
 from repro.models.resnet import load_initial
 from repro.records import Checkpoint, DataSet, Metric
 from repro.settings import Settings
@@ -37,12 +39,13 @@ _FINISHING_THREADS = 2
 
 
 class DetectorEvaluation:
-    """A detector on the images of a split, `batch` at a time: one, unless all have the same size.
+    """A detector on the images of a split, at most `batch` at a time of those that are padded to the same size.
 
     With processes that read images ahead, threads paste and encode masks while the network is at the next images.
 
     Args:
         workers: processes that read; None: as fits the device, 0 in any case on a CPU.
+        compares: whether the first batch is also predicted image by image, and users are told how far that is off.
     """
 
     shard = 100
@@ -50,12 +53,21 @@ class DetectorEvaluation:
 
     model: DetectorModule
 
-    def __init__(self, model: nn.Module, data: CocoDetection, batch: int = 1, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        data: CocoDetection,
+        batch: int = 1,
+        workers: int | None = None,
+        *,
+        compares: bool = False,
+    ) -> None:
         assert isinstance(model, DetectorModule)  # as every network that is evaluated on COCO
         self.model = model
         self.data = data
         self.batch = batch
         self.workers = workers
+        self.compares = compares
 
     def __len__(self) -> int:
         return len(self.data)
@@ -67,23 +79,34 @@ class DetectorEvaluation:
             ReproError: an image cannot be read. COCO's are all there, so none is counted as failed.
         """
         workers = count_loading_processes(fabric, self.workers)
-        found = self._find(parts, fabric, workers)
+        batches = group_batches(parts, self.batch, self._compute_padded_size)
+        found = self._find(batches, fabric, workers)
 
         def finish(one: tuple[Instances, DetectionSample]) -> Detections:
             with torch.inference_mode(), fabric.autocast():  # which are each thread's own
                 return self.model.to_original(*one)
 
-        return finish_behind(finish, found, min(workers, _FINISHING_THREADS))
+        return restore_order(finish_behind(finish, found, min(workers, _FINISHING_THREADS)), batches, parts)
+
+    def _compute_padded_size(self, index: int) -> tuple[int, ...]:
+        """(height, width) of an image as input of the network; of its own where images are predicted one by one."""
+        if self.batch == 1:
+            return (index,)
+        return tuple(-(-side // DIVISOR) * DIVISOR for side in self.data.compute_input_size(index))
 
     def _find(
-        self, parts: Sequence[range], fabric: Fabric, workers: int
+        self, batches: Sequence[Sequence[int]], fabric: Fabric, workers: int
     ) -> Generator[tuple[Instances, DetectionSample], None, None]:
         read = partial(_read_images, self.data)  # without the network, which not every way of starting can send
-        with closing(read_ahead(read, cut_batches(parts, self.batch), workers)) as batches:
-            for batch in batches:
+        compares = self.compares
+        with closing(read_ahead(read, batches, workers)) as loaded:
+            for batch in loaded:
                 samples = [fabric.to_device(sample) for sample in batch]
                 with torch.inference_mode(), fabric.autocast():
                     instances = self.model.find_instances(samples)
+                    if compares and len(samples) > 1:
+                        tell(_compare_alone(instances, [self.model.find_instances([sample]) for sample in samples]))
+                        compares = False
                 yield from zip(instances, samples, strict=True)
 
     def save(self, results: list[Detections], path: Path) -> str:
@@ -93,8 +116,25 @@ class DetectorEvaluation:
         return evaluation.load_predictions(path, sha256)
 
 
-def _read_images(data: CocoDetection, batch: range) -> list[DetectionSample]:
+def _read_images(data: CocoDetection, batch: Sequence[int]) -> list[DetectionSample]:
     return [data.sample(index) for index in batch]
+
+
+def _compare_alone(together: Sequence[Instances], alone: Sequence[list[Instances]]) -> str:
+    """Say in words how what was found in images together differs from what is found in each alone."""
+    others, furthest, numbers = 0, 0.0, 0
+    for one, (other,) in zip(together, alone, strict=True):
+        if len(one.scores) != len(other.scores):
+            others, numbers = others + 1, numbers + 1
+        elif not all(torch.equal(getattr(one, name), getattr(other, name)) for name in vars(one)):
+            others += 1
+            furthest = max(furthest, float((one.scores - other.scores).abs().max()))
+    found = f"what is found in {len(together)} images together has the bits of what is found in each alone"
+    if others:
+        number = f", {numbers} another number of objects" if numbers else ""
+        found = f"of {len(together)} images that are predicted together, {others} have other bits than alone{number}; "
+        found += f"the n-th best score differs by {furthest:.1e} at most"
+    return f"{found} (--evaluation-batch)"
 
 
 class Detection(Task[Detections, DetectorModule, CocoDetection]):
@@ -104,6 +144,7 @@ class Detection(Task[Detections, DetectorModule, CocoDetection]):
 
     def __init__(self, experiment: Experiment, settings: Settings) -> None:
         super().__init__(experiment, settings)
+        self.evaluation_batch = settings.evaluation_batch or 1
         if settings.profile == "mini":  # the generated images have one size
             self.evaluation_batch = _GENERATED_BATCH
 
@@ -152,7 +193,10 @@ class Detection(Task[Detections, DetectorModule, CocoDetection]):
         return torch.channels_last if measured else torch.contiguous_format
 
     def build_evaluation(self, model: nn.Module, checkpoint: Checkpoint | None = None) -> DetectorEvaluation:
-        return DetectorEvaluation(model, self.validation_data, self.evaluation_batch, self.settings.workers)
+        return DetectorEvaluation(
+            model, self.validation_data, self.evaluation_batch, self.settings.workers,
+            compares=self.settings.profile == "full",
+        )  # fmt: skip
 
     def compute_metrics(self, results: Sequence[Detections], failed: Collection[str]) -> list[Metric]:
         data = self.validation_data

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from generated_scenes import write_scenes
 from lightning_fabric import Fabric
+from typer.testing import CliRunner
 
-from repro.data.coco import CocoDetection
+from repro.cli import app
+from repro.data.coco import CocoDetection, DetectionSample
 from repro.data.pictures import UnreadableImage
 from repro.detection import detector
+from repro.detection.roi import Instances
 from repro.detection.torchvision import MaskRCNN
+from repro.engine.memory import suggest_for_evaluation
+from repro.errors import ReproError
 from repro.evaluation.predictor import Predictor
-from repro.experiments import GC, Backbone, Detector, Insertion
-from repro.tasks.detection import DetectorEvaluation
+from repro.experiments import GC, Backbone, Detector, Insertion, get
+from repro.settings import Settings
+from repro.tasks.detection import Detection, DetectorEvaluation
 
 #: As small as can be; it finds nothing in particular, but something in every picture.
 NETWORK = Detector(
@@ -97,3 +105,118 @@ def test_a_damaged_image_is_named_and_what_was_predicted_before_it_stays(model, 
         path.write_bytes(whole)
     assert seen == list(range(1, 7))
     assert (tmp_path / "shards" / "000000.done").exists()
+
+
+#: (height, width) as input of the network; padded to multiples of 32 there are three kinds.
+SIZES = [(64, 96), (64, 70), (96, 64), (64, 90), (64, 96), (90, 64), (128, 128), (64, 80), (96, 64), (64, 96), (64, 65)]
+
+
+class OfManySizes:
+    """Noise in the sizes of `SIZES`."""
+
+    def __len__(self):
+        return len(SIZES)
+
+    def compute_input_size(self, index):
+        return SIZES[index]
+
+    def sample(self, index):
+        pixels = torch.randint(0, 256, (3, *SIZES[index]), generator=torch.Generator().manual_seed(index)).byte()
+        none = torch.zeros(0)
+        return DetectionSample(pixels, index, SIZES[index], none.reshape(0, 4), none.long(), none.reshape(0, 1, 1))
+
+
+@pytest.mark.rounding
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_of_one_padded_size_are_predicted_together(model, monkeypatch, tmp_path, shards, workers, capsys):
+    """In batches of 2, within shards of 5, the same is found and in the same order as one by one, but for rounding."""
+    together, find = [], MaskRCNN.find_instances
+
+    def noting(network, samples):
+        together.append([sample.image_id for sample in samples])
+        return find(network, samples)
+
+    monkeypatch.setattr(MaskRCNN, "find_instances", noting)
+    found = {}
+    for batch in (1, 2):
+        together.clear()
+        evaluation = DetectorEvaluation(model, OfManySizes(), batch, workers)
+        fabric, seen = Fabric(accelerator="cpu", devices=1), []
+        note = lambda stage, done, total, at=None, seen=seen: seen.append(done)  # noqa: E731
+        predicted = Predictor(evaluation, tmp_path / f"{batch}", fabric).predict("weights", note)
+        assert seen == list(range(1, len(SIZES) + 1))
+        assert [one.image_id for one in predicted.results] == list(range(len(SIZES)))
+        found[batch] = predicted.results
+    for one, other in zip(found[1], found[2], strict=True):  # libraries may take another algorithm for two images
+        np.testing.assert_allclose(other.boxes, one.boxes, atol=1e-3)
+        np.testing.assert_allclose(other.scores, one.scores, atol=1e-5)
+        assert other.labels.tolist() == one.labels.tolist()
+    assert together == [[0, 1], [2], [3, 4], [5, 8], [6], [7, 9], [10]]
+    assert "together" not in capsys.readouterr().err
+
+
+def test_users_are_told_whether_images_together_have_other_bits(model, monkeypatch, capsys):
+    find = MaskRCNN.find_instances
+
+    def find_alone(network, samples):
+        return [find(network, [sample])[0] for sample in samples]
+
+    monkeypatch.setattr(MaskRCNN, "find_instances", find_alone)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    evaluation = DetectorEvaluation(model, OfManySizes(), 3, 0, compares=True)
+    assert len(list(evaluation.predict([range(11)], fabric))) == 11
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(
+        "what is found in 3 images together has the bits of what is found in each alone (--evaluation-batch)"
+    )
+
+    def find_otherwise(network, samples):
+        """As a device may round where there are more images; the second of them has an object less."""
+        found = find_alone(network, samples)
+        if len(samples) > 1:
+            found[0].scores = found[0].scores * (1 + 1e-4)
+            found[1] = Instances(*(getattr(found[1], name)[:-1] for name in ("boxes", "scores", "labels", "masks")))
+        return found
+
+    monkeypatch.setattr(MaskRCNN, "find_instances", find_otherwise)
+    assert len(list(evaluation.predict([range(11)], fabric))) == 11
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (
+        "of 3 images that are predicted together, 2 have other bits than alone, 1 another number of objects; " in line
+    )
+    assert re.search(r"the n-th best score differs by [1-9]\.\de-0\d at most", line)
+
+
+def test_one_by_one_nothing_is_asked_of_the_sizes(model, monkeypatch):
+    monkeypatch.delattr(OfManySizes, "compute_input_size")
+    assert len(list(DetectorEvaluation(model, OfManySizes(), 1, 0).predict([range(3)], Fabric(accelerator="cpu")))) == 3
+
+
+def test_the_size_of_an_input_is_known_without_its_file(scenes):
+    data = open_scenes(scenes)
+    for index in range(IMAGES):
+        assert data.compute_input_size(index) == tuple(data.sample(index).image.shape[1:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--profile", "mini", "--table", "2"], "mini predicts eight images together"),
+        (["--profile", "full", "--table", "4"], "for evaluations of detectors"),
+    ],
+)
+def test_a_batch_without_effect_is_refused(arguments, why, tmp_path):
+    result = CliRunner().invoke(app, ["plan", "--evaluation-batch", "4", *arguments, "--results", str(tmp_path)])
+    assert isinstance(result.exception, ReproError)
+    assert why in str(result.exception)
+
+
+def test_the_settings_reach_the_evaluation_and_the_record(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(Detection, "validation_data", OfManySizes())
+    settings = Settings(results=tmp_path, profile="full", evaluation_batch=4)
+    task = Detection(get("coco-r50-gc-r16"), settings)
+    evaluation = task.build_evaluation(model)
+    assert (evaluation.batch, evaluation.compares, task.evaluation_batch) == (4, True, 4)
+    assert Detection(get("coco-r50-gc-r16"), replace(settings, evaluation_batch=None)).evaluation_batch == 1
+    assert suggest_for_evaluation(4) == "Lower --evaluation-batch (now 4)."
+    assert "as small as it gets" in suggest_for_evaluation(1)
