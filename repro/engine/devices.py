@@ -11,8 +11,6 @@ from torch import nn
 from repro.engine import distributed
 from repro.engine.arithmetic import choose_tf32
 from repro.engine.launch import Processes, find_processes
-from repro.errors import ReproError
-from repro.experiments import Experiment
 from repro.settings import Settings
 
 #: Processes that load data ahead for a GPU: an H200 takes what 17 cores read of images, 27 of videos (docs/scale.md).
@@ -29,28 +27,6 @@ def set_up_device(settings: Settings) -> Fabric:
     choose_tf32(settings.precision)
     alone = Processes(count=1, per_node=1)
     return distributed.build_fabric(alone, distributed.choose_accelerator(settings.device, alone), settings.precision)
-
-
-def check_arithmetic(experiment: Experiment, settings: Settings, accelerator: str) -> None:
-    """Refuse what PyTorch cannot execute.
-
-    Raises:
-        ReproError: TF32, nvJPEG, CUDA graphs or, with deformable convolutions, bfloat16 on a CPU.
-    """
-    if settings.decode_on == "gpu" and experiment.dataset == "imagenet" and accelerator == "cpu":
-        raise ReproError("--decode-on gpu decodes with NVIDIA's nvJPEG, and this is computed on a CPU: leave it out")
-    if settings.cuda_graphs and experiment.dataset != "coco" and accelerator == "cpu":
-        raise ReproError("--cuda-graphs is of NVIDIA's GPUs, and this is computed on a CPU: leave it out")
-    if settings.precision == "tf32" and accelerator == "cpu":
-        raise ReproError(
-            "--precision tf32 is of NVIDIA's GPUs, and this is computed on a CPU, which has no TF32: leave it out, or "
-            "use --device cuda"
-        )
-    if experiment.network.backbone.dcn and settings.precision == "bf16-mixed" and accelerator == "cpu":
-        raise ReproError(
-            f"{experiment.name} has deformable convolutions, which run in float32 only on a CPU: leave out --precision "
-            f"{settings.precision}, or use a GPU"
-        )
 
 
 def count_loading_processes(fabric: Fabric, asked: int | None) -> int:

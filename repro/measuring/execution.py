@@ -28,6 +28,7 @@ from repro.measuring.networks import EvaluatedNetwork, load_public_network
 from repro.measuring.record_assembly import Conditions, MeasuredNetwork, assemble_record, describe_own, find_complexity
 from repro.measuring.training import StartingPoint, choose_targets, find_starting_point, train
 from repro.paths import write_atomically
+from repro.planning.arithmetic import check_arithmetic
 from repro.planning.work_order import CheckpointWork, TrainedWork, WorkOrder, confirm_unchanged
 from repro.records import Cost, Metric, Record, cache_key
 from repro.records.environment import describe_environment
@@ -47,7 +48,7 @@ class Execution(ABC):
         self.order, self.processes, self.progress = order, processes, progress
         self.settings = order.settings
         self.accelerator = distributed.choose_accelerator(order.settings.device, processes)
-        devices.check_arithmetic(order.experiment, order.settings, self.accelerator)
+        check_arithmetic(order.experiment, order.settings, self.accelerator)
         self.task: Task = tasks.task_for(order.experiment, order.settings)
 
     @cached_property

@@ -32,6 +32,7 @@ from repro.files.places import is_there
 from repro.files.regular_files import read_regular, sha256
 from repro.measuring.networks import EvaluatedNetwork, load_public_network
 from repro.planning import keys
+from repro.planning.arithmetic import check_arithmetic
 from repro.records import Cost, DataSet, Record, cache_key
 from repro.records.environment import describe_environment
 from repro.records.submission import Archive, Submission, load_submission
@@ -88,7 +89,7 @@ def submit(
             return output, written
         reset_peak_memory()
         fabric = devices.set_up_device(settings)
-        devices.check_arithmetic(experiment, settings, fabric.device.type)
+        check_arithmetic(experiment, settings, fabric.device.type)
         if isinstance(origin, Choice):
             network = load_public_network(experiment, origin, key, settings, progress)
         else:

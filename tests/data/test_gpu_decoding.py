@@ -20,9 +20,9 @@ from repro.data.classification import Augmentation, collate, cut_square, draw_au
 from repro.data.gpu_decoding import EncodedImages, collate_encoded, compare_with_processor
 from repro.data.imagenet import ImageNet
 from repro.data.pictures import UnreadableImage
-from repro.engine.devices import check_arithmetic
 from repro.errors import ReproError
 from repro.experiments import get
+from repro.planning.arithmetic import check_arithmetic
 from repro.planning.keys import training_key
 from repro.planning.work_order import refuse_options_without_effect
 from repro.settings import Settings

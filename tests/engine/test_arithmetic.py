@@ -15,6 +15,7 @@ from repro.errors import ReproError
 from repro.experiments import get, mini
 from repro.measuring.deviations import numeric_overrides
 from repro.planning import keys
+from repro.planning.arithmetic import check_arithmetic
 from repro.settings import Settings
 from repro.tasks import task as task_module
 
@@ -68,8 +69,8 @@ def test_what_is_recorded_of_it(tmp_path):
 def test_a_cpu_has_none(tmp_path):
     asked = Settings(results=tmp_path, profile="full", precision="tf32")
     with pytest.raises(ReproError, match=r"--precision tf32 is of NVIDIA's GPUs.*use --device cuda"):
-        devices.check_arithmetic(get("imagenet-r50-baseline"), asked, "cpu")
-    devices.check_arithmetic(get("coco-x101-dcn-cascade-baseline"), asked, "cuda")
+        check_arithmetic(get("imagenet-r50-baseline"), asked, "cpu")
+    check_arithmetic(get("coco-x101-dcn-cascade-baseline"), asked, "cuda")
     command = ["run", "coco-r50-baseline", "--profile", "mini", "--precision", "tf32", "--results", str(tmp_path)]
     refused = CliRunner().invoke(app, command)
     assert isinstance(refused.exception, ReproError)

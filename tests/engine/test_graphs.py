@@ -20,12 +20,13 @@ from typer.testing import CliRunner
 
 from repro.cli import app
 from repro.engine import distributed, graphs
-from repro.engine.devices import check_arithmetic, convert_memory_format
+from repro.engine.devices import convert_memory_format
 from repro.engine.launch import Processes
 from repro.engine.loop import fit
 from repro.engine.observation import Observation
 from repro.errors import ReproError
 from repro.experiments import get
+from repro.planning.arithmetic import check_arithmetic
 from repro.planning.keys import training_key
 from repro.planning.work_order import refuse_options_without_effect
 from repro.settings import Settings

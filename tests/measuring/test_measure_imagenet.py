@@ -436,7 +436,7 @@ def test_a_compiled_network_has_the_same_weights_by_name_and_about_the_same_loss
 
 def test_images_decoded_where_the_network_is_train_the_same_and_are_recorded(whole, tmp_path, monkeypatch):
     """As on a GPU, but that libjpeg-turbo decodes there, too: the same weights, by another key."""
-    monkeypatch.setattr(execution.devices, "check_arithmetic", lambda *_: None)
+    monkeypatch.setattr(execution, "check_arithmetic", lambda *_: None)
     settings = replace(whole[0], results=tmp_path, decode_on="gpu")
     record = run(STAGE1, settings)
     (departure,) = record.departures
@@ -450,7 +450,7 @@ def test_images_decoded_where_the_network_is_train_the_same_and_are_recorded(who
 
 def test_passes_that_are_replayed_train_the_same_and_are_recorded(whole, tmp_path, monkeypatch):
     """As on a GPU, but that operators are repeated one by one (`recorded_operators`): the same weights, another key."""
-    monkeypatch.setattr(execution.devices, "check_arithmetic", lambda *_: None)
+    monkeypatch.setattr(execution, "check_arithmetic", lambda *_: None)
     monkeypatch.setattr(graphs, "capture", recorded_operators.capture)
     settings = replace(whole[0], results=tmp_path, cuda_graphs=True)
     record = run(STAGE1, settings)

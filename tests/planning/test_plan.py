@@ -13,11 +13,11 @@ from samples import count, record
 from repro import paper
 from repro.checkpoints.choice import Choice
 from repro.data import sources
-from repro.engine import devices
 from repro.errors import ReproError
 from repro.evaluation import COCO_EVALUATOR
 from repro.experiments import EXPERIMENTS, get, mini, preprocessing
 from repro.planning import keys, plan
+from repro.planning.arithmetic import check_arithmetic
 from repro.settings import Settings
 
 NAME = "coco-r50-gc-r16"
@@ -350,7 +350,14 @@ def test_what_it_would_cost_is_known_without_the_data(full):
 def test_what_pytorch_has_no_kernel_for_is_refused(full):
     deformable, mixed = get("coco-x101-dcn-cascade-baseline"), replace(full, precision="bf16-mixed")
     with pytest.raises(ReproError, match="float32 only on a CPU"):
-        devices.check_arithmetic(deformable, mixed, "cpu")
-    devices.check_arithmetic(deformable, mixed, "cuda")
-    devices.check_arithmetic(deformable, full, "cpu")
-    devices.check_arithmetic(get(NAME), mixed, "cpu")
+        check_arithmetic(deformable, mixed, "cpu")
+    check_arithmetic(deformable, mixed, "cuda")
+    check_arithmetic(deformable, full, "cpu")
+    check_arithmetic(get(NAME), mixed, "cpu")
+
+
+def test_a_plan_says_what_the_cpu_that_is_asked_for_cannot(full):
+    step = only(replace(full, device="cpu", precision="tf32"))
+    assert step.status == "blocked"
+    assert "which has no TF32" in step.reason
+    assert only(replace(full, device="auto", precision="tf32")).status == "ready"
