@@ -18,7 +18,9 @@ from typing import Any
 from unittest import mock
 
 import torch
-from gpu import BenchmarkRun, build_step, build_stock, make_photographs
+from gpu_sections.detectors import build_stock, make_photographs
+from gpu_sections.run import BenchmarkRun
+from gpu_sections.steps import build_step
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.ops import boxes as torchvision_boxes
 
