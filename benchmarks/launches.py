@@ -95,10 +95,15 @@ def build_passes(name: str, replayed: bool) -> Callable[[], object]:
     return accumulate
 
 
-def start_nothing(compute: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """As `graphs.capture`: what is replayed starts as one."""
-    compute()
-    return lambda: None
+class NothingStarted(graphs.Recorder):
+    """What is replayed starts as one."""
+
+    def __init__(self, device: torch.device) -> None:
+        pass
+
+    def record(self, compute: Callable[[], None]) -> Callable[[], None]:
+        compute()
+        return lambda: None
 
 
 def main() -> int:
@@ -138,7 +143,7 @@ def main() -> int:
                 print(f"| {what} | {counted.started.total()} | {counted.waits} |", flush=True)
     for name in ("imagenet-r50-baseline", "imagenet-r50-gc-r16"):
         with (
-            mock.patch.object(graphs, "capture", start_nothing),
+            mock.patch.object(graphs, "Recorder", NothingStarted),
             mock.patch.object(graphs.GraphedPasses, "_compare"),
         ):
             for replayed, what in ((False, ""), (True, ", replayed, and 8 graphs")):

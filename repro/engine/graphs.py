@@ -8,8 +8,9 @@ decides in a pass is decided once, when it is recorded.
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
@@ -20,7 +21,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, distributed, nn
 
 from repro.engine.arithmetic import uses_tf32
-from repro.engine.passes import Batch, average_terms
+from repro.engine.passes import Batch, average_terms, move
 from repro.engine.sampler import find_generators
 from repro.errors import ReproError
 from repro.files.notices import tell
@@ -31,26 +32,43 @@ _MOST_SHAPES = 4
 #: How far what a replayed pass computes may be from an ordinary one's, as a share of its norm. Libraries may choose
 #: another algorithm; a graph that reads what it should not is as far off as other images are.
 _TOLERANCE, _COARSE_TOLERANCE = 1e-3, 5e-2  #: in float32; with products in TF32 or bf16
+#: Of what two ordinary passes may be apart, where a GPU adds in another order each time, and replayed ones three times.
+_MOST_NOISE = 0.1
 _WITHOUT = "Leave out --cuda-graphs."
 
 
-def capture(compute: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """Record what `compute` starts on a GPU; returns what starts it again.
+class Recorder:
+    """Records on one GPU; what is recorded shares one pool of memory, for nothing in it outlives a replay."""
 
-    Raises:
-        RuntimeError: it waits for the GPU, or sends something to it, which no graph can.
-    """
-    with torch.cuda.device(device):
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # libraries that are used for the first time allocate and compile
-            compute()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        # Threads that load and pin batches go on meanwhile: "global", the default, would count what they do.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            compute()
-    return graph.replay
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.pool = torch.cuda.graph_pool_handle()
+
+    def record(self, compute: Callable[[], None]) -> Callable[[], None]:
+        """Record what `compute` starts, which was executed before; returns what starts it again.
+
+        Raises:
+            RuntimeError: it waits for the GPU, or sends something to it, which no graph can.
+        """
+        with torch.cuda.device(self.device):
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):  # libraries that are used for the first time allocate and compile
+                compute()
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            # Whatever other threads do with CUDA meanwhile does not end it, as it would in the default mode.
+            with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
+                compute()
+        return graph.replay
+
+
+@dataclass
+class _Computed:
+    """What one pass computes."""
+
+    gradients: list[Tensor]
+    others: list[Tensor]  #: loss terms and buffers
 
 
 @dataclass
@@ -83,9 +101,11 @@ class GraphedPasses:
         if find_generators(model):
             raise ReproError(f"a layer draws from a random generator of its own, which is not recorded. {_WITHOUT}")
         self.fabric, self.model = fabric, model
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        self.names, self.parameters = list(trained), list(trained.values())
         self.gradients = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.terms: dict[str, Tensor] = {}
+        self.recorder = Recorder(fabric.device)
         self.recorded: dict[Hashable, _Recorded] = {}
 
     def accumulate(self, batch: Batch) -> dict[str, float]:
@@ -96,7 +116,7 @@ class GraphedPasses:
         """
         torch._foreach_zero_([*self.gradients, *self.terms.values()])
         for part, share in batch:
-            moved = self.fabric.to_device(part)
+            moved = move(self.fabric, part)
             tensors = _list_tensors(moved)
             key = share, *((name, each.shape, each.dtype, each.stride()) for name, each in tensors.items())
             if key not in self.recorded:
@@ -112,7 +132,9 @@ class GraphedPasses:
         with fused.free_launches():
             with self.fabric.autocast():
                 losses = self.model(batch)
-            gradients = torch.autograd.grad(sum(losses.values()) * share, self.parameters)
+            gradients = torch.autograd.grad(sum(losses.values()) * share, self.parameters, allow_unused=True)
+            if unused := [name for name, gradient in zip(self.names, gradients, strict=True) if gradient is None]:
+                raise ReproError(f"the loss does not depend on {', '.join(unused)}, which is to be trained. {_WITHOUT}")
             torch._foreach_add_(self.gradients, gradients)
             for name, term in losses.items():
                 total = self.terms.setdefault(name, torch.zeros((), device=term.device))
@@ -122,7 +144,7 @@ class GraphedPasses:
         """As DistributedDataParallel does it: divided, and then added up over the processes."""
         if self.fabric.world_size == 1:
             return
-        flat = nn.utils.parameters_to_vector(self.gradients).div_(self.fabric.world_size)
+        flat = torch.cat([gradient.reshape(-1) for gradient in self.gradients]).div_(self.fabric.world_size)
         distributed.all_reduce(flat)
         parts = flat.split([gradient.numel() for gradient in self.gradients])
         for gradient, part in zip(self.gradients, parts, strict=True):
@@ -145,16 +167,32 @@ class GraphedPasses:
                     f"the network draws random numbers on the host, which a recorded pass would repeat. {_WITHOUT}"
                 )
             try:
-                recorded = _Recorded(inputs, capture(compute, self.fabric.device))
-            except torch.OutOfMemoryError:
-                raise
+                recorded = _Recorded(inputs, self.recorder.record(compute))
             except RuntimeError as error:
-                reason = str(error.__context__ or error).partition("\n")[0]
+                first = error.__context__ or error  # where that ended the recording, ending it is another error
+                if isinstance(first, torch.OutOfMemoryError):
+                    raise first from None
+                reason = str(first).partition("\n")[0]
                 raise ReproError(
                     f"a pass of this network cannot be recorded as a CUDA graph: {reason}. {_WITHOUT}"
                 ) from error
-        self._compare(recorded, compute)
+        with self._without_zeros():
+            self._compare(recorded, compute)
+        if self.fabric.device.type == "cuda":
+            torch.cuda.empty_cache()  # of the ordinary passes: the graph has memory of its own
         return recorded
+
+    @contextmanager
+    def _without_zeros(self) -> Iterator[None]:
+        """Have small random numbers in the parameters that are zero: what lies before them would get no gradient."""
+        with torch.no_grad(), self._keeping_generators():
+            zero = {parameter: parameter.clone() for parameter in self.parameters if not parameter.any()}
+            for parameter in zero:
+                parameter.uniform_(-0.1, 0.1)
+        yield
+        with torch.no_grad():
+            for parameter, before in zero.items():
+                parameter.copy_(before)
 
     def _compare(self, recorded: _Recorded, compute: Callable[[], None]) -> None:
         """Compare a replayed pass with two ordinary ones, on other values than it was recorded with.
@@ -169,7 +207,7 @@ class GraphedPasses:
         replayed = self._try(lambda: recorded.replay(other))
         error, noise = _measure_distance(replayed, first), _measure_distance(again, first)
         coarse = uses_tf32() or self.fabric.strategy.precision.precision != "32-true"
-        if error > (_COARSE_TOLERANCE if coarse else _TOLERANCE):
+        if error > max(_COARSE_TOLERANCE if coarse else _TOLERANCE, 3 * min(noise, _MOST_NOISE)):
             raise ReproError(
                 f"a replayed pass differs from an ordinary one by {error:.1e} of its values, two ordinary ones by "
                 f"{noise:.1e}. {_WITHOUT}"
@@ -177,12 +215,13 @@ class GraphedPasses:
         found = "has the bits of an ordinary one" if error == 0 else f"is {error:.1e} from an ordinary one"
         tell(f"a pass was recorded as a CUDA graph; replayed, it {found}, and a second ordinary one is {noise:.1e} off")
 
-    def _try(self, start: Callable[[], None]) -> list[Tensor]:
+    def _try(self, start: Callable[[], None]) -> _Computed:
         """What a pass from the present state computes; the state stays."""
         with self._keeping_state():
             torch._foreach_zero_([*self.gradients, *self.terms.values()])
             start()
-            return [tensor.clone() for tensor in self._list_state()]
+            others = *self.terms.values(), *self.model.buffers()
+            return _Computed(*([tensor.clone() for tensor in part] for part in (self.gradients, others)))
 
     def _list_state(self) -> list[Tensor]:
         """All that a pass changes."""
@@ -191,9 +230,8 @@ class GraphedPasses:
     @contextmanager
     def _keeping_state(self) -> Iterator[None]:
         """Have all that passes change within as it was before, the random generators, too."""
-        device = self.fabric.device
         before = {id(tensor): tensor.clone() for tensor in self._list_state()}
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with self._keeping_generators():
             yield
         with torch.no_grad():
             for tensor in self._list_state():
@@ -201,6 +239,12 @@ class GraphedPasses:
                     tensor.copy_(before[id(tensor)])
                 else:
                     tensor.zero_()  # a loss term that had no name before
+
+    @contextmanager
+    def _keeping_generators(self) -> Iterator[None]:
+        device = self.fabric.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
 
 
 def _list_tensors(batch: Any) -> dict[str, Tensor]:
@@ -211,8 +255,8 @@ def _list_tensors(batch: Any) -> dict[str, Tensor]:
 
 
 def _alter(tensor: Tensor) -> Tensor:
-    """Other values of the same kind: images mirrored, and of the labels each the next sample's."""
-    return tensor.flip(-1) if tensor.dim() > 1 else tensor.roll(1)
+    """Other values of the same kind: images mirrored, of all else each sample has another one's."""
+    return tensor.flip(-1) if tensor.dim() > 3 else tensor.roll(1, dims=0)
 
 
 def _read_host_generators(device: torch.device) -> tuple[Any, ...]:
@@ -222,12 +266,25 @@ def _read_host_generators(device: torch.device) -> tuple[Any, ...]:
     return random.getstate(), of_numpy, of_torch
 
 
-def _measure_distance(values: list[Tensor], expected: list[Tensor]) -> float:
-    """The largest |difference| / |expected| of the tensors; those below a thousandth of the largest count as that.
+def _measure_distance(found: _Computed, expected: _Computed) -> float:
+    """The largest |difference| / |expected| of the tensors; infinite where whole numbers differ.
 
-    What is not finite counts as 0, and ends the training anyway.
+    Gradients of less than a thousandth of the largest one's norm are compared with that: some are rounding alone. What
+    is not finite counts as 0, and ends the training anyway.
     """
-    pairs = [tuple(one.float().nan_to_num(0, 0, 0) for one in pair) for pair in zip(values, expected, strict=True)]
-    norms = torch.stack([exact.norm() for _, exact in pairs])
-    differences = torch.stack([(found - exact).norm() for found, exact in pairs])
-    return float((differences / norms.clamp(min=1e-3 * float(norms.max()))).max())
+    differences, norms = _measure_norms(found.gradients, expected.gradients)
+    distances = [(differences / norms.clamp(min=1e-3 * float(norms.max()))).max()]
+    for one, other in zip(found.others, expected.others, strict=True):
+        if not one.is_floating_point():
+            distances.append(torch.tensor(0.0 if torch.equal(one, other) else math.inf))
+            continue
+        difference, norm = _measure_norms([one], [other])
+        distances.append((difference / norm).nan_to_num(0.0).max())  # 0 / 0
+    return max(map(float, distances))
+
+
+def _measure_norms(found: Sequence[Tensor], expected: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The norms of the differences, and of what was expected."""
+    pairs = [[one.float().nan_to_num(0, 0, 0) for one in pair] for pair in zip(found, expected, strict=True)]
+    differences = torch.stack([(one - other).norm() for one, other in pairs])
+    return differences, torch.stack([other.norm() for _, other in pairs])

@@ -95,7 +95,14 @@ def fit(
     per_epoch = count_iterations_per_epoch(len(dataset), recipe.batch_size)
     total = count_iterations(recipe, per_epoch)
     optimizer = build_optimizer(model, recipe)
-    module, stepper = fabric.setup(model, optimizer)
+    if graphs:  # DistributedDataParallel would keep nodes of autograd that belong to another stream than a graph's
+        fabric.to_device(model)
+        share_weights(model, fabric)
+        passes: Passes = GraphedPasses(fabric, model)
+        module, stepper = model, optimizer
+    else:
+        module, stepper = fabric.setup(model, optimizer)
+        passes = EagerPasses(fabric, module)
     with ExitStack() as stack:
         stack.enter_context(closing(run))
         chosen = fabric.broadcast(run.choose_state() if fabric.is_global_zero else None)
@@ -113,7 +120,6 @@ def fit(
         begin = time.monotonic() - position.seconds
         saved = time.monotonic()
         model.train()
-        passes: Passes = GraphedPasses(fabric, model) if graphs else EagerPasses(fabric, module)
         with postponing_signals() as request:
             for batch in observer.watch(load_batches(batches)):
                 lr = compute_learning_rate(recipe, position.iteration, per_epoch)
@@ -151,6 +157,7 @@ def fit(
             further = replace(batches, start=total, stop=total + min(recipe.precise_norm, per_epoch, total))
             parts = _load_for_statistics(load_batches(further), further, held, fabric)
             each = math.ceil(further.per_process / (micro_batch or further.per_process))
+            module = fabric.setup_module(model) if graphs else module
             recompute_norm_statistics(module, parts, len(further) * each, fabric)
             position.seconds = time.monotonic() - begin
         observer.save()

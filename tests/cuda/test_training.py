@@ -72,7 +72,7 @@ def test_every_experiment_trains(name, where, precision, tmp_path, request):
 def test_replayed_passes_train_as_ordinary_ones(name, precision, device, tmp_path, monkeypatch):
     """`GraphedPasses` itself compares a pass with an ordinary one. On a CPU operators are repeated one by one."""
     if device == "cpu":
-        monkeypatch.setattr(graphs, "capture", recorded_operators.capture)
+        monkeypatch.setattr(graphs, "Recorder", recorded_operators.Recorder)
     losses = []
     for replayed in (False, True):
         task = build_task(name, tmp_path, precision=precision)

@@ -5,8 +5,11 @@ CUDA graphs are stood in for by `recorded_operators`, which repeats what was exe
 
 from __future__ import annotations
 
+import inspect
 import json
+import math
 import random
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +17,7 @@ import pytest
 import recorded_operators
 import torch
 from device_samples import RandomSamples, build_network, build_task, shorten
-from tiny_training import Squares, Stack, Steady, recipe, stack
+from tiny_training import Squares, Steady, recipe, stack
 from torch import nn
 from typer.testing import CliRunner
 
@@ -37,17 +40,28 @@ def recorded(monkeypatch):
     """How often something was recorded."""
     calls = []
 
-    def capture(compute, device):
-        calls.append(device)
-        return recorded_operators.capture(compute, device)
+    class Counting(recorded_operators.Recorder):
+        def record(self, compute):
+            calls.append(compute)
+            return super().record(compute)
 
-    monkeypatch.setattr(graphs, "capture", capture)
+    monkeypatch.setattr(graphs, "Recorder", Counting)
     return calls
 
 
 def train(directory, model=None, **options):
     options = {"of": recipe(batch_size=7), "collate": stack, "micro_batch": 3, "seed": 3, **options}
     return fit(model or Steady(), options.pop("of"), Squares(), identity="tiny", directory=directory, **options)
+
+
+class Coloured(RandomSamples):
+    """Images have changes of colour, as in a training on ImageNet."""
+
+    def sample(self, index, **options):
+        sample = super().sample(index, **options)
+        if self.task.experiment.dataset != "imagenet":
+            return sample
+        return replace(sample, color=torch.eye(3, 4) + 0.1 * index)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
@@ -64,7 +78,7 @@ def test_experiments_end_in_the_same_bytes(name, precision, recorded, tmp_path):
         convert_memory_format(network, task.choose_training_memory_format(fabric))
         directory = tmp_path / str(replayed)
         fitted = fit(
-            network, replace(shorten(task.experiment.recipe), batch_size=4), RandomSamples(task), identity="tiny",
+            network, replace(shorten(task.experiment.recipe), batch_size=4), Coloured(task), identity="tiny",
             directory=directory, seed=0, fabric=fabric, collate=task.collate, micro_batch=3, graphs=replayed,
         )  # fmt: skip
         ends.append((fitted.sha256, (directory / "log.jsonl").read_text()))
@@ -135,6 +149,12 @@ class HasItsOwnGenerator(Steady):
         self.generator = torch.Generator()
 
 
+class HasMoreThanItUses(Steady):
+    def __init__(self):
+        super().__init__()
+        self.more = nn.Linear(2, 2)
+
+
 class Synchronised(Steady):
     def __init__(self):
         super().__init__()
@@ -149,6 +169,7 @@ class Synchronised(Steady):
         (Waits, "cannot be recorded as a CUDA graph: operation not permitted when stream is capturing"),
         (Sends, "cannot be recorded as a CUDA graph: operation not permitted when stream is capturing"),
         (HasItsOwnGenerator, "a random generator of its own"),
+        (HasMoreThanItUses, r"the loss does not depend on more\.weight, more\.bias"),
         (Synchronised, "batch norm that waits for other processes"),
     ],
 )
@@ -158,23 +179,146 @@ def test_what_cannot_be_recorded_is_said(model, why, tmp_path):
     assert str(caught.value).endswith("Leave out --cuda-graphs.")
 
 
-def test_a_replayed_pass_of_other_inputs_is_refused(monkeypatch, tmp_path):
-    def capture(compute, device):
-        """A graph that reads the memory of the images that it was recorded with."""
-        values = [cell.cell_contents for cell in compute.__closure__]
-        (batch,) = [value for value in values if isinstance(value, Stack)]
-        kept, replay = batch.images.clone(), recorded_operators.capture(compute, device)
+def spoil(monkeypatch, change):
+    """Have graphs do something else beside what was recorded: `change` gets the passes and the batch of the graph."""
+
+    class Spoilt(recorded_operators.Recorder):
+        def record(self, compute):
+            inside = inspect.getclosurevars(compute).nonlocals
+            return change(inside["self"], inside["own"], super().record(compute))
+
+    monkeypatch.setattr(graphs, "Recorder", Spoilt)
+
+
+def then(what):
+    """A change by `what`, to which the passes are given after each replay."""
+
+    def change(passes, batch, replay):
+        def replay_and_more():
+            replay()
+            what(passes)
+
+        return replay_and_more
+
+    return change
+
+
+REFUSED = r"a replayed pass differs from an ordinary one by .*, two ordinary ones by 0"
+
+
+@pytest.mark.parametrize("field", ["images", "labels"])
+def test_a_replayed_pass_of_other_inputs_is_refused(field, monkeypatch, tmp_path):
+    """A graph that reads other memory than its inputs', in which is what it was recorded with."""
+
+    def change(passes, batch, replay):
+        tensor = getattr(batch, field)
+        kept = tensor.clone()
 
         def replay_stale():
-            now = batch.images.clone()
-            batch.images.copy_(kept)
+            now = tensor.clone()
+            tensor.copy_(kept)
             replay()
-            batch.images.copy_(now)
+            tensor.copy_(now)
 
         return replay_stale
 
-    monkeypatch.setattr(graphs, "capture", capture)
+    spoil(monkeypatch, change)
+    with pytest.raises(ReproError, match=REFUSED):
+        train(tmp_path, graphs=True)
+
+
+WRONG = {
+    # not of the convolution's bias, number 1, which batch norm takes away again
+    **{f"gradient {number}": lambda passes, n=number: passes.gradients[n].zero_() for number in (0, 2, 3, 4, 5)},
+    "not a number": lambda passes: passes.gradients[0].fill_(math.nan),
+    "loss": lambda passes: passes.terms["loss_size"].mul_(1.01),
+    "running mean": lambda passes: passes.model.norm.running_mean.mul_(1.01),
+    "counter": lambda passes: passes.model.norm.num_batches_tracked.add_(1),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_replayed_pass_that_computes_something_else_is_refused(what, monkeypatch, tmp_path):
+    """Also where a network was trained for long, whose counters are larger than everything else."""
+    model = Steady()
+    model.norm.num_batches_tracked.fill_(10**7)
+    spoil(monkeypatch, then(WRONG[what]))
     with pytest.raises(ReproError, match=r"a replayed pass differs from an ordinary one by .*, two ordinary ones by 0"):
+        train(tmp_path, model, graphs=True)
+
+
+def test_a_gradient_is_compared_that_a_fresh_network_does_not_have(monkeypatch, tmp_path):
+    """As that of a context block, whose last layer is zero when a training begins."""
+    model = Steady()
+    nn.init.zeros_(model.fc.weight)
+    spoil(monkeypatch, then(lambda passes: passes.gradients[0].zero_()))
+    with pytest.raises(ReproError, match=REFUSED):
+        train(tmp_path, model, graphs=True, of=recipe(batch_size=3))
+
+
+@pytest.mark.parametrize(("precision", "refused"), [("32-true", True), ("bf16-mixed", False)])
+def test_as_far_off_as_rounding_may_be(precision, refused, monkeypatch, tmp_path, capsys):
+    spoil(monkeypatch, then(lambda passes: passes.gradients[0].mul_(1.01)))
+    fabric = distributed.build_fabric(Processes(1, 1), "cpu", precision)
+    with pytest.raises(ReproError, match=r"by 1\.0e-02 of its values") if refused else nullcontext():
+        train(tmp_path, graphs=True, fabric=fabric)
+    assert refused or "replayed, it is 1.0e-02 from an ordinary one" in capsys.readouterr().err
+
+
+class AddsInAnotherOrder(Steady):
+    """Every second time its loss is another one."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.by, self.number = by, 0
+
+    def forward(self, batch):
+        self.number += 1
+        return {name: term * (1 + self.by * (self.number % 2)) for name, term in super().forward(batch).items()}
+
+
+@pytest.mark.parametrize(("by", "refused"), [(0.01, False), (0.9, True)])
+def test_what_differs_from_pass_to_pass_may_when_it_is_replayed(by, refused, tmp_path):
+    with pytest.raises(ReproError, match="two ordinary ones by") if refused else nullcontext():
+        train(tmp_path, AddsInAnotherOrder(by), graphs=True)
+
+
+def test_what_is_frozen_stays(tmp_path):
+    ends = []
+    for replayed in (False, True):
+        model = Steady()
+        model.conv.requires_grad_(False)
+        ends.append(train(tmp_path / str(replayed), model, graphs=replayed).sha256)
+        assert torch.equal(model.conv.weight, Steady().conv.weight)
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_too_little_memory_is_told_as_ever(hidden, monkeypatch, tmp_path):
+    """Also where ending the recording is an error of its own."""
+
+    def change(passes, batch, replay):
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        except torch.OutOfMemoryError as error:
+            if hidden:
+                raise RuntimeError("capture was invalidated") from error
+            raise
+
+    spoil(monkeypatch, change)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(tmp_path, graphs=True)
+
+
+def test_why_a_recording_ended_is_said(monkeypatch, tmp_path):
+    def change(passes, batch, replay):
+        try:
+            raise RuntimeError("operation not permitted\nsecond line")
+        finally:
+            raise RuntimeError("capture was invalidated")
+
+    spoil(monkeypatch, change)
+    with pytest.raises(ReproError, match=r"as a CUDA graph: operation not permitted\. Leave"):
         train(tmp_path, graphs=True)
 
 

@@ -451,7 +451,7 @@ def test_images_decoded_where_the_network_is_train_the_same_and_are_recorded(who
 def test_passes_that_are_replayed_train_the_same_and_are_recorded(whole, tmp_path, monkeypatch):
     """As on a GPU, but that operators are repeated one by one (`recorded_operators`): the same weights, another key."""
     monkeypatch.setattr(execution, "check_arithmetic", lambda *_: None)
-    monkeypatch.setattr(graphs, "capture", recorded_operators.capture)
+    monkeypatch.setattr(graphs, "Recorder", recorded_operators.Recorder)
     settings = replace(whole[0], results=tmp_path, cuda_graphs=True)
     record = run(STAGE1, settings)
     assert record.numerics["trained_with_cuda_graphs"] is True

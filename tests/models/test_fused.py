@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -261,3 +262,18 @@ def test_small_maps_have_their_contexts_transformed_as_vectors_on_a_gpu(name: st
     for gradients in (found, exact):
         gradients.pop("conv_mask.bias", None)  # that the softmax cancels: nothing but rounding
     assert_as_exact(found, exact, 1e-5 if dtype == torch.float32 else 3e-2)
+
+
+def test_where_launches_are_free_small_maps_take_the_kernels(monkeypatch):
+    monkeypatch.setattr(fused.kernels, "can_run_on", lambda device: True)
+    small, large = (
+        SimpleNamespace(
+            is_cuda=True, dtype=torch.bfloat16, shape=(2, 64, 8, 8), device="cuda", element_size=lambda: 2,
+            numel=lambda count=count: count,
+        )
+        for count in (1 << 24, 1 << 25)
+    )  # fmt: skip
+    assert [fused.choose_implementation(x) for x in (small, large)] == ["autograd", "triton"]
+    with fused.free_launches():
+        assert [fused.choose_implementation(x) for x in (small, large)] == ["triton", "triton"]
+    assert fused.choose_implementation(small) == "autograd"

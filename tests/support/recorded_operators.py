@@ -20,7 +20,7 @@ _REFUSED = {
 }
 
 
-class _Recorder(TorchDispatchMode):
+class _Operators(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[tuple[Any, tuple, dict[str, Any], Any]] = []
@@ -42,16 +42,20 @@ class _Recorder(TorchDispatchMode):
                     old.copy_(value)
 
 
-def capture(compute: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """As `repro.engine.graphs.capture`, on a CPU."""
-    assert device.type == "cpu"
-    compute()
-    recorder = _Recorder()
-    with recorder:
+class Recorder:
+    """As `repro.engine.graphs.Recorder`, on a CPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        assert device.type == "cpu"
+
+    def record(self, compute: Callable[[], None]) -> Callable[[], None]:
         compute()
+        recorder = _Operators()
+        with recorder:
+            compute()
 
-    def replay() -> None:
-        with torch.no_grad():
-            recorder.replay()
+        def replay() -> None:
+            with torch.no_grad():
+                recorder.replay()
 
-    return replay
+        return replay

@@ -150,12 +150,13 @@ def two_processes(directory: Path, stop: int | None, interrupted: Path) -> None:
 
 def two_with_graphs(root: Path) -> None:
     """Two processes that train `Steady`, with passes of three samples and one: ordinary ones, and replayed ones."""
-    graphs.capture = recorded_operators.capture
+    graphs.Recorder = recorded_operators.Recorder
 
     def process(rank: int, fabric: Fabric) -> None:
         for name, replayed in (("two-ordinary", False), ("two-replayed", True)):
+            model = Steady().to(memory_format=torch.channels_last)
             fit(
-                Steady(), recipe(batch_size=8), Squares(), identity="graphs", directory=root / name, seed=3,
+                model, recipe(batch_size=8), Squares(), identity="graphs", directory=root / name, seed=3,
                 fabric=fabric, collate=stack, micro_batch=3, graphs=replayed,
             )  # fmt: skip
 
