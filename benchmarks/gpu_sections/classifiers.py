@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from unittest import mock
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gpu_sections.run import (
     LAYOUTS,
@@ -23,13 +23,15 @@ from gpu_sections.run import (
     make_separate,
 )
 from gpu_sections.steps import build_step, print_head, print_steps
+from repro.data.classification import ImageBatch
 from repro.engine import graphs
 from repro.engine.devices import convert_memory_format
 from repro.engine.distributed import build_fabric
 from repro.engine.launch import Processes
 from repro.engine.passes import Batch, EagerPasses, Passes
-from repro.experiments import get
+from repro.experiments import get, preprocessing
 from repro.models.resnet import ResNet
+from repro.tasks.classification import ImageClassifier
 
 
 def build_classifier_step(
@@ -74,35 +76,19 @@ def measure_imagenet(run: BenchmarkRun) -> None:
         run.empty_cache()
 
 
-@dataclass
-class Labelled:
-    """A batch as recorded passes take it."""
-
-    images: Tensor
-    labels: Tensor
-
-
-class Loss(nn.Module):
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, batch: Labelled) -> dict[str, Tensor]:
-        return {"loss": nn.functional.cross_entropy(self.network(batch.images).float(), batch.labels)}
-
-
 def build_passes_step(run: BenchmarkRun, name: str, batch: int, passes: int, replayed: bool) -> Callable[[], None]:
-    """A step of a training in bf16 as `repro run` has it: so many passes, one update, and a wait for the loss."""
+    """An update in bf16 as in a training: images come from the host, and the loss is waited for."""
     network = get(name).classifier
     torch.manual_seed(0)
     if run.small:
         network = replace(network, backbone=replace(network.backbone, width=16), num_classes=8)
-    model = Loss(ResNet(network.backbone, network.num_classes)).to(run.device).train()
+    model = ImageClassifier(network, preprocessing.TRAINED_HERE).to(run.device).train()
     convert_memory_format(model, torch.channels_last)
     side = 32 if run.small else 224
-    images = run.random(batch // passes, 3, side, side).contiguous(memory_format=torch.channels_last)
-    labels = torch.arange(len(images), device=run.device) % network.num_classes
-    parts: Batch = [(Labelled(images, labels), 1 / passes)] * passes
+    images = torch.randint(0, 256, (batch // passes, 3, side, side), dtype=torch.uint8)
+    labels = torch.arange(len(images)) % network.num_classes
+    colors = torch.eye(3, 4).expand(len(images), 3, 4).contiguous()
+    parts: Batch = [(ImageBatch(images, labels, [""] * len(images), colors), 1 / passes)] * passes
     fabric = build_fabric(Processes(1, 1), run.device.type, "bf16-mixed")
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
     if replayed:
@@ -129,7 +115,7 @@ class Uncaptured(graphs.Recorder):
 
 
 def measure_graphs(run: BenchmarkRun) -> None:
-    """Training steps of ResNet-50, bf16, channels last, passes one by one and replayed as CUDA graphs."""
+    """Updates of ResNet-50 in bf16, channels last, with images from the host; passes are started or replayed."""
     divisions = [(4, 2)] if run.small else [(256, 1), (512, 8), (64, 1)]
     without = mock.patch.object(graphs, "Recorder", Uncaptured)  # a CPU has none
     print_head(run, "images/s", "baseline")

@@ -155,6 +155,8 @@ def two_with_graphs(root: Path) -> None:
     def process(rank: int, fabric: Fabric) -> None:
         for name, replayed in (("two-ordinary", False), ("two-replayed", True)):
             model = Steady().to(memory_format=torch.channels_last)
+            if rank:  # all begin with the first one's weights
+                torch.nn.init.normal_(model.fc.weight)
             fit(
                 model, recipe(batch_size=8), Squares(), identity="graphs", directory=root / name, seed=3,
                 fabric=fabric, collate=stack, micro_batch=3, graphs=replayed,
