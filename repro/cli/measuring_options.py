@@ -128,7 +128,7 @@ class MeasuringOptions:
             "--init",
             rich_help_panel=TRAINING,
             help="Initial weights of the full profile: a FILE, a DIR that `repro export hub` wrote, an id of "
-            "checkpoints.yaml, or 'random' (recorded as a deviation). An ImageNet experiment then starts from them "
+            "checkpoints.yaml, or 'random' (recorded as a departure). An ImageNet experiment then starts from them "
             "instead of its first stage.",
             autocompletion=complete_weights,
         ),
@@ -140,7 +140,7 @@ class MeasuringOptions:
             rich_help_panel=TRAINING,
             min=1,
             max=MOST_ITERATIONS,
-            help="Train for so many iterations only (recorded as a deviation).",
+            help="Train for so many iterations only (recorded as a departure).",
         ),
     ] = None
     batch_size: Annotated[
@@ -173,8 +173,8 @@ class MeasuringOptions:
             rich_help_panel=MACHINE,
             min=1,
             max=MOST_ITEMS,
-            help="Images that a detector of the full profile predicts together, of those that are padded to one size "
-            "(recorded). Default: one.",
+            help="Images that a detector of the full profile predicts together, of those that are padded to one size: "
+            "for a GPU. Detections may differ by rounding (recorded). Default: one.",
         ),
     ] = None
     compile: Annotated[
@@ -190,8 +190,8 @@ class MeasuringOptions:
         typer.Option(
             "--cuda-graphs",
             rich_help_panel=TRAINING,
-            help="Trainings of classifiers on a GPU replay their passes as CUDA graphs, which the host starts as a "
-            "whole; compared with an ordinary pass first (recorded).",
+            help="Record a pass of a classifier's training once, and start it by one call after that: for passes of "
+            "few images in bf16. It is compared with an ordinary pass first. Not with --compile (recorded).",
         ),
     ] = False
     decode_on: Annotated[
@@ -199,8 +199,8 @@ class MeasuringOptions:
         typer.Option(
             "--decode-on",
             rich_help_panel=TRAINING,
-            help="What decodes JPEG files in trainings on ImageNet: cpu, or gpu (nvJPEG; recorded as a departure, with "
-            "how far its pixels are from the usual ones).",
+            help="What decodes JPEG files in trainings on ImageNet: cpu, or gpu (nvJPEG), where cores are few. Recorded "
+            "as a departure, with how far its pixels are from the usual ones.",
             autocompletion=complete_words("cpu", "gpu"),
         ),
     ] = "cpu"
@@ -326,7 +326,7 @@ class MeasuringOptions:
             wandb=self.wandb,
             wait=not self.no_wait,
         )
-        _refuse_contradictions(settings)
+        _refuse_contradictions(settings, why)
         LogTargets(tensorboard=self.tensorboard, wandb=self.wandb).require()
         return settings, why
 
@@ -413,21 +413,32 @@ def describe_readings(settings: Settings, steps: Iterable[Step]) -> list[str]:
     return lines
 
 
-def _refuse_contradictions(settings: Settings) -> None:
+def _refuse_contradictions(settings: Settings, why: str) -> None:
+    """Refuse options that do not go together.
+
+    Args:
+        why: the profile is what it is, in words.
+
+    Raises:
+        ReproError: there are some.
+    """
     shaped = settings.training_options
     if settings.profile == "mini" and shaped:
         raise ReproError(
             "--init, --iterations, --batch-size and --micro-batch belong to the full profile; mini has its own recipe"
         )
     if settings.profile == "mini" and settings.evaluation_batch:
-        raise ReproError("--evaluation-batch belongs to the full profile; mini predicts eight images together")
+        raise ReproError(
+            "--evaluation-batch belongs to the full profile, and this would run in the mini profile, which predicts eight "
+            f"images together: {why}"
+        )
     if settings.profile == "mini" and settings.compile:
         raise ReproError("--compile belongs to the full profile; compiling takes longer than a mini training")
     if settings.cuda_graphs and settings.compile:
         raise ReproError("--cuda-graphs and --compile are two ways to have the host start less: leave out one")
     for option, used in (("--decode-on gpu", settings.decode_on == "gpu"), ("--cuda-graphs", settings.cuda_graphs)):
         if used and settings.profile == "mini":
-            raise ReproError(f"{option} belongs to the full profile, and what is asked for runs in the mini profile")
+            raise ReproError(f"{option} belongs to the full profile, and this would run in the mini profile: {why}")
         if used and settings.source == "checkpoint":
             raise ReproError(f"{option} is of a training; checkpoints have had it, and evaluations are as ever")
         if used and settings.device == "cpu":

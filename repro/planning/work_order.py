@@ -93,8 +93,8 @@ def refuse_options_without_effect(experiments: Sequence[Experiment], settings: S
         )
     if settings.cuda_graphs and data == {"coco"}:
         raise ReproError(
-            f"--cuda-graphs is for trainings of classifiers (Tables 4 and 5), and changes nothing of {what}: the sizes "
-            "of a detector's batches are always others"
+            f"--cuda-graphs is for trainings of classifiers (Tables 4 and 5), and changes nothing of {what}: the size "
+            "of a detector's inputs changes from batch to batch"
         )
 
 

@@ -201,7 +201,7 @@ def test_the_size_of_an_input_is_known_without_its_file(scenes):
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["--profile", "mini", "--table", "2"], "mini predicts eight images together"),
+        (["--profile", "mini", "--table", "2"], "predicts eight images together: as asked"),
         (["--profile", "full", "--table", "4"], "for evaluations of detectors"),
     ],
 )
