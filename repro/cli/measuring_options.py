@@ -199,8 +199,8 @@ class MeasuringOptions:
         typer.Option(
             "--decode-on",
             rich_help_panel=TRAINING,
-            help="What decodes JPEG files in trainings on ImageNet: cpu, or gpu (nvJPEG), where cores are few. Recorded "
-            "as a departure, with how far its pixels are from the usual ones.",
+            help="What decodes JPEG files in trainings on ImageNet: cpu, or gpu (nvJPEG), where cores are few. "
+            "Recorded as a departure, with how far its pixels are from the usual ones.",
             autocompletion=complete_words("cpu", "gpu"),
         ),
     ] = "cpu"
@@ -429,8 +429,8 @@ def _refuse_contradictions(settings: Settings, why: str) -> None:
         )
     if settings.profile == "mini" and settings.evaluation_batch:
         raise ReproError(
-            "--evaluation-batch belongs to the full profile, and this would run in the mini profile, which predicts eight "
-            f"images together: {why}"
+            "--evaluation-batch belongs to the full profile, and this would run in the mini profile, which predicts "
+            f"eight images together: {why}"
         )
     if settings.profile == "mini" and settings.compile:
         raise ReproError("--compile belongs to the full profile; compiling takes longer than a mini training")
