@@ -54,6 +54,7 @@ class Evaluation(Protocol[Result]):
 
     shard: int  #: number of items whose results are written together: an interruption loses no more
     suffix: str  #: of the files of results
+    batch: int  #: items that are predicted together, at most
 
     def __len__(self) -> int:
         """The number of items of the split."""
@@ -88,6 +89,7 @@ class _Shard(FiniteModel):
 
     weights: str  #: sha256
     stop: int  #: number of the first item that is not in it any more
+    batch: int = 1  #: of the evaluation
     sha256: str  #: of its results, as `Evaluation.save` gives it
     seconds: float
     failed: list[tuple[str, str]]  #: id and reason
@@ -141,7 +143,7 @@ class Predictor(Generic[Result]):
         try:
             if is_there(done):
                 shard = read_sealed(done, _Shard, "shard", _REMEDY)
-                if (shard.weights, shard.stop) == (weights, part.stop):
+                if (shard.weights, shard.stop, shard.batch) == (weights, part.stop, self.evaluation.batch):
                     failed = [Failed(*item) for item in shard.failed]
                     return self.evaluation.load(path, shard.sha256), failed, shard.seconds
         except ReproError as error:
@@ -165,7 +167,9 @@ class Predictor(Generic[Result]):
         sha256 = self.evaluation.save(results, path)
         seconds = time.monotonic() - begin
         named = [(item.item_id, item.reason) for item in failed]
-        shard = _Shard(weights=weights, stop=part.stop, sha256=sha256, seconds=seconds, failed=named)
+        shard = _Shard(
+            weights=weights, stop=part.stop, batch=self.evaluation.batch, sha256=sha256, seconds=seconds, failed=named
+        )  # fmt: skip
         write_atomically(done, seal(shard))
         return results, failed, seconds
 

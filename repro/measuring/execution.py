@@ -84,7 +84,8 @@ class Execution(ABC):
         """The network's results on the validation split."""
         evaluation = self.task.build_evaluation(network.model, network.weights.checkpoint)
         predictor = Predictor(evaluation, self.order.directory, self.fabric)
-        with explain_memory_errors("evaluation", suggest_for_evaluation(self.settings.evaluation_batch)):
+        batch = self.settings.evaluation_batch if self.order.experiment.dataset == "coco" else None
+        with explain_memory_errors("evaluation", suggest_for_evaluation(batch)):
             return predictor, predictor.predict(network.weights.sha256, self.progress)
 
     def _log_metrics(self, network: EvaluatedNetwork, metrics: list[Metric]) -> None:

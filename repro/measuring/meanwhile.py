@@ -12,6 +12,7 @@ from torch import nn
 
 from repro.engine.devices import convert_memory_format
 from repro.engine.distributed import share_weights
+from repro.engine.memory import explain_memory_errors
 from repro.evaluation.predictor import Predictor, ProgressReport
 from repro.tasks import Task
 
@@ -51,9 +52,10 @@ class EvaluationMeanwhile:
         share_weights(self.network, self.fabric)  # running statistics are each process's own
         predictor = Predictor(self.task.build_evaluation(self.network), self.directory, self.fabric)
         stage = f"evaluation after iteration {iteration}"
-        predicted = predictor.predict(
-            f"{self.key} after {iteration}", lambda _, done, total, at=None: self.progress(stage, done, total, at)
-        )
+        with explain_memory_errors(stage, "Train without --evaluate-every, or with a smaller --micro-batch."):
+            predicted = predictor.predict(
+                f"{self.key} after {iteration}", lambda _, done, total, at=None: self.progress(stage, done, total, at)
+            )
         if not self.fabric.is_global_zero:
             return {}
         metrics = self.task.compute_metrics(predicted.results, [item.item_id for item in predicted.failed])

@@ -13,6 +13,7 @@ from repro.evaluation import ATTENTION_EVALUATOR, EVALUATORS, is_attention
 from repro.experiments import Experiment, SourceCode, get, mini, overrides, readings
 from repro.files.places import is_file
 from repro.planning import costs, keys
+from repro.planning.arithmetic import check_arithmetic
 from repro.planning.costs import Cost
 from repro.planning.lookup import find_attention_record, find_record
 from repro.planning.work_order import (
@@ -159,6 +160,10 @@ def _plan_step(name: str, settings: Settings, records: Sequence[Record], counts:
     if record := find_record(records, order.key, experiment):
         reason = f"record {record.filename}"
         return Step(experiment, settings.seed, "measured", reason, Cost(), order, record, source, weights)
+    try:
+        check_arithmetic(experiment, settings, settings.device)
+    except ReproError as error:
+        return Step(experiment, settings.seed, "blocked", str(error), cost, source=source, weights=weights)
     identity = name, settings.profile, dict(experiment.readings)
     reason = _why(order, [r for r in records if (r.experiment, r.profile, r.readings) == identity])
     if isinstance(order, TrainedWork) and order.starts_from:

@@ -20,7 +20,6 @@ from repro.errors import ReproError
 from repro.experiments import Experiment, is_published, own, readings
 from repro.files.regular_files import hash_file, sha256
 from repro.planning import keys
-from repro.planning.arithmetic import check_arithmetic
 from repro.settings import Settings
 
 _SETTINGS = TypeAdapter(Settings)
@@ -114,9 +113,8 @@ def order_training(experiment: Experiment, settings: Settings) -> TrainedWork:
     """The order to train an experiment, with the orders for what it starts from, or whose network it evaluates.
 
     Raises:
-        ReproError: as `check_arithmetic` and `keys.training_key`.
+        ReproError: as `keys.training_key`.
     """
-    check_arithmetic(experiment, settings, settings.device)
     earlier = keys.prerequisite(experiment, settings)
     key = keys.training_key(experiment, settings)
     trained = readings.as_trained(experiment)
@@ -139,9 +137,8 @@ def order_evaluation(experiment: Experiment, settings: Settings, weights: Choice
     """The order to evaluate weights that others trained.
 
     Raises:
-        ReproError: as `check_arithmetic` and `keys.evaluation_key`.
+        ReproError: as `keys.evaluation_key`.
     """
-    check_arithmetic(experiment, settings, settings.device)
     key = keys.evaluation_key(experiment, settings, weights)
     directory = keys.run_directory(experiment, settings, key, "checkpoint")
     return CheckpointWork(experiment, settings, key, directory, weights)

@@ -15,7 +15,9 @@ from repro.files.printable import escape_controls
 #: Where a line ends, for one program or another.
 _LINES = re.compile("[ \t]*[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+[ \t]*")
 
-_MARKDOWN = re.compile(r"[\\|*<\[\]`]|&(?=#?\w+;)|^(#(?=#*( |$))|[>~])")
+_MARKDOWN = re.compile(r"[\\|*<\[\]`]|&(?=#?\w+;)|^(#(?=#*( |$))|[>~]|[-+](?= ))")
+#: What begins a list, within which a heading may begin.
+_NUMBERED = re.compile(r"^([0-9]{1,9})(?=[.)] )")
 _CODE = re.compile(r"`([^`]+)`")
 
 _TEX = {
@@ -47,6 +49,12 @@ def escape_md(text: str) -> str:
     \\[a\\](http://b) `x[0]` 1 \\| 2
     """
     flat = flatten_lines(text).lstrip(" ")  # before it, four are code, and fewer hide the sign of a heading
+    if numbered := _NUMBERED.match(flat):
+        return rf"{numbered[1]}\{flat[numbered.end()]}{_escape_inside(flat[numbered.end() + 1 :])}"
+    return _escape_inside(flat)
+
+
+def _escape_inside(flat: str) -> str:
     if "``" in flat or flat.count("`") % 2:  # which of them are code is not what it seems
         return _MARKDOWN.sub(r"\\\g<0>", flat)
     parts = _CODE.split(flat)

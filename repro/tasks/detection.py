@@ -34,6 +34,8 @@ from repro.tasks.task import Task
 
 #: Generated images that are predicted together.
 _GENERATED_BATCH = 8
+#: What is found in an image.
+_FOUND = ("boxes", "scores", "labels", "masks")
 #: Threads that paste and encode masks, where other processes read the images.
 _FINISHING_THREADS = 2
 
@@ -98,15 +100,15 @@ class DetectorEvaluation:
         self, batches: Sequence[Sequence[int]], fabric: Fabric, workers: int
     ) -> Generator[tuple[Instances, DetectionSample], None, None]:
         read = partial(_read_images, self.data)  # without the network, which not every way of starting can send
-        compares = self.compares
         with closing(read_ahead(read, batches, workers)) as loaded:
             for batch in loaded:
                 samples = [fabric.to_device(sample) for sample in batch]
                 with torch.inference_mode(), fabric.autocast():
                     instances = self.model.find_instances(samples)
-                    if compares and len(samples) > 1:
-                        tell(_compare_alone(instances, [self.model.find_instances([sample]) for sample in samples]))
-                        compares = False
+                    if self.compares and len(samples) > 1 and fabric.is_global_zero:
+                        alone = [self.model.find_instances([sample]) for sample in samples]
+                        tell(f"{_compare_alone(instances, alone)} (--evaluation-batch)")
+                        self.compares = False
                 yield from zip(instances, samples, strict=True)
 
     def save(self, results: list[Detections], path: Path) -> str:
@@ -122,19 +124,21 @@ def _read_images(data: CocoDetection, batch: Sequence[int]) -> list[DetectionSam
 
 def _compare_alone(together: Sequence[Instances], alone: Sequence[list[Instances]]) -> str:
     """Say in words how what was found in images together differs from what is found in each alone."""
-    others, furthest, numbers = 0, 0.0, 0
-    for one, (other,) in zip(together, alone, strict=True):
-        if len(one.scores) != len(other.scores):
-            others, numbers = others + 1, numbers + 1
-        elif not all(torch.equal(getattr(one, name), getattr(other, name)) for name in vars(one)):
-            others += 1
-            furthest = max(furthest, float((one.scores - other.scores).abs().max()))
-    found = f"what is found in {len(together)} images together has the bits of what is found in each alone"
-    if others:
-        number = f", {numbers} another number of objects" if numbers else ""
-        found = f"of {len(together)} images that are predicted together, {others} have other bits than alone{number}; "
-        found += f"the n-th best score differs by {furthest:.1e} at most"
-    return f"{found} (--evaluation-batch)"
+    pairs = [(one, other) for one, (other,) in zip(together, alone, strict=True)]
+    others = [pair for pair in pairs if not all(torch.equal(*(getattr(one, name) for one in pair)) for name in _FOUND)]
+    if not others:
+        return f"what is found in {len(pairs)} images together has the bits of what is found in each alone"
+    said = f"of {len(pairs)} images that are predicted together, {len(others)} have other bits than alone"
+    alike = [pair for pair in others if len(pair[0].scores) == len(pair[1].scores)]
+    if len(alike) < len(others):
+        said += f", {len(others) - len(alike)} of them another number of objects"
+    if alike:
+        scores, boxes = (
+            torch.cat([(getattr(one, name) - getattr(other, name)).abs().flatten() for one, other in alike]).max()
+            for name in ("scores", "boxes")
+        )
+        said += f"; the n-th best differ by {float(scores):.1e} in their score and {float(boxes):.1e} pixels at most"
+    return said
 
 
 class Detection(Task[Detections, DetectorModule, CocoDetection]):

@@ -57,6 +57,7 @@ class MultiViewEvaluation:
     """A classifier on all views of the videos of a split, one video at a time."""
 
     shard = 50
+    batch = 1
     suffix = ".scores.gz"
     views = 10  #: how many pass through the network together
 

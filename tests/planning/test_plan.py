@@ -361,3 +361,6 @@ def test_a_plan_says_what_the_cpu_that_is_asked_for_cannot(full):
     assert step.status == "blocked"
     assert "which has no TF32" in step.reason
     assert only(replace(full, device="auto", precision="tf32")).status == "ready"
+    on_a_gpu = replace(full, device="cuda", precision="tf32", source="trained")
+    on_a_gpu.store.add(measured(on_a_gpu))
+    assert only(replace(on_a_gpu, device="cpu")).status == "measured"

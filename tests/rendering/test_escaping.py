@@ -50,6 +50,10 @@ def test_markup_is_escaped():
 @example("[a]: b\n\n[a]")
 @example(" #")
 @example("    a")
+@example("1. #")
+@example("12) # a")
+@example("- # a")
+@example("+ 1. # a")
 def test_no_link_image_or_element_comes_of_any_text(text):
     """By a parser of CommonMark and of GitHub's tables: text, code and emphasis are all that there is."""
     for source, width in ((f"- {escape_md(text)}", 0), (f"| a | b |\n|---|---|\n| {escape_md(text)} | c |", 2)):

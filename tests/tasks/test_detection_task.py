@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from dataclasses import replace
@@ -24,7 +25,7 @@ from repro.errors import ReproError
 from repro.evaluation.predictor import Predictor
 from repro.experiments import GC, Backbone, Detector, Insertion, get
 from repro.settings import Settings
-from repro.tasks.detection import Detection, DetectorEvaluation
+from repro.tasks.detection import Detection, DetectorEvaluation, _compare_alone
 
 #: As small as can be; it finds nothing in particular, but something in every picture.
 NETWORK = Detector(
@@ -175,16 +176,50 @@ def test_users_are_told_whether_images_together_have_other_bits(model, monkeypat
         found = find_alone(network, samples)
         if len(samples) > 1:
             found[0].scores = found[0].scores * (1 + 1e-4)
+            found[0].boxes = found[0].boxes + 0.25
             found[1] = Instances(*(getattr(found[1], name)[:-1] for name in ("boxes", "scores", "labels", "masks")))
         return found
 
+    assert len(list(evaluation.predict([range(11)], fabric))) == 11
+    assert capsys.readouterr().err == ""  # it was said
     monkeypatch.setattr(MaskRCNN, "find_instances", find_otherwise)
+    evaluation = DetectorEvaluation(model, OfManySizes(), 3, 0, compares=True)
     assert len(list(evaluation.predict([range(11)], fabric))) == 11
     (line,) = capsys.readouterr().err.splitlines()
-    assert (
-        "of 3 images that are predicted together, 2 have other bits than alone, 1 another number of objects; " in line
+    words = (
+        "of 3 images that are predicted together, 2 have other bits than alone, 1 of them another number of objects; "
     )
-    assert re.search(r"the n-th best score differs by [1-9]\.\de-0\d at most", line)
+    assert words in line
+    assert re.search(r"the n-th best differ by [1-9]\.\de-0\d in their score and 2\.5e-01 pixels at most", line)
+
+
+def test_what_is_not_comparable_is_not_said():
+    one, fewer, nan = (
+        Instances(torch.zeros(n, 4), torch.full((n,), value), torch.zeros(n), torch.zeros(n, 28, 28))
+        for n, value in ((2, 0.5), (1, 0.5), (2, math.nan))
+    )
+    said = _compare_alone([one, one], [[fewer], [one]])
+    assert said.endswith("1 have other bits than alone, 1 of them another number of objects")
+    assert "differ by nan in their score and 0.0e+00 pixels" in _compare_alone([one], [[nan]])
+
+
+def test_what_was_predicted_in_other_batches_is_predicted_again(model, tmp_path, shards):
+    """Rounding differs, and the record says one number of images."""
+    fabric = Fabric(accelerator="cpu", devices=1)
+
+    def stop(stage, done, total, at=None):
+        if done == 7:
+            raise KeyboardInterrupt
+
+    def predict_with(batch, progress):
+        Predictor(DetectorEvaluation(model, OfManySizes(), batch, 0), tmp_path, fabric).predict("weights", progress)
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_with(2, stop)
+    for batch, first in ((1, 1), (1, None), (2, 1)):
+        seen = []
+        predict_with(batch, lambda stage, done, total, at=None, seen=seen: seen.append(done))
+        assert seen[:1] == ([first] if first else [])
 
 
 def test_one_by_one_nothing_is_asked_of_the_sizes(model, monkeypatch):
