@@ -29,9 +29,9 @@ from repro.models import fused
 
 #: Shapes of micro-batches, each of which keeps the memory of a pass: a batch has two at most, if the last is smaller.
 _MOST_SHAPES = 4
-#: How far a replayed pass may be from an ordinary one, in float32 and with products in TF32 or bf16: libraries may choose
-#: another algorithm. Rounding came to 2e-4, 0.1, 5e-4 and 0.03 in float32, and to 0.2, 1.8, 0.4 and 0.6 in bf16; other
-#: images to 4 in the first, other labels to 0.8 in the third (`benchmarks/recorded_passes.md`).
+#: How far a replayed pass may be from an ordinary one, in float32 and with products in TF32 or bf16: libraries may
+#: choose another algorithm. Rounding came to 2e-4, 0.1, 5e-4 and 0.03 in float32, and to 0.2, 1.8, 0.4 and 0.6 in bf16;
+#: other images to 4 in the first, other labels to 0.8 in the third (`benchmarks/recorded_passes.md`).
 _OUTCOMES, _COARSE_OUTCOMES = 1e-2, 0.5
 _GRADIENTS, _COARSE_GRADIENTS = 0.5, math.inf
 _NEAREST = 0.5
