@@ -6,6 +6,9 @@ Images, boxes and weights are random with a fixed seed. Every number is a median
 turns, after two calls each that do not count. A section that fails says so and the next one begins; one for which no
 time is left is left out. `--output` gets what is printed, gpu.txt, and the numbers, gpu.json, as they come.
 
+It is not called cuda.py, which would hide NVIDIA's package `cuda` from PyTorch: Python looks in the directory of a
+script first.
+
 `--device cpu --small` executes everything on tiny shapes, without a GPU, to see that it runs; with
 TRITON_INTERPRET=1 in the environment the kernels, too.
 """
