@@ -4,6 +4,9 @@ A pass of few images takes a GPU less time than the host needs to start its oper
 host (`benchmarks/gpu.md`). A graph is recorded for each shape of micro-batch. It is the same kernels on the same
 memory, so that inputs are copied into tensors of its own and gradients are added to tensors that stay. What Python
 decides in a pass is decided once, when it is recorded.
+
+`torch.cuda.make_graphed_callables` records forward and backward passes apart and takes and returns tensors alone;
+torch.compile's graphs come with its own arithmetic.
 """
 
 from __future__ import annotations
